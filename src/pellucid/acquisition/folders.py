@@ -1,0 +1,176 @@
+"""Folders and CSV files to samples. Four layouts are recognised by what lies in the folder, never by a switch."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pellucid.acquisition.images import SUFFIXES
+from pellucid.errors import DataError, listed
+from pellucid.records import Label, Sample, Samples
+
+LAYOUTS = """  five folders  normal_train/ [normal_test/ abnormal_train/ abnormal_test/ mask/]
+  MVTec         train/good/ [test/good/ test/<type>/ ground_truth/<type>/<stem>_mask.png]
+  plain         normal/ [abnormal/[<type>/] mask/[<type>/]]
+  CSV           a file with the columns path,label[,split,type,mask,group]"""
+
+COLUMNS = ("path", "label", "split", "type", "mask", "group")
+
+
+def read_folder(data: str | Path) -> Samples:
+    """Read a data set in any of the four layouts; files are listed, not opened.
+
+    Args:
+        data: a folder in the five-folder, MVTec or plain layout, or a CSV file.
+
+    Raises:
+        DataError: nothing is there, the layout is unknown, or there are no normal images to learn from.
+    """
+    root = Path(data)
+    if not root.exists():
+        raise DataError(f"'{root}' does not exist.")
+    if root.is_file():
+        samples = _read_csv(root) if root.suffix.lower() == ".csv" else _unknown_layout(root)
+    elif (root / "normal_train").is_dir():
+        samples = _read_five_folders(root)
+    elif (root / "train" / "good").is_dir():
+        samples = _read_mvtec(root)
+    elif (root / "normal").is_dir():
+        samples = _read_plain(root)
+    else:
+        samples = _unknown_layout(root)
+    if not any(s.label == "normal" and s.split != "test" for s in samples.samples):
+        raise DataError(f"'{root}' has no normal images to learn from ({samples.layout} layout).")
+    return replace(samples, notes=(*samples.notes, *_what_is_missing(samples.samples)))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every image below a folder, sorted; hidden files are passed over. An absent folder has none."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+
+
+def _unknown_layout(root: Path) -> Samples:
+    if root.is_file():
+        raise DataError(f"'{root}' is neither a folder nor a CSV file; known layouts are:\n{LAYOUTS}")
+    found = sorted(p.name + ("/" if p.is_dir() else "") for p in root.iterdir())
+    if not found:
+        raise DataError(f"'{root}' is empty; known layouts are:\n{LAYOUTS}")
+    raise DataError(f"The layout of '{root}' is unknown: found {listed(found)}; known layouts are:\n{LAYOUTS}")
+
+
+def _what_is_missing(samples: Iterable[Sample]) -> list[str]:
+    """What the absent folders make impossible, said before the work rather than after."""
+    samples = list(samples)
+    defects = [s for s in samples if s.label == "abnormal" and s.split != "train"]
+    notes = []
+    if not defects:
+        notes.append("No defective test images: escapes and AUROC cannot be computed.")
+    elif not any(s.mask for s in defects):
+        notes.append("No masks: pixel metrics cannot be computed.")
+    elif bare := [s.path.name for s in defects if s.mask is None]:
+        notes.append(f"{len(bare)} defective test images have no mask and count for image metrics only: {listed(bare)}.")
+    return notes
+
+
+class _Masks:
+    """Masks of one folder by stem; keeps track of those that no image asked for."""
+
+    def __init__(self, folder: Path, suffix: str = "") -> None:
+        self._paths = {p.stem.removesuffix(suffix) if suffix else p.stem: p for p in image_files(folder)}
+        self._unused = set(self._paths)
+
+    def take(self, image: Path) -> Path | None:
+        self._unused.discard(image.stem)
+        return self._paths.get(image.stem)
+
+    def orphans(self) -> list[str]:
+        return [self._paths[stem].name for stem in sorted(self._unused)]
+
+
+def _note_orphans(orphans: list[str]) -> tuple[str, ...]:
+    return (f"{len(orphans)} masks have no image and are ignored: {listed(orphans)}.",) if orphans else ()
+
+
+def _type_from_name(paths: list[Path]) -> Callable[[Path], str | None]:
+    """``<class>_<x>_<y>.png`` names the type, unless nearly every file would get a type of its own."""
+    prefixes = {p.stem.split("_")[0] for p in paths if "_" in p.stem}
+    if len(prefixes) * 2 > len(paths):
+        return lambda _: None
+    return lambda path: path.stem.split("_")[0] if "_" in path.stem else None
+
+
+def _read_five_folders(root: Path) -> Samples:
+    masks = _Masks(root / "mask")
+    type_of = _type_from_name([*image_files(root / "abnormal_train"), *image_files(root / "abnormal_test")])
+    samples: list[Sample] = []
+    for split in ("train", "test"):
+        samples += [Sample(p, "normal", split) for p in image_files(root / f"normal_{split}")]
+        for path in image_files(root / f"abnormal_{split}"):
+            samples.append(Sample(path, "abnormal", split, type=type_of(path), mask=masks.take(path)))
+    return Samples(root, "five folders", tuple(samples), _note_orphans(masks.orphans()))
+
+
+def _read_mvtec(root: Path) -> Samples:
+    samples = [Sample(p, "normal", "train") for p in image_files(root / "train" / "good")]
+    samples += [Sample(p, "normal", "test") for p in image_files(root / "test" / "good")]
+    orphans: list[str] = []
+    for folder in sorted(p for p in (root / "test").glob("*") if p.is_dir() and p.name != "good"):
+        masks = _Masks(root / "ground_truth" / folder.name, "_mask")
+        for path in image_files(folder):
+            samples.append(Sample(path, "abnormal", "test", type=folder.name, mask=masks.take(path)))
+        orphans += masks.orphans()
+    return Samples(root, "MVTec", tuple(samples), _note_orphans(orphans))
+
+
+def _read_plain(root: Path) -> Samples:
+    samples = [Sample(p, "normal") for p in image_files(root / "normal")]
+    by_type: dict[str, _Masks] = {}
+    for path in image_files(root / "abnormal"):
+        inside = path.relative_to(root / "abnormal").parts
+        kind = inside[0] if len(inside) > 1 else ""
+        masks = by_type.setdefault(kind, _Masks(root / "mask" / kind, "_mask"))
+        samples.append(Sample(path, "abnormal", type=kind or None, mask=masks.take(path)))
+    orphans = [name for masks in by_type.values() for name in masks.orphans()]
+    return Samples(root, "plain", tuple(samples), _note_orphans(orphans))
+
+
+def _read_csv(file: Path) -> Samples:
+    """One sample a row; relative paths count from the CSV's folder."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns, rows = list(reader.fieldnames or []), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"'{file}' is not a UTF-8 CSV file: {error}.") from None
+    if missing := [c for c in COLUMNS[:2] if c not in columns]:
+        raise DataError(f"'{file}' lacks the column {listed(missing)}; it has: {listed(columns, 10) or 'none'}.")
+    samples, absent = [], []
+    for n, row in enumerate(rows, start=2):
+        sample = _csv_sample(file, n, {k: (row.get(k) or "").strip() for k in COLUMNS})
+        samples.append(sample)
+        absent += [p.name for p in (sample.path, sample.mask) if p is not None and not p.is_file()]
+    if absent:
+        raise DataError(f"'{file}' names {len(absent)} files that do not exist: {listed(absent)}.")
+    return Samples(file, "CSV", tuple(samples))
+
+
+def _csv_sample(file: Path, n: int, row: dict[str, str]) -> Sample:
+    labels: dict[str, Label] = {"normal": "normal", "abnormal": "abnormal"}
+    splits: dict[str, Literal["train", "test"] | None] = {"train": "train", "test": "test", "": None}
+    if row["label"] not in labels:
+        raise DataError(f"'{file}', line {n}: label is '{row['label']}'; allowed are normal and abnormal.")
+    if row["split"] not in splits:
+        raise DataError(f"'{file}', line {n}: split is '{row['split']}'; allowed are train, test and nothing.")
+    return Sample(
+        path=file.parent / row["path"],
+        label=labels[row["label"]],
+        split=splits[row["split"]],
+        type=row["type"] or None,
+        mask=file.parent / row["mask"] if row["mask"] else None,
+        group=row["group"] or None,
+    )

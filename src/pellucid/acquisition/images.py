@@ -1,0 +1,171 @@
+"""Files to pixels: 8 and 16 bit, grey, RGB, palette and alpha, EXIF orientation, to float32 RGB in [0, 1]."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.errors import DataError, ParameterError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 1]
+Size = tuple[int, int]  # height, width
+
+
+def read_image(path: Path) -> Pixels:
+    """Read one image, (H, W, 3) float32 RGB in [0, 1]; alpha is dropped, orientation applied, nothing cropped.
+
+    Raises:
+        DataError: the file is missing, empty, truncated, no image, or holds NaN or values outside its range.
+    """
+    image = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    return np.ascontiguousarray(_unit_range(image, path)[..., ::-1])
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask, (H, W), true where defective (any value above zero)."""
+    return np.asarray(_decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) > 0)
+
+
+def is_constant(pixels: Pixels) -> bool:
+    """Whether every pixel is the same: a covered lens or a dead camera."""
+    return bool((pixels == pixels[0, 0]).all())
+
+
+def _decode(path: Path, flags: int) -> NDArray[np.generic]:
+    """Decoded image as OpenCV gives it: BGR or grey, uint8, uint16 or float32."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from None
+    if not content:
+        raise DataError(f"'{path}' is empty (0 bytes).")
+    if _truncated(content):
+        raise DataError(f"'{path}' is truncated: its end is missing.")
+    image: NDArray[np.generic] | None
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None and path.suffix.lower() in (".tif", ".tiff"):
+        image = _decode_tiff(path, flags)
+    if image is None:
+        raise DataError(f"'{path}' is not an image that can be read (png, jpg, bmp and tif can).")
+    return image
+
+
+def _truncated(content: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end; OpenCV would fill the rest with grey and say nothing."""
+    if content.startswith(b"\xff\xd8"):  # entropy-coded data never holds an end marker: FF is always followed by 00
+        return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+    if content.startswith(b"\x89PNG"):
+        return content.rfind(b"IEND") < 0
+    if content.startswith(b"BM") and len(content) >= 6:
+        return len(content) < int.from_bytes(content[2:6], "little")
+    return False
+
+
+def _decode_tiff(path: Path, flags: int) -> NDArray[np.generic] | None:
+    """TIFF kinds that OpenCV leaves out (64-bit floats, unusual channel counts), in OpenCV's order of channels."""
+    try:
+        image = np.asarray(tifffile.imread(path))
+    except (ValueError, OSError, KeyError, IndexError, tifffile.TiffFileError):
+        return None
+    if image.ndim not in (2, 3) or not (image.dtype.kind == "f" or image.dtype in (np.uint8, np.uint16)):
+        return None
+    image = image[..., None] if image.ndim == 2 else image
+    grey, wants_grey = image.shape[2] < 3, not flags & cv2.IMREAD_COLOR
+    if wants_grey:
+        return np.asarray(image[..., :1].max(axis=2) if grey else image[..., :3].max(axis=2))
+    return np.repeat(image[..., :1], 3, 2) if grey else np.ascontiguousarray(image[..., 2::-1])
+
+
+def _unit_range(image: NDArray[np.generic], path: Path) -> Pixels:
+    """Whole integer range to [0, 1]; floats have to be there already."""
+    if image.dtype == np.uint8 or image.dtype == np.uint16:
+        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    if image.dtype.kind != "f":
+        raise DataError(f"'{path}' has pixels of type {image.dtype}; 8 bit, 16 bit and float can be read.")
+    if not np.isfinite(image).all():
+        raise DataError(f"'{path}' contains NaN or infinite pixels.")
+    if image.min() < 0 or image.max() > 1:
+        low, high = float(image.min()), float(image.max())
+        raise DataError(f"'{path}' has float pixels from {low:.4g} to {high:.4g}; they have to lie in [0, 1].")
+    return image.astype(np.float32)
+
+
+def resize(pixels: Pixels, size: Size) -> Pixels:
+    """To (height, width): areas are averaged when shrinking, values interpolated when growing; never cropped."""
+    height, width = size
+    if pixels.shape[:2] == size:
+        return pixels
+    shrinks = height < pixels.shape[0] or width < pixels.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), np.float32)
+
+
+def as_tensor(pixels: Pixels, size: Size) -> Tensor:
+    """(H, W, 3) pixels to one image (3, height, width) of the network's size."""
+    return torch.from_numpy(resize(pixels, size)).permute(2, 0, 1)
+
+
+def parse_size(text: str | int | Sequence[int]) -> Size:
+    """``256``, ``"256"``, ``"192x320"`` or ``(192, 320)`` to (height, width).
+
+    Raises:
+        ParameterError: not one or two whole numbers of at least 32.
+    """
+    parts = text.lower().split("x") if isinstance(text, str) else [text] if isinstance(text, int) else list(text)
+    try:
+        sides = [int(part) for part in parts]
+    except (TypeError, ValueError):
+        sides = []
+    if len(sides) not in (1, 2) or min(sides) < 32:
+        raise ParameterError(f"Image size '{text}' is not allowed: give N or HxW with sides of at least 32, as in 256.")
+    return sides[0], sides[-1]
+
+
+@dataclass(frozen=True)
+class ImageBatches:
+    """Re-iterable float32 batches (B, 3, height, width) in [0, 1], read ahead by threads while the caller computes."""
+
+    paths: tuple[Path, ...]
+    size: Size
+    batch_size: int = 8
+
+    def __len__(self) -> int:
+        return -(-len(self.paths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        images = read_ahead(self.paths, self.size)
+        while batch := [image for _, image in zip(range(self.batch_size), images, strict=False)]:
+            yield torch.stack([tensor for _, tensor in batch])
+
+
+def read_ahead(paths: Sequence[Path], size: Size) -> Iterator[tuple[Pixels, Tensor]]:
+    """Each image as read (H, W, 3) and as the network sees it (3, height, width), in order, a few files ahead."""
+
+    def load(path: Path) -> tuple[Pixels, Tensor]:
+        pixels = read_image(path)
+        return pixels, as_tensor(pixels, size)
+
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[tuple[Pixels, Tensor]]] = deque()
+        for path in paths:
+            waiting.append(pool.submit(load, path))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

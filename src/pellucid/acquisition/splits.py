@@ -1,0 +1,140 @@
+"""Who is fitted on, who calibrates, who selects, who tests: disjoint, whole groups only, seeded, written down."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pellucid.errors import DataError, listed
+from pellucid.records import Role, Sample, Samples, Split
+
+TEST_SHARE = 0.2  # of normals that the layout assigns to no split
+CALIBRATION_SHARE = 0.2  # of training normals
+FOLDS = 5
+
+
+def needed(false_reject: float) -> int:
+    """Calibration images that a split-conformal limit needs: n >= 1 / rate - 1."""
+    return math.ceil(1 / false_reject - 1 - 1e-9)
+
+
+def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -> Split:
+    """Give every sample its role.
+
+    Normal training images are shared between fitting and calibration; when that would leave fewer to fit on than to
+    calibrate with, calibration goes by folds instead. Defective training images only ever select. Normal images that
+    the layout assigns to neither side are drawn for testing when there are defects to test against.
+
+    Raises:
+        DataError: fewer normal images than the false-reject rate needs.
+    """
+    rng = np.random.default_rng(seed)
+    normal = [s for s in samples.samples if s.label == "normal"]
+    defects = [s for s in samples.samples if s.label == "abnormal"]
+    test = [s for s in samples.samples if s.split == "test" or (s.label == "abnormal" and s.split is None)]
+    free = [s for s in normal if s.split is None]
+    train = [s for s in normal if s.split == "train"]
+    if defects and not any(s.label == "normal" for s in test):
+        drawn, free = _draw(free, round(TEST_SHARE * len(free)), rng)
+        test = drawn + test
+    train += free
+
+    need = needed(false_reject)
+    if len(train) < need:
+        raise DataError(
+            f"{len(train)} normal training images are too few for a false-reject rate of {false_reject:g}, which needs"
+            f" {need}; the lowest rate possible with {len(train)} is {_lowest_rate(len(train)):g}."
+        )
+    want = max(need, round(CALIBRATION_SHARE * len(train)))
+    calibrate, fit = _draw(train, want, rng)
+    folds = None
+    if len(fit) < len(calibrate):
+        calibrate, fit, folds = [], train, min(FOLDS, len({_unit(s) for s in train}))
+        if folds < 2:
+            raise DataError("All normal training images belong to one group; calibration needs at least two groups.")
+    return Split(
+        fit=tuple(fit),
+        calibrate=tuple(calibrate),
+        select=tuple(s for s in defects if s.split == "train"),
+        test=tuple(test),
+        folds=folds,
+        notes=_note_straddling(fit + calibrate, test),
+    )
+
+
+def fold_of(samples: Sequence[Sample], folds: int, seed: int) -> list[int]:
+    """A fold number for each sample, groups kept whole, folds as even as the groups allow."""
+    units = sorted({_unit(s) for s in samples})
+    order = np.random.default_rng(seed).permutation(len(units))
+    number = {units[k]: i % folds for i, k in enumerate(order)}
+    return [number[_unit(s)] for s in samples]
+
+
+def splits_csv(split: Split, root: Path) -> str:
+    """The split as CSV text: path,role,label,type,group,mask; paths as posix, relative to the data where possible."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["path", "role", "label", "type", "group", "mask"])
+    for sample, role in split.roles():
+        mask = relative(sample.mask, root) if sample.mask else ""
+        writer.writerow([relative(sample.path, root), role, sample.label, sample.type or "", sample.group or "", mask])
+    return out.getvalue()
+
+
+def read_splits_csv(text: str, root: Path, folds: int | None) -> Split:
+    """The inverse of :func:`splits_csv`."""
+    roles: dict[Role, list[Sample]] = {"fit": [], "calibrate": [], "select": [], "test": []}
+    for row in csv.DictReader(io.StringIO(text)):
+        base = root if root.is_dir() else root.parent
+        role: Role = row["role"]  # type: ignore[assignment]
+        roles[role].append(
+            Sample(
+                base / row["path"],
+                "normal" if row["label"] == "normal" else "abnormal",
+                type=row["type"] or None,
+                mask=base / row["mask"] if row["mask"] else None,
+                group=row["group"] or None,
+            )
+        )
+    return Split(**{role: tuple(samples) for role, samples in roles.items()}, folds=folds)
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path as users know it: relative to the data's folder (or the CSV's), with forward slashes."""
+    base = root if root.is_dir() else root.parent
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
+
+
+def _unit(sample: Sample) -> str:
+    """What may not be torn apart: the group, or the image itself."""
+    return f"group {sample.group}" if sample.group is not None else f"image {sample.path}"
+
+
+def _draw(samples: list[Sample], count: int, rng: np.random.Generator) -> tuple[list[Sample], list[Sample]]:
+    """Draw whole units at random until ``count`` samples are reached: (drawn, rest), each in reading order."""
+    units = sorted({_unit(s) for s in samples})
+    drawn: set[str] = set()
+    taken = 0
+    for k in rng.permutation(len(units)):
+        if taken >= count:
+            break
+        drawn.add(units[k])
+        taken += sum(_unit(s) == units[k] for s in samples)
+    return [s for s in samples if _unit(s) in drawn], [s for s in samples if _unit(s) not in drawn]
+
+
+def _lowest_rate(count: int) -> float:
+    """The smallest rate that ``count`` images can promise, rounded up to what one would type."""
+    return math.ceil(1000 / (count + 1)) / 1000
+
+
+def _note_straddling(train: Sequence[Sample], test: Sequence[Sample]) -> tuple[str, ...]:
+    both = {s.group for s in train if s.group} & {s.group for s in test if s.group}
+    if not both:
+        return ()
+    return (f"{len(both)} groups are in both training and test, so the test is too easy: {listed(sorted(both))}.",)

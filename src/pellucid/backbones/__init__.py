@@ -1,0 +1,87 @@
+"""Pixels to features: frozen networks, each ``(B, 3, H, W) in [0, 1] -> list of (B, C, h, w)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pellucid.errors import ParameterError, listed, unknown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pellucid.backbones._extractor import Backbone
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a backbone without importing torch."""
+
+    name: str
+    family: str  # module that builds it
+    source: str  # where its weights come from
+
+
+_FAMILIES = {
+    "prism_s": Entry("prism_s", "prism", "embedded in the package, trained on drawn images"),
+    "mobilenet_v2": Entry("mobilenet_v2", "mobilenet", "--weights FILE"),
+    "resnet18": Entry("resnet18", "resnet", "--weights FILE, or the hub: timm/resnet18.tv_in1k"),
+    "resnet34": Entry("resnet34", "resnet", "--weights FILE, or the hub: timm/resnet34.tv_in1k"),
+    "resnet50": Entry("resnet50", "resnet", "--weights FILE, or the hub: timm/resnet50.tv_in1k"),
+    "wide_resnet50_2": Entry("wide_resnet50_2", "resnet", "--weights FILE, or the hub: timm/wide_resnet50_2.tv_in1k"),
+}
+
+
+def names() -> list[str]:
+    """Every backbone, the default first."""
+    return list(_FAMILIES)
+
+
+def entry(name: str) -> Entry:
+    """What is known of one backbone.
+
+    Raises:
+        ParameterError: there is no such backbone.
+    """
+    if name not in _FAMILIES:
+        raise unknown("backbone", name, _FAMILIES)
+    return _FAMILIES[name]
+
+
+def network(name: str) -> nn.Module:
+    """The bare, randomly initialised network of a backbone."""
+    from importlib import import_module
+
+    family = import_module(f"pellucid.backbones.{entry(name).family}")
+    builders: dict[str, Callable[[], nn.Module]] = {
+        "prism_s": lambda: family.Prism(),
+        "mobilenet_v2": lambda: family.MobileNetV2(),
+    }
+    built: nn.Module = builders[name]() if name in builders else getattr(family, name)()
+    return built
+
+
+def create(name: str, *, layers: Sequence[str], weights: str | Path | None = None, pretrained: bool = True) -> Backbone:
+    """A frozen feature extractor.
+
+    Args:
+        name: one of :func:`names`.
+        layers: which layers to return, in that order, for example ``("layer2", "layer3")``.
+        weights: a checkpoint file; without one the embedded weights or the hub.
+        pretrained: False leaves the weights random, to be filled from a model file.
+
+    Raises:
+        ParameterError: unknown backbone or layer.
+        WeightsError: the weights are missing, unreachable or of another network.
+    """
+    from pellucid.backbones._extractor import Backbone
+    from pellucid.backbones._weights import load_weights
+
+    net = network(name)
+    if wrong := [layer for layer in layers if layer not in net.layers]:  # type: ignore[operator]
+        raise ParameterError(f"Backbone '{name}' has no layer {listed(wrong)}; it has {listed(net.layers, 12)}.")  # type: ignore[arg-type]
+    if pretrained:
+        load_weights(net, name, weights)
+    return Backbone(net, tuple(layers))

@@ -1,0 +1,76 @@
+"""MobileNetV2 (Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, table 2).
+
+Batch normalisation is folded into the convolutions and strided convolutions pad as TensorFlow does ("SAME"), so that
+the converted TensorFlow checkpoints give the numbers that TensorFlow gave.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# t (expansion), c (channels), n (blocks), s (stride of the first block)
+STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+
+
+def _same_padding(x: Tensor, stride: int) -> Tensor:
+    """Pad (B, C, H, W) for a 3x3 convolution so that the output is ceil(side / stride), the odd pixel going last."""
+    pads: list[int] = []
+    for side in (x.shape[-1], x.shape[-2]):
+        total = max((-(-side // stride) - 1) * stride + 3 - side, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(x, pads)
+
+
+class _InvertedResidual(nn.Module):
+    def __init__(self, c_in: int, c_out: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = c_in * expansion
+        if expansion != 1:
+            self.expand = nn.Conv2d(c_in, hidden, 1)
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, stride, groups=hidden)
+        self.project = nn.Conv2d(hidden, c_out, 1)
+        self.stride, self.residual = stride, stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self.expand(x)) if hasattr(self, "expand") else x
+        y = F.relu6(self.depthwise(_same_padding(y, self.stride)))
+        y = self.project(y)
+        return x + y if self.residual else y
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2 1.0. ``layer1`` to ``layer4``: the last block at strides 4, 8, 16, 32; or any ``stage0``..``stage6``."""
+
+    mean = (0.5, 0.5, 0.5)
+    std = (0.5, 0.5, 0.5)
+    aliases = {"layer1": "stage1", "layer2": "stage2", "layer3": "stage4", "layer4": "stage6"}
+    layers = (*aliases, *(f"stage{k}" for k in range(len(STAGES))))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, 2)
+        blocks, self.ends, c_in = [], [], 32
+        for t, c, n, s in STAGES:
+            for i in range(n):
+                blocks.append(_InvertedResidual(c_in, c, s if i == 0 else 1, t))
+                c_in = c
+            self.ends.append(len(blocks) - 1)
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor, last: str = "stage6") -> dict[str, Tensor]:
+        """Normalised images (B, 3, H, W) -> every stage up to ``last``, under both of its names."""
+        last = self.aliases.get(last, last)
+        names = {stage: alias for alias, stage in self.aliases.items()}
+        maps: dict[str, Tensor] = {}
+        x = F.relu6(self.stem(_same_padding(x, 2)))
+        for k, block in enumerate(self.blocks):
+            x = block(x)
+            if k in self.ends:
+                stage = f"stage{self.ends.index(k)}"
+                maps[stage] = x
+                if stage in names:
+                    maps[names[stage]] = x
+                if stage == last:
+                    break
+        return maps

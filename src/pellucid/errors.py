@@ -1,0 +1,60 @@
+"""What can go wrong, and whose turn it is.
+
+PellucidError
+├── DataError         the images, masks, folders or their split
+├── ParameterError    a detector, backbone or parameter that does not exist or does not fit
+├── WeightsError      weights that are missing, unreachable or of another network
+├── ModelFileError    a model file that is truncated, foreign, newer or changed
+├── OutputError       a place that cannot be written to
+└── NotFittedError    a detector that has not been fitted yet
+
+Every message is one sentence or two: what came, what is allowed, what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PellucidError(Exception):
+    """Base of all errors that a user can cause; the command line prints its text and exits with 1."""
+
+
+class DataError(PellucidError):
+    """The images, masks, folders or their split."""
+
+
+class ParameterError(PellucidError):
+    """A detector, backbone or parameter that does not exist or does not fit."""
+
+
+class WeightsError(PellucidError):
+    """Weights that are missing, unreachable or of another network."""
+
+
+class ModelFileError(PellucidError):
+    """A model file that is truncated, foreign, newer or changed."""
+
+
+class OutputError(PellucidError):
+    """A place that cannot be written to."""
+
+
+class NotFittedError(PellucidError):
+    """A detector that has not been fitted yet."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ParameterError:
+    """The error for a name that does not exist, with the nearest one that does."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}."
+    return ParameterError(f"Unknown {kind} '{name}': {hint}")
+
+
+def listed(names: Iterable[object], limit: int = 5) -> str:
+    """A few names in one line: 'a, b, c and 4 more'."""
+    shown = [str(name) for name in names]
+    more = len(shown) - limit
+    return ", ".join(shown[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,104 @@
+"""The values that travel between the stages: frozen, without behaviour beyond what follows from their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Label = Literal["normal", "abnormal"]
+Role = Literal["fit", "calibrate", "select", "test"]
+Verdict = Literal["ok", "reject"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image file and what is known about it."""
+
+    path: Path
+    label: Label
+    split: Literal["train", "test"] | None = None  # as the data's layout says; None: to be planned
+    type: str | None = None  # kind of defect
+    mask: Path | None = None  # same size as the image, > 0 where defective
+    group: str | None = None  # images of one group (photo, pane, session) never sit in two roles
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A data set as read from disk: every sample, the layout it was recognised by, and remarks for the reader."""
+
+    root: Path
+    layout: str
+    samples: tuple[Sample, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who does what; the four are disjoint. ``select`` holds labelled defects for choosing between detectors."""
+
+    fit: tuple[Sample, ...]
+    calibrate: tuple[Sample, ...]  # empty when ``folds`` is set
+    select: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    folds: int | None = None  # calibrate by folds over ``fit`` when normals are few
+    notes: tuple[str, ...] = ()
+
+    def roles(self) -> list[tuple[Sample, Role]]:
+        """Every sample with its role, in reading order."""
+        pairs: list[tuple[Sample, Role]] = []
+        pairs += [(s, "fit") for s in self.fit] + [(s, "calibrate") for s in self.calibrate]
+        pairs += [(s, "select") for s in self.select] + [(s, "test") for s in self.test]
+        return pairs
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where normal ends, in the score's own unit, and the normal scores that it was chosen from."""
+
+    value: float  # reject when score > value
+    pixel: float  # defective where map > pixel
+    false_reject_rate: float  # promised; for "f1" the rate realised on ``scores``
+    scores: tuple[float, ...]  # of normal images that were not fitted on, ascending
+    method: Literal["conformal", "cross-conformal", "f1"] = "conformal"
+
+    def p_value(self, score: float) -> float:
+        """Conformal p-value: (1 + number of normal scores >= score) / (n + 1), in (0, 1]."""
+        return (1 + sum(s >= score for s in self.scores)) / (len(self.scores) + 1)
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One connected region above the pixel limit, in pixels of the image's own size."""
+
+    box: tuple[int, int, int, int]  # x, y, width, height
+    area_px: int
+    peak: float  # highest map value inside
+    centroid: tuple[float, float]  # x, y
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found on one image."""
+
+    path: Path
+    score: float
+    limit: float
+    p_value: float
+    verdict: Verdict
+    map: NDArray[np.float32] = field(repr=False, compare=False)  # (H, W), the image's own size
+    defects: tuple[Defect, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a model is on test images. A metric that the data do not allow is None, and a note says why."""
+
+    metrics: Mapping[str, float | int | None]
+    by_type: Mapping[str, Mapping[str, float | int]]
+    notes: tuple[str, ...] = ()
