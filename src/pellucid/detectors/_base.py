@@ -1,0 +1,194 @@
+"""The contract of every detector, and the only base class."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.backbones import create
+from pellucid.backbones._extractor import Backbone
+from pellucid.errors import DataError, NotFittedError, ParameterError, WeightsError
+
+Images = Iterable[Tensor]  # re-iterable float32 batches (B, 3, H, W) in [0, 1]
+
+
+class Detector(ABC):
+    """Learns what normal looks like, then scores: **higher is more anomalous, everywhere**.
+
+    A detector's constructor takes keyword-only hyper-parameters and stores them, nothing else; what is learned lives in
+    attributes that end in an underscore (tensors and modules) and travels through :meth:`state`. Every detector has at
+    least the hyper-parameters ``backbone``, ``layers``, ``weights`` and ``seed``.
+    """
+
+    backbone: str
+    layers: Sequence[str]
+    weights: str | None
+    seed: int
+
+    backbone_: Backbone
+    size_: Tensor  # (2,) height and width that the detector was fitted on
+
+    # --- what a detector writes -------------------------------------------------------------------------------------
+
+    def _build(self, height: int, width: int) -> None:
+        """Make the trainable modules, if any, with random weights; ``self.backbone_`` is there already."""
+
+    @abstractmethod
+    def _fit(self, images: Images, checkpoint: Path | None) -> None:
+        """Learn from normal images; seeded already."""
+
+    @abstractmethod
+    def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, H, W) and score (B,) of a batch (B, 3, H, W); gradients are off already."""
+
+    # --- what everybody calls ---------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the work is done: a CUDA device if there is one."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def parameters(self) -> dict[str, Any]:
+        """Hyper-parameters by name, as given to the constructor."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def fit(self, images: Images, *, checkpoint: Path | None = None) -> Self:
+        """Learn from normal images.
+
+        Args:
+            images: re-iterable of float32 batches (B, 3, H, W) in [0, 1], all of one size.
+            checkpoint: where gradient-trained detectors keep their progress; a killed fit goes on from there.
+
+        Raises:
+            DataError: no images, or batches of another shape.
+            WeightsError: the backbone's weights cannot be had.
+        """
+        first = next(iter(images), None)
+        if first is None:
+            raise DataError("There are no images to fit on.")
+        _check_shape(first)
+        height, width = first.shape[-2:]
+        torch.manual_seed(self.seed)
+        self.backbone_ = create(self.backbone, layers=self.layers, weights=self.weights).to(self.device)
+        self.size_ = torch.tensor([height, width])
+        self._build(height, width)
+        self._move()
+        self._fit(images, checkpoint)
+        return self
+
+    def score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Anomaly map (B, H, W) and score (B,) on the CPU, float32, for a batch (B, 3, H, W) in [0, 1].
+
+        Raises:
+            NotFittedError: :meth:`fit` or :meth:`load_state` has not run.
+            DataError: another shape than the detector was fitted on.
+        """
+        if not hasattr(self, "size_"):
+            raise NotFittedError(f"This {type(self).__name__} has not been fitted: call fit first.")
+        _check_shape(pixels)
+        height, width = (int(side) for side in self.size_)
+        if pixels.shape[-2:] != (height, width):
+            got = "x".join(str(side) for side in pixels.shape[-2:])
+            raise DataError(f"The detector was fitted on {height}x{width} images but got {got}.")
+        with torch.inference_mode():
+            anomaly_map, score = self._score(pixels.to(self.device))
+        return anomaly_map.float().cpu(), score.float().cpu()
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything learned, as tensors by name, the backbone's weights included."""
+        out: dict[str, Tensor] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, nn.Module):
+                out |= {f"{name}.{key}": tensor.detach().cpu() for key, tensor in value.state_dict().items()}
+            elif isinstance(value, Tensor):
+                out[name] = value.detach().cpu()
+        return out
+
+    def load_state(self, state: dict[str, Tensor]) -> Self:
+        """Become the detector whose :meth:`state` this is; needs no network and no weights file.
+
+        Raises:
+            WeightsError: the state is of another detector or of other hyper-parameters.
+        """
+        try:
+            self.size_ = state["size_"]
+            height, width = (int(side) for side in self.size_)
+            self.backbone_ = create(self.backbone, layers=self.layers, pretrained=False)
+            self._build(height, width)
+            for name, value in list(vars(self).items()):
+                if isinstance(value, nn.Module):
+                    prefix = f"{name}."
+                    value.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+                    value.eval()
+        except (KeyError, RuntimeError):
+            raise WeightsError(f"This state is not that of a {type(self).__name__} with these parameters.") from None
+        for name, tensor in state.items():
+            if "." not in name:
+                setattr(self, name, tensor)
+        self._move()
+        return self
+
+    def count_parameters(self) -> tuple[int, int]:
+        """(all, trained) parameters of the networks; what is estimated without gradients does not count."""
+        own = [p for m in vars(self).values() if isinstance(m, nn.Module) for p in m.parameters()]
+        return sum(p.numel() for p in own), sum(p.numel() for p in own if p.requires_grad)
+
+    def parts(self) -> list[tuple[str, str, int, int]]:
+        """(name, type, parameters, trained parameters) of every network inside."""
+        return [
+            (
+                name.rstrip("_"),
+                type(getattr(m, "net", m)).__name__,
+                sum(p.numel() for p in m.parameters()),
+                sum(p.numel() for p in m.parameters() if p.requires_grad),
+            )
+            for name, m in vars(self).items()
+            if isinstance(m, nn.Module)
+        ]
+
+    def _move(self) -> None:
+        for name, value in list(vars(self).items()):
+            if isinstance(value, nn.Module):
+                value.to(self.device)
+            elif isinstance(value, Tensor) and name != "size_":
+                setattr(self, name, value.to(self.device))
+
+
+def _check_shape(pixels: Tensor) -> None:
+    if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
+        raise DataError(f"A batch has to be float32 (B, 3, H, W) in [0, 1]; got {pixels.dtype} {tuple(pixels.shape)}.")
+
+
+def resize_to(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear (B, C, h, w) -> (B, C, *size), as the papers do."""
+    return maps if maps.shape[-2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def concatenate(maps: list[Tensor]) -> Tensor:
+    """Every map brought to the first one's grid and joined along channels: (B, sum of C, h, w)."""
+    size = (maps[0].shape[-2], maps[0].shape[-1])
+    return torch.cat([resize_to(m, size) for m in maps], dim=1)
+
+
+def smooth_map(patch_map: Tensor, size: tuple[int, int], sigma: float = 4.0) -> Tensor:
+    """Patch scores (B, h, w) to a map (B, *size): bilinear, then a separable Gaussian of ``sigma`` pixels."""
+    upsampled = resize_to(patch_map[:, None], size)  # (B, 1, H, W)
+    radius = min(int(4 * sigma + 0.5), min(size) - 1)
+    x = torch.arange(-radius, radius + 1, device=patch_map.device, dtype=patch_map.dtype)
+    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    rows = F.conv2d(F.pad(upsampled, (radius, radius, 0, 0), mode="reflect"), kernel.view(1, 1, 1, -1))
+    return F.conv2d(F.pad(rows, (0, 0, radius, radius), mode="reflect"), kernel.view(1, 1, -1, 1))[:, 0]
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Raise ParameterError when a hyper-parameter has a value that is not allowed."""
+    if not condition:
+        raise ParameterError(f"{name}={value!r} is not allowed: it has to be {allowed}.")

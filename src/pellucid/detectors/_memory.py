@@ -1,0 +1,66 @@
+"""The memory bank: which patches to keep (greedy k-center) and how far a patch is from them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+WORKING_SET = 4096  # points that greedy looks at between two passes over all of them
+ROWS = 32_768  # points a block when distances of all points are brought up to date
+
+
+def project(features: Tensor, dim: int, generator: torch.Generator) -> Tensor:
+    """Random Gaussian projection (N, D) -> (N, dim) that keeps distances (Johnson & Lindenstrauss, 1984)."""
+    if features.shape[1] <= dim:
+        return features
+    matrix = torch.randn(features.shape[1], dim, generator=generator) / dim**0.5
+    return features @ matrix.to(features)
+
+
+def k_center_greedy(points: Tensor, count: int, first: int) -> Tensor:
+    """Indices (count,) of the greedy k-center coreset (Sener & Savarese, ICLR 2018), in the order of selection.
+
+    Exact, but lazy: distances only ever shrink, so a stale distance is an upper bound. Greedy runs inside the points
+    with the largest bounds for as long as its maximum is no less than every bound outside; then one matrix product
+    brings all points up to date with the centres found since.
+
+    Args:
+        points: (N, d).
+        count: how many to select, at most N.
+        first: index of the first centre.
+    """
+    norms = (points * points).sum(1)
+    bound = torch.full((len(points),), torch.inf, dtype=points.dtype, device=points.device)
+    chosen: list[int] = [first]
+    fresh = 0  # centres before this one are reflected in every bound
+    while True:
+        _bring_up_to_date(bound, points, norms, torch.tensor(chosen[fresh:], device=points.device))
+        fresh = len(chosen)
+        if fresh >= count:
+            return torch.tensor(chosen[:count])
+        size = min(WORKING_SET, len(points))
+        largest, working = torch.topk(bound, size)
+        outside = float(largest[-1]) if size < len(points) else -1.0
+        near, near_norms, inside = points[working], norms[working], largest.clone()
+        while len(chosen) < count:
+            best = int(inside.argmax())
+            if len(chosen) > fresh and float(inside[best]) < outside:
+                break
+            chosen.append(int(working[best]))
+            distance = near_norms + near_norms[best] - 2 * (near @ near[best])
+            torch.minimum(inside, distance, out=inside)
+            inside[best] = -1.0  # a centre is never chosen twice, whatever the rounding
+
+
+def _bring_up_to_date(bound: Tensor, points: Tensor, norms: Tensor, centres: Tensor) -> None:
+    for start in range(0, len(points), ROWS):
+        rows = slice(start, start + ROWS)
+        distance = norms[centres] - 2 * (points[rows] @ points[centres].T)  # (rows, centres), less the row's norm
+        torch.minimum(bound[rows], distance.amin(1) + norms[rows], out=bound[rows])
+    bound[centres] = -1.0
+
+
+def squared_distances(queries: Tensor, bank: Tensor, bank_norms: Tensor) -> Tensor:
+    """(Q, D) to (M, D): squared Euclidean distances (Q, M) by one matrix product, never negative."""
+    cross = torch.addmm(bank_norms, queries, bank.T, alpha=-2)
+    return cross.add_((queries * queries).sum(1, keepdim=True)).clamp_(min=0)

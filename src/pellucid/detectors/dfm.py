@@ -1,0 +1,84 @@
+"""DFM (Ahuja et al., "Probabilistic Modeling of Deep Features for Out-of-Distribution and Adversarial Detection",
+arXiv 1909.11786, 2019), with the feature-reconstruction error of its successor (Ndiour et al., arXiv 2012.04250)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.detectors._base import Detector, Images, require, smooth_map
+from pellucid.errors import DataError
+
+
+class Dfm(Detector):
+    """PCA of pooled deep features; what the principal subspace cannot explain, or finds unlikely, is anomalous.
+
+    Args:
+        backbone, layers, weights: where the features come from; DFM models one layer.
+        pooling_kernel_size: features are averaged over this many positions in each direction.
+        pca_level: share of variance that the subspace keeps, in (0, 1].
+        score_type: ``fre``, the reconstruction error, or ``nll``, the Gaussian's negative log-likelihood.
+        seed: nothing is random here; stored as for every detector.
+    """
+
+    mu_: Tensor  # (D,)
+    U_: Tensor  # principal directions, (D, k)
+    variance_: Tensor  # along each of them, (k,)
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "prism_s",
+        layers: Sequence[str] = ("layer3",),
+        weights: str | None = None,
+        pooling_kernel_size: int = 4,
+        pca_level: float = 0.97,
+        score_type: Literal["fre", "nll"] = "fre",
+        seed: int = 0,
+    ) -> None:
+        self.backbone, self.layers, self.weights = backbone, layers, weights
+        self.pooling_kernel_size, self.pca_level, self.score_type = pooling_kernel_size, pca_level, score_type
+        self.seed = seed
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """Pooled features (B, C, h, w)."""
+        return F.avg_pool2d(self.backbone_(pixels)[0], self.pooling_kernel_size)
+
+    def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
+        require(len(self.layers) == 1, "layers", self.layers, "one layer")
+        require(self.pooling_kernel_size >= 1, "pooling_kernel_size", self.pooling_kernel_size, "at least 1")
+        require(0 < self.pca_level <= 1, "pca_level", self.pca_level, "in (0, 1]")
+        require(self.score_type in ("fre", "nll"), "score_type", self.score_type, "fre or nll")
+        with torch.inference_mode():
+            X = torch.cat([self._embed(x.to(self.device)).flatten(1) for x in images])  # (N, D)
+            if len(X) < 2:
+                raise DataError("DFM needs at least two images to estimate a subspace.")
+            mu = X.mean(0)
+            X = (X - mu).double()
+            # The N x N Gram matrix has the covariance's non-zero eigenvalues and is far smaller when N < D.
+            eigenvalues, V = torch.linalg.eigh(X @ X.T)
+            eigenvalues, V = eigenvalues.flip(0).clamp(min=0), V.flip(1)
+            share = eigenvalues.cumsum(0) / eigenvalues.sum().clamp(min=1e-30)
+            k = min(int((share < self.pca_level).sum()) + 1, len(X) - 1)
+            k = max(1, min(k, int((eigenvalues > 1e-10 * eigenvalues[0]).sum())))
+            U = X.T @ V[:, :k] / eigenvalues[:k].sqrt().clamp(min=1e-30)
+            self.mu_, self.U_ = mu.clone(), U.float()
+            self.variance_ = (eigenvalues[:k] / (len(X) - 1)).clamp(min=1e-12).float()
+
+    def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self._embed(pixels)
+        x = maps.flatten(1) - self.mu_  # (B, D)
+        z = x @ self.U_  # (B, k)
+        if self.score_type == "fre":
+            share = (x - z @ self.U_.T) ** 2  # (B, D), sums to the reconstruction error
+            score = share.sum(1)
+        else:
+            # The Mahalanobis distance splits exactly into one share per feature: x_d * (Sigma^-1 x)_d.
+            share = 0.5 * x * ((z / self.variance_) @ self.U_.T)
+            score = share.sum(1) + 0.5 * (2 * torch.pi * self.variance_).log().sum()
+        return smooth_map(share.view(maps.shape).sum(1), (pixels.shape[2], pixels.shape[3])), score

@@ -1,0 +1,93 @@
+"""PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020, arXiv 2011.08785)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pellucid.detectors._base import Detector, Images, concatenate, require, smooth_map
+from pellucid.errors import DataError
+
+
+class Padim(Detector):
+    """One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.
+
+    Args:
+        backbone, layers, weights: where the features come from; all layers are brought to the first one's grid.
+        n_features: channels kept, drawn at random (seeded), as the paper found better than PCA.
+        epsilon: added to the covariance's diagonal; 0.01 in the paper.
+        seed: of the draw of channels.
+    """
+
+    channels_: Tensor  # (C,) indices
+    mean_: Tensor  # (h*w, C)
+    whiten_: Tensor  # inverse Cholesky factor of every covariance, lower triangle packed, (h*w, C*(C+1)/2)
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "prism_s",
+        layers: Sequence[str] = ("layer1", "layer2", "layer3"),
+        weights: str | None = None,
+        n_features: int = 100,
+        epsilon: float = 0.01,
+        seed: int = 0,
+    ) -> None:
+        self.backbone, self.layers, self.weights = backbone, layers, weights
+        self.n_features, self.epsilon, self.seed = n_features, epsilon, seed
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """Features per position (h*w, B, C), after the draw of channels."""
+        embedded = concatenate(self.backbone_(pixels))[:, self.channels_]
+        return embedded.flatten(2).permute(2, 0, 1)
+
+    def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
+        require(self.n_features >= 1, "n_features", self.n_features, "at least 1")
+        require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
+        height, width = (int(side) for side in self.size_)
+        available = sum(c for c, _, _ in self.backbone_.shapes(height, width))
+        drawn = torch.randperm(available, generator=torch.Generator().manual_seed(self.seed))
+        self.channels_ = drawn[: self.n_features].sort().values.to(self.device)
+        with torch.inference_mode():
+            mean, covariance = self._moments(images)
+            covariance.diagonal(dim1=1, dim2=2).add_(self.epsilon)
+            L = torch.linalg.cholesky(covariance)
+            identity = torch.eye(L.shape[-1], device=L.device).expand_as(L)
+            inverse = torch.linalg.solve_triangular(L, identity, upper=False)  # Sigma^-1 = inverse^T inverse
+            self.mean_, self.whiten_ = mean.clone(), inverse[:, *self._triangle(L)].clone()
+
+    def _moments(self, images: Images) -> tuple[Tensor, Tensor]:
+        """Mean (P, C) and unbiased covariance (P, C, C), streamed over batches (Chan, Golub & LeVeque, 1979)."""
+        n, mean, scatter = 0, torch.empty(0), torch.empty(0)
+        for batch in images:
+            x = self._embed(batch.to(self.device))  # (P, B, C)
+            b, batch_mean = x.shape[1], x.mean(1)
+            centred = x - batch_mean[:, None]
+            if n == 0:
+                n, mean, scatter = b, batch_mean, centred.mT @ centred
+                continue
+            delta = batch_mean - mean
+            scatter.baddbmm_(centred.mT, centred)
+            scatter.baddbmm_((delta * (n * b / (n + b)))[:, :, None], delta[:, None, :])
+            mean += delta * (b / (n + b))
+            n += b
+        if n < 2:
+            raise DataError("PaDiM needs at least two images to estimate a covariance.")
+        return mean, scatter.div_(n - 1)
+
+    def _triangle(self, like: Tensor) -> Tensor:
+        C = len(self.channels_)
+        return torch.tril_indices(C, C, device=like.device)
+
+    def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        delta = self._embed(pixels) - self.mean_[:, None]  # (P, B, C)
+        P, B, C = delta.shape
+        W = torch.zeros(P, C, C, device=delta.device)
+        W[:, *self._triangle(W)] = self.whiten_
+        distance = (delta @ W.mT).norm(dim=2)  # (P, B)
+        _, h, w = self.backbone_.shapes(pixels.shape[2], pixels.shape[3])[0]
+        anomaly_map = smooth_map(distance.T.reshape(B, h, w), (pixels.shape[2], pixels.shape[3]))
+        return anomaly_map, anomaly_map.flatten(1).amax(1)

@@ -1,0 +1,84 @@
+"""PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022, arXiv 2106.08265)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.detectors._base import Detector, Images, concatenate, require, smooth_map
+from pellucid.detectors._memory import k_center_greedy, project, squared_distances
+
+
+class Patchcore(Detector):
+    """Memory of normal patches; a patch is as anomalous as it is far from the nearest one remembered.
+
+    Args:
+        backbone, layers, weights: where the features come from; the paper uses two mid-level layers.
+        coreset_sampling_ratio: share of all patches that the bank keeps, in (0, 1].
+        coreset_size: a fixed number of patches instead of a share.
+        num_neighbors: b of the paper's equation 7, which re-weights the image score; 1 leaves it as it is.
+        seed: of the random projection and of the first centre.
+    """
+
+    bank_: Tensor  # M, (M, D)
+    norms_: Tensor  # (M,)
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "prism_s",
+        layers: Sequence[str] = ("layer2", "layer3"),
+        weights: str | None = None,
+        coreset_sampling_ratio: float = 0.1,
+        coreset_size: int | None = None,
+        num_neighbors: int = 9,
+        seed: int = 0,
+    ) -> None:
+        self.backbone, self.layers, self.weights = backbone, layers, weights
+        self.coreset_sampling_ratio, self.coreset_size = coreset_sampling_ratio, coreset_size
+        self.num_neighbors, self.seed = num_neighbors, seed
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """Locally aware patch features (B, h, w, D): each is the mean of its 3x3 neighbourhood (section 3.1)."""
+        maps = [F.avg_pool2d(m, 3, stride=1, padding=1) for m in self.backbone_(pixels)]
+        return concatenate(maps).permute(0, 2, 3, 1)
+
+    def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
+        ratio, size = self.coreset_sampling_ratio, self.coreset_size
+        require(0 < ratio <= 1, "coreset_sampling_ratio", ratio, "in (0, 1]")
+        require(size is None or size >= 1, "coreset_size", size, "at least 1")
+        require(self.num_neighbors >= 1, "num_neighbors", self.num_neighbors, "at least 1")
+        with torch.inference_mode():
+            patches = torch.cat([self._embed(x.to(self.device)).flatten(0, 2) for x in images])  # (N, D)
+            count = min(size or max(1, round(ratio * len(patches))), len(patches))
+            generator = torch.Generator().manual_seed(self.seed)
+            first = int(torch.randint(len(patches), (1,), generator=generator))
+            chosen = k_center_greedy(project(patches, 128, generator), count, first)
+            self.bank_ = patches[chosen.to(patches.device)].clone()
+            self.norms_ = (self.bank_ * self.bank_).sum(1)
+
+    def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        patches = self._embed(pixels)
+        B, h, w, _ = patches.shape
+        squared, nearest = squared_distances(patches.flatten(0, 2), self.bank_, self.norms_).min(dim=1)
+        distance = squared.sqrt().view(B, h * w)
+        farthest = distance.argmax(1)  # m^test*, the patch that decides (equation 6)
+        s_star = distance.gather(1, farthest[:, None])[:, 0]
+        m_test = patches.flatten(1, 2)[torch.arange(B, device=pixels.device), farthest]  # (B, D)
+        m_star = nearest.view(B, h * w).gather(1, farthest[:, None])[:, 0]
+        score = self._weight(m_test, m_star) * s_star
+        return smooth_map(distance.view(B, h, w), (pixels.shape[2], pixels.shape[3])), score
+
+    def _weight(self, m_test: Tensor, m_star: Tensor) -> Tensor:
+        """Equation 7: near 1 where the nearest memory is itself a rare one, less where memories are dense. (B,)"""
+        b = min(self.num_neighbors, len(self.bank_))
+        if b == 1:
+            return torch.ones(len(m_test), device=m_test.device)
+        among = squared_distances(self.bank_[m_star], self.bank_, self.norms_)
+        neighbours = self.bank_[among.topk(b, largest=False).indices]  # N_b(m*), (B, b, D), m* first
+        distance = (m_test[:, None] - neighbours).norm(dim=2)
+        return 1 - torch.softmax(distance, 1)[:, 0]
