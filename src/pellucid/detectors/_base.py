@@ -48,6 +48,9 @@ class Detector(ABC):
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, H, W) and score (B,) of a batch (B, 3, H, W); gradients are off already."""
 
+    def _ready(self) -> None:
+        """Derive what scoring needs from what was learned; called after a fit and after a load."""
+
     # --- what everybody calls ---------------------------------------------------------------------------------------
 
     @property
@@ -81,6 +84,7 @@ class Detector(ABC):
         self._build(height, width)
         self._move()
         self._fit(images, checkpoint)
+        self._ready()
         return self
 
     def score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,6 +109,8 @@ class Detector(ABC):
         """Everything learned, as tensors by name, the backbone's weights included."""
         out: dict[str, Tensor] = {}
         for name, value in vars(self).items():
+            if not name.endswith("_"):
+                continue
             if isinstance(value, nn.Module):
                 out |= {f"{name}.{key}": tensor.detach().cpu() for key, tensor in value.state_dict().items()}
             elif isinstance(value, Tensor):
@@ -133,6 +139,7 @@ class Detector(ABC):
             if "." not in name:
                 setattr(self, name, tensor)
         self._move()
+        self._ready()
         return self
 
     def count_parameters(self) -> tuple[int, int]:

@@ -24,6 +24,7 @@ class Padim(Detector):
 
     channels_: Tensor  # (C,) indices
     mean_: Tensor  # (h*w, C)
+    _W: Tensor  # the same, unpacked
     whiten_: Tensor  # inverse Cholesky factor of every covariance, lower triangle packed, (h*w, C*(C+1)/2)
 
     def __init__(
@@ -78,16 +79,20 @@ class Padim(Detector):
             raise DataError("PaDiM needs at least two images to estimate a covariance.")
         return mean, scatter.div_(n - 1)
 
+    def _ready(self) -> None:
+        """Unpack the triangles once: (P, C, C)."""
+        P, C = self.mean_.shape
+        self._W = torch.zeros(P, C, C, device=self.mean_.device)
+        self._W[:, *self._triangle(self._W)] = self.whiten_
+
     def _triangle(self, like: Tensor) -> Tensor:
         C = len(self.channels_)
         return torch.tril_indices(C, C, device=like.device)
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         delta = self._embed(pixels) - self.mean_[:, None]  # (P, B, C)
-        P, B, C = delta.shape
-        W = torch.zeros(P, C, C, device=delta.device)
-        W[:, *self._triangle(W)] = self.whiten_
-        distance = (delta @ W.mT).norm(dim=2)  # (P, B)
+        B = delta.shape[1]
+        distance = (delta @ self._W.mT).norm(dim=2)  # (P, B)
         _, h, w = self.backbone_.shapes(pixels.shape[2], pixels.shape[3])[0]
         anomaly_map = smooth_map(distance.T.reshape(B, h, w), (pixels.shape[2], pixels.shape[3]))
         return anomaly_map, anomaly_map.flatten(1).amax(1)

@@ -1,0 +1,100 @@
+"""FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via 2D Normalizing Flows",
+arXiv 2111.07677, 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.detectors._base import Detector, Images, require, resize_to, smooth_map
+from pellucid.detectors._flow import Flow
+from pellucid.detectors._training import train
+
+
+class Fastflow(Detector):
+    """A normalising flow per feature level maps normal features to a standard normal; unlikely is anomalous.
+
+    Args:
+        backbone, layers, weights: where the features come from.
+        flow_steps: coupling steps a level; 8 in the paper for ResNets.
+        conv3x3_only: else 3x3 and 1x1 subnets alternate.
+        hidden_ratio: width of the subnets.
+        epochs, batch_size, lr, weight_decay: Adam, the paper's values but for epochs and batch.
+        seed: of the permutations, the weights and the order of images.
+    """
+
+    norms_: nn.ModuleList
+    flows_: nn.ModuleList
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "prism_s",
+        layers: Sequence[str] = ("layer1", "layer2", "layer3"),
+        weights: str | None = None,
+        flow_steps: int = 8,
+        conv3x3_only: bool = False,
+        hidden_ratio: float = 1.0,
+        epochs: int = 30,
+        batch_size: int = 8,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-5,
+        seed: int = 0,
+    ) -> None:
+        self.backbone, self.layers, self.weights = backbone, layers, weights
+        self.flow_steps, self.conv3x3_only, self.hidden_ratio = flow_steps, conv3x3_only, hidden_ratio
+        self.epochs, self.batch_size, self.lr, self.weight_decay = epochs, batch_size, lr, weight_decay
+        self.seed = seed
+
+    def _build(self, height: int, width: int) -> None:
+        shapes = self.backbone_.shapes(height, width)
+        self.norms_ = nn.ModuleList(nn.LayerNorm(shape) for shape in shapes)
+        self.flows_ = nn.ModuleList(
+            Flow(channels, self.flow_steps, self.hidden_ratio, self.conv3x3_only) for channels, _, _ in shapes
+        )
+
+    def _latents(self, pixels: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Per level, z (B, C, h, w) and the log-determinant (B,)."""
+        with torch.no_grad():
+            maps = self.backbone_(pixels)
+        return [flow(norm(m)) for m, norm, flow in zip(maps, self.norms_, self.flows_, strict=True)]
+
+    def _fit(self, images: Images, checkpoint: Path | None) -> None:
+        require(self.flow_steps >= 1, "flow_steps", self.flow_steps, "at least 1")
+        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        module = _Likelihood(self)
+        optimizer = torch.optim.Adam(module.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        train(
+            module,
+            optimizer,
+            images,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            clip=100.0,
+            checkpoint=checkpoint,
+            description="fastflow",
+        )
+
+    def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        size = (pixels.shape[2], pixels.shape[3])
+        # The mean over channels keeps the exponent of the likelihood within float32: section 3.4.
+        levels = [resize_to(-(-0.5 * z.square().mean(1, keepdim=True)).exp(), size)[:, 0] for z, _ in self._latents(pixels)]
+        anomaly_map = smooth_map(torch.stack(levels).mean(0), size)
+        return anomaly_map, anomaly_map.flatten(1).amax(1)
+
+
+class _Likelihood(nn.Module):
+    """Pixels to loss: the negative log-likelihood per level (equation 4, constants dropped), summed over levels."""
+
+    def __init__(self, detector: Fastflow) -> None:
+        super().__init__()
+        self.norms, self.flows = detector.norms_, detector.flows_
+        self._latents = detector._latents
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        losses = [(0.5 * z.square().sum((1, 2, 3)) - log_det).mean() for z, log_det in self._latents(pixels)]
+        return torch.stack(losses).sum()

@@ -1,0 +1,156 @@
+"""Reverse distillation (Deng & Li, "Anomaly Detection via Reverse Distillation from One-Class Embedding", CVPR 2022,
+arXiv 2201.10703)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.detectors._base import Detector, Images, require, resize_to, smooth_map
+from pellucid.detectors._training import train
+
+
+class ReverseDistillation(Detector):
+    """A decoder rebuilds the teacher's features from a narrow one-class embedding; what it cannot rebuild is anomalous.
+
+    The paper's decoder mirrors its ResNet block by block; this one uses basic residual blocks for any backbone.
+
+    Args:
+        backbone, layers, weights: the teacher, at least two layers from fine to coarse.
+        epochs, batch_size, lr: Adam with betas (0.5, 0.999), the paper's values but for epochs and batch.
+        seed: of the weights and the order of images.
+    """
+
+    embedding_: nn.Module
+    decoder_: nn.Module
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "prism_s",
+        layers: Sequence[str] = ("layer1", "layer2", "layer3"),
+        weights: str | None = None,
+        epochs: int = 30,
+        batch_size: int = 8,
+        lr: float = 0.005,
+        seed: int = 0,
+    ) -> None:
+        self.backbone, self.layers, self.weights = backbone, layers, weights
+        self.epochs, self.batch_size, self.lr, self.seed = epochs, batch_size, lr, seed
+
+    def _build(self, height: int, width: int) -> None:
+        require(len(self.layers) >= 2, "layers", self.layers, "two or more layers from fine to coarse")
+        shapes = self.backbone_.shapes(height, width)
+        channels = [c for c, _, _ in shapes]
+        halvings = [_halvings(h, shapes[-1][1]) for _, h, _ in shapes]
+        self.embedding_ = _Embedding(channels, halvings)
+        self.decoder_ = _Decoder(channels, [(h, w) for _, h, w in shapes])
+
+    def _distances(self, pixels: Tensor) -> list[Tensor]:
+        """Per layer, one minus the cosine between the teacher's and the rebuilt features, (B, h, w): equation 1."""
+        with torch.no_grad():
+            encoded = self.backbone_(pixels)
+        decoded = self.decoder_(self.embedding_(encoded))
+        return [1 - F.cosine_similarity(e, d, dim=1) for e, d in zip(encoded, decoded, strict=True)]
+
+    def _fit(self, images: Images, checkpoint: Path | None) -> None:
+        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        module = _Rebuilding(self)
+        optimizer = torch.optim.Adam(module.parameters(), lr=self.lr, betas=(0.5, 0.999))
+        train(
+            module,
+            optimizer,
+            images,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            checkpoint=checkpoint,
+            description="reverse_distillation",
+        )
+
+    def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        size = (pixels.shape[2], pixels.shape[3])
+        levels = [resize_to(d[:, None], size)[:, 0] for d in self._distances(pixels)]
+        anomaly_map = smooth_map(torch.stack(levels).sum(0), size)
+        return anomaly_map, anomaly_map.flatten(1).amax(1)
+
+
+def _halvings(side: int, coarsest: int) -> int:
+    """How many strides of two lead from one side to the coarsest."""
+    count = 0
+    while side > coarsest:
+        side, count = (side + 1) // 2, count + 1
+    return count
+
+
+def _conv(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU())
+
+
+class _Block(nn.Module):
+    """Basic residual block (B, c_in, h, w) -> (B, c_out, h / stride, w / stride)."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(c_in, c_out, stride), nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False), nn.BatchNorm2d(c_out)
+        )
+        self.identity = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.identity(x))
+
+
+class _Embedding(nn.Module):
+    """Multi-scale feature fusion and one-class embedding (section 3.3): every level to half the coarsest grid."""
+
+    def __init__(self, channels: list[int], halvings: list[int]) -> None:
+        super().__init__()
+        coarse = channels[-1]
+        self.fusion = nn.ModuleList(
+            nn.Sequential(*(_conv(c if k == 0 else coarse, coarse, 2) for k in range(n)))
+            if n
+            else nn.Sequential(_conv(c, coarse))
+            for c, n in zip(channels, halvings, strict=True)
+        )
+        self.one_class = nn.Sequential(_Block(coarse * len(channels), 2 * coarse, 2), _Block(2 * coarse, 2 * coarse))
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        fused = [fuse(m) for fuse, m in zip(self.fusion, maps, strict=True)]
+        embedded: Tensor = self.one_class(torch.cat(fused, dim=1))
+        return embedded
+
+
+class _Decoder(nn.Module):
+    """From the embedding back to every level's shape, coarse to fine; returns them fine to coarse."""
+
+    def __init__(self, channels: list[int], sizes: list[tuple[int, int]]) -> None:
+        super().__init__()
+        self.sizes = sizes
+        widths = [*channels, 2 * channels[-1]]
+        self.levels = nn.ModuleList(
+            nn.Sequential(_Block(widths[n + 1], widths[n]), _Block(widths[n], widths[n])) for n in range(len(channels))
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = []
+        for level, size in zip(reversed(self.levels), reversed(self.sizes), strict=True):
+            x = level(resize_to(x, size))
+            maps.insert(0, x)
+        return maps
+
+
+class _Rebuilding(nn.Module):
+    """Pixels to loss: equation 2, the mean distance of every level, summed."""
+
+    def __init__(self, detector: ReverseDistillation) -> None:
+        super().__init__()
+        self.embedding, self.decoder = detector.embedding_, detector.decoder_
+        self._distances = detector._distances
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return torch.stack([d.mean() for d in self._distances(pixels)]).sum()

@@ -1,0 +1,101 @@
+"""STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", BMVC 2021, arXiv 2103.04257)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.backbones import network
+from pellucid.detectors._base import Detector, Images, require, resize_to, smooth_map
+from pellucid.detectors._training import train
+
+
+class Stfpm(Detector):
+    """A student learns to agree with its frozen teacher on normal images; where it cannot, something is new.
+
+    Args:
+        backbone, layers, weights: the teacher; the student has the same architecture.
+        distance: ``l2`` between unit vectors as in the paper, or ``cosine``; they differ by rank only when levels mix.
+        epochs, batch_size, lr, momentum, weight_decay: stochastic gradient descent, the paper's values but for epochs.
+        seed: of the student's weights and the order of images.
+    """
+
+    student_: nn.Module
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "prism_s",
+        layers: Sequence[str] = ("layer1", "layer2", "layer3"),
+        weights: str | None = None,
+        distance: Literal["l2", "cosine"] = "l2",
+        epochs: int = 40,
+        batch_size: int = 8,
+        lr: float = 0.4,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        seed: int = 0,
+    ) -> None:
+        self.backbone, self.layers, self.weights = backbone, layers, weights
+        self.distance, self.epochs, self.batch_size = distance, epochs, batch_size
+        self.lr, self.momentum, self.weight_decay, self.seed = lr, momentum, weight_decay, seed
+
+    def _build(self, height: int, width: int) -> None:  # noqa: ARG002 - fully convolutional
+        student = network(self.backbone)
+        for name in [n for n in student.layers if n not in self.backbone_.net._modules and hasattr(student, n)]:  # type: ignore[union-attr]
+            delattr(student, name)
+        self.student_ = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _distances(self, pixels: Tensor) -> list[Tensor]:
+        """Per layer, half the squared distance of unit vectors, (B, h, w) in [0, 2]: equation 1."""
+        with torch.no_grad():
+            teacher = self.backbone_(pixels)
+        normalised = ((pixels - self.backbone_.mean) / self.backbone_.std).contiguous(memory_format=torch.channels_last)
+        student = self.student_(normalised, self.backbone_._last)
+        return [
+            0.5 * (F.normalize(t, dim=1) - F.normalize(student[name], dim=1)).square().sum(1)
+            for name, t in zip(self.layers, teacher, strict=True)
+        ]
+
+    def _fit(self, images: Images, checkpoint: Path | None) -> None:
+        require(self.distance in ("l2", "cosine"), "distance", self.distance, "l2 or cosine")
+        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        optimizer = torch.optim.SGD(
+            self.student_.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+        )
+        train(
+            _Matching(self),
+            optimizer,
+            images,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            checkpoint=checkpoint,
+            description="stfpm",
+        )
+
+    def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        size = (pixels.shape[2], pixels.shape[3])
+        levels = [resize_to(d[:, None], size)[:, 0] for d in self._distances(pixels)]  # half squared L2 = 1 - cosine
+        stacked = torch.stack(levels)
+        # The paper multiplies the levels; the mean of their cosines is the gentler alternative.
+        combined = stacked.prod(0) if self.distance == "l2" else stacked.mean(0)
+        anomaly_map = smooth_map(combined, size)
+        return anomaly_map, anomaly_map.flatten(1).amax(1)
+
+
+class _Matching(nn.Module):
+    """Pixels to loss: equations 2 and 3, the mean over positions, summed over layers."""
+
+    def __init__(self, detector: Stfpm) -> None:
+        super().__init__()
+        self.student = detector.student_
+        self._distances = detector._distances
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return torch.stack([d.mean() for d in self._distances(pixels)]).sum()
