@@ -1,0 +1,33 @@
+"""Writing: to a temporary name, fsync, rename. A killed run leaves the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pellucid.errors import OutputError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing, making its folder if need be.
+
+    Raises:
+        OutputError: the place cannot be written to, or is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+        raise OutputError(f"Cannot write '{path}': {error.strerror or error}.") from None
+
+
+def write_text(path: Path, content: str) -> None:
+    """The same for text, UTF-8 with Unix line ends."""
+    write_bytes(path, content.encode())
