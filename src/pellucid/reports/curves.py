@@ -1,0 +1,77 @@
+"""Curves as PNG bytes: ROC, precision-recall, score histogram with the limit, Pareto."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+matplotlib.use("Agg")
+NORMAL, DEFECT, GREY = "#2a9d8f", "#d1495b", "#888888"
+
+
+def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5, 4), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.grid(alpha=0.25)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def roc(labels: Sequence[bool], scores: Sequence[float], auroc: float) -> bytes:
+    """ROC curve."""
+    false, found, _ = roc_curve(labels, scores)
+    figure, axes = _figure(f"ROC, area {auroc:.4f}", "false-reject rate", "share of defects found")
+    axes.plot([0, 1], [0, 1], "--", color=GREY, lw=1)
+    axes.plot(false, found, color=DEFECT, lw=2)
+    return _png(figure)
+
+
+def precision_recall(labels: Sequence[bool], scores: Sequence[float], ap: float) -> bytes:
+    """Precision-recall curve."""
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    figure, axes = _figure(f"Precision-recall, average precision {ap:.4f}", "recall", "precision")
+    axes.step(recall, precision, color=DEFECT, lw=2, where="post")
+    axes.set_ylim(0, 1.03)
+    return _png(figure)
+
+
+def histogram(labels: Sequence[bool], scores: Sequence[float], limit: float) -> bytes:
+    """Scores of normal and defective images with the limit."""
+    values, defective = np.asarray(scores), np.asarray(labels, bool)
+    figure, axes = _figure("Scores", "score", "images")
+    bins = np.histogram_bin_edges(values, 40)
+    for name, chosen, colour in (("normal", ~defective, NORMAL), ("defective", defective, DEFECT)):
+        if chosen.any():
+            axes.hist(values[chosen], bins, color=colour, alpha=0.65, label=name)
+    axes.axvline(limit, color="black", lw=1.5, label=f"limit {limit:.4g}")
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def pareto(rows: Sequence[Mapping[str, Any]], front: Sequence[str]) -> bytes:
+    """Accuracy against time per image; area is the model's size; the front is filled."""
+    figure, axes = _figure("Accuracy, time and size", "milliseconds per image", "image AUROC")
+    for row in rows:
+        accuracy = row["image_auroc"] if row["image_auroc"] is not None else 0.0
+        on_front = row["detector"] in front
+        area = 30 + 40 * np.sqrt(row["model_mb"])
+        face = DEFECT if row["recommended"] else NORMAL
+        axes.scatter(row["ms_per_image_median"], accuracy, s=area, color=face, alpha=0.75 if on_front else 0.25)
+        axes.annotate(row["detector"], (row["ms_per_image_median"], accuracy), fontsize=8)
+    axes.set_xscale("log")
+    return _png(figure)

@@ -1,0 +1,58 @@
+"""Result pictures: the image, its map, the contours of its defects and the mask, side by side with the verdict."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.records import Inspection
+
+Bgr = NDArray[np.uint8]  # (H, W, 3)
+PANEL = 256  # shorter pictures are enlarged to this height, taller ones stay
+RED, GREEN, WHITE = (60, 60, 230), (90, 170, 60), (255, 255, 255)
+
+
+def result_picture(
+    pixels: NDArray[np.float32], inspection: Inspection, mask: NDArray[np.bool_] | None = None
+) -> Bgr:
+    """Image, heat map, defects and, if given, the mask, with a caption; BGR as OpenCV writes it.
+
+    Colours span zero to twice the pixel value at which the verdict tips, the same for all images of one model.
+    """
+    image = np.ascontiguousarray((pixels[..., ::-1] * 255).round().astype(np.uint8))
+    scale = max(inspection.limit * 2, 1e-9) if inspection.map.max() <= inspection.limit * 4 else inspection.map.max()
+    heat = cv2.applyColorMap((np.clip(inspection.map / scale, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    panels = [("image", image), ("map", cv2.addWeighted(image, 0.35, heat, 0.65, 0))]
+    outlined = image.copy()
+    for defect in inspection.defects:
+        x, y, w, h = defect.box
+        cv2.rectangle(outlined, (x - 2, y - 2), (x + w + 1, y + h + 1), RED, max(1, image.shape[0] // 200))
+    panels.append((f"{len(inspection.defects)} defects", outlined))
+    if mask is not None:
+        panels.append(("mask", np.repeat(mask[..., None].astype(np.uint8) * 255, 3, 2)))
+    zoom = max(1.0, PANEL / image.shape[0])
+    return _caption(np.hstack([_titled(title, panel, zoom) for title, panel in panels]), inspection)
+
+
+def _titled(title: str, panel: Bgr, zoom: float) -> Bgr:
+    grown = cv2.resize(panel, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST if zoom > 1 else cv2.INTER_AREA)
+    framed = cv2.copyMakeBorder(grown, 24, 4, 2, 2, cv2.BORDER_CONSTANT, value=WHITE)
+    cv2.putText(framed, title, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
+    return np.asarray(framed, np.uint8)
+
+
+def _caption(strip: Bgr, inspection: Inspection) -> Bgr:
+    colour = RED if inspection.verdict == "reject" else GREEN
+    out = cv2.copyMakeBorder(strip, 34, 0, 0, 0, cv2.BORDER_CONSTANT, value=colour)
+    text = (
+        f"{inspection.verdict.upper()}   score {inspection.score:.4g}   limit {inspection.limit:.4g}"
+        f"   p {inspection.p_value:.3f}   {inspection.path.name}"
+    )
+    cv2.putText(out, text, (8, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.52, WHITE, 1, cv2.LINE_AA)
+    return np.asarray(out, np.uint8)
+
+
+def png(picture: Bgr) -> bytes:
+    """PNG bytes of a picture."""
+    return cv2.imencode(".png", picture)[1].tobytes()
