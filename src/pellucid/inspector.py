@@ -130,6 +130,10 @@ class Plan:
         notes = (*checked.samples.notes, *split.notes, *note_duplicates(split, checked.hashes))
         return cls(checked, split, notes)
 
+    def data_sha256(self) -> str:
+        """Over the contents of the images that are fitted on and calibrated with."""
+        return fingerprint((*self.split.fit, *self.split.calibrate), self.checked.hashes)
+
 
 def fit(
     data: str | Path | Samples,
@@ -160,21 +164,30 @@ def fit(
     made = detectors.create(detector, **({"seed": seed} | parameters))
     size = parse_size(image_size)
     plan = Plan.of(data, false_reject=false_reject, seed=seed)
-    return fit_plan(made, plan, size, false_reject=false_reject, limit=limit, seed=seed, checkpoint=checkpoint)
+    return fit_split(
+        made,
+        plan.split,
+        size,
+        data_sha256=plan.data_sha256(),
+        false_reject=false_reject,
+        limit=limit,
+        seed=seed,
+        checkpoint=checkpoint,
+    )
 
 
-def fit_plan(
+def fit_split(
     detector: Detector,
-    plan: Plan,
+    split: Split,
     size: Size,
     *,
+    data_sha256: str,
     false_reject: float,
     limit: LimitMethod = "conformal",
     seed: int = 0,
     checkpoint: Path | None = None,
 ) -> Inspector:
     """Fit and calibrate on data that are planned already; :func:`fit` says what the arguments mean."""
-    split = plan.split
     peaks: list[tuple[float, float]] = []
     if split.folds is None:
         detector.fit(_batches(split.fit, size), checkpoint=checkpoint)
@@ -190,8 +203,7 @@ def fit_plan(
     chosen = calibrate(scores, [peak for _, peak in peaks], false_reject, folds=split.folds is not None)
     if limit == "f1":
         chosen = f1_optimal(chosen, [score for score, _ in _score_all(detector, split.select, size)])
-    trace = fingerprint((*split.fit, *split.calibrate), plan.checked.hashes)
-    return Inspector(detector, chosen, size, trace, seed, false_reject)
+    return Inspector(detector, chosen, size, data_sha256, seed, false_reject)
 
 
 def _batches(samples: Iterable[Sample], size: Size) -> ImageBatches:

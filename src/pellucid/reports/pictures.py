@@ -14,14 +14,14 @@ RED, GREEN, WHITE = (60, 60, 230), (90, 170, 60), (255, 255, 255)
 
 
 def result_picture(
-    pixels: NDArray[np.float32], inspection: Inspection, mask: NDArray[np.bool_] | None = None
+    pixels: NDArray[np.float32], inspection: Inspection, pixel_limit: float, mask: NDArray[np.bool_] | None = None
 ) -> Bgr:
     """Image, heat map, defects and, if given, the mask, with a caption; BGR as OpenCV writes it.
 
-    Colours span zero to twice the pixel value at which the verdict tips, the same for all images of one model.
+    Colours span zero to twice the pixel limit, the same for all images of one model.
     """
     image = np.ascontiguousarray((pixels[..., ::-1] * 255).round().astype(np.uint8))
-    scale = max(inspection.limit * 2, 1e-9) if inspection.map.max() <= inspection.limit * 4 else inspection.map.max()
+    scale = max(2 * pixel_limit, 1e-12)
     heat = cv2.applyColorMap((np.clip(inspection.map / scale, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     panels = [("image", image), ("map", cv2.addWeighted(image, 0.35, heat, 0.65, 0))]
     outlined = image.copy()

@@ -1,0 +1,172 @@
+"""One detector in its own fresh process: fit, time, weigh, test, write down. Run by :mod:`pellucid.study.compare`.
+
+    python -m pellucid.study.measure OUTPUT DETECTOR
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid import detectors
+from pellucid._files import write_bytes, write_text
+from pellucid.acquisition.images import read_image, read_mask
+from pellucid.acquisition.splits import read_splits_csv
+from pellucid.errors import PellucidError
+from pellucid.inspector import Inspector, fit_split
+from pellucid.records import Sample
+from pellucid.reports import curves, pictures
+from pellucid.study import metrics
+from pellucid.study.evaluate import Judged, evaluate, judge, scores_csv
+from pellucid.trackers import to_tensorboard
+
+TIMED = 60  # images that are timed one by one
+SHOWN = 12  # result pictures
+
+
+def measure(output: Path, name: str) -> None:
+    """Do everything for one detector and write it below ``output/name``; ``cost.json`` comes last and means done."""
+    config = tomllib.loads((output / "config.toml").read_text(encoding="utf-8"))
+    root, folder = Path(config["data"]), output / name
+    split = read_splits_csv((output / "splits.csv").read_text(encoding="utf-8"), root, config.get("folds"))
+    detector = detectors.create(name, **config["parameters"][name])
+    start = time.perf_counter()
+    inspector = fit_split(
+        detector,
+        split,
+        (config["image_size"][0], config["image_size"][1]),
+        data_sha256=config["data_sha256"],
+        false_reject=config["false_reject"],
+        seed=config["seed"],
+        checkpoint=folder / "training.pt" if config["resume"] else None,
+    )
+    seconds = time.perf_counter() - start
+    inspector.save(folder / "model.pellucid")
+    milliseconds = _time(inspector, split.test or split.fit)
+    total, trained = detector.count_parameters()
+    cost = {
+        "fit_seconds": seconds,
+        "ms_per_image_median": float(np.median(milliseconds)),
+        "ms_per_image_p95": float(np.percentile(milliseconds, 95)),
+        "model_mb": (folder / "model.pellucid").stat().st_size / 1e6,
+        "params_total": total,
+        "params_trained": trained,
+        "peak_ram_mb": peak_ram_mb(),
+        "parts": detector.parts(),
+    }
+    judged = judge(inspector, split.test, f"{name}: testing")
+    result = evaluate(judged)
+    selection = _selection(inspector, split.select, result.metrics)
+    write_text(folder / "scores.csv", scores_csv(judged, root))
+    _draw(folder, inspector, judged)
+    written = {"metrics": result.metrics, "by_type": result.by_type, "notes": result.notes, "selection": selection}
+    write_text(folder / "metrics.json", json.dumps(written, indent=2) + "\n")
+    by_label = {kind: [j.inspection.score for j in judged if j.sample.label == kind] for kind in ("normal", "abnormal")}
+    shown = [*sorted((folder / "curves").glob("*.png")), *sorted((folder / "images").glob("*.png"))]
+    to_tensorboard(folder / "tensorboard", detector.parameters(), {**result.metrics, **_numbers(cost)}, by_label, shown)
+    (folder / "training.pt").unlink(missing_ok=True)
+    write_text(folder / "cost.json", json.dumps(cost, indent=2) + "\n")
+
+
+def _numbers(cost: dict[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in cost.items() if isinstance(v, (int, float))}
+
+
+def _time(inspector: Inspector, samples: Sequence[Sample]) -> list[float]:
+    """Milliseconds from decoded pixels to an inspection, one image at a time."""
+    images = [read_image(s.path) for s in samples[:TIMED]]
+    for pixels in images[:3]:
+        inspector.inspect(pixels)
+    times = []
+    for pixels in images:
+        start = time.perf_counter()
+        inspector.inspect(pixels)
+        times.append((time.perf_counter() - start) * 1000)
+    return times
+
+
+def _selection(inspector: Inspector, select: Sequence[Sample], tested: Any) -> dict[str, Any]:
+    """What the choice between detectors may look at: labelled training defects, or else, and said so, the test."""
+    normal = list(inspector.limit.scores)
+    if select:
+        defects = [j.inspection.score for j in judge(inspector, select, "selection")]
+        labels = [False] * len(normal) + [True] * len(defects)
+        auroc, on = metrics.auroc(labels, normal + defects), "labelled training defects"
+        positives, negatives = len(defects), len(normal)
+    else:
+        auroc, on = tested["image_auroc"], "test images"
+        positives, negatives = tested["defectives"], tested["normals"]
+    return {
+        "selection_auroc": auroc,
+        "selection_on": on,
+        "selection_positives": positives,
+        "selection_negatives": negatives,
+    }
+
+
+def _draw(folder: Path, inspector: Inspector, judged: Sequence[Judged]) -> None:
+    """Curves of all test images; pictures of the calls nearest to the limit, wrong ones first."""
+    for kind in ("curves", "images"):
+        shutil.rmtree(folder / kind, ignore_errors=True)
+    labels = [j.sample.label == "abnormal" for j in judged]
+    scores = [j.inspection.score for j in judged]
+    if judged:
+        write_bytes(folder / "curves/histogram.png", curves.histogram(labels, scores, inspector.limit.value))
+    if len(set(labels)) == 2:
+        auroc, ap = metrics.auroc(labels, scores) or 0.0, metrics.average_precision(labels, scores) or 0.0
+        write_bytes(folder / "curves/roc.png", curves.roc(labels, scores, auroc))
+        write_bytes(folder / "curves/precision_recall.png", curves.precision_recall(labels, scores, ap))
+    for kind, chosen in _worth_seeing(judged):
+        picture = picture_of(inspector, chosen)
+        write_bytes(folder / "images" / f"{kind}_{chosen.sample.path.stem}.png", picture)
+
+
+def picture_of(inspector: Inspector, judged: Judged) -> bytes:
+    """The result picture of one judged image, PNG."""
+    mask = read_mask(judged.sample.mask) if judged.sample.mask else None
+    pixels = read_image(judged.inspection.path)
+    return pictures.png(pictures.result_picture(pixels, judged.inspection, inspector.limit.pixel, mask))
+
+
+def _worth_seeing(judged: Sequence[Judged]) -> list[tuple[str, Judged]]:
+    kinds: dict[str, list[Judged]] = {"false_reject": [], "escape": [], "found": [], "passed": []}
+    for j in judged:
+        rejected = j.inspection.verdict == "reject"
+        defective = j.sample.label == "abnormal"
+        kinds[("found" if rejected else "escape") if defective else ("false_reject" if rejected else "passed")].append(j)
+    shown = []
+    for kind, members in kinds.items():
+        nearest = sorted(members, key=lambda j: abs(j.inspection.score - j.inspection.limit))
+        shown += [(kind, j) for j in nearest[: SHOWN // len(kinds)]]
+    return shown
+
+
+def peak_ram_mb() -> float:
+    """Highest resident memory of this process so far. Not getrusage on Linux: a child inherits its parent's there."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1000
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / 1e6
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+if __name__ == "__main__":
+    try:
+        measure(Path(sys.argv[1]), sys.argv[2])
+    except PellucidError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
