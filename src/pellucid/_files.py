@@ -31,3 +31,16 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, content: str) -> None:
     """The same for text, UTF-8 with Unix line ends."""
     write_bytes(path, content.encode())
+
+
+def check_writable(path: Path) -> None:
+    """Find out before hours of work whether a file can be written here later.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    if path.is_dir():
+        raise OutputError(f"Cannot write '{path}': it is a folder.")
+    probe = path.with_name(f".{path.name}.probe")
+    write_bytes(probe, b"")
+    probe.unlink()

@@ -34,7 +34,7 @@ class Stfpm(Detector):
         layers: Sequence[str] = ("layer1", "layer2", "layer3"),
         weights: str | None = None,
         distance: Literal["l2", "cosine"] = "l2",
-        epochs: int = 40,
+        epochs: int = 30,
         batch_size: int = 8,
         lr: float = 0.4,
         momentum: float = 0.9,

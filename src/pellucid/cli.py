@@ -1,0 +1,369 @@
+"""The command line. Exit codes: 0 done, 1 the user's error with one sentence, 2 usage, 3 something was rejected."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pellucid import backbones as backbone_catalogue
+from pellucid import detectors as detector_catalogue
+from pellucid.errors import DataError, ParameterError, PellucidError, unknown
+
+if TYPE_CHECKING:
+    from pellucid.inspector import Plan
+    from pellucid.records import Inspection
+    from pellucid.study.choice import Prefer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="pellucid finds the flaw in the glass.")
+out = Console()
+err = Console(stderr=True)
+
+Data = Annotated[Path, typer.Argument(help="folder (five folders, MVTec or plain layout) or CSV file")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="where results go")]
+Backbone = Annotated[str, typer.Option(help="network that the features come from; see 'pellucid backbones'")]
+Weights = Annotated[Path | None, typer.Option(help="checkpoint of the backbone (torchvision, timm, safetensors)")]
+ImageSize = Annotated[str, typer.Option(help="N or HxW; images are resized, never cropped")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="hyper-parameter as key=value; repeatable")]
+FalseReject = Annotated[float, typer.Option(help="share of good images that may be rejected")]
+Seed = Annotated[int, typer.Option(help="of the split and of the detectors")]
+Resume = Annotated[bool, typer.Option("--resume", help="go on where a killed run stopped")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
+
+
+@app.command()
+def fit(
+    data: Data,
+    output: Annotated[Path, typer.Option("-o", "--output", help="model file to write")],
+    detector: Annotated[str, typer.Option(help="see 'pellucid detectors'")] = "patchcore",
+    backbone: Backbone = "prism_s",
+    weights: Weights = None,
+    image_size: ImageSize = "256",
+    settings: Set = None,
+    false_reject: FalseReject = 0.05,
+    limit: Annotated[Literal["conformal", "f1"], typer.Option(help="f1 uses labelled defects: optimistic")] = "conformal",
+    seed: Seed = 0,
+    resume: Resume = False,
+) -> None:
+    """Learn what normal looks like and write one model file."""
+    parameters = _parameters(detector, backbone, weights, settings, seed)
+    from pellucid._files import check_writable
+    from pellucid.acquisition.images import parse_size
+    from pellucid.detectors import create
+    from pellucid.inspector import fit_split
+    from pellucid.reports.tables import summary
+
+    size = parse_size(image_size)
+    check_writable(output)
+    plan = _plan(data, false_reject, seed)
+    checkpoint = output.with_name(output.name + ".training")
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    inspector = fit_split(
+        create(detector, **parameters),
+        plan.split,
+        size,
+        data_sha256=plan.data_sha256(),
+        false_reject=false_reject,
+        limit=limit,
+        seed=seed,
+        checkpoint=checkpoint,
+    )
+    inspector.save(output)
+    checkpoint.unlink(missing_ok=True)
+    out.print(summary(inspector.detector.parts(), size, output.stat().st_size / 1e6))
+    chosen = inspector.limit
+    out.print(
+        f"limit {chosen.value:.6g} ({chosen.method}) from {len(chosen.scores)} normal images for at most"
+        f" {chosen.false_reject_rate:.1%} false rejects"
+    )
+    if limit == "f1":
+        out.print("[yellow]This limit was chosen on labels: what it shows on those images is optimistic.[/]")
+    out.print(f"wrote {output}")
+
+
+@app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(help="model file")],
+    images: Annotated[list[Path], typer.Argument(help="image files or folders")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="scores.csv and result pictures go here")] = None,
+    as_json: Json = False,
+    fail_on_reject: Annotated[bool, typer.Option("--fail-on-reject", help="exit with 3 when an image is rejected")] = False,
+) -> None:
+    """Score images, show where the flaw is, decide."""
+    from pellucid._files import check_writable, write_bytes, write_text
+    from pellucid.acquisition.folders import image_files
+    from pellucid.inspector import load
+    from pellucid.progress import track
+    from pellucid.records import Sample
+    from pellucid.study.evaluate import Judged, scores_csv
+    from pellucid.study.measure import picture_of
+
+    if output is not None:
+        check_writable(output / "scores.csv")
+    paths = [path for given in images for path in (image_files(given) if given.is_dir() else [given])]
+    if not paths:
+        raise DataError(f"There are no images in {', '.join(str(p) for p in images)}.")
+    inspector = load(model)
+    judged: list[Judged] = []
+    skipped: list[str] = []
+    rejected = 0
+    for path in track(paths, "inspecting", len(paths)):
+        try:
+            found = inspector.inspect(path)
+        except DataError as error:
+            skipped.append(str(error))
+            err.print(f"[yellow]skipped:[/] {error}", highlight=False)
+            continue
+        rejected += found.verdict == "reject"
+        entry = Judged(Sample(path, "normal"), found)
+        if output is not None:
+            write_bytes(output / "images" / f"{len(judged):05d}_{path.stem}.png", picture_of(inspector, entry))
+        judged.append(Judged(entry.sample, replace(found, map=found.map[:0])))  # maps are not kept: memory stays flat
+        if as_json:
+            print(json.dumps(_as_json(found)))
+    if not judged:
+        raise DataError(f"None of the {len(paths)} files could be inspected. First: {skipped[0]}")
+    if output is not None:
+        write_text(output / "scores.csv", scores_csv(judged, Path.cwd(), labelled=False))
+    if not as_json:
+        _print_inspections(judged)
+        out.print(f"{len(judged)} inspected, {rejected} rejected, {len(skipped)} skipped")
+    if rejected and fail_on_reject:
+        raise typer.Exit(3)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="model file")],
+    data: Data,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="metrics.json and scores.csv go here")] = None,
+    as_json: Json = False,
+) -> None:
+    """Test a saved model on the test images of a data set."""
+    from pellucid._files import check_writable, write_text
+    from pellucid.inspector import load
+    from pellucid.reports.tables import evaluation
+    from pellucid.study.evaluate import evaluate as evaluate_judged
+    from pellucid.study.evaluate import judge, scores_csv
+
+    if output is not None:
+        check_writable(output / "metrics.json")
+    inspector = load(model)
+    plan = _plan(data, inspector.false_reject, inspector.seed)
+    if not plan.split.test:
+        raise DataError(f"'{data}' has no test images.")
+    judged = judge(inspector, plan.split.test)
+    result = evaluate_judged(judged)
+    written = {"metrics": result.metrics, "by_type": result.by_type, "notes": result.notes}
+    if output is not None:
+        write_text(output / "scores.csv", scores_csv(judged, plan.checked.samples.root))
+        write_text(output / "metrics.json", json.dumps(written, indent=2) + "\n")
+    if as_json:
+        print(json.dumps(written, indent=2))
+    else:
+        out.print(evaluation(result))
+
+
+@app.command()
+def compare(
+    data: Data,
+    output: Output = Path("out"),
+    detectors: Annotated[str | None, typer.Option(help="names with commas between; all by default")] = None,
+    backbone: Backbone = "prism_s",
+    weights: Weights = None,
+    image_size: ImageSize = "256",
+    false_reject: FalseReject = 0.05,
+    prefer: Annotated[
+        Literal["balanced", "accuracy", "speed", "size"], typer.Option(help="how equals are told apart")
+    ] = "balanced",
+    max_ms: Annotated[float | None, typer.Option(help="budget: milliseconds per image")] = None,
+    max_mb: Annotated[float | None, typer.Option(help="budget: megabytes of the model file")] = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    as_json: Json = False,
+) -> None:
+    """Train and test several detectors side by side and name the one to run."""
+    names = [n.strip() for n in detectors.split(",")] if detectors else detector_catalogue.names()
+    parameters = {name: _parameters(name, backbone, weights, None, seed) for name in names}
+    _compare(data, output, parameters, image_size, false_reject, prefer, max_ms, max_mb, seed, resume, as_json)
+
+
+@app.command()
+def demo(output: Output = Path("pellucid-demo")) -> None:
+    """Draw a glass set, compare the detectors on it, write the report: no data, no network."""
+    from pellucid.synthesis.glass import draw_data_set
+
+    data = output / "data"
+    draw_data_set(data, seed=0)
+    err.print(f"drew panes of glass in {data}", highlight=False)
+    fewer = {"stfpm": 15, "fastflow": 10, "reverse_distillation": 10}  # epochs: a first look, not a last word
+    parameters = {}
+    for name in detector_catalogue.names():
+        settings = [f"epochs={fewer[name]}"] if name in fewer else None
+        parameters[name] = _parameters(name, "prism_s", None, settings, 0)
+    _compare(data, output, parameters, "128", 0.05, "balanced", None, None, 0, False, False)
+
+
+@app.command(name="detectors")
+def detectors_command(name: Annotated[str | None, typer.Argument()] = None, as_json: Json = False) -> None:
+    """What detectors there are, with their parameters and defaults."""
+    chosen = [detector_catalogue.describe(n) for n in ([name] if name else detector_catalogue.names())]
+    if as_json:
+        print(json.dumps([{"name": d.name, "paper": d.paper, "parameters": dict(d.defaults)} for d in chosen], indent=2))
+        return
+    for d in chosen:
+        out.print(f"[bold]{d.name}[/]  {d.summary}", highlight=False)
+        if name:
+            out.print(d.paper, highlight=False)
+            table = Table("parameter", "default")
+            for key, value in d.defaults.items():
+                table.add_row(key, json.dumps(value))
+            out.print(table)
+
+
+@app.command()
+def backbones(as_json: Json = False) -> None:
+    """What backbones there are and where their weights come from."""
+    entries = [backbone_catalogue.entry(n) for n in backbone_catalogue.names()]
+    if as_json:
+        print(json.dumps([{"name": e.name, "weights": e.source} for e in entries], indent=2))
+        return
+    table = Table("backbone", "weights")
+    for e in entries:
+        table.add_row(e.name, e.source)
+    out.print(table)
+
+
+def _compare(
+    data: Path,
+    output: Path,
+    parameters: dict[str, dict[str, Any]],
+    image_size: str,
+    false_reject: float,
+    prefer: Prefer,
+    max_ms: float | None,
+    max_mb: float | None,
+    seed: int,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    from pellucid._files import check_writable
+    from pellucid.acquisition.images import parse_size
+    from pellucid.backbones import create as create_backbone
+    from pellucid.reports.tables import leaderboard
+    from pellucid.study.compare import compare as run
+
+    size = parse_size(image_size)
+    check_writable(output / "leaderboard.json")
+    for values in parameters.values():  # the network and its weights, before any work begins
+        create_backbone(values["backbone"], layers=values["layers"], weights=values["weights"])
+        break
+    plan = _plan(data, false_reject, seed)
+    rows, choice = run(
+        plan,
+        output,
+        parameters,
+        size,
+        false_reject=false_reject,
+        seed=seed,
+        prefer=prefer,
+        max_ms=max_ms,
+        max_mb=max_mb,
+        resume=resume,
+        command="pellucid " + " ".join(sys.argv[1:]),
+    )
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    out.print(leaderboard(rows))
+    out.print(f"[bold]Run {choice.reason}[/]" if choice.detector else choice.reason, highlight=False)
+    out.print(f"report: {output / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _parameters(
+    detector: str, backbone: str, weights: Path | None, settings: list[str] | None, seed: int
+) -> dict[str, Any]:
+    """All hyper-parameters of a detector: its defaults, the options, then --set."""
+    defaults = detector_catalogue.describe(detector).defaults
+    backbone_catalogue.entry(backbone)
+    chosen = {**defaults, "backbone": backbone, "weights": str(weights) if weights else None, "seed": seed}
+    for setting in settings or []:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ParameterError(f"--set {setting} is not understood: write key=value, as in num_neighbors=5.")
+        if key not in defaults:
+            raise unknown(f"parameter of {detector}", key, defaults)
+        chosen[key] = _parse(key, text, defaults[key])
+    return chosen
+
+
+def _parse(key: str, text: str, default: Any) -> Any:
+    """A value of the default's kind."""
+    if isinstance(default, tuple):
+        return [part.strip() for part in text.split(",")]
+    if isinstance(default, str):
+        return text
+    try:
+        value = json.loads(text.lower())
+    except json.JSONDecodeError:
+        value = text
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = {
+        bool: isinstance(value, bool),
+        int: isinstance(value, int) and not isinstance(value, bool),
+        float: number,
+        type(None): number or value is None,
+    }[type(default)]
+    if not fits:
+        raise ParameterError(f"{key}={text} is not allowed: it has to be of the kind of its default, {default!r}.")
+    return float(value) if isinstance(default, float) else value
+
+
+def _plan(data: Path, false_reject: float, seed: int) -> Plan:
+    from pellucid.inspector import Plan
+
+    plan = Plan.of(data, false_reject=false_reject, seed=seed)
+    split = plan.split
+    how = f"{len(split.calibrate)} calibrate" if split.folds is None else f"calibrated by {split.folds} folds"
+    tested = sum(s.label == "normal" for s in split.test)
+    err.print(
+        f"{plan.checked.samples.layout} layout: {len(split.fit)} normal images fit, {how}, {len(split.select)} defects"
+        f" select, {tested} normal and {len(split.test) - tested} defective images test",
+        highlight=False,
+    )
+    for note in plan.notes:
+        err.print(f"[yellow]note:[/] {note}", highlight=False)
+    return plan
+
+
+def _print_inspections(judged: list[Any]) -> None:
+    table = Table("image", "verdict", "score", "limit", "p", "defects (x, y, width, height)")
+    for j in judged[:200]:
+        i: Inspection = j.inspection
+        colour = "red" if i.verdict == "reject" else "green"
+        boxes = "; ".join(str(d.box) for d in i.defects[:3]) + (" ..." if len(i.defects) > 3 else "")
+        verdict = f"[{colour}]{i.verdict}[/]"
+        table.add_row(i.path.name, verdict, f"{i.score:.5g}", f"{i.limit:.5g}", f"{i.p_value:.3f}", boxes)
+    out.print(table)
+
+
+def _as_json(i: Inspection) -> dict[str, Any]:
+    defects = [{"box": d.box, "area_px": d.area_px, "peak": d.peak, "centroid": d.centroid} for d in i.defects]
+    known = {"path": str(i.path), "score": i.score, "limit": i.limit, "p_value": i.p_value, "verdict": i.verdict}
+    return known | {"defects": defects}
+
+
+def main() -> None:
+    """Entry point: a user's error becomes one sentence and exit code 1."""
+    try:
+        app()
+    except PellucidError as error:
+        err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
