@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -62,14 +63,14 @@ def drawn(folder: Path, seed: int, count: int, workers: int) -> NDArray[np.uint8
 
 
 def crops(images: NDArray[np.uint8], seed: int, first: int, last: int, batch: int) -> Iterator[Tensor]:
-    """Batches (batch, 3, CROP, CROP) in [0, 1] for steps first..last; each step is seeded, so a resumed run is the same."""
+    """Batches (batch, 3, CROP, CROP) in [0, 1]; every step is seeded, so a resumed run sees the same crops."""
     for step in range(first, last):
         rng = np.random.default_rng((seed, 1, step))
         out = np.empty((batch, CROP, CROP, 3), np.float32)
         for b in range(batch):
             side = int(rng.integers(100, 251))  # random scale
             y, x = rng.integers(0, SIDE - side + 1, 2)
-            crop = images[rng.integers(len(images)), y : y + side, x : x + side]
+            crop: NDArray[Any] = images[rng.integers(len(images)), y : y + side, x : x + side]
             how = cv2.INTER_AREA if side > CROP else cv2.INTER_LINEAR
             crop = cv2.resize(crop, (CROP, CROP), interpolation=how).astype(np.float32) / 255
             crop = crop[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))]
@@ -126,9 +127,7 @@ class Lesson(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         answers = self.answers(x)
         maps = self.prism((x - 0.5) / 0.25)
-        losses = [
-            F.mse_loss(self.heads[k](maps[k]).float(), (answers[k] - self.mean[k]) / self.std[k]) for k in MATCH
-        ]
+        losses = [F.mse_loss(self.heads[k](maps[k]).float(), (answers[k] - self.mean[k]) / self.std[k]) for k in MATCH]
         return torch.stack(losses).mean()
 
 
@@ -157,7 +156,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     teacher = MobileNetV2()
     teacher.load_state_dict(load_file(args.teacher))
-    lesson = Lesson(teacher).to(memory_format=torch.channels_last)
+    lesson = Lesson(teacher)
+    lesson.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = [*lesson.prism.parameters(), *lesson.heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.01)
     lesson.standardise(list(crops(images, args.seed + 1, 0, 20, args.batch)))

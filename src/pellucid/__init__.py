@@ -1,8 +1,8 @@
 """pellucid finds the flaw in the glass.
 
-    import pellucid
-    inspector = pellucid.fit("GlassDefect", detector="patchcore")
-    result = inspector.inspect("pane_0412.png")
+import pellucid
+inspector = pellucid.fit("GlassDefect", detector="patchcore")
+result = inspector.inspect("pane_0412.png")
 """
 
 from __future__ import annotations

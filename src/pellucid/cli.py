@@ -47,7 +47,9 @@ def fit(
     image_size: ImageSize = "256",
     settings: Set = None,
     false_reject: FalseReject = 0.05,
-    limit: Annotated[Literal["conformal", "f1"], typer.Option(help="f1 uses labelled defects: optimistic")] = "conformal",
+    limit: Annotated[
+        Literal["conformal", "f1"], typer.Option(help="f1 uses labelled defects: optimistic")
+    ] = "conformal",
     seed: Seed = 0,
     resume: Resume = False,
 ) -> None:
@@ -92,9 +94,13 @@ def fit(
 def inspect(
     model: Annotated[Path, typer.Argument(help="model file")],
     images: Annotated[list[Path], typer.Argument(help="image files or folders")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="scores.csv and result pictures go here")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="scores.csv and result pictures go here")
+    ] = None,
     as_json: Json = False,
-    fail_on_reject: Annotated[bool, typer.Option("--fail-on-reject", help="exit with 3 when an image is rejected")] = False,
+    fail_on_reject: Annotated[
+        bool, typer.Option("--fail-on-reject", help="exit with 3 when an image is rejected")
+    ] = False,
 ) -> None:
     """Score images, show where the flaw is, decide."""
     from pellucid._files import check_writable, write_bytes, write_text
@@ -216,7 +222,9 @@ def detectors_command(name: Annotated[str | None, typer.Argument()] = None, as_j
     """What detectors there are, with their parameters and defaults."""
     chosen = [detector_catalogue.describe(n) for n in ([name] if name else detector_catalogue.names())]
     if as_json:
-        print(json.dumps([{"name": d.name, "paper": d.paper, "parameters": dict(d.defaults)} for d in chosen], indent=2))
+        print(
+            json.dumps([{"name": d.name, "paper": d.paper, "parameters": dict(d.defaults)} for d in chosen], indent=2)
+        )
         return
     for d in chosen:
         out.print(f"[bold]{d.name}[/]  {d.summary}", highlight=False)

@@ -36,5 +36,5 @@ def to_tensorboard(
             if values:
                 writer.add_histogram(f"scores/{label}", np.asarray(values))
         for path in pictures:
-            image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+            image = np.asarray(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR))
             writer.add_image(f"{path.parent.name}/{path.stem}", image[..., ::-1], dataformats="HWC")

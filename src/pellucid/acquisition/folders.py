@@ -73,7 +73,9 @@ def _what_is_missing(samples: Iterable[Sample]) -> list[str]:
     elif not any(s.mask for s in defects):
         notes.append("No masks: pixel metrics cannot be computed.")
     elif bare := [s.path.name for s in defects if s.mask is None]:
-        notes.append(f"{len(bare)} defective test images have no mask and count for image metrics only: {listed(bare)}.")
+        notes.append(
+            f"{len(bare)} defective test images have no mask and count for image metrics only: {listed(bare)}."
+        )
     return notes
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ def is_constant(pixels: Pixels) -> bool:
     return bool((pixels == pixels[0, 0]).all())
 
 
-def _decode(path: Path, flags: int) -> NDArray[np.generic]:
+def _decode(path: Path, flags: int) -> NDArray[Any]:
     """Decoded image as OpenCV gives it: BGR or grey, uint8, uint16 or float32."""
     try:
         content = path.read_bytes()
@@ -53,7 +54,7 @@ def _decode(path: Path, flags: int) -> NDArray[np.generic]:
         raise DataError(f"'{path}' is empty (0 bytes).")
     if _truncated(content):
         raise DataError(f"'{path}' is truncated: its end is missing.")
-    image: NDArray[np.generic] | None
+    image: NDArray[Any] | None
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
@@ -76,7 +77,7 @@ def _truncated(content: bytes) -> bool:
     return False
 
 
-def _decode_tiff(path: Path, flags: int) -> NDArray[np.generic] | None:
+def _decode_tiff(path: Path, flags: int) -> NDArray[Any] | None:
     """TIFF kinds that OpenCV leaves out (64-bit floats, unusual channel counts), in OpenCV's order of channels."""
     try:
         image = np.asarray(tifffile.imread(path))
@@ -91,10 +92,11 @@ def _decode_tiff(path: Path, flags: int) -> NDArray[np.generic] | None:
     return np.repeat(image[..., :1], 3, 2) if grey else np.ascontiguousarray(image[..., 2::-1])
 
 
-def _unit_range(image: NDArray[np.generic], path: Path) -> Pixels:
+def _unit_range(image: NDArray[Any], path: Path) -> Pixels:
     """Whole integer range to [0, 1]; floats have to be there already."""
     if image.dtype == np.uint8 or image.dtype == np.uint16:
-        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+        scale = np.float32(np.iinfo(image.dtype).max)
+        return np.asarray(image.astype(np.float32) / scale, np.float32)
     if image.dtype.kind != "f":
         raise DataError(f"'{path}' has pixels of type {image.dtype}; 8 bit, 16 bit and float can be read.")
     if not np.isfinite(image).all():

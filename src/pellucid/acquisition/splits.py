@@ -101,7 +101,7 @@ def read_splits_csv(text: str, root: Path, folds: int | None) -> Split:
                 group=row["group"] or None,
             )
         )
-    return Split(**{role: tuple(samples) for role, samples in roles.items()}, folds=folds)
+    return Split(*(tuple(roles[role]) for role in ("fit", "calibrate", "select", "test")), folds=folds)
 
 
 def relative(path: Path, root: Path) -> str:

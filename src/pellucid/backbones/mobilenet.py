@@ -36,11 +36,12 @@ class _InvertedResidual(nn.Module):
         y = F.relu6(self.expand(x)) if hasattr(self, "expand") else x
         y = F.relu6(self.depthwise(_same_padding(y, self.stride)))
         y = self.project(y)
-        return x + y if self.residual else y
+        out: Tensor = x + y if self.residual else y
+        return out
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2 1.0. ``layer1`` to ``layer4``: the last block at strides 4, 8, 16, 32; or any ``stage0``..``stage6``."""
+    """MobileNetV2 1.0. ``layer1`` to ``layer4``: the last blocks at strides 4, 8, 16, 32; or ``stage0``..``stage6``."""
 
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)

@@ -37,7 +37,7 @@ class Detector(ABC):
 
     # --- what a detector writes -------------------------------------------------------------------------------------
 
-    def _build(self, height: int, width: int) -> None:
+    def _build(self, height: int, width: int) -> None:  # noqa: B027 - most have nothing to build
         """Make the trainable modules, if any, with random weights; ``self.backbone_`` is there already."""
 
     @abstractmethod
@@ -48,7 +48,7 @@ class Detector(ABC):
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, H, W) and score (B,) of a batch (B, 3, H, W); gradients are off already."""
 
-    def _ready(self) -> None:
+    def _ready(self) -> None:  # noqa: B027 - most have nothing to derive
         """Derive what scoring needs from what was learned; called after a fit and after a load."""
 
     # --- what everybody calls ---------------------------------------------------------------------------------------

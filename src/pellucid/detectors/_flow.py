@@ -21,11 +21,11 @@ class CouplingStep(nn.Module):
 
     def __init__(self, channels: int, hidden_ratio: float, kernel: int, clamp: float = 2.0) -> None:
         super().__init__()
-        self.half, self.clamp = channels - channels // 2, clamp
-        moved = channels - self.half
-        hidden = max(1, int(self.half * hidden_ratio))
+        self.kept, self.clamp = channels - channels // 2, clamp
+        moved = channels - self.kept
+        hidden = max(1, int(self.kept * hidden_ratio))
         self.subnet = nn.Sequential(
-            nn.Conv2d(self.half, hidden, kernel, padding="same"),
+            nn.Conv2d(self.kept, hidden, kernel, padding="same"),
             nn.ReLU(),
             nn.Conv2d(hidden, 2 * moved, kernel, padding="same"),
         )
@@ -37,7 +37,7 @@ class CouplingStep(nn.Module):
         self.register_buffer("permutation", torch.randperm(channels))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x1, x2 = x[:, : self.half], x[:, self.half :]
+        x1, x2 = x[:, : self.kept], x[:, self.kept :]
         s, t = (0.1 * self.subnet(x1)).chunk(2, dim=1)
         s = self.clamp * torch.tanh(s)
         y = torch.cat([x1, x2 * s.exp() + t], dim=1) * self.log_scale.exp() + self.offset
@@ -47,7 +47,7 @@ class CouplingStep(nn.Module):
     def inverse(self, z: Tensor) -> Tensor:
         """The x that gives z."""
         y = (z[:, self.permutation.argsort()] - self.offset) * (-self.log_scale).exp()
-        y1, y2 = y[:, : self.half], y[:, self.half :]
+        y1, y2 = y[:, : self.kept], y[:, self.kept :]
         s, t = (0.1 * self.subnet(y1)).chunk(2, dim=1)
         return torch.cat([y1, (y2 - t) * (-self.clamp * torch.tanh(s)).exp()], dim=1)
 

@@ -14,7 +14,8 @@ def project(features: Tensor, dim: int, generator: torch.Generator) -> Tensor:
     if features.shape[1] <= dim:
         return features
     matrix = torch.randn(features.shape[1], dim, generator=generator) / dim**0.5
-    return features @ matrix.to(features)
+    projected: Tensor = features @ matrix.to(features)
+    return projected
 
 
 def k_center_greedy(points: Tensor, count: int, first: int) -> Tensor:

@@ -38,7 +38,7 @@ class Fastflow(Detector):
         flow_steps: int = 8,
         conv3x3_only: bool = False,
         hidden_ratio: float = 1.0,
-        epochs: int = 30,
+        epochs: int = 20,
         batch_size: int = 8,
         lr: float = 1e-3,
         weight_decay: float = 1e-5,
@@ -82,7 +82,9 @@ class Fastflow(Detector):
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         size = (pixels.shape[2], pixels.shape[3])
         # The mean over channels keeps the exponent of the likelihood within float32: section 3.4.
-        levels = [resize_to(-(-0.5 * z.square().mean(1, keepdim=True)).exp(), size)[:, 0] for z, _ in self._latents(pixels)]
+        levels = [
+            resize_to(-(-0.5 * z.square().mean(1, keepdim=True)).exp(), size)[:, 0] for z, _ in self._latents(pixels)
+        ]
         anomaly_map = smooth_map(torch.stack(levels).mean(0), size)
         return anomaly_map, anomaly_map.flatten(1).amax(1)
 

@@ -34,7 +34,7 @@ class ReverseDistillation(Detector):
         backbone: str = "prism_s",
         layers: Sequence[str] = ("layer1", "layer2", "layer3"),
         weights: str | None = None,
-        epochs: int = 30,
+        epochs: int = 20,
         batch_size: int = 8,
         lr: float = 0.005,
         seed: int = 0,

@@ -1,4 +1,5 @@
-"""STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", BMVC 2021, arXiv 2103.04257)."""
+"""STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", BMVC 2021,
+arXiv 2103.04257)."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def histogram(labels: Sequence[bool], scores: Sequence[float], limit: float) -> 
     """Scores of normal and defective images with the limit."""
     values, defective = np.asarray(scores), np.asarray(labels, bool)
     figure, axes = _figure("Scores", "score", "images")
-    bins = np.histogram_bin_edges(values, 40)
+    bins = [float(edge) for edge in np.histogram_bin_edges(values, 40)]
     for name, chosen, colour in (("normal", ~defective, NORMAL), ("defective", defective, DEFECT)):
         if chosen.any():
             axes.hist(values[chosen], bins, color=colour, alpha=0.65, label=name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +37,7 @@ def result_picture(
     return _caption(np.hstack([_titled(title, panel, zoom) for title, panel in panels]), inspection)
 
 
-def _titled(title: str, panel: Bgr, zoom: float) -> Bgr:
+def _titled(title: str, panel: NDArray[Any], zoom: float) -> Bgr:
     grown = cv2.resize(panel, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST if zoom > 1 else cv2.INTER_AREA)
     framed = cv2.copyMakeBorder(grown, 24, 4, 2, 2, cv2.BORDER_CONSTANT, value=WHITE)
     cv2.putText(framed, title, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)

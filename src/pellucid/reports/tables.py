@@ -27,7 +27,7 @@ LEADERBOARD = (
 
 def cell(value: Any, form: str) -> str:
     """A value in its format; None as a dash."""
-    return "–" if value is None else form.format(value)
+    return "-" if value is None else form.format(value)
 
 
 def leaderboard(rows: Iterable[Mapping[str, Any]]) -> Table:

@@ -89,6 +89,6 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
             b["ms_per_image_median"] - a["ms_per_image_median"],
             b["model_mb"] - a["model_mb"],
         ]
-        return min(better) >= 0 and max(better) > 0
+        return bool(min(better) >= 0 and max(better) > 0)
 
     return [r for r in rows if not any(beats(other, r) for other in rows)]

@@ -24,11 +24,12 @@ from pellucid.reports.page import report
 from pellucid.study.choice import Choice, Prefer, choose, pareto
 
 COLUMNS = (
-    "detector backbone image_size image_auroc image_ap image_f1 image_f1_best_optimistic limit false_reject_rate"
-    " false_rejects normals escape_rate escapes defectives pixel_auroc aupro fit_seconds ms_per_image_median"
-    " ms_per_image_p95 model_mb params_total params_trained peak_ram_mb selection_auroc selection_on"
-    " selection_positives selection_negatives recommended"
-).split()
+    *("detector", "backbone", "image_size", "image_auroc", "image_ap", "image_f1", "image_f1_best_optimistic"),
+    *("limit", "false_reject_rate", "false_rejects", "normals", "escape_rate", "escapes", "defectives"),
+    *("pixel_auroc", "aupro", "fit_seconds", "ms_per_image_median", "ms_per_image_p95", "model_mb"),
+    *("params_total", "params_trained", "peak_ram_mb", "selection_auroc", "selection_on", "selection_positives"),
+    *("selection_negatives", "recommended"),
+)
 
 
 def compare(

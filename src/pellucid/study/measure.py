@@ -1,6 +1,6 @@
 """One detector in its own fresh process: fit, time, weigh, test, write down. Run by :mod:`pellucid.study.compare`.
 
-    python -m pellucid.study.measure OUTPUT DETECTOR
+python -m pellucid.study.measure OUTPUT DETECTOR
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ def _worth_seeing(judged: Sequence[Judged]) -> list[tuple[str, Judged]]:
     for j in judged:
         rejected = j.inspection.verdict == "reject"
         defective = j.sample.label == "abnormal"
-        kinds[("found" if rejected else "escape") if defective else ("false_reject" if rejected else "passed")].append(j)
+        kinds[("found" if rejected else "escape") if defective else ("false_reject" if rejected else "passed")].append(
+            j
+        )
     shown = []
     for kind, members in kinds.items():
         nearest = sorted(members, key=lambda j: abs(j.inspection.score - j.inspection.limit))

@@ -80,9 +80,7 @@ def aupro(maps: Maps, masks: Masks, fpr_limit: float = 0.3) -> float | None:
     return float(area / fpr_limit)
 
 
-def _sorted_pixels(
-    maps: Maps, masks: Masks
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
+def _sorted_pixels(maps: Maps, masks: Masks) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
     """All pixels by falling value: values, whether defective, and each pixel's share of the mean region overlap."""
     values = np.concatenate([m.ravel() for m in maps]) if len(maps) else np.empty(0, np.float32)
     defective = np.concatenate([m.ravel() for m in masks]) if len(masks) else np.empty(0, bool)
@@ -99,4 +97,4 @@ def _sorted_pixels(
 
 def _last_of_ties(ordered: NDArray[np.float32]) -> NDArray[np.intp]:
     """Index of the last element of every run of equal values."""
-    return np.r_[np.flatnonzero(np.diff(ordered)), len(ordered) - 1]
+    return np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)

@@ -34,7 +34,7 @@ def _line(rng: Generator, width: int, lean: float) -> Shape:
     bottom = top + rng.normal(0, lean) * SIDE
     cover = np.zeros((SIDE, SIDE), np.uint8)
     cv2.line(cover, (int(top), 0), (int(bottom), SIDE - 1), 255, width, cv2.LINE_AA)
-    return cover.astype(np.float32) / 255
+    return (cover / 255).astype(np.float32)
 
 
 def bold_line(rng: Generator) -> tuple[Shape, float]:
@@ -47,7 +47,7 @@ def seed(rng: Generator) -> tuple[Shape, float]:
     cover = np.zeros((SIDE, SIDE), np.uint8)
     centre = tuple(int(v) for v in rng.integers(20, SIDE - 20, 2))
     cv2.circle(cover, centre, int(rng.integers(4, 11)), 255, int(rng.integers(2, 4)), cv2.LINE_AA)
-    return cover.astype(np.float32) / 255, float(rng.uniform(0.12, 0.3))
+    return (cover / 255).astype(np.float32), float(rng.uniform(0.12, 0.3))
 
 
 def stone(rng: Generator) -> tuple[Shape, float]:
@@ -57,7 +57,7 @@ def stone(rng: Generator) -> tuple[Shape, float]:
     corners = rng.integers(20, SIDE - 20, 2) + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None]
     cover = np.zeros((SIDE, SIDE), np.uint8)
     cv2.fillPoly(cover, [corners.astype(np.int32)], 255, cv2.LINE_AA)
-    return cover.astype(np.float32) / 255, -float(rng.uniform(0.15, 0.35))
+    return (cover / 255).astype(np.float32), -float(rng.uniform(0.15, 0.35))
 
 
 def scratch(rng: Generator) -> tuple[Shape, float]:
@@ -66,7 +66,7 @@ def scratch(rng: Generator) -> tuple[Shape, float]:
     path = rng.integers(30, SIDE - 100, 2) + np.cumsum(np.stack([np.cos(angle), np.sin(angle)], 1) * 4, 0)
     cover = np.zeros((SIDE, SIDE), np.uint8)
     cv2.polylines(cover, [path.astype(np.int32)], False, 255, int(rng.integers(1, 3)), cv2.LINE_AA)
-    return cover.astype(np.float32) / 255, float(rng.uniform(0.15, 0.3))
+    return (cover / 255).astype(np.float32), float(rng.uniform(0.15, 0.3))
 
 
 DEFECTS: dict[str, Callable[[Generator], tuple[Shape, float]]] = {
@@ -80,7 +80,7 @@ DEFECTS: dict[str, Callable[[Generator], tuple[Shape, float]]] = {
 def flawed_pane(rng: Generator, kind: str) -> tuple[Pane, NDArray[np.bool_]]:
     """A pane with one defect of a kind of ``DEFECTS``, and its mask."""
     cover, contrast = DEFECTS[kind](rng)
-    return pane(rng) + cover * np.float32(contrast), cover > 0.3
+    return pane(rng) + (cover * contrast).astype(np.float32), cover > 0.3
 
 
 def draw_data_set(folder: Path, *, seed: int = 0, normal: int = 60, tested: int = 30, each: int = 8) -> None:

@@ -62,11 +62,11 @@ def cells(rng: Generator, size: int) -> Field:
     tone = rng.random(int(labels.max()) + 1).astype(np.float32)[labels]
     kind = rng.integers(3)
     if kind == 0:
-        return _stretch(distance)
+        return _stretch(np.asarray(distance, np.float32))
     if kind == 1:
-        return tone
+        return np.asarray(tone, np.float32)
     walls = (cv2.Laplacian(tone, cv2.CV_32F) != 0).astype(np.float32)
-    return cv2.GaussianBlur(walls, (0, 0), rng.uniform(0.6, 2.0))
+    return np.asarray(cv2.GaussianBlur(walls, (0, 0), rng.uniform(0.6, 2.0)), np.float32)
 
 
 def sparse_noise(rng: Generator, size: int) -> Field:
@@ -81,7 +81,7 @@ FIELDS: tuple[Callable[[Generator, int], Field], ...] = (power_law, grating, cel
 
 def texture(rng: Generator, size: int) -> Image:
     """One field (or the mean or product of two) between two colours whose contrast is random, faint ones included."""
-    field = FIELDS[rng.integers(len(FIELDS))](rng, size)
+    field: NDArray[np.floating] = FIELDS[rng.integers(len(FIELDS))](rng, size)
     if rng.random() < 0.4:
         other = FIELDS[rng.integers(len(FIELDS))](rng, size)
         field = field * other if rng.random() < 0.5 else (field + other) / 2
@@ -92,7 +92,7 @@ def texture(rng: Generator, size: int) -> Image:
         tint[:] = tint[0]
     contrast = np.exp(rng.uniform(np.log(0.03), np.log(0.7)))
     low, high = base - contrast * tint / 2, base + contrast * tint / 2
-    return np.clip(low + field[..., None] * (high - low), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(low + field[..., None] * (high - low), 0, 1), np.float32)
 
 
 def _shape_mask(rng: Generator, size: int) -> NDArray[np.uint8]:
@@ -141,9 +141,10 @@ def scene(rng: Generator, size: int = 256) -> Image:
         image[here] += alpha * (fill - image[here])
     image *= _light(rng, size)
     if rng.random() < 0.4:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.8))
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.8)), np.float32)
     if rng.random() < 0.5:
-        image = image + rng.normal(0, np.exp(rng.uniform(np.log(0.004), np.log(0.06))), image.shape)
+        noise = rng.normal(0, np.exp(rng.uniform(np.log(0.004), np.log(0.06))), image.shape)
+        image = np.asarray(image + noise, np.float32)
     if rng.random() < 0.35:
         image = np.repeat(image.mean(2, keepdims=True), 3, 2)
     return np.clip(image, 0, 1).astype(np.float32)
