@@ -228,7 +228,7 @@ class Engine:
         run = _next(self.default_root_dir / type(model).__name__ / datamodule.name, "v")
         path = run / "weights" / "model.pellucid"
         model.inspector.save(path)
-        config = {"model": model.detector, "parameters": model.inspector.detector.parameters()}
+        config: dict[str, Any] = {"model": model.detector, "parameters": model.inspector.detector.parameters()}
         config |= {"image_size": datamodule.image_size, "false_reject": self.false_reject, "root": str(datamodule.root)}
         write_text(run / "config.json", json.dumps(config, indent=2) + "\n")
         self._runs[id(model)] = run
@@ -247,7 +247,7 @@ class Engine:
         run = self._runs.get(id(model)) or _next(self.default_root_dir / type(model).__name__ / datamodule.name, "v")
         pictures = run / "images"
         pictures.mkdir(parents=True, exist_ok=True)
-        shown = []
+        shown: list[Path] = []
         for n, j in enumerate(judged):
             path = pictures / f"{n:05d}_{j.sample.path.stem}.png"
             path.write_bytes(picture_of(inspector, j))

@@ -25,7 +25,7 @@ from pellucid.errors import DataError
 from pellucid.limits.calibration import calibrate, check_rate, f1_optimal
 from pellucid.model_file import Header, LimitHeader, read_model, tensors_sha256, write_model
 from pellucid.records import Inspection, Limit, Sample, Samples, Split
-from pellucid.regions.defects import find_defects
+from pellucid.regions.defects import cut_of, find_defects
 
 LimitMethod = Literal["conformal", "f1"]
 
@@ -63,8 +63,6 @@ class Inspector:
     def _judge(self, path: Path, pixels: Pixels, tensor: Tensor) -> Inspection:
         score, anomaly_map = _score_one(self.detector, tensor, (pixels.shape[0], pixels.shape[1]))
         reject = score > self.limit.value
-        # A rejected image always shows where: at the pixel limit, or around its peak when the map stays below.
-        cut = min(self.limit.pixel, 0.9 * float(anomaly_map.max())) if reject else np.inf
         return Inspection(
             path=path,
             score=score,
@@ -72,7 +70,7 @@ class Inspector:
             p_value=self.limit.p_value(score),
             verdict="reject" if reject else "ok",
             map=anomaly_map,
-            defects=find_defects(anomaly_map, cut) if reject else (),
+            defects=find_defects(anomaly_map, cut_of(anomaly_map, self.limit.pixel)) if reject else (),
         )
 
     def save(self, path: str | Path) -> None:

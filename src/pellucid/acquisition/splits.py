@@ -101,7 +101,8 @@ def read_splits_csv(text: str, root: Path, folds: int | None) -> Split:
                 group=row["group"] or None,
             )
         )
-    return Split(*(tuple(roles[role]) for role in ("fit", "calibrate", "select", "test")), folds=folds)
+    fit, calibrate, select, test = (tuple(samples) for samples in roles.values())
+    return Split(fit, calibrate, select, test, folds=folds)
 
 
 def relative(path: Path, root: Path) -> str:

@@ -64,8 +64,9 @@ class Patchcore(Detector):
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         patches = self._embed(pixels)
         B, h, w, _ = patches.shape
-        squared, nearest = squared_distances(patches.flatten(0, 2), self.bank_, self.norms_).min(dim=1)
-        distance = squared.sqrt().view(B, h * w)
+        flat = patches.flatten(0, 2)
+        nearest = squared_distances(flat, self.bank_, self.norms_).argmin(dim=1)
+        distance = (flat - self.bank_[nearest]).norm(dim=1).view(B, h * w)  # exact: norms cancel where it is small
         farthest = distance.argmax(1)  # m^test*, the patch that decides (equation 6)
         s_star = distance.gather(1, farthest[:, None])[:, 0]
         m_test = patches.flatten(1, 2)[torch.arange(B, device=pixels.device), farthest]  # (B, D)

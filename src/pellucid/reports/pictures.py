@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.records import Inspection
+from pellucid.regions.defects import cut_of
 
 Bgr = NDArray[np.uint8]  # (H, W, 3)
 PANEL = 256  # shorter pictures are enlarged to this height, taller ones stay
-RED, GREEN, WHITE = (60, 60, 230), (90, 170, 60), (255, 255, 255)
+RED, GREEN, YELLOW, WHITE = (60, 60, 230), (90, 170, 60), (40, 220, 250), (255, 255, 255)  # BGR
 
 
 def result_picture(
@@ -27,6 +28,10 @@ def result_picture(
     heat = cv2.applyColorMap((np.clip(inspection.map / scale, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     panels = [("image", image), ("map", cv2.addWeighted(image, 0.35, heat, 0.65, 0))]
     outlined = image.copy()
+    if inspection.defects:
+        above = (inspection.map > cut_of(inspection.map, pixel_limit)).astype(np.uint8)
+        contours, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(outlined, contours, -1, YELLOW, 1)
     for defect in inspection.defects:
         x, y, w, h = defect.box
         cv2.rectangle(outlined, (x - 2, y - 2), (x + w + 1, y + h + 1), RED, max(1, image.shape[0] // 200))

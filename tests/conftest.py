@@ -1,0 +1,50 @@
+"""Small drawn data sets and fast detectors for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid import detectors
+from pellucid.detectors._base import Detector
+from pellucid.synthesis.glass import draw_data_set
+
+SHARED = Path(__file__).parents[2] / "shared"
+FAST: dict[str, dict[str, Any]] = {
+    "patchcore": {"coreset_size": 200},
+    "padim": {"n_features": 20},
+    "stfpm": {"epochs": 2},
+    "fastflow": {"epochs": 1, "flow_steps": 2},
+    "reverse_distillation": {"epochs": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def glass(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("glass")
+    draw_data_set(folder, seed=0, normal=40, tested=6, each=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("the real images are not here: ../shared is absent")
+    return SHARED
+
+
+@pytest.fixture
+def make() -> Callable[..., Detector]:
+    return lambda name, **more: detectors.create(name, **(FAST.get(name, {}) | more))
+
+
+@pytest.fixture(scope="session")
+def batches() -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.rand(12, 3, 8, 8, generator=generator)
+    images = torch.nn.functional.interpolate(smooth, size=(64, 64), mode="bilinear")
+    return list((images * 0.2 + 0.4).split(4))

@@ -1,0 +1,308 @@
+"""Files to pixels, folders to samples, samples to roles; and everything that a user can get wrong on the way."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pellucid.acquisition.checks import check, note_duplicates
+from pellucid.acquisition.folders import read_folder
+from pellucid.acquisition.images import ImageBatches, parse_size, read_image, read_mask, resize
+from pellucid.acquisition.splits import fold_of, needed, plan_split, read_splits_csv, splits_csv
+from pellucid.errors import DataError, ParameterError
+from pellucid.records import Sample, Samples
+
+RAMP = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_range_is_kept(tmp_path, suffix, bits, channels):
+    image = np.repeat((RAMP * (2**bits - 1)).astype(f"uint{bits}")[..., None], channels, 2)
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), image)
+    got = read_image(tmp_path / f"a.{suffix}")
+    assert got.shape == (16, 16, 3)
+    np.testing.assert_allclose(got[..., 0], image[..., 0] / (2**bits - 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "1"])
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_modes_agree_with_pillow(tmp_path, mode, suffix):
+    colour = np.stack([RAMP * 255, 255 - RAMP * 255, RAMP * 100], 2).astype(np.uint8)
+    image = Image.fromarray(colour).convert(mode)
+    if suffix == "bmp" and mode in ("LA", "RGBA"):
+        pytest.skip("Pillow's BMP has no alpha")
+    image.save(tmp_path / f"a.{suffix}")
+    expected = np.asarray(image.convert("RGB"), np.float32) / 255
+    np.testing.assert_allclose(read_image(tmp_path / f"a.{suffix}"), expected, atol=1 / 255)
+
+
+def test_orientation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # rotate by 90 degrees
+    picture = Image.fromarray(np.zeros((20, 40, 3), np.uint8))
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (40, 20, 3)
+
+
+def test_float_tiff(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", RAMP)
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif")[..., 1], RAMP, atol=1e-6)
+    tifffile.imwrite(tmp_path / "b.tif", RAMP.astype(np.float64))
+    np.testing.assert_allclose(read_image(tmp_path / "b.tif")[..., 1], RAMP, atol=1e-6)
+
+
+def test_nan_and_range(tmp_path):
+    tifffile.imwrite(tmp_path / "nan.tif", np.where(RAMP > 0.5, np.nan, RAMP).astype(np.float32))
+    with pytest.raises(DataError, match="NaN"):
+        read_image(tmp_path / "nan.tif")
+    tifffile.imwrite(tmp_path / "big.tif", RAMP * 4095)
+    with pytest.raises(DataError, match=r"from 0 to 4095; they have to lie in \[0, 1\]"):
+        read_image(tmp_path / "big.tif")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif"])
+def test_truncated_files_are_refused(tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    path = tmp_path / f"a.{suffix}"
+    cv2.imwrite(str(path), noise)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        read_image(path)
+
+
+def test_files_that_are_no_images(tmp_path):
+    (tmp_path / "a.png").write_text("hello")
+    with pytest.raises(DataError, match="not an image"):
+        read_image(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"empty \(0 bytes\)"):
+        read_image(tmp_path / "b.png")
+    with pytest.raises(DataError, match="Cannot read"):
+        read_image(tmp_path / "c.png")
+
+
+@given(st.integers(8, 80), st.integers(8, 80), st.integers(32, 70), st.integers(32, 70))
+def test_resizing_keeps_a_constant_and_never_crops(h, w, height, width):
+    pixels = np.full((h, w, 3), 0.25, np.float32)
+    out = resize(pixels, (height, width))
+    assert out.shape == (height, width, 3)
+    np.testing.assert_allclose(out, 0.25, atol=1e-6)
+
+
+def test_sizes():
+    assert parse_size("256") == parse_size(256) == (256, 256)
+    assert parse_size("192x320") == parse_size((192, 320)) == (192, 320)
+    for wrong in ("x", "16", "1x2x3", "-256"):
+        with pytest.raises(ParameterError, match="give N or HxW"):
+            parse_size(wrong)
+
+
+def test_batches_are_re_iterable_and_in_order(glass):
+    paths = tuple(s.path for s in read_folder(glass).samples[:10])
+    batches = ImageBatches(paths, (64, 64), 4)
+    assert [len(b) for b in batches] == [len(b) for b in batches] == [4, 4, 2]
+    assert len(batches) == 3
+    first = resize(read_image(paths[4]), (64, 64))
+    np.testing.assert_array_equal(list(batches)[1][0].permute(1, 2, 0), first)
+
+
+def _image(path, size=32, value=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(abs(hash(path.name)) % 1000)
+    image = rng.integers(0, 255, (size, size), np.uint8) if value is None else np.full((size, size), value, np.uint8)
+    cv2.imwrite(str(path), image)
+
+
+def test_five_folders(glass):
+    data = read_folder(glass)
+    assert data.layout == "five folders"
+    assert {s.type for s in data.samples if s.label == "abnormal"} == {"bold-line", "seed", "stone", "scratch"}
+    assert all(s.mask and s.mask.is_file() for s in data.samples if s.label == "abnormal")
+    split = plan_split(data)
+    assert len(split.test) == 14
+    assert len(split.select) == 4
+    assert {s.path for s in split.fit} | {s.path for s in split.calibrate} == {
+        s.path for s in data.samples if s.label == "normal" and s.split == "train"
+    }
+
+
+def test_mvtec(tmp_path):
+    _image(tmp_path / "train/good/1.png")
+    _image(tmp_path / "test/good/2.png")
+    _image(tmp_path / "test/crack/3.png")
+    _image(tmp_path / "test/crack/4.png")
+    _image(tmp_path / "ground_truth/crack/3_mask.png")
+    _image(tmp_path / "ground_truth/crack/9_mask.png")
+    data = read_folder(tmp_path)
+    assert data.layout == "MVTec"
+    assert [(s.label, s.type, bool(s.mask)) for s in data.samples[2:]] == [
+        ("abnormal", "crack", True),
+        ("abnormal", "crack", False),
+    ]
+    assert "1 masks have no image and are ignored: 9_mask.png." in data.notes
+    assert any("1 defective test images have no mask" in note and "4.png" in note for note in data.notes)
+
+
+def test_plain(tmp_path):
+    for n in range(50):
+        _image(tmp_path / f"normal/{n}.png")
+    _image(tmp_path / "abnormal/chip/a.png")
+    _image(tmp_path / "mask/chip/a.png")
+    data = read_folder(tmp_path)
+    assert data.layout == "plain"
+    split = plan_split(data)
+    assert sum(s.label == "normal" for s in split.test) == 10
+    assert split.test[-1].mask is not None
+    shutil.rmtree(tmp_path / "abnormal")
+    only_normal = read_folder(tmp_path)
+    assert any("No defective test images" in note for note in only_normal.notes)
+    assert plan_split(only_normal).test == ()
+
+
+def test_csv(tmp_path):
+    for name in "abc":
+        _image(tmp_path / f"{name}.png")
+    table = tmp_path / "data.csv"
+    table.write_text(
+        "path,label,split,type,mask,group\na.png,normal,train,,,g1\nb.png,normal,,,,g2\nc.png,abnormal,test,chip,,\n"
+    )
+    data = read_folder(table)
+    assert [(s.label, s.split, s.type, s.group) for s in data.samples] == [
+        ("normal", "train", None, "g1"),
+        ("normal", None, None, "g2"),
+        ("abnormal", "test", "chip", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\n", "lacks the column path"),
+        ("path,label\na.png,good\n", "line 2: label is 'good'; allowed are normal and abnormal"),
+        ("path,label,split\na.png,normal,val\n", "line 2: split is 'val'"),
+        ("path,label\nzz.png,normal\n", "names 1 files that do not exist: zz.png"),
+        ("path,label\n", "no normal images"),
+    ],
+)
+def test_csv_mistakes(tmp_path, text, message):
+    _image(tmp_path / "a.png")
+    (tmp_path / "d.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_folder(tmp_path / "d.csv")
+
+
+def test_folders_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        read_folder(tmp_path / "absent")
+    with pytest.raises(
+        DataError, match=r"is empty; known layouts are:[\s\S]*five folders[\s\S]*MVTec[\s\S]*plain[\s\S]*CSV"
+    ):
+        read_folder(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(DataError, match=r"is unknown: found pictures/; known layouts"):
+        read_folder(tmp_path)
+    (tmp_path / "normal").mkdir()
+    with pytest.raises(DataError, match="no normal images"):
+        read_folder(tmp_path)
+
+
+def test_bad_files_are_named_skipped_and_counted(tmp_path):
+    for n in range(3):
+        _image(tmp_path / f"normal/{n}.png")
+    (tmp_path / "normal/bad.png").write_text("no image")
+    _image(tmp_path / "normal/flat.png", value=7)
+    checked = check(read_folder(tmp_path))
+    assert len(checked.samples.samples) == 3
+    assert any("2 files are skipped" in n and "bad.png" in n and "flat.png" in n for n in checked.samples.notes)
+    for n in range(3):
+        (tmp_path / f"normal/{n}.png").write_text("no image")
+    with pytest.raises(DataError, match="None of the normal images"):
+        check(read_folder(tmp_path))
+
+
+def test_mask_of_another_size(tmp_path):
+    _image(tmp_path / "normal/1.png")
+    _image(tmp_path / "abnormal/2.png")
+    _image(tmp_path / "mask/2.png", size=40)
+    with pytest.raises(DataError, match="is 40x40 px but its image '2.png' is 32x32 px"):
+        check(read_folder(tmp_path))
+
+
+def test_the_same_bytes_in_train_and_test(tmp_path):
+    for n in range(25):
+        _image(tmp_path / f"normal_train/{n}.png")
+    shutil.copy(tmp_path / "normal_train/3.png", tmp_path / "copy.png")
+    (tmp_path / "normal_test").mkdir()
+    shutil.move(tmp_path / "copy.png", tmp_path / "normal_test/copy.png")
+    checked = check(read_folder(tmp_path))
+    notes = note_duplicates(plan_split(checked.samples), checked.hashes)
+    assert "1 test images are also training images" in notes[0]
+    assert "3.png = copy.png" in notes[0]
+
+
+def test_masks_are_true_above_zero(tmp_path):
+    cv2.imwrite(str(tmp_path / "m.png"), np.array([[0, 1], [128, 255]], np.uint8))
+    assert read_mask(tmp_path / "m.png").tolist() == [[False, True], [True, True]]
+
+
+def _samples(count, groups=None):
+    from pathlib import Path
+
+    return Samples(
+        Path("x"),
+        "test",
+        tuple(
+            Sample(Path(f"{n:04d}"), "normal", "train", group=str(n % groups) if groups else None) for n in range(count)
+        ),
+    )
+
+
+@given(st.integers(19, 300), st.integers(0, 5), st.one_of(st.none(), st.integers(2, 30)))
+def test_splits_are_disjoint_complete_and_keep_groups(count, seed, groups):
+    data = _samples(count, groups)
+    split = plan_split(data, seed=seed)
+    assert split == plan_split(data, seed=seed)
+    assert sorted(s.path for s, _ in split.roles()) == [s.path for s in data.samples]
+    if split.folds is None:
+        assert len(split.calibrate) >= needed(0.05)
+        if groups:
+            assert not {s.group for s in split.fit} & {s.group for s in split.calibrate}
+    else:
+        folds = fold_of(split.fit, split.folds, seed)
+        assert set(folds) == set(range(split.folds))
+        if groups:
+            assert len({(s.group, n) for s, n in zip(split.fit, folds, strict=True)}) == len(
+                {s.group for s in split.fit}
+            )
+
+
+def test_too_few_normals_says_how_many_and_what_is_possible():
+    with pytest.raises(DataError, match=r"12 normal training images are too few .* needs 19; .* with 12 is 0.077"):
+        plan_split(_samples(12))
+    plan_split(_samples(12), false_reject=0.077)
+
+
+def test_splits_csv_round_trip(glass):
+    split = plan_split(read_folder(glass))
+    back = read_splits_csv(splits_csv(split, glass), glass, None)
+    assert [(s.path, r, s.label, s.type, s.mask) for s, r in back.roles()] == [
+        (s.path, r, s.label, s.type, s.mask) for s, r in split.roles()
+    ]
+
+
+def test_groups_on_both_sides_are_noted(tmp_path):
+    rows = [f"{n}.png,normal,train,,,g{n}" for n in range(25)] + ["25.png,normal,test,,,g3"]
+    for n in range(26):
+        _image(tmp_path / f"{n}.png")
+    (tmp_path / "d.csv").write_text("path,label,split,type,mask,group\n" + "\n".join(rows))
+    assert "1 groups are in both training and test" in plan_split(read_folder(tmp_path / "d.csv")).notes[0]

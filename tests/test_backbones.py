@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pellucid import backbones
+from pellucid.backbones import create, network
+from pellucid.errors import ParameterError, WeightsError
+
+
+def test_embedded_weights_agree_with_their_record():
+    out = create("prism_s", layers=("layer1", "layer2", "layer3"))(torch.rand(1, 3, 64, 96))
+    assert [tuple(m.shape) for m in out] == [(1, 48, 16, 24), (1, 96, 8, 12), (1, 160, 4, 6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "millions"),
+    [("wide_resnet50_2", ("layer2", "layer3"), 24.9), ("resnet18", ("layer1", "layer2", "layer3"), 2.8)],
+)
+def test_parameters_agree_with_the_report(name, layers, millions):
+    backbone = create(name, layers=layers, pretrained=False)
+    assert round(sum(p.numel() for p in backbone.parameters()) / 1e6, 1) == millions
+
+
+def test_fastflow_trains_as_many_parameters_as_the_report_says():
+    from pellucid.detectors import create as create_detector
+
+    detector = create_detector("fastflow", backbone="resnet18")
+    detector.backbone_ = create("resnet18", layers=detector.layers, pretrained=False)
+    detector._build(128, 128)
+    total, trained = detector.count_parameters()
+    assert round(trained / 1e6, 1) == 2.8
+    assert round((total - trained) / 1e6, 1) == 2.8
+
+
+def test_mobilenet_agrees_with_tensorflow(shared):
+    weights = shared / "weights"
+    net = network("mobilenet_v2")
+    net.load_state_dict(load_file(weights / "mobilenet_v2_imagenet.safetensors"))
+    expected = load_file(weights / "mobilenet_v2_activations.safetensors")
+    with torch.inference_mode():
+        got = net.eval()(expected["input"])
+    for k in range(7):
+        torch.testing.assert_close(got[f"stage{k}"], expected[f"stage{k}"], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_torchvision_and_timm_checkpoints_load_unchanged(name, tmp_path):
+    source = network(name)
+    tensors = dict(source.state_dict()) | {"fc.weight": torch.zeros(1000, 8), "fc.bias": torch.zeros(1000)}
+    torch.save(tensors, tmp_path / "net.pth")
+    save_file({k: v.contiguous() for k, v in tensors.items()}, tmp_path / "net.safetensors")
+    x = torch.rand(1, 3, 64, 64)
+    one, two = (create(name, layers=("layer2",), weights=tmp_path / f)(x)[0] for f in ("net.pth", "net.safetensors"))
+    assert torch.equal(one, two)
+    assert {"conv1.weight", "bn1.running_mean", "layer2.0.downsample.1.weight"} <= set(tensors)
+
+
+def test_weights_of_another_network(tmp_path):
+    save_file(dict(network("resnet18").state_dict()), tmp_path / "r18.safetensors")
+    with pytest.raises(WeightsError, match="weights of another network, not of 'resnet50'"):
+        create("resnet50", layers=("layer2",), weights=tmp_path / "r18.safetensors")
+
+
+def test_weights_that_are_no_weights(tmp_path):
+    (tmp_path / "x.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="neither a safetensors file nor a torch checkpoint"):
+        create("resnet18", layers=("layer2",), weights=tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="does not exist"):
+        create("resnet18", layers=("layer2",), weights=tmp_path / "absent.pth")
+    with pytest.raises(WeightsError, match="give a file with --weights"):
+        create("mobilenet_v2", layers=("layer2",))
+
+
+def test_without_network_the_error_names_the_file(monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"bring model.safetensors of timm/wide_resnet50_2.tv_in1k"):
+        create("wide_resnet50_2", layers=("layer2",))
+
+
+def test_weights_come_from_a_hub_server_and_then_from_its_cache(tmp_path):
+    """A real HTTP server speaks as much of the hub's protocol as its client asks for."""
+    import hashlib
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    import pellucid.backbones._weights as module
+
+    save_file(dict(network("resnet18").state_dict()), tmp_path / "model.safetensors")
+    content = (tmp_path / "model.safetensors").read_bytes()
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    from huggingface_hub import hf_hub_download
+
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    try:
+        path = hf_hub_download(module.HUB["resnet18"], module.FILE, endpoint=endpoint, cache_dir=tmp_path / "cache")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    again = hf_hub_download(module.HUB["resnet18"], module.FILE, cache_dir=tmp_path / "cache", local_files_only=True)
+    assert again == path
+    create("resnet18", layers=("layer1",), weights=path)
+
+
+def test_unknown_names():
+    with pytest.raises(ParameterError, match="did you mean 'resnet18'"):
+        create("resnet8", layers=("layer1",))
+    with pytest.raises(ParameterError, match="has no layer layer4"):
+        create("prism_s", layers=("layer4",))
+    assert backbones.names()[0] == "prism_s"
+
+
+def test_a_backbone_is_never_trained():
+    backbone = create("prism_s", layers=("layer1",)).train()
+    assert not backbone.training
+    assert not any(p.requires_grad for p in backbone.parameters())

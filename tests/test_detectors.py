@@ -1,0 +1,233 @@
+"""One contract over every detector, and each against a slow, obvious reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.stats import multivariate_normal
+from sklearn.decomposition import PCA
+
+from pellucid import detectors
+from pellucid.detectors import _memory
+from pellucid.detectors._base import smooth_map
+from pellucid.detectors._flow import CouplingStep, Flow
+from pellucid.errors import DataError, NotFittedError, ParameterError
+
+NAMES = detectors.names()
+
+
+@pytest.fixture(scope="module")
+def fitted(batches):
+    from conftest import FAST
+
+    return {name: detectors.create(name, **FAST.get(name, {})).fit(batches) for name in NAMES}
+
+
+def test_the_six_are_there():
+    assert NAMES == ["dfm", "fastflow", "padim", "patchcore", "reverse_distillation", "stfpm"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestContract:
+    def test_fit_returns_self_and_leaves_inputs_unchanged(self, name, make, batches):
+        before = [b.clone() for b in batches]
+        detector = make(name)
+        assert detector.fit(batches) is detector
+        assert all(torch.equal(a, b) for a, b in zip(before, batches, strict=True))
+
+    def test_shapes_and_finiteness(self, name, fitted, batches):
+        maps, scores = fitted[name].score(batches[0])
+        assert maps.shape == (4, 64, 64)
+        assert scores.shape == (4,)
+        assert maps.isfinite().all()
+        assert scores.isfinite().all()
+
+    def test_same_seed_same_bytes(self, name, make, batches, fitted):
+        again = make(name).fit(batches).state()
+        first = fitted[name].state()
+        assert again.keys() == first.keys()
+        assert all(torch.equal(again[k], first[k]) for k in first)
+
+    def test_batch_and_order_invariance(self, name, fitted, batches):
+        maps, scores = fitted[name].score(batches[0])
+        flipped_maps, flipped = fitted[name].score(batches[0].flip(0))
+        torch.testing.assert_close(flipped.flip(0), scores, rtol=1e-3, atol=1e-4)
+        single_map, single = fitted[name].score(batches[0][1:2])
+        torch.testing.assert_close(single[0], scores[1], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(single_map[0], maps[1], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(flipped_maps.flip(0), maps, rtol=1e-3, atol=1e-4)
+
+    def test_state_round_trip(self, name, make, fitted, batches):
+        loaded = make(name).load_state(fitted[name].state())
+        for a, b in zip(loaded.score(batches[1]), fitted[name].score(batches[1]), strict=True):
+            assert torch.equal(a, b)
+
+    def test_a_planted_scratch_scores_higher(self, name, fitted, batches):
+        clean = batches[0]
+        scratched = clean.clone()
+        scratched[:, :, 30:34, 10:54] = 1.0
+        maps, scores = fitted[name].score(scratched)
+        assert (scores > fitted[name].score(clean)[1]).all()
+        if name != "dfm":  # its map is 1x1 at this size
+            assert maps[:, 24:40].mean() > maps[:, :16].mean()
+
+    def test_constant_image(self, name, fitted):
+        maps, scores = fitted[name].score(torch.full((1, 3, 64, 64), 0.5))
+        assert maps.isfinite().all()
+        assert scores.isfinite().all()
+
+    def test_wrong_shape(self, name, fitted):
+        with pytest.raises(DataError, match="fitted on 64x64 images but got 96x96"):
+            fitted[name].score(torch.rand(1, 3, 96, 96))
+        with pytest.raises(DataError, match=r"float32 \(B, 3, H, W\)"):
+            fitted[name].score(torch.rand(1, 1, 64, 64))
+
+    def test_not_fitted(self, name, make):
+        with pytest.raises(NotFittedError, match="call fit first"):
+            make(name).score(torch.rand(1, 3, 64, 64))
+
+    def test_no_images(self, name, make):
+        with pytest.raises(DataError, match="no images to fit on"):
+            make(name).fit([])
+
+    def test_description_is_the_constructor(self, name):
+        assert dict(detectors.describe(name).defaults) == detectors.create(name).parameters()
+
+
+def test_unknown_names_suggest_the_near_one():
+    with pytest.raises(ParameterError, match="did you mean 'patchcore'"):
+        detectors.create("patchcor")
+    with pytest.raises(ParameterError, match="did you mean 'num_neighbors'"):
+        detectors.create("patchcore", num_neighbours=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("patchcore", {"coreset_sampling_ratio": 0.0}),
+        ("patchcore", {"num_neighbors": 0}),
+        ("padim", {"n_features": 0}),
+        ("dfm", {"pca_level": 1.5}),
+        ("dfm", {"score_type": "mse"}),
+        ("stfpm", {"distance": "l1"}),
+        ("fastflow", {"flow_steps": 0}),
+        ("reverse_distillation", {"layers": ("layer3",)}),
+    ],
+)
+def test_values_that_are_not_allowed(name, wrong, batches):
+    with pytest.raises(ParameterError, match="is not allowed"):
+        detectors.create(name, **wrong).fit(batches)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("working_set", [16, 64, 4096])
+def test_k_center_is_the_naive_greedy(seed, working_set, monkeypatch):
+    monkeypatch.setattr(_memory, "WORKING_SET", working_set)
+    points = torch.randn(500, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    chosen = [7]
+    nearest = (points - points[7]).square().sum(1)
+    while len(chosen) < 60:
+        chosen.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, (points - points[chosen[-1]]).square().sum(1))
+    assert _memory.k_center_greedy(points, 60, 7).tolist() == chosen
+
+
+def test_k_center_with_fewer_distinct_points_than_asked():
+    points = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
+    assert sorted(_memory.k_center_greedy(points, 4, 0).tolist()) == [0, 1, 2, 3]
+
+
+def test_squared_distances():
+    q, bank = torch.randn(5, 7), torch.randn(9, 7)
+    expected = torch.cdist(q, bank) ** 2
+    torch.testing.assert_close(_memory.squared_distances(q, bank, (bank * bank).sum(1)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_patchcore_score_is_equations_6_and_7(batches, make):
+    detector = make("patchcore", num_neighbors=3).fit(batches)
+    image = batches[1][:1]
+    patches, bank = detector._embed(image)[0].flatten(0, 1).double(), detector.bank_.double()
+    distances = torch.stack([(patch - bank).norm(dim=1) for patch in patches])
+    nearest, memory = distances.min(1)
+    k = int(nearest.argmax())
+    neighbours = (bank - bank[memory[k]]).norm(dim=1).argsort()[:3]
+    d = (patches[k] - bank[neighbours]).norm(dim=1)
+    expected = (1 - d[0].exp() / d.exp().sum()) * nearest[k]
+    assert float(detector.score(image)[1]) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_padim_is_numpys_gaussian(batches, make):
+    detector = make("padim", n_features=8).fit(batches)
+    x = torch.cat([detector._embed(b) for b in batches], 1)[37].double().numpy()  # one position, (N, C)
+    covariance = np.cov(x, rowvar=False) + 0.01 * np.eye(8)
+    np.testing.assert_allclose(detector.mean_[37], x.mean(0), rtol=1e-4, atol=1e-5)
+    W = detector._W[37].double().numpy()
+    np.testing.assert_allclose(W.T @ W, np.linalg.inv(covariance), rtol=2e-3, atol=1e-2)
+    y = detector._embed(batches[0])[37, 0].double().numpy()
+    mahalanobis = np.sqrt((y - x.mean(0)) @ np.linalg.inv(covariance) @ (y - x.mean(0)))
+    assert np.linalg.norm(W @ (y - detector.mean_[37].numpy())) == pytest.approx(mahalanobis, rel=1e-3)
+
+
+@pytest.mark.parametrize("score_type", ["fre", "nll"])
+def test_dfm_is_scikit_learns_pca(score_type, batches, make):
+    detector = make("dfm", score_type=score_type, pca_level=0.9).fit(batches)
+    X = torch.cat([detector._embed(b).flatten(1) for b in batches]).double().numpy()
+    pca = PCA(0.9, svd_solver="full").fit(X)
+    assert detector.U_.shape[1] == pca.n_components_
+    z = pca.transform(X[:4])
+    if score_type == "fre":
+        expected = ((X[:4] - pca.inverse_transform(z)) ** 2).sum(1)
+    else:
+        gaussian = multivariate_normal(np.zeros(z.shape[1]), np.diag(pca.explained_variance_))
+        expected = -gaussian.logpdf(z)
+    np.testing.assert_allclose(detector.score(batches[0])[1], expected, rtol=2e-3)
+
+
+def test_coupling_log_determinant_is_the_jacobians():
+    torch.manual_seed(0)
+    step = CouplingStep(4, 1.0, 3).double()
+    for p in step.parameters():
+        torch.nn.init.normal_(p, std=0.5)
+    x = torch.randn(1, 4, 3, 3, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda v: step(v)[0], x).reshape(36, 36)
+    assert float(step(x)[1]) == pytest.approx(float(torch.linalg.slogdet(jacobian)[1]), rel=1e-9)
+
+
+def test_flow_inverts():
+    torch.manual_seed(0)
+    flow = Flow(6, 4, 1.0, conv3x3_only=False).double()
+    for p in flow.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    x = torch.randn(2, 6, 5, 5, dtype=torch.float64)
+    torch.testing.assert_close(flow.inverse(flow(x)[0]), x)
+
+
+def test_smooth_map_is_scipys_gaussian():
+    m = torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(1))
+    expected = gaussian_filter(m[0].double().numpy(), 4.0, mode="mirror", truncate=4.0)
+    np.testing.assert_allclose(smooth_map(m, (40, 40))[0], expected, atol=1e-5)
+
+
+def test_stfpm_distance_is_half_the_squared_l2_of_unit_vectors(batches, make):
+    detector = make("stfpm").fit(batches)
+    with torch.no_grad():
+        teacher = detector.backbone_(batches[0])[1]
+        x = (batches[0] - 0.5) / 0.25
+        student = detector.student_(x)["layer2"]
+        d = detector._distances(batches[0])[1]
+    t, s = teacher[2, :, 3, 4], student[2, :, 3, 4]
+    expected = 0.5 * ((t / t.norm() - s / s.norm()) ** 2).sum()
+    assert float(d[2, 3, 4]) == pytest.approx(float(expected), rel=1e-3, abs=1e-6)
+
+
+def test_reverse_distillation_distance_is_one_minus_cosine(batches, make):
+    detector = make("reverse_distillation").fit(batches)
+    with torch.no_grad():
+        encoded = detector.backbone_(batches[0])
+        decoded = detector.decoder_(detector.embedding_(encoded))
+        assert [d.shape for d in decoded] == [e.shape for e in encoded]
+        a, b = encoded[0][1, :, 2, 5], decoded[0][1, :, 2, 5]
+        d = detector._distances(batches[0])[0]
+    assert float(d[1, 2, 5]) == pytest.approx(float(1 - a @ b / (a.norm() * b.norm())), rel=1e-3, abs=1e-6)
