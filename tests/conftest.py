@@ -19,7 +19,7 @@ FAST: dict[str, dict[str, Any]] = {
     "padim": {"n_features": 20},
     "stfpm": {"epochs": 2},
     "fastflow": {"epochs": 1, "flow_steps": 2},
-    "reverse_distillation": {"epochs": 1},
+    "reverse_distillation": {"epochs": 40, "batch_size": 4},
 }
 
 

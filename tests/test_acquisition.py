@@ -234,7 +234,7 @@ def test_mask_of_another_size(tmp_path):
     _image(tmp_path / "normal/1.png")
     _image(tmp_path / "abnormal/2.png")
     _image(tmp_path / "mask/2.png", size=40)
-    with pytest.raises(DataError, match="is 40x40 px but its image '2.png' is 32x32 px"):
+    with pytest.raises(DataError, match=r"is 40x40 px but its image '2\.png' is 32x32 px"):
         check(read_folder(tmp_path))
 
 

@@ -1,0 +1,209 @@
+"""The commands as a user runs them: real processes, real files, real kills."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pellucid import cli
+
+COLUMNS = "path,label,type,score,limit,p_value,verdict"
+SMALL = ("--image-size", "64")
+
+
+def pellucid(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pellucid", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    if check is not None:
+        assert done.returncode == check, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def compared(glass, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    pellucid("compare", glass, "-o", out, "--detectors", "patchcore,padim,dfm", *SMALL)
+    return out
+
+
+def test_compare_writes_everything(compared):
+    rows = json.loads((compared / "leaderboard.json").read_text())
+    assert {r["detector"] for r in rows} == {"patchcore", "padim", "dfm"}
+    assert sum(r["recommended"] for r in rows) == 1
+    required = "detector backbone image_size image_auroc image_ap image_f1 limit false_reject_rate escape_rate"
+    required += " pixel_auroc aupro fit_seconds ms_per_image_median ms_per_image_p95 model_mb params_total"
+    required += " params_trained peak_ram_mb recommended"
+    for row in rows:
+        assert set(required.split()) <= set(row)
+        assert all(row[key] is not None for key in required.split())
+    for name in ("leaderboard.csv", "report.html", "splits.csv", "config.toml", "pareto.png"):
+        assert (compared / name).stat().st_size > 0
+    for name in ("model.pellucid", "metrics.json", "scores.csv", "images", "curves/roc.png", "tensorboard"):
+        assert (compared / "padim" / name).exists()
+    assert (compared / "padim/scores.csv").read_text().splitlines()[0] == COLUMNS
+    assert "http" not in (compared / "report.html").read_text().replace("http-equiv", "")
+
+
+def test_tensorboard_has_parameters_metrics_histograms_and_pictures(compared):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(compared / "patchcore/tensorboard"))
+    events.Reload()
+    metrics = json.loads((compared / "patchcore/metrics.json").read_text())["metrics"]
+    assert events.Scalars("image_auroc")[0].value == pytest.approx(metrics["image_auroc"])
+    assert {"scores/normal", "scores/abnormal"} <= set(events.Tags()["histograms"])
+    assert any(tag.startswith("images/") for tag in events.Tags()["images"])
+
+
+def test_evaluate_gives_exactly_the_numbers_of_compare(compared, glass, tmp_path):
+    for name in ("patchcore", "padim", "dfm"):
+        pellucid("evaluate", compared / name / "model.pellucid", glass, "-o", tmp_path / name)
+        assert (tmp_path / name / "scores.csv").read_text() == (compared / name / "scores.csv").read_text()
+        ours = json.loads((tmp_path / name / "metrics.json").read_text())["metrics"]
+        assert ours == json.loads((compared / name / "metrics.json").read_text())["metrics"]
+
+
+def test_inspect_gives_the_score_of_scores_csv(compared, glass, tmp_path):
+    row = list(csv.DictReader((compared / "patchcore/scores.csv").read_text().splitlines()))[-1]
+    done = pellucid("inspect", compared / "patchcore/model.pellucid", glass / row["path"], "--json", "-o", tmp_path)
+    found = json.loads(done.stdout)
+    assert found["score"] == float(row["score"])
+    assert found["verdict"] == row["verdict"]
+    assert (tmp_path / "scores.csv").read_text().splitlines()[0] == COLUMNS
+    assert len(list((tmp_path / "images").glob("*.png"))) == 1
+
+
+def test_two_runs_with_one_seed_give_identical_files(compared, glass, tmp_path):
+    pellucid("compare", glass, "-o", tmp_path, "--detectors", "patchcore,padim,dfm", *SMALL)
+    for name in ("patchcore", "padim", "dfm"):
+        for file in ("model.pellucid", "scores.csv", "metrics.json"):
+            assert (tmp_path / name / file).read_bytes() == (compared / name / file).read_bytes()
+    assert (tmp_path / "splits.csv").read_bytes() == (compared / "splits.csv").read_bytes()
+
+
+def test_resume_runs_only_what_is_missing(compared, glass):
+    before = (compared / "padim/cost.json").stat().st_mtime_ns
+    (compared / "dfm/cost.json").unlink()
+    done = pellucid("compare", glass, "-o", compared, "--detectors", "patchcore,padim,dfm", *SMALL, "--resume")
+    assert "dfm: fitting" in done.stderr
+    assert "padim: fitting" not in done.stderr
+    assert (compared / "padim/cost.json").stat().st_mtime_ns == before
+
+
+def test_reject_is_exit_code_3(compared, glass):
+    model = compared / "patchcore/model.pellucid"
+    done = pellucid("inspect", model, glass / "abnormal_test", "--json", "--fail-on-reject", check=None)
+    verdicts = [json.loads(line)["verdict"] for line in done.stdout.splitlines()]
+    assert done.returncode == (3 if "reject" in verdicts else 0)
+    assert "reject" in verdicts
+
+
+def test_bad_files_are_skipped_and_all_bad_is_an_error(compared, glass, tmp_path):
+    (tmp_path / "bad.png").write_text("no image")
+    good = next((glass / "normal_test").glob("*.png"))
+    done = pellucid("inspect", compared / "dfm/model.pellucid", tmp_path / "bad.png", good)
+    assert "bad.png" in done.stderr
+    assert "1 skipped" in done.stdout
+    done = pellucid("inspect", compared / "dfm/model.pellucid", tmp_path / "bad.png", check=1)
+    assert "None of the 1 files could be inspected" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fit", "{glass}", "-o", "{tmp}/m", "--detector", "padm"), "did you mean 'padim'"),
+        (("fit", "{glass}", "-o", "{tmp}/m", "--backbone", "resnet19"), "did you mean 'resnet18'"),
+        (("fit", "{glass}", "-o", "{tmp}/m", "--set", "num_neighbour=1"), "did you mean 'num_neighbors'"),
+        (("fit", "{glass}", "-o", "{tmp}/m", "--set", "num_neighbors=many"), "has to be of the kind of its default, 9"),
+        (("fit", "{glass}", "-o", "{tmp}/m", "--set", "num_neighbors"), "write key=value"),
+        (("fit", "{glass}", "-o", "{tmp}/m", "--image-size", "7"), "give N or HxW"),
+        (("fit", "{glass}", "-o", "{tmp}/m", "--false-reject", "0.001"), "lowest rate possible with 40 is 0.025"),
+        (("fit", "{glass}", "-o", "{tmp}/m", "--false-reject", "2"), "between 0 and 1"),
+        (("fit", "{tmp}", "-o", "{tmp}/x/m"), "known layouts are"),
+        (("fit", "{glass}", "-o", "/proc/nowhere/m"), "Cannot write"),
+        (("compare", "{glass}", "-o", "/proc/nowhere"), "Cannot write"),
+        (("inspect", "{tmp}/absent.pellucid", "{glass}"), "Cannot read model"),
+        (("evaluate", "{tmp}/absent.pellucid", "{glass}"), "Cannot read model"),
+        (("detectors", "fastflw"), "did you mean 'fastflow'"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_1(arguments, message, glass, tmp_path, capsys, monkeypatch):
+    filled = [a.format(glass=glass, tmp=tmp_path) for a in arguments]
+    monkeypatch.setattr(sys, "argv", ["pellucid", *filled])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_usage_is_exit_2():
+    assert CliRunner().invoke(cli.app, ["fit", "--nonsense"]).exit_code == 2
+
+
+def test_help_and_detectors_run_without_torch():
+    code = "import sys; from pellucid.cli import app; from typer.testing import CliRunner as R;"
+    code += "assert R().invoke(app, ['--help']).exit_code == 0; assert R().invoke(app, ['detectors']).exit_code == 0;"
+    code += "assert R().invoke(app, ['backbones']).exit_code == 0; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
+@pytest.mark.parametrize("delay", [1.0, 3.0, 4.5])
+def test_a_killed_fit_leaves_the_old_model_or_the_new_one(glass, tmp_path, delay):
+    model = tmp_path / "m.pellucid"
+    options = ("--detector", "stfpm", "--set", "epochs=3", *SMALL)
+    pellucid("fit", glass, "-o", model, *options)
+    before = model.read_bytes()
+    command = [sys.executable, "-m", "pellucid", "fit", str(glass), "-o", str(model), *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert model.read_bytes() == before
+    pellucid("fit", glass, "-o", model, *options, "--resume")  # resumed or afresh, the result is the same
+    assert model.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
+def test_a_killed_compare_can_be_run_again(glass, tmp_path):
+    arguments = ["compare", str(glass), "-o", str(tmp_path), "--detectors", "padim,dfm", *SMALL]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pellucid", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "padim/model.pellucid").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "leaderboard.json").exists()
+    pellucid(*arguments, "--resume")
+    assert len(json.loads((tmp_path / "leaderboard.json").read_text())) == 2
+
+
+def test_public_names():
+    import pellucid as package
+
+    assert package.__all__ == sorted(package.__all__)
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = package.nonsense
+
+
+def test_readme_names_only_commands_that_exist():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    used = {line.split()[1] for line in readme.splitlines() if line.startswith("pellucid ")} - {"finds"}
+    assert used <= {c.name or c.callback.__name__ for c in cli.app.registered_commands}

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import pellucid
+from pellucid.acquisition.folders import read_folder
+from pellucid.errors import DataError, ModelFileError, OutputError
+
+
+@pytest.fixture(scope="module")
+def inspector(glass):
+    return pellucid.fit(glass, "patchcore", image_size=64, coreset_size=50)
+
+
+@pytest.fixture(scope="module")
+def model(inspector, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "m.pellucid"
+    inspector.save(path)
+    return path
+
+
+def test_round_trip_gives_the_same_inspection(inspector, model, glass):
+    path = read_folder(glass).samples[-1].path
+    one, two = inspector.inspect(path), pellucid.load(model).inspect(path)
+    assert one == two
+    np.testing.assert_array_equal(one.map, two.map)
+    assert one.map.shape == (256, 256)
+    assert pellucid.load(model).limit == inspector.limit
+
+
+def test_two_saves_are_the_same_bytes(inspector, model, tmp_path):
+    inspector.save(tmp_path / "again.pellucid")
+    assert (tmp_path / "again.pellucid").read_bytes() == model.read_bytes()
+
+
+def test_pixels_and_files_agree(inspector, glass):
+    from pellucid.acquisition.images import read_image
+
+    path = read_folder(glass).samples[-1].path
+    assert inspector.inspect(read_image(path)).score == inspector.inspect(path).score
+    with pytest.raises(DataError, match=r"finite float32 \(H, W, 3\)"):
+        inspector.inspect(np.zeros((4, 4), np.float32))
+
+
+def test_every_changed_byte_is_found(model, tmp_path):
+    content = model.read_bytes()
+    chooser = random.Random(0)
+    for position in [0, 9, 20, *chooser.sample(range(len(content)), 20), len(content) - 1]:
+        changed = bytearray(content)
+        changed[position] ^= 0x10
+        (tmp_path / "c.pellucid").write_bytes(changed)
+        with pytest.raises(ModelFileError):
+            pellucid.load(tmp_path / "c.pellucid")
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100, 5000, -1])
+def test_truncated(model, tmp_path, kept):
+    (tmp_path / "t.pellucid").write_bytes(model.read_bytes()[:kept])
+    with pytest.raises(ModelFileError, match=r"truncated|not a pellucid model"):
+        pellucid.load(tmp_path / "t.pellucid")
+
+
+def test_foreign_missing_and_newer(inspector, tmp_path, monkeypatch):
+    save_file({"a": np.zeros(3)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(ModelFileError, match="not a pellucid model"):
+        pellucid.load(tmp_path / "foreign.safetensors")
+    with pytest.raises(ModelFileError, match="Cannot read model"):
+        pellucid.load(tmp_path / "absent.pellucid")
+
+    import pellucid.model_file as module
+
+    real = json.dumps
+    monkeypatch.setattr(module.json, "dumps", lambda d, **k: real({**d, "format_version": 9}, **k))
+    inspector.save(tmp_path / "newer.pellucid")
+    with pytest.raises(ModelFileError, match="format version 9; this pellucid reads up to 1"):
+        pellucid.load(tmp_path / "newer.pellucid")
+
+
+def test_unwritable_output(inspector, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="Cannot write"):
+        inspector.save(tmp_path / "file" / "m.pellucid")
+
+
+def test_few_normals_calibrate_by_folds(glass):
+    inspector = pellucid.fit(glass, "dfm", image_size=64, false_reject=0.03)
+    assert inspector.limit.method == "cross-conformal"
+    assert len(inspector.limit.scores) == 40
+
+
+def test_f1_limit_on_request(glass):
+    assert pellucid.fit(glass, "dfm", image_size=64, limit="f1").limit.method == "f1"
