@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pellucid.study.choice import Prefer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="pellucid finds the flaw in the glass.")
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 150)  # a log file is not 80 columns wide
 err = Console(stderr=True)
 
 Data = Annotated[Path, typer.Argument(help="folder (five folders, MVTec or plain layout) or CSV file")]
@@ -270,9 +270,8 @@ def _compare(
 
     size = parse_size(image_size)
     check_writable(output / "leaderboard.json")
-    for values in parameters.values():  # the network and its weights, before any work begins
-        create_backbone(values["backbone"], layers=values["layers"], weights=values["weights"])
-        break
+    first = next(iter(parameters.values()))  # the network and its weights, before any work begins
+    create_backbone(first["backbone"], layers=first["layers"], weights=first["weights"])
     plan = _plan(data, false_reject, seed)
     rows, choice = run(
         plan,
