@@ -38,7 +38,7 @@ class Fastflow(Detector):
         flow_steps: int = 8,
         conv3x3_only: bool = False,
         hidden_ratio: float = 1.0,
-        epochs: int = 20,
+        epochs: int = 10,
         batch_size: int = 8,
         lr: float = 1e-3,
         weight_decay: float = 1e-5,
