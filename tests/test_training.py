@@ -21,7 +21,7 @@ def _run(batches, epochs, checkpoint=None, **options):
     module = Mean()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
     history = train(module, optimizer, batches, epochs=epochs, batch_size=4, checkpoint=checkpoint, **options)
-    return float(module.value), history
+    return float(module.value.detach()), history
 
 
 def test_learns(batches):
