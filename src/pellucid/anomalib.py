@@ -19,9 +19,9 @@ from rich.console import Console
 from torch import Tensor
 
 from pellucid import detectors
-from pellucid._files import write_text
+from pellucid._files import write_bytes, write_text
 from pellucid.acquisition.folders import image_files
-from pellucid.acquisition.images import Size, parse_size, read_image, read_mask, resize
+from pellucid.acquisition.images import Size, as_tensor, parse_size, read_image, read_mask, resize
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector, Plan, fit_split, load
 from pellucid.records import Sample, Samples
@@ -246,11 +246,10 @@ class Engine:
             known["pixel_AUROC"] = "pixel_auroc"
         run = self._runs.get(id(model)) or _next(self.default_root_dir / type(model).__name__ / datamodule.name, "v")
         pictures = run / "images"
-        pictures.mkdir(parents=True, exist_ok=True)
         shown: list[Path] = []
         for n, j in enumerate(judged):
             path = pictures / f"{n:05d}_{j.sample.path.stem}.png"
-            path.write_bytes(picture_of(inspector, j))
+            write_bytes(path, picture_of(inspector, j))
             if len(shown) < 8:
                 shown.append(path)
         scores = {
@@ -293,7 +292,7 @@ def _batch(judged: Sequence[Judged], inspector: Inspector) -> Prediction:
     maps = [torch.from_numpy(_fit_to(j.inspection.map, size)) for j in judged]
     batch = Prediction(
         image_path=[str(j.sample.path) for j in judged],
-        image=torch.stack([torch.from_numpy(resize(read_image(j.sample.path), size)).permute(2, 0, 1) for j in judged]),
+        image=torch.stack([as_tensor(read_image(j.sample.path), size) for j in judged]),
         label=torch.tensor([int(j.sample.label == "abnormal") for j in judged]),
         pred_scores=torch.tensor([j.inspection.score for j in judged]),
         pred_labels=torch.tensor([j.inspection.verdict == "reject" for j in judged]),

@@ -92,7 +92,7 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
         raise ModelFileError(f"'{path}' is not a pellucid model.")
     head = content[8 : 8 + length]
     match = _DIGEST.search(head)
-    if b'"pellucid"' not in head[:200_000_000] or match is None:
+    if b'"pellucid"' not in head or match is None:
         kind = "truncated" if len(content) < 8 + length else "not a pellucid model"
         raise ModelFileError(f"'{path}' is {kind}.")
     start = 8 + match.start(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pellucid._files import write_bytes
 from pellucid.progress import bar
 
 HOLD_OUT = 10  # every tenth image is held out to decide when to stop
@@ -157,9 +158,6 @@ def _held_out_loss(
 
 
 def _save(path: Path, content: dict[str, object]) -> None:
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    content_bytes = io.BytesIO()
+    torch.save(content, content_bytes)
+    write_bytes(path, content_bytes.getvalue())
