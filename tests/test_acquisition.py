@@ -118,7 +118,7 @@ def test_batches_are_re_iterable_and_in_order(glass):
 
 def _image(path, size=32, value=None):
     path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(abs(hash(path.name)) % 1000)
+    rng = np.random.default_rng(list(str(path.name).encode()))
     image = rng.integers(0, 255, (size, size), np.uint8) if value is None else np.full((size, size), value, np.uint8)
     cv2.imwrite(str(path), image)
 

@@ -25,9 +25,9 @@ from pellucid.acquisition.images import Size, as_tensor, parse_size, read_image,
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector, Plan, fit_split, load
 from pellucid.records import Sample, Samples
+from pellucid.reports.pictures import picture_of
 from pellucid.reports.tables import evaluation, summary
 from pellucid.study.evaluate import Judged, evaluate, judge
-from pellucid.study.measure import picture_of
 from pellucid.trackers import to_tensorboard
 
 __all__ = [
@@ -233,8 +233,8 @@ class Engine:
         write_text(run / "config.json", json.dumps(config, indent=2) + "\n")
         self._runs[id(model)] = run
         self.trainer.checkpoint_callback.best_model_path = str(path)
-        size = datamodule.image_size
-        self._console.print(summary(model.inspector.detector.parts(), size, path.stat().st_size / 1e6))
+        summarised = {type(model).__name__: (model.inspector.detector.parts(), path.stat().st_size / 1e6)}
+        self._console.print(summary(summarised, datamodule.image_size))
 
     def test(self, model: _Model, datamodule: Folder, ckpt_path: str | Path | None = None) -> list[dict[str, Any]]:
         """Test on every image of the data module; prints a table and returns its numbers under anomalib's names."""
@@ -249,7 +249,7 @@ class Engine:
         shown: list[Path] = []
         for n, j in enumerate(judged):
             path = pictures / f"{n:05d}_{j.sample.path.stem}.png"
-            write_bytes(path, picture_of(inspector, j))
+            write_bytes(path, picture_of(j.inspection, inspector.limit.pixel, j.sample.mask))
             if len(shown) < 8:
                 shown.append(path)
         scores = {

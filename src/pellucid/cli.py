@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -57,29 +58,26 @@ def fit(
     parameters = _parameters(detector, backbone, weights, settings, seed)
     from pellucid._files import check_writable
     from pellucid.acquisition.images import parse_size
-    from pellucid.detectors import create
-    from pellucid.inspector import fit_split
+    from pellucid.inspector import fit as fit_plan
     from pellucid.reports.tables import summary
 
     size = parse_size(image_size)
     check_writable(output)
-    plan = _plan(data, false_reject, seed)
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
-        checkpoint.unlink(missing_ok=True)
-    inspector = fit_split(
-        create(detector, **parameters),
-        plan.split,
-        size,
-        data_sha256=plan.data_sha256(),
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    inspector = fit_plan(
+        _plan(data, false_reject, seed),
+        detector,
+        image_size=size,
         false_reject=false_reject,
         limit=limit,
-        seed=seed,
         checkpoint=checkpoint,
+        **parameters,
     )
     inspector.save(output)
-    checkpoint.unlink(missing_ok=True)
-    out.print(summary(inspector.detector.parts(), size, output.stat().st_size / 1e6))
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    out.print(summary({detector: (inspector.detector.parts(), output.stat().st_size / 1e6)}, size))
     chosen = inspector.limit
     out.print(
         f"limit {chosen.value:.6g} ({chosen.method}) from {len(chosen.scores)} normal images for at most"
@@ -108,8 +106,8 @@ def inspect(
     from pellucid.inspector import load
     from pellucid.progress import track
     from pellucid.records import Sample
+    from pellucid.reports.pictures import picture_of
     from pellucid.study.evaluate import Judged, scores_csv
-    from pellucid.study.measure import picture_of
 
     if output is not None:
         check_writable(output / "scores.csv")
@@ -130,7 +128,8 @@ def inspect(
         rejected += found.verdict == "reject"
         entry = Judged(Sample(path, "normal"), found)
         if output is not None:
-            write_bytes(output / "images" / f"{len(judged):05d}_{path.stem}.png", picture_of(inspector, entry))
+            picture = picture_of(found, inspector.limit.pixel)
+            write_bytes(output / "images" / f"{len(judged):05d}_{path.stem}.png", picture)
         judged.append(Judged(entry.sample, replace(found, map=found.map[:0])))  # maps are not kept: memory stays flat
         if as_json:
             print(json.dumps(_as_json(found)))
@@ -265,13 +264,14 @@ def _compare(
     from pellucid._files import check_writable
     from pellucid.acquisition.images import parse_size
     from pellucid.backbones import create as create_backbone
-    from pellucid.reports.tables import leaderboard
+    from pellucid.reports.tables import leaderboard, summary
     from pellucid.study.compare import compare as run
+    from pellucid.study.compare import read_cost
 
     size = parse_size(image_size)
     check_writable(output / "leaderboard.json")
-    first = next(iter(parameters.values()))  # the network and its weights, before any work begins
-    create_backbone(first["backbone"], layers=first["layers"], weights=first["weights"])
+    for needed in parameters.values():  # the networks and their weights, before any work begins
+        create_backbone(needed["backbone"], layers=needed["layers"], weights=needed["weights"])
     plan = _plan(data, false_reject, seed)
     rows, choice = run(
         plan,
@@ -289,6 +289,8 @@ def _compare(
     if as_json:
         print(json.dumps(rows, indent=2))
         return
+    costs = {row["detector"]: read_cost(output, row["detector"]) for row in rows}
+    out.print(summary({name: (cost["parts"], cost["model_mb"]) for name, cost in costs.items()}, size))
     out.print(leaderboard(rows))
     out.print(f"[bold]Run {choice.reason}[/]" if choice.detector else choice.reason, highlight=False)
     out.print(f"report: {output / 'report.html'}", highlight=False, soft_wrap=True)
@@ -305,6 +307,8 @@ def _parameters(
         key, equals, text = setting.partition("=")
         if not equals:
             raise ParameterError(f"--set {setting} is not understood: write key=value, as in num_neighbors=5.")
+        if key in ("backbone", "weights", "seed"):
+            raise ParameterError(f"--set {setting} is not allowed: {key} has an option of its own, --{key}.")
         if key not in defaults:
             raise unknown(f"parameter of {detector}", key, defaults)
         chosen[key] = _parse(key, text, defaults[key])

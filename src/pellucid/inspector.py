@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -134,7 +136,7 @@ class Plan:
 
 
 def fit(
-    data: str | Path | Samples,
+    data: str | Path | Samples | Plan,
     detector: str = "patchcore",
     *,
     image_size: int | str | tuple[int, int] = 256,
@@ -147,13 +149,15 @@ def fit(
     """Fit a detector on the normal training images of a data set and choose its limit.
 
     Args:
-        data: a folder, a CSV file, or what :func:`read_folder` returned.
+        data: a folder, a CSV file, what :func:`read_folder` returned, or a :class:`Plan` made with the same
+            ``false_reject`` and ``seed``.
         detector: one of :func:`pellucid.detectors.names`.
         image_size: N or (H, W) that images are resized to.
         false_reject: share of good images that may be rejected, in (0, 1).
         limit: ``conformal`` from normal images alone; ``f1`` also uses labelled training defects and is optimistic.
         seed: of the split and of the detector.
-        checkpoint: where a gradient-trained detector keeps its progress.
+        checkpoint: folder where gradient-trained detectors keep their progress; a killed fit of the same detector,
+            parameters and data goes on from there, any other starts afresh.
         parameters: hyper-parameters of the detector, for example ``backbone="resnet18"``.
 
     Raises:
@@ -161,7 +165,7 @@ def fit(
     """
     made = detectors.create(detector, **({"seed": seed} | parameters))
     size = parse_size(image_size)
-    plan = Plan.of(data, false_reject=false_reject, seed=seed)
+    plan = data if isinstance(data, Plan) else Plan.of(data, false_reject=false_reject, seed=seed)
     return fit_split(
         made,
         plan.split,
@@ -187,21 +191,32 @@ def fit_split(
 ) -> Inspector:
     """Fit and calibrate on data that are planned already; :func:`fit` says what the arguments mean."""
     peaks: list[tuple[float, float]] = []
+    name, parameters = detectors.name_of(detector), detector.parameters()
+    shaping = (name, parameters, size, data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
     if split.folds is None:
-        detector.fit(_batches(split.fit, size), checkpoint=checkpoint)
+        detector.fit(_batches(split.fit, size), checkpoint=_progress(checkpoint, *shaping))
         peaks = _score_all(detector, split.calibrate, size)
     else:  # few normals: every one is scored by a detector that has not seen it, then all are learned from
         numbers = fold_of(split.fit, split.folds, seed)
         for fold in range(split.folds):
-            part = detectors.create(detectors.name_of(detector), **detector.parameters())
-            part.fit(_batches([s for s, n in zip(split.fit, numbers, strict=True) if n != fold], size))
+            part = detectors.create(name, **parameters)
+            seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
+            part.fit(_batches(seen, size), checkpoint=_progress(checkpoint, *shaping, fold))
             peaks += _score_all(part, [s for s, n in zip(split.fit, numbers, strict=True) if n == fold], size)
-        detector.fit(_batches(split.fit, size), checkpoint=checkpoint)
+        detector.fit(_batches(split.fit, size), checkpoint=_progress(checkpoint, *shaping))
     scores = [score for score, _ in peaks]
     chosen = calibrate(scores, [peak for _, peak in peaks], false_reject, folds=split.folds is not None)
     if limit == "f1":
         chosen = f1_optimal(chosen, [score for score, _ in _score_all(detector, split.select, size)])
     return Inspector(detector, chosen, size, data_sha256, seed, false_reject)
+
+
+def _progress(folder: Path | None, *shaping: object) -> Path | None:
+    """The file for one training: named by all that shapes it, so that the progress of another is never taken up."""
+    if folder is None:
+        return None
+    digest = hashlib.sha256(json.dumps(shaping, default=str).encode()).hexdigest()
+    return folder / f"{digest[:16]}.pt"
 
 
 def _batches(samples: Iterable[Sample], size: Size) -> ImageBatches:

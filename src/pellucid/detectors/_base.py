@@ -178,6 +178,16 @@ def resize_to(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return maps if maps.shape[-2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
+def peak(anomaly_map: Tensor) -> Tensor:
+    """The score of an image where its paper takes the highest value of its map: (B, H, W) -> (B,)."""
+    return anomaly_map.flatten(1).amax(1)
+
+
+def at_size(levels: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """Maps of several levels, each (B, h, w), brought to one size: (L, B, *size)."""
+    return torch.stack([resize_to(level[:, None], size)[:, 0] for level in levels])
+
+
 def concatenate(maps: list[Tensor]) -> Tensor:
     """Every map brought to the first one's grid and joined along channels: (B, sum of C, h, w)."""
     size = (maps[0].shape[-2], maps[0].shape[-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,18 @@ class History:
     held_out: tuple[float, ...]
 
 
+class Objective(nn.Module):
+    """A loss as a module: ``loss(pixels)``, a scalar, over the parameters of ``learners``."""
+
+    def __init__(self, loss: Callable[[Tensor], Tensor], *learners: nn.Module) -> None:
+        super().__init__()
+        self.learners = nn.ModuleList(learners)
+        self._loss = loss
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self._loss(pixels)
+
+
 def train(
     module: nn.Module,
     optimizer: Optimizer,
@@ -37,7 +49,7 @@ def train(
     seed: int = 0,
     patience: int = 10,
     clip: float | None = None,
-    precision: str = "32-true",
+    precision: str = "auto",
     checkpoint: Path | None = None,
     description: str = "training",
 ) -> History:
@@ -52,10 +64,12 @@ def train(
         seed: of the order of images; a resumed run sees the order that an uninterrupted one would have seen.
         patience: epochs without a better held-out loss before training stops.
         clip: largest norm of the gradient.
-        precision: as Lightning Fabric names it, for example ``32-true`` or ``bf16-mixed``.
+        precision: as Lightning Fabric names it; ``auto`` is ``bf16-mixed`` where the processor computes bfloat16
+            itself, which is up to twice as fast, and ``32-true`` elsewhere.
         checkpoint: written after every epoch; where it exists, training goes on from it.
     """
-    fabric = Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
+    chosen = _native_precision() if precision == "auto" else precision
+    fabric = Fabric(accelerator="auto", devices=1, precision=chosen)  # type: ignore[arg-type]
     step_module, step_optimizer = fabric.setup(module, optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     train_losses: list[float] = []
@@ -93,6 +107,13 @@ def train(
     module.load_state_dict(best)
     module.eval()
     return History(tuple(train_losses), tuple(held_out_losses))
+
+
+def _native_precision() -> str:
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    able = torch.cpu.get_capabilities()
+    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:

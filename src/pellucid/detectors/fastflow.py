@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pellucid.detectors._base import Detector, Images, require, resize_to, smooth_map
+from pellucid.detectors._base import Detector, Images, at_size, peak, require, smooth_map
 from pellucid.detectors._flow import Flow
-from pellucid.detectors._training import train
+from pellucid.detectors._training import Objective, train
 
 
 class Fastflow(Detector):
@@ -23,6 +23,7 @@ class Fastflow(Detector):
         conv3x3_only: else 3x3 and 1x1 subnets alternate.
         hidden_ratio: width of the subnets.
         epochs, batch_size, lr, weight_decay: Adam, the paper's values but for epochs and batch.
+        precision: of the training, as Lightning Fabric names it; ``auto`` takes bfloat16 where it is native.
         seed: of the permutations, the weights and the order of images.
     """
 
@@ -42,12 +43,13 @@ class Fastflow(Detector):
         batch_size: int = 8,
         lr: float = 1e-3,
         weight_decay: float = 1e-5,
+        precision: str = "auto",
         seed: int = 0,
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
         self.flow_steps, self.conv3x3_only, self.hidden_ratio = flow_steps, conv3x3_only, hidden_ratio
         self.epochs, self.batch_size, self.lr, self.weight_decay = epochs, batch_size, lr, weight_decay
-        self.seed = seed
+        self.precision, self.seed = precision, seed
 
     def _build(self, height: int, width: int) -> None:
         shapes = self.backbone_.shapes(height, width)
@@ -62,19 +64,25 @@ class Fastflow(Detector):
             maps = self.backbone_(pixels)
         return [flow(norm(m)) for m, norm, flow in zip(maps, self.norms_, self.flows_, strict=True)]
 
+    def _loss(self, pixels: Tensor) -> Tensor:
+        """Negative log-likelihood per level (equation 4, constants dropped), summed over levels."""
+        losses = [(0.5 * z.square().sum((1, 2, 3)) - log_det).mean() for z, log_det in self._latents(pixels)]
+        return torch.stack(losses).sum()
+
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
         require(self.flow_steps >= 1, "flow_steps", self.flow_steps, "at least 1")
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
-        module = _Likelihood(self)
-        optimizer = torch.optim.Adam(module.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        objective = Objective(self._loss, self.norms_, self.flows_)
+        optimizer = torch.optim.Adam(objective.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         train(
-            module,
+            objective,
             optimizer,
             images,
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=self.seed,
             clip=100.0,
+            precision=self.precision,
             checkpoint=checkpoint,
             description="fastflow",
         )
@@ -82,21 +90,6 @@ class Fastflow(Detector):
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         size = (pixels.shape[2], pixels.shape[3])
         # The mean over channels keeps the exponent of the likelihood within float32: section 3.4.
-        levels = [
-            resize_to(-(-0.5 * z.square().mean(1, keepdim=True)).exp(), size)[:, 0] for z, _ in self._latents(pixels)
-        ]
-        anomaly_map = smooth_map(torch.stack(levels).mean(0), size)
-        return anomaly_map, anomaly_map.flatten(1).amax(1)
-
-
-class _Likelihood(nn.Module):
-    """Pixels to loss: the negative log-likelihood per level (equation 4, constants dropped), summed over levels."""
-
-    def __init__(self, detector: Fastflow) -> None:
-        super().__init__()
-        self.norms, self.flows = detector.norms_, detector.flows_
-        self._latents = detector._latents
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        losses = [(0.5 * z.square().sum((1, 2, 3)) - log_det).mean() for z, log_det in self._latents(pixels)]
-        return torch.stack(losses).sum()
+        levels = [-(-0.5 * z.square().mean(1)).exp() for z, _ in self._latents(pixels)]
+        anomaly_map = smooth_map(at_size(levels, size).mean(0), size)
+        return anomaly_map, peak(anomaly_map)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pellucid.detectors._base import Detector, Images, concatenate, require, smooth_map
+from pellucid.detectors._base import Detector, Images, concatenate, peak, require, smooth_map
 from pellucid.errors import DataError
 
 
@@ -95,4 +95,4 @@ class Padim(Detector):
         distance = (delta @ self._W.mT).norm(dim=2)  # (P, B)
         _, h, w = self.backbone_.shapes(pixels.shape[2], pixels.shape[3])[0]
         anomaly_map = smooth_map(distance.T.reshape(B, h, w), (pixels.shape[2], pixels.shape[3]))
-        return anomaly_map, anomaly_map.flatten(1).amax(1)
+        return anomaly_map, peak(anomaly_map)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.detectors._base import Detector, Images, require, resize_to, smooth_map
-from pellucid.detectors._training import train
+from pellucid.detectors._base import Detector, Images, at_size, peak, require, resize_to, smooth_map
+from pellucid.detectors._training import Objective, train
 
 
 class ReverseDistillation(Detector):
@@ -22,6 +22,7 @@ class ReverseDistillation(Detector):
     Args:
         backbone, layers, weights: the teacher, at least two layers from fine to coarse.
         epochs, batch_size, lr: Adam with betas (0.5, 0.999), the paper's values but for epochs and batch.
+        precision: of the training, as Lightning Fabric names it; ``auto`` takes bfloat16 where it is native.
         seed: of the weights and the order of images.
     """
 
@@ -37,10 +38,12 @@ class ReverseDistillation(Detector):
         epochs: int = 20,
         batch_size: int = 8,
         lr: float = 0.005,
+        precision: str = "auto",
         seed: int = 0,
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
-        self.epochs, self.batch_size, self.lr, self.seed = epochs, batch_size, lr, seed
+        self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
+        self.precision, self.seed = precision, seed
 
     def _build(self, height: int, width: int) -> None:
         require(len(self.layers) >= 2, "layers", self.layers, "two or more layers from fine to coarse")
@@ -57,26 +60,30 @@ class ReverseDistillation(Detector):
         decoded = self.decoder_(self.embedding_(encoded))
         return [1 - F.cosine_similarity(e, d, dim=1) for e, d in zip(encoded, decoded, strict=True)]
 
+    def _loss(self, pixels: Tensor) -> Tensor:
+        """Equation 2: the mean distance of every level, summed."""
+        return torch.stack([d.mean() for d in self._distances(pixels)]).sum()
+
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
-        module = _Rebuilding(self)
-        optimizer = torch.optim.Adam(module.parameters(), lr=self.lr, betas=(0.5, 0.999))
+        objective = Objective(self._loss, self.embedding_, self.decoder_)
+        optimizer = torch.optim.Adam(objective.parameters(), lr=self.lr, betas=(0.5, 0.999))
         train(
-            module,
+            objective,
             optimizer,
             images,
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=self.seed,
+            precision=self.precision,
             checkpoint=checkpoint,
             description="reverse_distillation",
         )
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         size = (pixels.shape[2], pixels.shape[3])
-        levels = [resize_to(d[:, None], size)[:, 0] for d in self._distances(pixels)]
-        anomaly_map = smooth_map(torch.stack(levels).sum(0), size)
-        return anomaly_map, anomaly_map.flatten(1).amax(1)
+        anomaly_map = smooth_map(at_size(self._distances(pixels), size).sum(0), size)
+        return anomaly_map, peak(anomaly_map)
 
 
 def _halvings(side: int, coarsest: int) -> int:
@@ -142,15 +149,3 @@ class _Decoder(nn.Module):
             x = level(resize_to(x, size))
             maps.insert(0, x)
         return maps
-
-
-class _Rebuilding(nn.Module):
-    """Pixels to loss: equation 2, the mean distance of every level, summed."""
-
-    def __init__(self, detector: ReverseDistillation) -> None:
-        super().__init__()
-        self.embedding, self.decoder = detector.embedding_, detector.decoder_
-        self._distances = detector._distances
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return torch.stack([d.mean() for d in self._distances(pixels)]).sum()

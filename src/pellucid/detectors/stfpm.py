@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.backbones import network
-from pellucid.detectors._base import Detector, Images, require, resize_to, smooth_map
-from pellucid.detectors._training import train
+from pellucid.detectors._base import Detector, Images, at_size, peak, require, smooth_map
+from pellucid.detectors._training import Objective, train
 
 
 class Stfpm(Detector):
@@ -23,6 +23,7 @@ class Stfpm(Detector):
         backbone, layers, weights: the teacher; the student has the same architecture.
         distance: ``l2`` between unit vectors as in the paper, or ``cosine``; they differ by rank only when levels mix.
         epochs, batch_size, lr, momentum, weight_decay: stochastic gradient descent, the paper's values but for epochs.
+        precision: of the training, as Lightning Fabric names it; ``auto`` takes bfloat16 where it is native.
         seed: of the student's weights and the order of images.
     """
 
@@ -40,11 +41,13 @@ class Stfpm(Detector):
         lr: float = 0.4,
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
+        precision: str = "auto",
         seed: int = 0,
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
         self.distance, self.epochs, self.batch_size = distance, epochs, batch_size
-        self.lr, self.momentum, self.weight_decay, self.seed = lr, momentum, weight_decay, seed
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.precision, self.seed = precision, seed
 
     def _build(self, height: int, width: int) -> None:  # noqa: ARG002 - fully convolutional
         student = network(self.backbone)
@@ -63,40 +66,33 @@ class Stfpm(Detector):
             for name, t in zip(self.layers, teacher, strict=True)
         ]
 
+    def _loss(self, pixels: Tensor) -> Tensor:
+        """Equations 2 and 3: the mean over positions, summed over layers."""
+        return torch.stack([d.mean() for d in self._distances(pixels)]).sum()
+
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
         require(self.distance in ("l2", "cosine"), "distance", self.distance, "l2 or cosine")
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        objective = Objective(self._loss, self.student_)
         optimizer = torch.optim.SGD(
-            self.student_.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+            objective.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
         )
         train(
-            _Matching(self),
+            objective,
             optimizer,
             images,
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=self.seed,
+            precision=self.precision,
             checkpoint=checkpoint,
             description="stfpm",
         )
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         size = (pixels.shape[2], pixels.shape[3])
-        levels = [resize_to(d[:, None], size)[:, 0] for d in self._distances(pixels)]  # half squared L2 = 1 - cosine
-        stacked = torch.stack(levels)
+        levels = at_size(self._distances(pixels), size)  # half the squared L2 of unit vectors is 1 - cosine
         # The paper multiplies the levels; the mean of their cosines is the gentler alternative.
-        combined = stacked.prod(0) if self.distance == "l2" else stacked.mean(0)
+        combined = levels.prod(0) if self.distance == "l2" else levels.mean(0)
         anomaly_map = smooth_map(combined, size)
-        return anomaly_map, anomaly_map.flatten(1).amax(1)
-
-
-class _Matching(nn.Module):
-    """Pixels to loss: equations 2 and 3, the mean over positions, summed over layers."""
-
-    def __init__(self, detector: Stfpm) -> None:
-        super().__init__()
-        self.student = detector.student_
-        self._distances = detector._distances
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return torch.stack([d.mean() for d in self._distances(pixels)]).sum()
+        return anomaly_map, peak(anomaly_map)

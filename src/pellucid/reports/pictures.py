@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.acquisition.images import read_image, read_mask
 from pellucid.records import Inspection
 from pellucid.regions.defects import cut_of
 
@@ -60,6 +62,12 @@ def _caption(strip: Bgr, inspection: Inspection) -> Bgr:
     return np.asarray(out, np.uint8)
 
 
-def png(picture: Bgr) -> bytes:
-    """PNG bytes of a picture."""
+def picture_of(inspection: Inspection, pixel_limit: float, mask: Path | None = None) -> bytes:
+    """The result picture of one inspected file, PNG; image and mask are read again.
+
+    Raises:
+        DataError: the image or its mask cannot be read.
+    """
+    drawn = read_mask(mask) if mask else None
+    picture = result_picture(read_image(inspection.path), inspection, pixel_limit, drawn)
     return cv2.imencode(".png", picture)[1].tobytes()

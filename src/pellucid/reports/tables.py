@@ -41,19 +41,26 @@ def leaderboard(rows: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
-def summary(parts: Iterable[tuple[str, str, int, int]], size: tuple[int, int], image_mb: float) -> Table:
-    """The model's networks with their parameters: (name, type, all, trained)."""
-    table = Table(title=f"Model for {size[0]}x{size[1]} images")
-    for title in ("part", "network", "parameters", "trained", "MB as float32"):
-        table.add_column(title, justify="left" if title in ("part", "network") else "right")
-    total = trained = 0
-    for name, kind, count, own in parts:
-        table.add_row(name, kind, _count(count), _count(own), f"{count * 4 / 1e6:.1f}")
-        total, trained = total + count, trained + own
-    table.add_section()
-    table.add_row("total", "", _count(total), _count(trained), f"{total * 4 / 1e6:.1f}")
-    table.caption = f"model file {image_mb:.1f} MB; {_count(total - trained)} parameters are frozen"
+Part = tuple[str, str, int, int]  # name, type, parameters, trained parameters
+
+
+def summary(models: Mapping[str, tuple[Iterable[Part], float]], size: tuple[int, int]) -> Table:
+    """The networks of every model with their parameters; models are given as name: (parts, megabytes of the file)."""
+    table = Table(title=f"Models for {size[0]}x{size[1]} images")
+    for title in ("model", "part", "network", "parameters", "trained", "frozen", "MB as float32", "model file MB"):
+        table.add_column(title, justify="left" if title in ("model", "part", "network") else "right")
+    for model, (parts, file_mb) in models.items():
+        rows = list(parts)
+        for n, (name, kind, count, own) in enumerate(rows):
+            table.add_row(model if n == 0 else "", name, kind, *_counts(count, own))
+        total, trained = sum(r[2] for r in rows), sum(r[3] for r in rows)
+        table.add_row("", "total", "", *_counts(total, trained), f"{file_mb:.1f}", style="bold")
+        table.add_section()
     return table
+
+
+def _counts(parameters: int, trained: int) -> tuple[str, str, str, str]:
+    return _count(parameters), _count(trained), _count(parameters - trained), f"{parameters * 4 / 1e6:.1f}"
 
 
 def evaluation(result: Evaluation) -> Table:

@@ -22,6 +22,7 @@ from pellucid.inspector import Plan
 from pellucid.reports import curves
 from pellucid.reports.page import report
 from pellucid.study.choice import Choice, Prefer, choose, pareto
+from pellucid.study.measure import ERROR
 
 COLUMNS = (
     *("detector", "backbone", "image_size", "image_auroc", "image_ap", "image_f1", "image_f1_best_optimistic"),
@@ -48,15 +49,16 @@ def compare(
 ) -> tuple[list[dict[str, Any]], Choice]:
     """Fit, test and measure every detector of ``parameters``; returns the leaderboard, best first, and the choice.
 
-    With ``resume`` the detectors that an earlier run of the same configuration finished are not run again.
+    With ``resume`` the detectors that an earlier run of the same configuration finished are not run again; a
+    half-trained one starts afresh, so that its fit time is measured whole.
 
     Raises:
         OutputError: the output cannot be written to.
         PellucidError: no detector could be measured; the first one's reason is given.
     """
-    config = _toml(plan, parameters, size, false_reject, seed, resume)
+    config = _toml(plan, parameters, size, false_reject, seed)
     previous = output / "config.toml"
-    same = resume and previous.exists() and _without_resume(previous.read_text("utf-8")) == _without_resume(config)
+    same = resume and previous.exists() and previous.read_text("utf-8") == config
     for name in ("leaderboard.json", "leaderboard.csv", "report.html"):
         (output / name).unlink(missing_ok=True)
     if not same:  # nothing of another configuration is ever mixed in
@@ -88,24 +90,23 @@ def _run(output: Path, name: str) -> str:
     arguments = [sys.executable, "-m", "pellucid.study.measure", str(output), name]
     source = str(Path(__file__).parents[2])
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
-    terminal = sys.stderr.isatty()
-    done = subprocess.run(
-        arguments,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
-        stderr=None if terminal else subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode == 0:
+    error = output / name / ERROR
+    error.unlink(missing_ok=True)
+    code = subprocess.run(arguments, env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"}, check=False).returncode
+    if code == 0:
         return ""
-    said = (done.stderr or "").strip().splitlines()
-    return said[-1] if said else f"it ended with code {done.returncode}"
+    return error.read_text("utf-8") if error.exists() else f"its process ended with code {code}"
+
+
+def read_cost(output: Path, name: str) -> dict[str, Any]:
+    """What a finished detector cost: times, sizes, and the parameters of its parts."""
+    cost: dict[str, Any] = json.loads((output / name / "cost.json").read_text("utf-8"))
+    return cost
 
 
 def _row(output: Path, name: str, parameters: Mapping[str, Any], size: Size) -> dict[str, Any]:
     tested = json.loads((output / name / "metrics.json").read_text("utf-8"))
-    cost = json.loads((output / name / "cost.json").read_text("utf-8"))
+    cost = read_cost(output, name)
     known = {"detector": name, "backbone": parameters["backbone"], "image_size": f"{size[0]}x{size[1]}"}
     known |= tested["metrics"] | tested["selection"] | cost
     return {column: known.get(column) for column in COLUMNS}
@@ -133,9 +134,7 @@ def _write(output: Path, rows: list[dict[str, Any]], choice: Choice, notes: Sequ
     write_text(output / "leaderboard.json", json.dumps(rows, indent=2) + "\n")
 
 
-def _toml(
-    plan: Plan, parameters: Mapping[str, Mapping[str, Any]], size: Size, false_reject: float, seed: int, resume: bool
-) -> str:
+def _toml(plan: Plan, parameters: Mapping[str, Mapping[str, Any]], size: Size, false_reject: float, seed: int) -> str:
     """The configuration as TOML; JSON's strings, numbers and lists are TOML's too, and None is left out."""
     lines = [
         f"data = {json.dumps(str(plan.checked.samples.root.resolve()))}",
@@ -143,7 +142,6 @@ def _toml(
         f"image_size = {json.dumps(list(size))}",
         f"false_reject = {json.dumps(false_reject)}",
         f"seed = {seed}",
-        f"resume = {json.dumps(resume)}",
     ]
     if plan.split.folds is not None:
         lines.append(f"folds = {plan.split.folds}")
@@ -151,7 +149,3 @@ def _toml(
         lines += ["", f"[parameters.{name}]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
     return "\n".join(lines) + "\n"
-
-
-def _without_resume(config: str) -> list[str]:
-    return [line for line in config.splitlines() if not line.startswith("resume =")]

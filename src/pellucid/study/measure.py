@@ -18,18 +18,20 @@ import numpy as np
 
 from pellucid import detectors
 from pellucid._files import write_bytes, write_text
-from pellucid.acquisition.images import read_image, read_mask
+from pellucid.acquisition.images import read_image
 from pellucid.acquisition.splits import read_splits_csv
 from pellucid.errors import PellucidError
 from pellucid.inspector import Inspector, fit_split
 from pellucid.records import Sample
-from pellucid.reports import curves, pictures
+from pellucid.reports import curves
+from pellucid.reports.pictures import picture_of
 from pellucid.study import metrics
 from pellucid.study.evaluate import Judged, evaluate, judge, scores_csv
 from pellucid.trackers import to_tensorboard
 
 TIMED = 60  # images that are timed one by one
 SHOWN = 12  # result pictures
+ERROR = "error.txt"  # the reason of a failure, for the process that compares
 
 
 def measure(output: Path, name: str) -> None:
@@ -46,7 +48,6 @@ def measure(output: Path, name: str) -> None:
         data_sha256=config["data_sha256"],
         false_reject=config["false_reject"],
         seed=config["seed"],
-        checkpoint=folder / "training.pt" if config["resume"] else None,
     )
     seconds = time.perf_counter() - start
     inspector.save(folder / "model.pellucid")
@@ -72,7 +73,6 @@ def measure(output: Path, name: str) -> None:
     by_label = {kind: [j.inspection.score for j in judged if j.sample.label == kind] for kind in ("normal", "abnormal")}
     shown = [*sorted((folder / "curves").glob("*.png")), *sorted((folder / "images").glob("*.png"))]
     to_tensorboard(folder / "tensorboard", detector.parameters(), {**result.metrics, **_numbers(cost)}, by_label, shown)
-    (folder / "training.pt").unlink(missing_ok=True)
     write_text(folder / "cost.json", json.dumps(cost, indent=2) + "\n")
 
 
@@ -125,15 +125,8 @@ def _draw(folder: Path, inspector: Inspector, judged: Sequence[Judged]) -> None:
         write_bytes(folder / "curves/roc.png", curves.roc(labels, scores, auroc))
         write_bytes(folder / "curves/precision_recall.png", curves.precision_recall(labels, scores, ap))
     for kind, chosen in _worth_seeing(judged):
-        picture = picture_of(inspector, chosen)
+        picture = picture_of(chosen.inspection, inspector.limit.pixel, chosen.sample.mask)
         write_bytes(folder / "images" / f"{kind}_{chosen.sample.path.stem}.png", picture)
-
-
-def picture_of(inspector: Inspector, judged: Judged) -> bytes:
-    """The result picture of one judged image, PNG."""
-    mask = read_mask(judged.sample.mask) if judged.sample.mask else None
-    pixels = read_image(judged.inspection.path)
-    return pictures.png(pictures.result_picture(pixels, judged.inspection, inspector.limit.pixel, mask))
 
 
 def _worth_seeing(judged: Sequence[Judged]) -> list[tuple[str, Judged]]:
@@ -170,5 +163,5 @@ if __name__ == "__main__":
     try:
         measure(Path(sys.argv[1]), sys.argv[2])
     except PellucidError as error:
-        print(error, file=sys.stderr)
+        write_text(Path(sys.argv[1]) / sys.argv[2] / ERROR, str(error))
         sys.exit(1)
