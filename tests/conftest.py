@@ -26,7 +26,7 @@ FAST: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="session")
 def glass(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("glass")
-    draw_data_set(folder, seed=0, normal=40, tested=6, each=2)
+    draw_data_set(folder, seed=0, normal=50, tested=6, each=2)
     return folder
 
 

@@ -275,6 +275,8 @@ def test_splits_are_disjoint_complete_and_keep_groups(count, seed, groups):
     assert sorted(s.path for s, _ in split.roles()) == [s.path for s in data.samples]
     if split.folds is None:
         assert len(split.calibrate) >= needed(0.05)
+        assert len(split.fit) >= len(split.calibrate)
+        assert groups or len(split.calibrate) == round(count / 5)  # no more is taken from learning
         if groups:
             assert not {s.group for s in split.fit} & {s.group for s in split.calibrate}
     else:

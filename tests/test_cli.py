@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import cv2
 import pytest
 from typer.testing import CliRunner
 
 from pellucid import cli
 
 COLUMNS = "path,label,type,score,limit,p_value,verdict"
-SMALL = ("--image-size", "64")
+SMALL = ("--image-size", "64", "--false-reject", "0.1")
 
 
 def pellucid(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
@@ -125,8 +128,9 @@ def test_bad_files_are_skipped_and_all_bad_is_an_error(compared, glass, tmp_path
         (("fit", "{glass}", "-o", "{tmp}/m", "--set", "num_neighbour=1"), "did you mean 'num_neighbors'"),
         (("fit", "{glass}", "-o", "{tmp}/m", "--set", "num_neighbors=many"), "has to be of the kind of its default, 9"),
         (("fit", "{glass}", "-o", "{tmp}/m", "--set", "num_neighbors"), "write key=value"),
+        (("fit", "{glass}", "-o", "{tmp}/m", "--set", "seed=1"), "seed has an option of its own, --seed"),
         (("fit", "{glass}", "-o", "{tmp}/m", "--image-size", "7"), "give N or HxW"),
-        (("fit", "{glass}", "-o", "{tmp}/m", "--false-reject", "0.001"), "lowest rate possible with 40 is 0.025"),
+        (("fit", "{glass}", "-o", "{tmp}/m", "--false-reject", "0.001"), "lowest rate possible with 50 is 0.02"),
         (("fit", "{glass}", "-o", "{tmp}/m", "--false-reject", "2"), "between 0 and 1"),
         (("fit", "{tmp}", "-o", "{tmp}/x/m"), "known layouts are"),
         (("fit", "{glass}", "-o", "/proc/nowhere/m"), "Cannot write"),
@@ -203,7 +207,79 @@ def test_public_names():
         _ = package.nonsense
 
 
-def test_readme_names_only_commands_that_exist():
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    used = {line.split()[1] for line in readme.splitlines() if line.startswith("pellucid ")} - {"finds"}
-    assert used <= {c.name or c.callback.__name__ for c in cli.app.registered_commands}
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line.split("#")[0].split() for line in re.findall(r"^pellucid .*", README, re.M) if "finds the" not in line]
+
+
+@pytest.fixture(scope="module")
+def desk(glass, tmp_path_factory):
+    """A folder with what the README assumes."""
+    folder = tmp_path_factory.mktemp("desk")
+    shutil.copytree(glass, folder / "GlassDefect")
+    shutil.copytree(glass / "abnormal_test", folder / "new_images")
+    shutil.copy(next((glass / "abnormal_test").glob("*.png")), folder / "pane_0412.png")
+    return folder
+
+
+def test_the_commands_of_the_readme_run(desk):
+    assert [c[1] for c in COMMANDS] == ["compare", "fit", "inspect", "evaluate"]
+    for command in COMMANDS[1:]:
+        subprocess.run([sys.executable, "-m", *command], cwd=desk, check=True, capture_output=True)
+    assert (desk / "results/scores.csv").exists()
+
+
+@pytest.mark.slow
+def test_the_comparison_of_the_readme_runs(desk):
+    subprocess.run([sys.executable, "-m", *COMMANDS[0]], cwd=desk, check=True, capture_output=True)
+    assert len(json.loads((desk / "out/leaderboard.json").read_text())) == 6
+
+
+def test_the_python_of_the_readme_runs(desk, monkeypatch):
+    monkeypatch.chdir(desk)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    assert blocks
+    for block in blocks:
+        exec(block, {})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_FSIZE is of POSIX")
+@pytest.mark.parametrize("command", ["fit", "compare", "inspect"])
+def test_a_full_disk_is_one_sentence_and_the_old_file_stays(command, compared, glass, tmp_path):
+    import resource
+
+    def full() -> None:  # every write beyond this size fails, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    model = tmp_path / "m.pellucid"
+    model.write_bytes(b"old")
+    arguments = {
+        "fit": ["fit", glass, "-o", model, "--detector", "dfm", *SMALL],
+        "compare": ["compare", glass, "-o", tmp_path / "out", "--detectors", "dfm", *SMALL],
+        "inspect": ["inspect", compared / "dfm/model.pellucid", glass / "abnormal_test", "-o", tmp_path / "found"],
+    }[command]
+    line = [sys.executable, "-m", "pellucid", *map(str, arguments)]
+    done = subprocess.run(line, capture_output=True, text=True, encoding="utf-8", preexec_fn=full, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "Cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert model.read_bytes() == b"old"
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
+@pytest.mark.parametrize("command", ["inspect", "evaluate"])
+def test_killed_readers_leave_whole_files(command, compared, glass, tmp_path):
+    model = compared / "patchcore/model.pellucid"
+    given = glass / "abnormal_test" if command == "inspect" else glass
+    arguments = [sys.executable, "-m", "pellucid", command, str(model), str(given), "-o", str(tmp_path)]
+    subprocess.run(arguments, check=True, capture_output=True)
+    before = (tmp_path / "scores.csv").read_bytes()
+    for delay in (2.0, 2.5, 3.0):
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        assert (tmp_path / "scores.csv").read_bytes() == before
+        assert all(cv2.imread(str(path)) is not None for path in tmp_path.glob("images/*.png"))
+    subprocess.run(arguments, check=True, capture_output=True)
+    assert (tmp_path / "scores.csv").read_bytes() == before

@@ -12,7 +12,7 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from pellucid.errors import DataError, ParameterError
-from pellucid.limits.calibration import calibrate, check_rate, conformal_limit, f1_optimal
+from pellucid.limits.calibration import calibrate, check_rate, conformal_limit, f1_optimal, realised_rate
 from pellucid.records import Limit
 from pellucid.regions.defects import cut_of, find_defects
 from pellucid.study import metrics
@@ -30,6 +30,13 @@ def test_false_rejects_keep_the_promise(rate):
     expected = 1 - np.ceil(101 * (1 - rate) - 1e-9) / 101
     assert abs(np.mean(realised) - expected) < 4 * np.std(realised) / 20
     assert expected <= rate
+
+
+@pytest.mark.parametrize(("count", "rate"), [(19, 0.05), (100, 0.05), (30, 0.1)])
+def test_the_realised_rate_lies_where_it_is_said_to(count, rate):
+    rng = np.random.default_rng(1)
+    realised = [1 - conformal_limit(rng.random(count), rate) for _ in range(4000)]  # uniform scores: rate = 1 - limit
+    np.testing.assert_allclose(realised_rate(count, rate), np.quantile(realised, [0.05, 0.95]), atol=0.01)
 
 
 @given(st.lists(st.floats(-100, 100), min_size=19, max_size=60), st.floats(-120, 120))
@@ -177,6 +184,12 @@ def test_choice_prefers_the_cheaper_of_equals():
     assert choose(rows, max_ms=0.5).detector is None
     assert {r["detector"] for r in pareto(rows)} == {"a", "b", "c", "d"}
     assert [r["detector"] for r in pareto([_row("x", 1.0, 1, 1), _row("y", 0.9, 2, 2)])] == ["x"]
+
+
+def test_a_perfect_score_on_few_images_still_ties_with_nearly_perfect_ones():
+    rows = [_row("perfect", 1.0, 50, 50), _row("cheap", 0.995, 5, 5), _row("worse", 0.7, 1, 1)]
+    assert choose(rows).detector == "cheap"
+    assert choose(rows, prefer="accuracy").detector == "perfect"
 
 
 def test_choice_says_when_test_labels_had_to_choose():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
+import pellucid
 from pellucid.detectors._training import _shuffled, _stalled, train
 
 
@@ -50,3 +52,31 @@ def test_every_image_but_the_held_out_is_seen_once():
     left_out = len(expected) % 4 == 1
     assert len(seen) == len(set(seen)) == len(expected) - left_out
     assert seen != sorted(seen)
+
+
+def test_progress_is_taken_up_by_the_same_configuration_only(glass, tmp_path, monkeypatch):
+    from pellucid.detectors import _training
+
+    epochs_run = []
+    held_out = _training._held_out_loss
+    monkeypatch.setattr(_training, "_held_out_loss", lambda *a: epochs_run.append(1) or held_out(*a))
+
+    def fit(**changes):
+        options = {"epochs": 2, "image_size": 64, "false_reject": 0.1, "checkpoint": tmp_path} | changes
+        epochs_run.clear()
+        return pellucid.fit(glass, "stfpm", **options), len(epochs_run)
+
+    first, ran = fit()
+    assert ran == 2
+    again, ran = fit()
+    assert ran == 0
+    before, after = first.detector.state(), again.detector.state()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    for change in ({"lr": 0.1}, {"image_size": 96}, {"seed": 1}):
+        assert fit(**change)[1] == 2, change
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_learns_in_either_precision(batches, precision):
+    value, _ = _run(batches, 40, patience=40, precision=precision)
+    assert abs(value - float(torch.cat(batches).mean())) < 0.03

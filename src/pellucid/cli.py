@@ -59,6 +59,7 @@ def fit(
     from pellucid._files import check_writable
     from pellucid.acquisition.images import parse_size
     from pellucid.inspector import fit as fit_plan
+    from pellucid.limits.calibration import realised_rate
     from pellucid.reports.tables import summary
 
     size = parse_size(image_size)
@@ -78,13 +79,14 @@ def fit(
     inspector.save(output)
     shutil.rmtree(checkpoint, ignore_errors=True)
     out.print(summary({detector: (inspector.detector.parts(), output.stat().st_size / 1e6)}, size))
-    chosen = inspector.limit
-    out.print(
-        f"limit {chosen.value:.6g} ({chosen.method}) from {len(chosen.scores)} normal images for at most"
-        f" {chosen.false_reject_rate:.1%} false rejects"
-    )
+    chosen, count = inspector.limit, len(inspector.limit.scores)
+    said = f"limit {chosen.value:.6g} ({chosen.method}) from {count} normal images"
     if limit == "f1":
-        out.print("[yellow]This limit was chosen on labels: what it shows on those images is optimistic.[/]")
+        out.print(f"{said} and labelled defects: what it shows on those images is optimistic", highlight=False)
+    else:
+        low, high = realised_rate(count, false_reject)
+        said += f" for {false_reject:.1%} false rejects; from so many, the true rate lies between {low:.1%} and"
+        out.print(f"{said} {high:.1%} nine times in ten", highlight=False)
     out.print(f"wrote {output}")
 
 

@@ -26,9 +26,10 @@ def needed(false_reject: float) -> int:
 def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -> Split:
     """Give every sample its role.
 
-    Normal training images are shared between fitting and calibration; when that would leave fewer to fit on than to
-    calibrate with, calibration goes by folds instead. Defective training images only ever select. Normal images that
-    the layout assigns to neither side are drawn for testing when there are defects to test against.
+    A fifth of the normal training images calibrates. Where a fifth is fewer than the false-reject rate needs,
+    calibration goes by folds instead: all normals calibrate and all are learned from, at several times the fit.
+    Defective training images only ever select. Normal images that the layout assigns to neither side are drawn for
+    testing when there are defects to test against.
 
     Raises:
         DataError: fewer normal images than the false-reject rate needs.
@@ -50,10 +51,9 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
             f"{len(train)} normal training images are too few for a false-reject rate of {false_reject:g}, which needs"
             f" {need}; the lowest rate possible with {len(train)} is {_lowest_rate(len(train)):g}."
         )
-    want = max(need, round(CALIBRATION_SHARE * len(train)))
-    calibrate, fit = _draw(train, want, rng)
+    calibrate, fit = _draw(train, round(CALIBRATION_SHARE * len(train)), rng)
     folds = None
-    if len(fit) < len(calibrate):
+    if len(calibrate) < need or len(fit) < len(calibrate):
         calibrate, fit, folds = [], train, min(FOLDS, len({_unit(s) for s in train}))
         if folds < 2:
             raise DataError("All normal training images belong to one group; calibration needs at least two groups.")

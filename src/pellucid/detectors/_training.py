@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pellucid.progress import bar
 
 HOLD_OUT = 10  # every tenth image is held out to decide when to stop
 BUFFER = 512  # images that are shuffled among each other
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on every fit
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from pellucid.errors import DataError, ParameterError
 from pellucid.records import Limit
@@ -31,10 +32,25 @@ def conformal_limit(scores: Sequence[float] | NDArray[np.floating], false_reject
         DataError: n < 1 / rate - 1, so that no score is high enough to keep the promise.
     """
     ordered = np.sort(np.asarray(scores, np.float64))
-    k = math.ceil((len(ordered) + 1) * (1 - false_reject) - 1e-9)
+    k = _rank(len(ordered), false_reject)
     if k > len(ordered):
         raise DataError(f"{len(ordered)} normal scores cannot promise a false-reject rate of {false_reject:g}.")
     return float(ordered[k - 1])
+
+
+def realised_rate(count: int, false_reject: float) -> tuple[float, float]:
+    """Where the true false-reject rate of a split-conformal limit from ``count`` normals lies nine times in ten.
+
+    It is distributed as Beta(n + 1 - k, k) over the draw of calibration images (Vovk, ACML 2012), around the promise.
+    """
+    k = _rank(count, false_reject)
+    low, high = beta.ppf((0.05, 0.95), count + 1 - k, k)
+    return float(low), float(high)
+
+
+def _rank(count: int, false_reject: float) -> int:
+    """k = ceil((n + 1)(1 - rate)), whatever the rounding of the product."""
+    return math.ceil((count + 1) * (1 - false_reject) - 1e-9)
 
 
 def calibrate(scores: Sequence[float], peaks: Sequence[float], false_reject: float, *, folds: bool = False) -> Limit:

@@ -72,6 +72,10 @@ def pareto(rows: Sequence[Mapping[str, Any]], front: Sequence[str]) -> bytes:
         area = 30 + 40 * np.sqrt(row["model_mb"])
         face = DEFECT if row["recommended"] else NORMAL
         axes.scatter(row["ms_per_image_median"], accuracy, s=area, color=face, alpha=0.75 if on_front else 0.25)
-        axes.annotate(row["detector"], (row["ms_per_image_median"], accuracy), fontsize=8)
+        where = (row["ms_per_image_median"], accuracy)
+        axes.annotate(row["detector"], where, (0, 9), textcoords="offset points", fontsize=8, ha="center")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.margins(x=0.2, y=0.15)
     return _png(figure)

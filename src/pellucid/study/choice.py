@@ -20,7 +20,12 @@ class Choice:
 
 
 def auroc_error(auroc: float, positives: int, negatives: int) -> float:
-    """Standard error of an AUROC (Hanley & McNeil, Radiology 1982)."""
+    """Standard error of an AUROC (Hanley & McNeil, Radiology 1982).
+
+    A perfect score on few images is not known to be perfect: half an image is taken to be ranked wrongly, or else the
+    error would be zero and nothing could tie.
+    """
+    auroc = min(auroc, 1 - 0.5 / min(positives, negatives))
     q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
     spread = auroc * (1 - auroc) + (positives - 1) * (q1 - auroc**2) + (negatives - 1) * (q2 - auroc**2)
     return math.sqrt(max(spread, 0) / (positives * negatives))

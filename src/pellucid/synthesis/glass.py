@@ -83,7 +83,7 @@ def flawed_pane(rng: Generator, kind: str) -> tuple[Pane, NDArray[np.bool_]]:
     return pane(rng) + (cover * contrast).astype(np.float32), cover > 0.3
 
 
-def draw_data_set(folder: Path, *, seed: int = 0, normal: int = 60, tested: int = 30, each: int = 8) -> None:
+def draw_data_set(folder: Path, *, seed: int = 0, normal: int = 100, tested: int = 30, each: int = 8) -> None:
     """Draw a data set in the five-folder layout: ``normal`` and ``tested`` clean panes, ``each`` of every defect.
 
     Raises:
