@@ -2,7 +2,7 @@
 
     python benchmarks/false_rejects.py ../shared/data/glass_defect/normal_train
 
-Half of one session's good images train (and calibrate) a detector, the other half tests it, ten times over with
+Half of one session's good images train (and calibrate) a detector, the other half tests it, several times over with
 another split. One row a split goes to ``false_rejects.csv`` beside this file.
 """
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path, help="folder of good images of one session")
     parser.add_argument("--detectors", default="patchcore,padim,dfm")
-    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--false-reject", type=float, default=0.05)
     args = parser.parse_args()
     images = [path.resolve() for path in image_files(args.images)]
