@@ -35,8 +35,8 @@ def halves(images: list[Path], seed: int, folder: Path) -> tuple[Path, list[Path
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path, help="folder of good images of one session")
-    parser.add_argument("--detectors", default="patchcore,padim,dfm")
-    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--detectors", default="patchcore")
+    parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--false-reject", type=float, default=0.05)
     args = parser.parse_args()
     images = [path.resolve() for path in image_files(args.images)]

@@ -40,6 +40,7 @@ class TestContract:
     def test_shapes_and_finiteness(self, name, fitted, batches):
         maps, scores = fitted[name].score(batches[0])
         assert maps.shape == (4, 64, 64)
+        assert (maps.flatten(1).amax(1) >= 0).all()  # pictures and defects take zero for "as normal as can be"
         assert scores.shape == (4,)
         assert maps.isfinite().all()
         assert scores.isfinite().all()
@@ -195,6 +196,15 @@ def test_coupling_log_determinant_is_the_jacobians():
     with torch.no_grad():
         log_det = float(step(x)[1])
     assert log_det == pytest.approx(float(torch.linalg.slogdet(jacobian)[1]), rel=1e-9)
+
+
+def test_fastflow_map_is_the_negative_log_likelihood(batches, make):
+    detector = make("fastflow", layers=("layer2",)).fit(batches)
+    with torch.no_grad():
+        z = detector._latents(batches[0])[0][0]  # (B, C, h, w)
+    normal = torch.distributions.Normal(0.0, 1.0)
+    expected = -(normal.log_prob(z) - normal.log_prob(torch.zeros(()))).mean(1)
+    torch.testing.assert_close(detector.score(batches[0])[0], smooth_map(expected, (64, 64)))
 
 
 def test_flow_inverts():

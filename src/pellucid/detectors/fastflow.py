@@ -89,7 +89,8 @@ class Fastflow(Detector):
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         size = (pixels.shape[2], pixels.shape[3])
-        # The mean over channels keeps the exponent of the likelihood within float32: section 3.4.
-        levels = [-(-0.5 * z.square().mean(1)).exp() for z, _ in self._latents(pixels)]
+        # Negative log-likelihood, constants dropped, a mean over channels so that levels of any width weigh the same.
+        # The paper draws its exponential, which rounds to the same value wherever a part is very anomalous.
+        levels = [0.5 * z.square().mean(1) for z, _ in self._latents(pixels)]
         anomaly_map = smooth_map(at_size(levels, size).mean(0), size)
         return anomaly_map, peak(anomaly_map)
