@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import json
 import math
-import os
 import platform
 import queue
 import threading
@@ -30,6 +29,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid._files import write_bytes
 from pellucid.backbones.mobilenet import MobileNetV2
 from pellucid.backbones.prism import CHANNELS, Prism
 from pellucid.synthesis.textures import scene
@@ -131,15 +131,6 @@ class Lesson(nn.Module):
         return torch.stack(losses).mean()
 
 
-def write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", type=Path, required=True, help="MobileNetV2 weights, safetensors")
@@ -201,8 +192,8 @@ def main() -> None:
         "train_minutes": round((seconds + time.monotonic() - since) / 60, 1),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
-    write(args.output, content)
-    write(args.output.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())
+    write_bytes(args.output, content)
+    write_bytes(args.output.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

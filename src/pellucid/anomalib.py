@@ -27,7 +27,7 @@ from pellucid.inspector import Inspector, Plan, fit_split, load
 from pellucid.records import Sample, Samples
 from pellucid.reports.pictures import picture_of
 from pellucid.reports.tables import evaluation, summary
-from pellucid.study.evaluate import Judged, evaluate, judge
+from pellucid.study.evaluate import Judged, by_label, evaluate, judge
 from pellucid.trackers import to_tensorboard
 
 __all__ = [
@@ -252,9 +252,7 @@ class Engine:
             write_bytes(path, picture_of(j.inspection, inspector.limit.pixel, j.sample.mask))
             if len(shown) < 8:
                 shown.append(path)
-        scores = {
-            kind: [j.inspection.score for j in judged if j.sample.label == kind] for kind in ("normal", "abnormal")
-        }
+        scores = by_label(judged)
         for logger in self.loggers:
             to_tensorboard(logger.next_version(), inspector.detector.parameters(), result.metrics, scores, shown)
         return [{name: result.metrics[key] for name, key in known.items()}]

@@ -128,11 +128,11 @@ def inspect(
             err.print(f"[yellow]skipped:[/] {error}", highlight=False)
             continue
         rejected += found.verdict == "reject"
-        entry = Judged(Sample(path, "normal"), found)
         if output is not None:
             picture = picture_of(found, inspector.limit.pixel)
             write_bytes(output / "images" / f"{len(judged):05d}_{path.stem}.png", picture)
-        judged.append(Judged(entry.sample, replace(found, map=found.map[:0])))  # maps are not kept: memory stays flat
+        kept = replace(found, map=found.map[:0])  # maps are not kept: memory stays flat
+        judged.append(Judged(Sample(path, "normal"), kept))
         if as_json:
             print(json.dumps(_as_json(found)))
     if not judged:
@@ -210,7 +210,7 @@ def demo(output: Output = Path("pellucid-demo")) -> None:
     data = output / "data"
     draw_data_set(data, seed=0)
     err.print(f"drew panes of glass in {data}", highlight=False)
-    fewer = {"stfpm": 15, "fastflow": 10, "reverse_distillation": 10}  # epochs: a first look, not a last word
+    fewer = {"stfpm": 15, "reverse_distillation": 10}  # epochs: a first look, not a last word
     parameters = {}
     for name in detector_catalogue.names():
         settings = [f"epochs={fewer[name]}"] if name in fewer else None

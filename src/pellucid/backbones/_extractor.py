@@ -29,9 +29,12 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> Backbone:  # noqa: ARG002 - frozen: batch statistics never move
         return super().train(False)
 
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels as the network was trained on them, channels last."""
+        return ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        normalised = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        maps = self.net(normalised, self._last)
+        maps = self.net(self.normalise(pixels), self._last)
         return [maps[name] for name in self.layers]
 
     def shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:

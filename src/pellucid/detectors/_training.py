@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pellucid._files import write_bytes
+from pellucid.detectors._base import require
 from pellucid.progress import bar
 
 HOLD_OUT = 10  # every tenth image is held out to decide when to stop
@@ -69,7 +70,11 @@ def train(
         precision: as Lightning Fabric names it; ``auto`` is ``bf16-mixed`` where the processor computes bfloat16
             itself, which is up to twice as fast, and ``32-true`` elsewhere.
         checkpoint: written after every epoch; where it exists, training goes on from it.
+
+    Raises:
+        ParameterError: no epochs.
     """
+    require(epochs >= 1, "epochs", epochs, "at least 1")
     chosen = _native_precision() if precision == "auto" else precision
     fabric = Fabric(accelerator="auto", devices=1, precision=chosen)  # type: ignore[arg-type]
     step_module, step_optimizer = fabric.setup(module, optimizer)

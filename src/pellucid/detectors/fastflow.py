@@ -71,7 +71,6 @@ class Fastflow(Detector):
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
         require(self.flow_steps >= 1, "flow_steps", self.flow_steps, "at least 1")
-        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         objective = Objective(self._loss, self.norms_, self.flows_)
         optimizer = torch.optim.Adam(objective.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         train(

@@ -24,8 +24,9 @@ class Padim(Detector):
 
     channels_: Tensor  # (C,) indices
     mean_: Tensor  # (h*w, C)
-    _W: Tensor  # the same, unpacked
     whiten_: Tensor  # inverse Cholesky factor of every covariance, lower triangle packed, (h*w, C*(C+1)/2)
+    _W: Tensor  # the same, unpacked, (h*w, C, C)
+    _grid: tuple[int, int]  # h, w
 
     def __init__(
         self,
@@ -80,7 +81,9 @@ class Padim(Detector):
         return mean, scatter.div_(n - 1)
 
     def _ready(self) -> None:
-        """Unpack the triangles once: (P, C, C)."""
+        """Unpack the triangles once, and ask the backbone for its grid once."""
+        height, width = (int(side) for side in self.size_)
+        self._grid = self.backbone_.shapes(height, width)[0][1:]
         P, C = self.mean_.shape
         self._W = torch.zeros(P, C, C, device=self.mean_.device)
         self._W[:, *self._triangle(self._W)] = self.whiten_
@@ -93,6 +96,5 @@ class Padim(Detector):
         delta = self._embed(pixels) - self.mean_[:, None]  # (P, B, C)
         B = delta.shape[1]
         distance = (delta @ self._W.mT).norm(dim=2)  # (P, B)
-        _, h, w = self.backbone_.shapes(pixels.shape[2], pixels.shape[3])[0]
-        anomaly_map = smooth_map(distance.T.reshape(B, h, w), (pixels.shape[2], pixels.shape[3]))
+        anomaly_map = smooth_map(distance.T.reshape(B, *self._grid), (pixels.shape[2], pixels.shape[3]))
         return anomaly_map, peak(anomaly_map)

@@ -65,7 +65,6 @@ class ReverseDistillation(Detector):
         return torch.stack([d.mean() for d in self._distances(pixels)]).sum()
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
-        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         objective = Objective(self._loss, self.embedding_, self.decoder_)
         optimizer = torch.optim.Adam(objective.parameters(), lr=self.lr, betas=(0.5, 0.999))
         train(

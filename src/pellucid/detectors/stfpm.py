@@ -59,8 +59,7 @@ class Stfpm(Detector):
         """Per layer, half the squared distance of unit vectors, (B, h, w) in [0, 2]: equation 1."""
         with torch.no_grad():
             teacher = self.backbone_(pixels)
-        normalised = ((pixels - self.backbone_.mean) / self.backbone_.std).contiguous(memory_format=torch.channels_last)
-        student = self.student_(normalised, self.backbone_._last)
+        student = self.student_(self.backbone_.normalise(pixels), self.backbone_._last)
         return [
             0.5 * (F.normalize(t, dim=1) - F.normalize(student[name], dim=1)).square().sum(1)
             for name, t in zip(self.layers, teacher, strict=True)
@@ -72,7 +71,6 @@ class Stfpm(Detector):
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
         require(self.distance in ("l2", "cosine"), "distance", self.distance, "l2 or cosine")
-        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         objective = Objective(self._loss, self.student_)
         optimizer = torch.optim.SGD(
             objective.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay

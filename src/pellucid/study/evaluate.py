@@ -57,6 +57,14 @@ def evaluate(judged: Sequence[Judged]) -> Evaluation:
     return Evaluation(values, _by_type(judged), tuple(notes))
 
 
+def by_label(judged: Iterable[Judged]) -> dict[str, list[float]]:
+    """Scores of normal and of abnormal images."""
+    scores: dict[str, list[float]] = {"normal": [], "abnormal": []}
+    for j in judged:
+        scores[j.sample.label].append(j.inspection.score)
+    return scores
+
+
 def _pixels(judged: Iterable[Judged]) -> tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
     """Maps and masks of normal images (all zero) and of defective images that have a mask."""
     maps, masks = [], []

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from pellucid.records import Sample
 from pellucid.reports import curves
 from pellucid.reports.pictures import picture_of
 from pellucid.study import metrics
-from pellucid.study.evaluate import Judged, evaluate, judge, scores_csv
+from pellucid.study.evaluate import Judged, by_label, evaluate, judge, scores_csv
 from pellucid.trackers import to_tensorboard
 
 TIMED = 60  # images that are timed one by one
@@ -67,12 +67,13 @@ def measure(output: Path, name: str) -> None:
     result = evaluate(judged)
     selection = _selection(inspector, split.select, result.metrics)
     write_text(folder / "scores.csv", scores_csv(judged, root))
-    _draw(folder, inspector, judged)
+    _draw(folder, inspector, judged, result.metrics)
     written = {"metrics": result.metrics, "by_type": result.by_type, "notes": result.notes, "selection": selection}
     write_text(folder / "metrics.json", json.dumps(written, indent=2) + "\n")
-    by_label = {kind: [j.inspection.score for j in judged if j.sample.label == kind] for kind in ("normal", "abnormal")}
     shown = [*sorted((folder / "curves").glob("*.png")), *sorted((folder / "images").glob("*.png"))]
-    to_tensorboard(folder / "tensorboard", detector.parameters(), {**result.metrics, **_numbers(cost)}, by_label, shown)
+    to_tensorboard(
+        folder / "tensorboard", detector.parameters(), {**result.metrics, **_numbers(cost)}, by_label(judged), shown
+    )
     write_text(folder / "cost.json", json.dumps(cost, indent=2) + "\n")
 
 
@@ -112,7 +113,7 @@ def _selection(inspector: Inspector, select: Sequence[Sample], tested: Any) -> d
     }
 
 
-def _draw(folder: Path, inspector: Inspector, judged: Sequence[Judged]) -> None:
+def _draw(folder: Path, inspector: Inspector, judged: Sequence[Judged], tested: Mapping[str, Any]) -> None:
     """Curves of all test images; pictures of the calls nearest to the limit, wrong ones first."""
     for kind in ("curves", "images"):
         shutil.rmtree(folder / kind, ignore_errors=True)
@@ -120,10 +121,10 @@ def _draw(folder: Path, inspector: Inspector, judged: Sequence[Judged]) -> None:
     scores = [j.inspection.score for j in judged]
     if judged:
         write_bytes(folder / "curves/histogram.png", curves.histogram(labels, scores, inspector.limit.value))
-    if len(set(labels)) == 2:
-        auroc, ap = metrics.auroc(labels, scores) or 0.0, metrics.average_precision(labels, scores) or 0.0
-        write_bytes(folder / "curves/roc.png", curves.roc(labels, scores, auroc))
-        write_bytes(folder / "curves/precision_recall.png", curves.precision_recall(labels, scores, ap))
+    if tested["image_auroc"] is not None:
+        write_bytes(folder / "curves/roc.png", curves.roc(labels, scores, tested["image_auroc"]))
+        curve = curves.precision_recall(labels, scores, tested["image_ap"])
+        write_bytes(folder / "curves/precision_recall.png", curve)
     for kind, chosen in _worth_seeing(judged):
         picture = picture_of(chosen.inspection, inspector.limit.pixel, chosen.sample.mask)
         write_bytes(folder / "images" / f"{kind}_{chosen.sample.path.stem}.png", picture)
