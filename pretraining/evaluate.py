@@ -2,14 +2,16 @@
 
     python -m pretraining.evaluate --teacher ../shared/weights/mobilenet_v2_imagenet.safetensors --data ../shared/data
 
-Image AUROC on real sets and a drawn one; every row goes to ``evaluation.csv`` beside this file as soon as it is
-measured, and rows that are there already are not measured again. Nothing is tuned on these test images.
+Image AUROC on three real sets and a drawn one. Every figure goes to ``evaluation.csv`` beside this file as soon as it
+is measured, those that are there already are not measured again, and the table goes into ``README.md``. Nothing is
+tuned on these test images.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,31 +20,34 @@ from pathlib import Path
 import numpy as np
 
 import pellucid
+from pellucid import detectors
+from pellucid._files import write_text
 from pellucid.acquisition.folders import read_folder
 from pellucid.inspector import Plan
 from pellucid.records import Samples
 from pellucid.study import metrics
-from pellucid.synthesis.glass import draw_data_set
+from pretraining import flaws
+from pretraining.train import WEIGHTS
 
-COLUMNS = ("backbone", "weights", "set", "detector", "seed", "image_auroc")
-DETECTORS = ("patchcore", "padim")
+HERE = Path(__file__).parent
+COLUMNS = ("backbone", "sha256", "size", "detector", "set", "seed", "image_auroc")
 
 
 def by_photo(folder: Path) -> Samples:
     """Tiles grouped by the photo that they were cut from, which their names begin with."""
 
     def photo(path: Path) -> str:
-        match = re.match(r"cam-\d+_ts\d+", path.name)
+        match = re.match(r"cam-?\d+_ts\d+", path.name)
         return match.group() if match else path.stem
 
     data = read_folder(folder)
     return replace(data, samples=tuple(replace(s, group=photo(s.path)) for s in data.samples))
 
 
-def drawn(folder: Path) -> Samples:
-    """Drawn panes, more of them to test on than the demo has."""
+def faint(folder: Path) -> Samples:
+    """Drawn panes with faint, small flaws."""
     if not folder.is_dir():
-        draw_data_set(folder, seed=7, normal=100, tested=60, each=15)
+        flaws.draw_data_set(folder, seed=7)
     return read_folder(folder)
 
 
@@ -52,62 +57,80 @@ def sets(data: Path, work: Path) -> dict[str, Callable[[], Samples]]:
         "glass_defect": lambda: read_folder(data / "glass_defect"),
         "magnetic_tile": lambda: read_folder(data / "magnetic_tile"),
         "flatglass_line": lambda: by_photo(data / "flatglass_line"),
-        "drawn_glass": lambda: drawn(work / "drawn_glass"),
+        "faint_glass": lambda: faint(work / "faint_glass"),
     }
 
 
-def auroc(plan: Plan, detector: str, backbone: str, weights: Path | None, seed: int) -> float:
+def auroc(plan: Plan, detector: str, backbone: str, weights: Path | None, size: int, seed: int) -> float:
     """Image AUROC on the plan's test images."""
     given = str(weights) if weights else None
-    inspector = pellucid.fit(plan, detector, seed=seed, backbone=backbone, weights=given)
+    inspector = pellucid.fit(plan, detector, image_size=size, seed=seed, backbone=backbone, weights=given)
     scores = [i.score for i in inspector.inspect_many(s.path for s in plan.split.test)]
     return metrics.auroc([s.label == "abnormal" for s in plan.split.test], scores) or 0.0
 
 
 def table(rows: list[dict[str, str]]) -> Iterator[str]:
-    """The means over seeds as a table in Markdown, one row a backbone and detector, with the mean over sets."""
+    """The means over seeds as a table in Markdown, one row a size, detector and backbone, with the mean over sets."""
     names = list(dict.fromkeys(row["set"] for row in rows))
-    yield "| backbone | detector | " + " | ".join(names) + " | mean |"
-    yield "|---|---|" + "---|" * (len(names) + 1)
-    for key in dict.fromkeys((row["backbone"], row["weights"], row["detector"]) for row in rows):
-        mine = [row for row in rows if (row["backbone"], row["weights"], row["detector"]) == key]
-        means = [np.mean([float(row["image_auroc"]) for row in mine if row["set"] == name]) for name in names]
+    yield "| size | detector | backbone | " + " | ".join(names) + " | mean | seeds |"
+    yield "|---|---|---|" + "---|" * (len(names) + 2)
+    order = ("size", "detector", "backbone", "sha256")
+    for key in sorted({tuple(row[c] for c in order) for row in rows}, key=lambda k: (int(k[0]), *k[1:])):
+        mine = [row for row in rows if tuple(row[c] for c in order) == key]
+        values = [[float(row["image_auroc"]) for row in mine if row["set"] == name] for name in names]
+        if not all(values):
+            continue  # a set has not been measured yet
+        means = [float(np.mean(v)) for v in values]
         cells = " | ".join(f"{mean:.4f}" for mean in (*means, np.mean(means)))
-        yield f"| {key[0]} {key[1]} | {key[2]} | {cells} |"
+        yield f"| {key[0]} | {key[1]} | {key[2]} | {cells} | {min(len(v) for v in values)} |"
+
+
+def into_readme(section: str, lines: list[str]) -> None:
+    """Put lines between the marks of a section of ``README.md``."""
+    path = HERE / "README.md"
+    start, end = f"<!-- {section} -->\n", f"<!-- end of {section} -->"
+    before, rest = path.read_text(encoding="utf-8").split(start)
+    after = rest.split(end)[1]
+    write_text(path, before + start + "\n".join(lines) + "\n" + end + after)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", type=Path, required=True, help="MobileNetV2 weights, safetensors")
-    parser.add_argument("--prism", type=Path, help="weights of prism_s instead of the embedded ones")
     parser.add_argument(
         "--data", type=Path, required=True, help="folder of glass_defect, magnetic_tile, flatglass_line"
     )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 128, 384])
+    parser.add_argument("--detectors", nargs="+", default=["patchcore", "padim"], choices=detectors.names())
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("runs/pretraining"))
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("evaluation.csv"))
     args = parser.parse_args()
-    rows: list[dict[str, str]] = []
-    if args.output.exists():
-        with args.output.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    else:
-        args.output.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+    path = HERE / "evaluation.csv"
+    if not path.exists():
+        write_text(path, ",".join(COLUMNS) + "\n")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     done = {tuple(row[c] for c in COLUMNS[:-1]) for row in rows}
-    for name, read in sets(args.data, args.work).items():
-        for seed in range(args.seeds):
+    compared = [
+        ("prism_s", None, hashlib.sha256((WEIGHTS / "prism_s.safetensors").read_bytes()).hexdigest()[:12]),
+        ("mobilenet_v2", args.teacher, hashlib.sha256(args.teacher.read_bytes()).hexdigest()[:12]),
+    ]
+    for seed, size in ((seed, size) for seed in range(args.seeds) for size in args.sizes):
+        for name, read in sets(args.data, args.work).items():
             plan = Plan.of(read(), seed=seed)
-            for backbone, weights in (("prism_s", args.prism), ("mobilenet_v2", args.teacher)):
-                for detector in DETECTORS:
-                    key = (backbone, weights.name if weights else "embedded", name, detector, str(seed))
+            for detector in args.detectors:
+                for backbone, weights, sha256 in compared:
+                    key = (backbone, sha256, str(size), detector, name, str(seed))
                     if key in done:
                         continue
-                    row = dict(zip(COLUMNS, (*key, repr(auroc(plan, detector, backbone, weights, seed))), strict=True))
-                    rows.append(row)
-                    with args.output.open("a", newline="", encoding="utf-8") as file:
-                        csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
-                    print(*row.values(), flush=True)
-    print("\n".join(table(rows)))
+                    value = auroc(plan, detector, backbone, weights, size, seed)
+                    rows.append(dict(zip(COLUMNS, (*key, repr(value)), strict=True)))
+                    with path.open("a", newline="", encoding="utf-8") as file:
+                        csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(rows[-1])
+                    print(*key, f"{value:.4f}", flush=True)
+    lines = list(table([row for row in rows if row["sha256"] in {c[2] for c in compared}]))
+    into_readme("evaluation", lines)
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from torch.nn import functional as F
 from pellucid._files import write_bytes
 from pellucid.backbones.mobilenet import MobileNetV2
 from pellucid.backbones.prism import CHANNELS, Prism
+from pellucid.detectors._training import native_precision
 from pellucid.synthesis.textures import scene
 
 SIDE = 256  # drawn images
@@ -131,6 +132,19 @@ class Lesson(nn.Module):
         return torch.stack(losses).mean()
 
 
+def publish(prism: Prism, path: Path, record: dict[str, Any]) -> None:
+    """Weights in half precision, the record of how they came to be, and what they compute for one drawn image."""
+    prism = prism.cpu().half().float().eval()
+    content = save({k: v.half().contiguous() for k, v in prism.state_dict().items()})
+    pixels = torch.from_numpy(scene(np.random.default_rng(0), 64)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        seen = prism((pixels - 0.5) / 0.25)
+    write_bytes(path, content)
+    write_bytes(path.with_suffix(".activations.safetensors"), save({k: v.half().contiguous() for k, v in seen.items()}))
+    whole = {"sha256": hashlib.sha256(content).hexdigest(), **record}
+    write_bytes(path.with_suffix(".json"), (json.dumps(whole, indent=2) + "\n").encode())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", type=Path, required=True, help="MobileNetV2 weights, safetensors")
@@ -148,14 +162,15 @@ def main() -> None:
     teacher = MobileNetV2()
     teacher.load_state_dict(load_file(args.teacher))
     lesson = Lesson(teacher)
-    lesson.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    lesson.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = [*lesson.prism.parameters(), *lesson.heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.01)
-    lesson.standardise(list(crops(images, args.seed + 1, 0, 20, args.batch)))
+    lesson.standardise([x.to(device) for x in crops(images, args.seed + 1, 0, 20, args.batch)])
 
     start, seconds, checkpoint = 0, 0.0, args.work / f"prism_s-{args.seed}-{args.steps}.pt"
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
         lesson.load_state_dict(saved["lesson"])
         optimizer.load_state_dict(saved["optimizer"])
         start, seconds = saved["step"], saved["seconds"]
@@ -165,8 +180,8 @@ def main() -> None:
         for group in optimizer.param_groups:
             warm, turn = min(step / 100, 1.0), 0.5 * (1 + math.cos(math.pi * step / args.steps))
             group["lr"] = 2e-3 * warm * turn
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = lesson(x.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(device, torch.bfloat16, enabled=native_precision() == "bf16-mixed"):
+            loss = lesson(x.to(device).contiguous(memory_format=torch.channels_last))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -181,19 +196,19 @@ def main() -> None:
             part.replace(checkpoint)
             print(f"step {step}/{args.steps}  loss {running:.4f}  {spent / 60:.1f} min", flush=True)
 
-    content = save({k: v.half().contiguous() for k, v in lesson.prism.state_dict().items()})
-    record = {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "teacher_sha256": hashlib.sha256(args.teacher.read_bytes()).hexdigest(),
-        "seed": args.seed,
-        "images_drawn": args.images,
-        "crops_seen": args.steps * args.batch,
-        "final_loss": round(running, 4),
-        "train_minutes": round((seconds + time.monotonic() - since) / 60, 1),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-    }
-    write_bytes(args.output, content)
-    write_bytes(args.output.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())
+    publish(
+        lesson.prism,
+        args.output,
+        {
+            "teacher_sha256": hashlib.sha256(args.teacher.read_bytes()).hexdigest(),
+            "seed": args.seed,
+            "images_drawn": args.images,
+            "crops_seen": args.steps * args.batch,
+            "final_loss": round(running, 4),
+            "train_minutes": round((seconds + time.monotonic() - since) / 60, 1),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -1,20 +1,47 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
+from importlib import resources
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, load_file, save_file
 
 from pellucid import backbones
 from pellucid.backbones import create, network
 from pellucid.errors import ParameterError, WeightsError
+from pellucid.synthesis.textures import FIELDS, scene
 
 
 def test_embedded_weights_agree_with_their_record():
     out = create("prism_s", layers=("layer1", "layer2", "layer3"))(torch.rand(1, 3, 64, 96))
     assert [tuple(m.shape) for m in out] == [(1, 48, 16, 24), (1, 96, 8, 12), (1, 160, 4, 6)]
+
+
+def test_embedded_weights_compute_what_they_computed_after_their_training():
+    record = resources.files("pellucid.backbones") / "weights" / "prism_s.activations.safetensors"
+    expected = load(record.read_bytes())
+    pixels = torch.from_numpy(scene(np.random.default_rng(0), 64)).permute(2, 0, 1)[None]
+    out = create("prism_s", layers=("layer1", "layer2", "layer3"))(pixels)
+    for name, features in zip(("layer1", "layer2", "layer3"), out, strict=True):
+        torch.testing.assert_close(features, expected[name].float(), atol=2e-2, rtol=2e-2)
+
+
+def test_damaged_embedded_weights_are_refused(monkeypatch, tmp_path):
+    source = resources.files("pellucid.backbones") / "weights"
+    content = bytearray((source / "prism_s.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/prism_s.safetensors").write_bytes(content)
+    (tmp_path / "weights/prism_s.json").write_bytes((source / "prism_s.json").read_bytes())
+    monkeypatch.setattr(resources, "files", lambda _: tmp_path)
+    with pytest.raises(WeightsError, match="embedded weights of 'prism_s' are damaged"):
+        create("prism_s", layers=("layer1",))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +157,53 @@ def test_weights_come_from_a_hub_server_and_then_from_its_cache(tmp_path):
     create("resnet18", layers=("layer1",), weights=path)
 
 
+def test_dinov2_agrees_with_transformers_from_a_local_file(tmp_path):
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    config = Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518, patch_size=14)
+    source = Dinov2Model(config).eval()
+    source.save_pretrained(tmp_path)
+    pixels = torch.rand(1, 3, 56, 84)
+    backbone = create("dinov2_small", layers=("layer2", "block12"), weights=tmp_path / "model.safetensors")
+    with torch.inference_mode():
+        middle, last = backbone(pixels)
+        expected = source(backbone.normalise(pixels)).last_hidden_state[:, 1:]
+    assert middle.shape == last.shape == (1, 384, 4, 6)
+    torch.testing.assert_close(last.flatten(2).mT, expected, atol=1e-4, rtol=1e-4)
+    assert backbone(torch.rand(1, 3, 64, 64))[0].shape == (1, 384, 5, 5)  # 64 px are brought to 70
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["encoder.layer.3.norm1.weight"]
+    save_file(tensors, tmp_path / "damaged.safetensors")
+    with pytest.raises(WeightsError, match="1 of 223 tensors are missing or of another shape"):
+        create("dinov2_small", layers=("layer2",), weights=tmp_path / "damaged.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "extra"),
+    [("transformers", "dinov2_small", "vit"), ("timm", "timm/resnet18", "timm")],
+)
+def test_a_missing_extra_is_named(monkeypatch, library, name, extra):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(WeightsError, match=rf"pip install 'pellucid\[{extra}\]'"):
+        create(name, layers=("layer1",))
+
+
+def test_timm_from_a_local_file(tmp_path):
+    timm = pytest.importorskip("timm", reason="timm does not import beside the CPU build of torch", exc_type=Exception)
+    torch.manual_seed(0)
+    source = timm.create_model("resnet18.tv_in1k", pretrained=False).eval()
+    save_file({k: v.contiguous() for k, v in source.state_dict().items()}, tmp_path / "r18.safetensors")
+    pixels = torch.rand(1, 3, 64, 64)
+    layers = ("layer1", "layer2", "layer3", "layer4")
+    got = create("timm/resnet18.tv_in1k", layers=layers, weights=tmp_path / "r18.safetensors")(pixels)
+    own = create("resnet18", layers=layers, weights=tmp_path / "r18.safetensors")(pixels)
+    for a, b in zip(got, own, strict=True):
+        torch.testing.assert_close(a, b)
+    with pytest.raises(ParameterError, match="timm has no network 'resnet1'"):
+        create("timm/resnet1", layers=layers)
+
+
 def test_unknown_names():
     with pytest.raises(ParameterError, match="did you mean 'resnet18'"):
         create("resnet8", layers=("layer1",))
@@ -142,3 +216,27 @@ def test_a_backbone_is_never_trained():
     backbone = create("prism_s", layers=("layer1",)).train()
     assert not backbone.training
     assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_drawing_is_deterministic_and_of_many_kinds():
+    scenes = [scene(np.random.default_rng(seed), 96) for seed in range(12)]
+    again = [scene(np.random.default_rng(seed), 96) for seed in range(12)]
+    for one, two in zip(scenes, again, strict=True):
+        assert np.array_equal(one, two)
+        assert one.shape == (96, 96, 3)
+        assert one.dtype == np.float32
+        assert one.min() >= 0
+        assert one.max() <= 1
+    assert len({image.tobytes() for image in scenes}) == len(scenes)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_every_field_fills_its_range(field, seed):
+    drawn = field(np.random.default_rng(seed), 64)
+    assert drawn.shape == (64, 64)
+    assert drawn.dtype == np.float32
+    assert np.isfinite(drawn).all()
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1

@@ -31,11 +31,13 @@ _FAMILIES = {
     "resnet34": Entry("resnet34", "resnet", "--weights FILE, or the hub: timm/resnet34.tv_in1k"),
     "resnet50": Entry("resnet50", "resnet", "--weights FILE, or the hub: timm/resnet50.tv_in1k"),
     "wide_resnet50_2": Entry("wide_resnet50_2", "resnet", "--weights FILE, or the hub: timm/wide_resnet50_2.tv_in1k"),
+    "dinov2_small": Entry("dinov2_small", "dinov2", "extra [vit]; --weights FILE, or the hub: facebook/dinov2-small"),
+    "dinov2_base": Entry("dinov2_base", "dinov2", "extra [vit]; --weights FILE, or the hub: facebook/dinov2-base"),
 }
 
 
 def names() -> list[str]:
-    """Every backbone, the default first."""
+    """Every backbone by name, the default first; beside these, ``timm/NAME`` is any network of timm."""
     return list(_FAMILIES)
 
 
@@ -45,6 +47,8 @@ def entry(name: str) -> Entry:
     Raises:
         ParameterError: there is no such backbone.
     """
+    if name.startswith("timm/"):
+        return Entry(name, "timm", "extra [timm]; --weights FILE, or the hub")
     if name not in _FAMILIES:
         raise unknown("backbone", name, _FAMILIES)
     return _FAMILIES[name]
@@ -59,6 +63,8 @@ def network(name: str) -> nn.Module:
         "prism_s": lambda: family.Prism(),
         "mobilenet_v2": lambda: family.MobileNetV2(),
     }
+    if name.startswith("timm/"):
+        builders[name] = lambda: family.Timm(name.removeprefix("timm/"))
     built: nn.Module = builders[name]() if name in builders else getattr(family, name)()
     return built
 

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from pellucid.errors import WeightsError, listed
 
 EMBEDDED = ("prism_s",)
-HUB = {name: f"timm/{name}.tv_in1k" for name in ("resnet18", "resnet34", "resnet50", "wide_resnet50_2")}
+HUB = {name: f"timm/{name}.tv_in1k" for name in ("resnet18", "resnet34", "resnet50", "wide_resnet50_2")} | {
+    f"dinov2_{size}": f"facebook/dinov2-{size}" for size in ("small", "base")
+}
 FILE = "model.safetensors"
 
 
@@ -33,10 +35,13 @@ def load_weights(net: nn.Module, name: str, weights: str | Path | None) -> None:
         source, tensors = str(weights), _read(Path(weights))
     elif name in EMBEDDED:
         source, tensors = f"embedded {name}", _embedded(name)
-    elif name in HUB:
-        source, tensors = HUB[name], _read(_download(name))
+    elif repository := name if name.startswith("timm/") else HUB.get(name):
+        source, tensors = repository, _read(_download(name, repository))
     else:
         raise WeightsError(f"Backbone '{name}' has no embedded weights: give a file with --weights FILE.")
+    if hasattr(net, "rename"):  # a library whose files name tensors differently from its modules
+        tensors = net.rename(tensors)  # type: ignore[operator]
+    net = getattr(net, "pretrained", net)  # a wrapped network of another library
     own = net.state_dict()
     kept = {k: v.to(own[k].dtype) for k, v in tensors.items() if k in own and own[k].shape == v.shape}
     missing = [k for k in own if k not in kept and not k.endswith("num_batches_tracked")]
@@ -76,22 +81,22 @@ def _read(path: Path) -> dict[str, Tensor]:
     return {str(k): v for k, v in tensors.items()}
 
 
-def _download(name: str) -> Path:
+def _download(name: str, repository: str) -> Path:
     """The checkpoint from the hub's cache, or else from the hub; the cache is keyed by content hash."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(HUB[name], FILE, local_files_only=True))
+        return Path(hf_hub_download(repository, FILE, local_files_only=True))
     except LocalEntryNotFoundError:
         pass
     try:
         _connect(constants.ENDPOINT)  # the hub client would retry for half a minute where there is no network
-        return Path(hf_hub_download(HUB[name], FILE))
+        return Path(hf_hub_download(repository, FILE))
     except Exception as error:  # the hub client raises many kinds, none of them ours
         raise WeightsError(
             f"Cannot get the weights of '{name}' from the hub ({type(error).__name__}). Without network: bring {FILE}"
-            f" of {HUB[name]} (or a torchvision checkpoint) and give it with --weights FILE, put it into the cache"
+            f" of {repository} (or a torchvision checkpoint) and give it with --weights FILE, put it into the cache"
             f" {constants.HF_HUB_CACHE}, or use the embedded default, --backbone {listed(EMBEDDED)}."
         ) from None
 

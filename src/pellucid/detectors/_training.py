@@ -75,7 +75,7 @@ def train(
         ParameterError: no epochs.
     """
     require(epochs >= 1, "epochs", epochs, "at least 1")
-    chosen = _native_precision() if precision == "auto" else precision
+    chosen = native_precision() if precision == "auto" else precision
     fabric = Fabric(accelerator="auto", devices=1, precision=chosen)  # type: ignore[arg-type]
     step_module, step_optimizer = fabric.setup(module, optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -116,7 +116,8 @@ def train(
     return History(tuple(train_losses), tuple(held_out_losses))
 
 
-def _native_precision() -> str:
+def native_precision() -> str:
+    """``bf16-mixed`` where the processor computes bfloat16 itself; elsewhere it would be many times slower."""
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     able = torch.cpu.get_capabilities()

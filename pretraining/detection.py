@@ -1,0 +1,129 @@
+"""How small and how faint a flaw is found? Planted flaws on clean panes, at 1 % false alarms, teacher beside ours.
+
+    python -m pretraining.detection --teacher ../shared/weights/mobilenet_v2_imagenet.safetensors
+
+A flaw counts as found where the pane's score is above that of 99 % of clean panes. The shares go to ``detection.csv``,
+the picture to ``detection.png`` and the table to ``README.md``, all beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid import detectors
+from pellucid._files import write_bytes, write_text
+from pellucid.detectors._base import Detector
+from pellucid.synthesis.glass import pane
+from pretraining import flaws
+from pretraining.evaluate import HERE, into_readme
+
+FALSE_ALARMS = 0.01
+TRAIN, CLEAN = 100, 400  # panes to learn from, and to find the limit with
+COLUMNS = ("backbone", "detector", "kind", "size", "contrast", "panes", "found")
+NAMES = {"prism_s": "prism_s", "mobilenet_v2": "teacher"}
+Cell = tuple[str, int, float]  # kind, size in px, contrast
+
+
+def clean(number: int) -> NDArray[np.uint8]:
+    return flaws.pixels(pane(np.random.default_rng((11, 0, number))))
+
+
+def planted(cell: Cell, number: int) -> NDArray[np.uint8]:
+    kind, size, contrast = cell
+    rng: Generator = np.random.default_rng(
+        (11, list(flaws.SIZES).index(kind) + 1, size, round(contrast * 1000), number)
+    )
+    return flaws.pixels(flaws.flawed(rng, kind, size, contrast)[0])
+
+
+def batches(images: list[NDArray[np.uint8]]) -> list[Tensor]:
+    grey = torch.from_numpy(np.stack(images)).float() / 255
+    return list(torch.split(grey[:, None].expand(-1, 3, -1, -1), 8))
+
+
+def scores(detector: Detector, images: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    return np.concatenate([detector.score(batch)[1].numpy() for batch in batches(images)]).astype(float)
+
+
+def table(found: dict[tuple[str, str, Cell], float]) -> Iterator[str]:
+    """The faintest contrast of which at least half of the flaws are found, per kind and size."""
+    who = list(dict.fromkeys((detector, backbone) for backbone, detector, _ in found))
+    yield "| flaw | px | " + " | ".join(f"{detector}, {NAMES[backbone]}" for detector, backbone in who) + " |"
+    yield "|---|---|" + "---|" * len(who)
+    for kind, sizes in flaws.SIZES.items():
+        for size in sizes:
+            cells = []
+            for detector, backbone in who:
+                seen = [c for c in flaws.CONTRASTS if found[backbone, detector, (kind, size, c)] >= 0.5]
+                cells.append(f"{100 * min(seen):.0f} %" if seen else "not found")
+            yield f"| {kind} | {size} | " + " | ".join(cells) + " |"
+
+
+def picture(found: dict[tuple[str, str, Cell], float], detector: str) -> bytes:
+    """Share found against contrast, a panel for each kind and size, PNG."""
+    rows = max(len(sizes) for sizes in flaws.SIZES.values())
+    figure = Figure(figsize=(3 * rows, 2.4 * len(flaws.SIZES)), dpi=90, layout="constrained")
+    axes = figure.subplots(len(flaws.SIZES), rows, sharex=True, sharey=True)
+    for row, (kind, sizes) in zip(axes, flaws.SIZES.items(), strict=True):
+        for ax, size in zip(row, sizes, strict=True):
+            for backbone, colour in (("mobilenet_v2", "#888888"), ("prism_s", "#2a9d8f")):
+                shares = [found[backbone, detector, (kind, size, c)] for c in flaws.CONTRASTS]
+                ax.plot([100 * c for c in flaws.CONTRASTS], shares, "o-", color=colour, label=NAMES[backbone])
+            ax.set(title=f"{kind}, {size} px", xscale="log", ylim=(-0.03, 1.03))
+            ax.set_xticks([100 * c for c in flaws.CONTRASTS], [f"{100 * c:.0f}" for c in flaws.CONTRASTS], minor=False)
+            ax.minorticks_off()
+            ax.grid(alpha=0.25)
+    axes[0][0].legend()
+    figure.supxlabel("contrast, %")
+    figure.supylabel(f"share found at {100 * FALSE_ALARMS:.0f} % false alarms")
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", type=Path, required=True, help="MobileNetV2 weights, safetensors")
+    parser.add_argument("--detectors", nargs="+", default=["patchcore", "padim"], choices=detectors.names())
+    parser.add_argument("--panes", type=int, default=20, help="flawed panes of each kind, size and contrast")
+    args = parser.parse_args()
+    cells = [(k, s, c) for k, sizes in flaws.SIZES.items() for s in sizes for c in flaws.CONTRASTS]
+    with ProcessPoolExecutor() as pool:
+        panes = list(pool.map(clean, range(TRAIN + CLEAN), chunksize=20))
+        flawed = {
+            cell: list(pool.map(planted, [cell] * args.panes, range(args.panes), chunksize=args.panes))
+            for cell in cells
+        }
+    found: dict[tuple[str, str, Cell], float] = {}
+    for name in args.detectors:
+        for backbone, weights in (("mobilenet_v2", str(args.teacher)), ("prism_s", None)):
+            detector = detectors.create(name, backbone=backbone, weights=weights)
+            detector.fit(batches(panes[:TRAIN]))
+            limit = np.quantile(scores(detector, panes[TRAIN:]), 1 - FALSE_ALARMS)
+            for cell in cells:
+                found[backbone, name, cell] = float((scores(detector, flawed[cell]) > limit).mean())
+            mean = np.mean([found[backbone, name, cell] for cell in cells])
+            print(f"{name} {backbone}: {100 * mean:.1f} % of all flaws found", flush=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows((b, d, *cell, args.panes, share) for (b, d, cell), share in found.items())
+    write_text(HERE / "detection.csv", text.getvalue())
+    write_bytes(HERE / "detection.png", picture(found, args.detectors[0]))
+    into_readme("detection", list(table(found)))
+
+
+if __name__ == "__main__":
+    main()
