@@ -25,7 +25,8 @@ from torch import Tensor
 from pellucid import detectors
 from pellucid._files import write_bytes, write_text
 from pellucid.detectors._base import Detector
-from pellucid.synthesis.glass import pane
+from pellucid.reports.curves import png
+from pellucid.synthesis.glass import grey_levels, pane
 from pretraining import flaws
 from pretraining.evaluate import HERE, into_readme
 
@@ -37,7 +38,7 @@ Cell = tuple[str, int, float]  # kind, size in px, contrast
 
 
 def clean(number: int) -> NDArray[np.uint8]:
-    return flaws.pixels(pane(np.random.default_rng((11, 0, number))))
+    return grey_levels(pane(np.random.default_rng((11, 0, number))))
 
 
 def planted(cell: Cell, number: int) -> NDArray[np.uint8]:
@@ -45,7 +46,7 @@ def planted(cell: Cell, number: int) -> NDArray[np.uint8]:
     rng: Generator = np.random.default_rng(
         (11, list(flaws.SIZES).index(kind) + 1, size, round(contrast * 1000), number)
     )
-    return flaws.pixels(flaws.flawed(rng, kind, size, contrast)[0])
+    return grey_levels(flaws.flawed(rng, kind, size, contrast)[0])
 
 
 def batches(images: list[NDArray[np.uint8]]) -> list[Tensor]:
@@ -88,9 +89,7 @@ def picture(found: dict[tuple[str, str, Cell], float], detector: str) -> bytes:
     axes[0][0].legend()
     figure.supxlabel("contrast, %")
     figure.supylabel(f"share found at {100 * FALSE_ALARMS:.0f} % false alarms")
-    out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": None})
-    return out.getvalue()
+    return png(figure)
 
 
 def main() -> None:

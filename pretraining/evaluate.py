@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -115,10 +116,10 @@ def main() -> None:
         ("prism_s", None, hashlib.sha256((WEIGHTS / "prism_s.safetensors").read_bytes()).hexdigest()[:12]),
         ("mobilenet_v2", args.teacher, hashlib.sha256(args.teacher.read_bytes()).hexdigest()[:12]),
     ]
-    for seed, size in ((seed, size) for seed in range(args.seeds) for size in args.sizes):
+    for seed in range(args.seeds):
         for name, read in sets(args.data, args.work).items():
             plan = Plan.of(read(), seed=seed)
-            for detector in args.detectors:
+            for size, detector in product(args.sizes, args.detectors):
                 for backbone, weights, sha256 in compared:
                     key = (backbone, sha256, str(size), detector, name, str(seed))
                     if key in done:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from pellucid._files import write_bytes
-from pellucid.synthesis.glass import SIDE, Pane, Shape, pane
+from pellucid.synthesis.glass import SIDE, Pane, Shape, pane, write_pane
 
 SIZES = {"scratch": (1, 2, 3, 4), "bubble": (2, 4, 7, 10), "dust": (2, 4, 7, 10)}  # width or diameter, px
 CONTRASTS = (0.01, 0.02, 0.05, 0.1, 0.2)  # of the light around
@@ -49,21 +48,12 @@ def any_flaw(rng: Generator) -> tuple[Pane, NDArray[np.bool_]]:
     return flawed(rng, kind, size, float(np.exp(rng.uniform(np.log(CONTRASTS[0]), np.log(CONTRASTS[-1])))))
 
 
-def pixels(image: Pane) -> NDArray[np.uint8]:
-    """(SIDE, SIDE) grey levels as a camera stores them."""
-    return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
-
-
 def draw_data_set(folder: Path, *, seed: int, train: int = 125, normal: int = 100, flaws: int = 150) -> None:
     """Clean panes and panes with :func:`any_flaw`, in the five-folder layout."""
     for n in range(train + normal):
         part = "normal_train" if n < train else "normal_test"
-        _write(folder / part / f"pane_{n:03d}.png", pixels(pane(np.random.default_rng((seed, 0, n)))))
+        write_pane(folder / part / f"pane_{n:03d}.png", pane(np.random.default_rng((seed, 0, n))))
     for n in range(flaws):
         image, mask = any_flaw(np.random.default_rng((seed, 1, n)))
-        _write(folder / "abnormal_test" / f"flaw_{n:03d}.png", pixels(image))
-        _write(folder / "mask" / f"flaw_{n:03d}.png", mask.astype(np.uint8) * 255)
-
-
-def _write(path: Path, image: NDArray[np.uint8]) -> None:
-    write_bytes(path, cv2.imencode(".png", image)[1].tobytes())
+        write_pane(folder / "abnormal_test" / f"flaw_{n:03d}.png", image)
+        write_pane(folder / "mask" / f"flaw_{n:03d}.png", mask.astype(np.float32))

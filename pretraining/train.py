@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid._files import write_bytes
+from pellucid.backbones._extractor import Backbone
 from pellucid.backbones.mobilenet import MobileNetV2
 from pellucid.backbones.prism import CHANNELS, Prism
 from pellucid.detectors._training import native_precision
@@ -138,7 +139,7 @@ def publish(prism: Prism, path: Path, record: dict[str, Any]) -> None:
     content = save({k: v.half().contiguous() for k, v in prism.state_dict().items()})
     pixels = torch.from_numpy(scene(np.random.default_rng(0), 64)).permute(2, 0, 1)[None]
     with torch.inference_mode():
-        seen = prism((pixels - 0.5) / 0.25)
+        seen = dict(zip(prism.layers, Backbone(prism, prism.layers)(pixels), strict=True))
     write_bytes(path, content)
     write_bytes(path.with_suffix(".activations.safetensors"), save({k: v.half().contiguous() for k, v in seen.items()}))
     whole = {"sha256": hashlib.sha256(content).hexdigest(), **record}
@@ -175,12 +176,13 @@ def main() -> None:
         optimizer.load_state_dict(saved["optimizer"])
         start, seconds = saved["step"], saved["seconds"]
 
+    native_bf16 = native_precision() == "bf16-mixed"
     running, since = 0.0, time.monotonic()
     for step, x in enumerate(ahead(crops(images, args.seed, start, args.steps, args.batch)), start=start + 1):
         for group in optimizer.param_groups:
             warm, turn = min(step / 100, 1.0), 0.5 * (1 + math.cos(math.pi * step / args.steps))
             group["lr"] = 2e-3 * warm * turn
-        with torch.autocast(device, torch.bfloat16, enabled=native_precision() == "bf16-mixed"):
+        with torch.autocast(device, torch.bfloat16, enabled=native_bf16):
             loss = lesson(x.to(device).contiguous(memory_format=torch.channels_last))
         optimizer.zero_grad()
         loss.backward()

@@ -26,7 +26,8 @@ def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as PNG bytes, the same for the same figure."""
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()
@@ -38,7 +39,7 @@ def roc(labels: Sequence[bool], scores: Sequence[float], auroc: float) -> bytes:
     figure, axes = _figure(f"ROC, area {auroc:.4f}", "false-reject rate", "share of defects found")
     axes.plot([0, 1], [0, 1], "--", color=GREY, lw=1)
     axes.plot(false, found, color=DEFECT, lw=2)
-    return _png(figure)
+    return png(figure)
 
 
 def precision_recall(labels: Sequence[bool], scores: Sequence[float], ap: float) -> bytes:
@@ -47,7 +48,7 @@ def precision_recall(labels: Sequence[bool], scores: Sequence[float], ap: float)
     figure, axes = _figure(f"Precision-recall, average precision {ap:.4f}", "recall", "precision")
     axes.step(recall, precision, color=DEFECT, lw=2, where="post")
     axes.set_ylim(0, 1.03)
-    return _png(figure)
+    return png(figure)
 
 
 def histogram(labels: Sequence[bool], scores: Sequence[float], limit: float) -> bytes:
@@ -60,7 +61,7 @@ def histogram(labels: Sequence[bool], scores: Sequence[float], limit: float) -> 
             axes.hist(values[chosen], bins, color=colour, alpha=0.65, label=name)
     axes.axvline(limit, color="black", lw=1.5, label=f"limit {limit:.4g}")
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def pareto(rows: Sequence[Mapping[str, Any]], front: Sequence[str]) -> bytes:
@@ -78,4 +79,4 @@ def pareto(rows: Sequence[Mapping[str, Any]], front: Sequence[str]) -> bytes:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
     axes.margins(x=0.2, y=0.15)
-    return _png(figure)
+    return png(figure)

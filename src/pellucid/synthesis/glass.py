@@ -91,16 +91,21 @@ def draw_data_set(folder: Path, *, seed: int = 0, normal: int = 100, tested: int
     """
     for n in range(normal + tested):
         part = "normal_train" if n < normal else "normal_test"
-        _write(folder / part / f"pane_{n:03d}.png", pane(np.random.default_rng((seed, n))))
+        write_pane(folder / part / f"pane_{n:03d}.png", pane(np.random.default_rng((seed, n))))
     for part, stream in (("abnormal_train", 1), ("abnormal_test", 2)):
         for k, kind in enumerate(DEFECTS):
             for n in range(each // 2 if stream == 1 else each):
                 image, mask = flawed_pane(np.random.default_rng((seed, stream, k, n)), kind)
                 name = f"{kind}_{stream}_{n:03d}.png"
-                _write(folder / part / name, image)
-                _write(folder / "mask" / name, mask.astype(np.float32))
+                write_pane(folder / part / name, image)
+                write_pane(folder / "mask" / name, mask.astype(np.float32))
 
 
-def _write(path: Path, image: Pane) -> None:
-    eight_bit = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
-    write_bytes(path, cv2.imencode(".png", eight_bit)[1].tobytes())
+def grey_levels(image: Pane) -> NDArray[np.uint8]:
+    """(SIDE, SIDE) as a camera stores it."""
+    return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+
+
+def write_pane(path: Path, image: Pane) -> None:
+    """A pane, or a mask of zeros and ones, as PNG."""
+    write_bytes(path, cv2.imencode(".png", grey_levels(image))[1].tobytes())
