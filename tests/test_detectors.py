@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import cdist
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
+from torch.nn import functional as F
 
 from pellucid import detectors
 from pellucid.detectors import _memory
@@ -143,10 +145,15 @@ def test_k_center_with_fewer_distinct_points_than_asked():
     assert sorted(_memory.k_center_greedy(points, 4, 0).tolist()) == [0, 1, 2, 3]
 
 
-def test_squared_distances():
-    q, bank = torch.randn(5, 7), torch.randn(9, 7)
-    expected = torch.cdist(q, bank) ** 2
-    torch.testing.assert_close(_memory.squared_distances(q, bank, (bank * bank).sum(1)), expected, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("block", [1, 4, 512])
+def test_nearest_and_neighbours_are_those_of_scipy(block, monkeypatch):
+    monkeypatch.setattr(_memory, "BLOCK", block)
+    generator = torch.Generator().manual_seed(0)
+    queries, bank = torch.randn(5, 7, generator=generator), torch.randn(9, 7, generator=generator)
+    norms = (bank * bank).sum(1)
+    assert _memory.nearest(queries, bank, norms).tolist() == cdist(queries, bank).argmin(1).tolist()
+    expected = cdist(bank, bank).argsort(1)[:, :3]
+    assert _memory.neighbours(bank, norms, 3).tolist() == expected.tolist()
 
 
 def test_patchcore_score_is_equations_6_and_7(batches, make):
@@ -223,6 +230,15 @@ def test_smooth_map_is_scipys_gaussian():
     m = torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(1))
     expected = gaussian_filter(m[0].double().numpy(), 4.0, mode="mirror", truncate=4.0)
     np.testing.assert_allclose(smooth_map(m, (40, 40))[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (50, 33), (8, 5)])
+def test_smooth_map_is_interpolation_and_then_the_gaussian(size):
+    m = torch.rand(3, 16, 12, generator=torch.Generator().manual_seed(1))
+    upsampled = F.interpolate(m[:, None], size=size, mode="bilinear", align_corners=False)[:, 0].double().numpy()
+    radii = tuple(min(16, side - 1) for side in size)
+    expected = [gaussian_filter(u, 4.0, mode="mirror", radius=radii) for u in upsampled]
+    np.testing.assert_allclose(smooth_map(m, size), expected, atol=1e-5)
 
 
 def test_stfpm_distance_is_half_the_squared_l2_of_unit_vectors(batches, make):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -183,11 +184,6 @@ def peak(anomaly_map: Tensor) -> Tensor:
     return anomaly_map.flatten(1).amax(1)
 
 
-def at_size(levels: list[Tensor], size: tuple[int, int]) -> Tensor:
-    """Maps of several levels, each (B, h, w), brought to one size: (L, B, *size)."""
-    return torch.stack([resize_to(level[:, None], size)[:, 0] for level in levels])
-
-
 def concatenate(maps: list[Tensor]) -> Tensor:
     """Every map brought to the first one's grid and joined along channels: (B, sum of C, h, w)."""
     size = (maps[0].shape[-2], maps[0].shape[-1])
@@ -195,14 +191,23 @@ def concatenate(maps: list[Tensor]) -> Tensor:
 
 
 def smooth_map(patch_map: Tensor, size: tuple[int, int], sigma: float = 4.0) -> Tensor:
-    """Patch scores (B, h, w) to a map (B, *size): bilinear, then a separable Gaussian of ``sigma`` pixels."""
-    upsampled = resize_to(patch_map[:, None], size)  # (B, 1, H, W)
-    radius = min(int(4 * sigma + 0.5), min(size) - 1)
-    x = torch.arange(-radius, radius + 1, device=patch_map.device, dtype=patch_map.dtype)
+    """Patch scores (B, h, w) to a map (B, *size): bilinear, then a Gaussian of ``sigma`` pixels.
+
+    Both are linear and separable, so that the map is A m A'^T with one matrix for each direction.
+    """
+    A, A_ = (_enlarging(*sides, sigma).to(patch_map) for sides in zip(patch_map.shape[1:], size, strict=True))
+    return A @ patch_map @ A_.T
+
+
+@lru_cache(maxsize=64)
+def _enlarging(cells: int, side: int, sigma: float) -> Tensor:
+    """(side, cells): what each cell adds to each pixel of a row: linear interpolation, then the Gaussian, mirrored."""
+    rows = F.interpolate(torch.eye(cells, dtype=torch.float64)[None], size=side, mode="linear")  # (1, cells, side)
+    radius = min(int(4 * sigma + 0.5), side - 1)
+    x = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    rows = F.conv2d(F.pad(upsampled, (radius, radius, 0, 0), mode="reflect"), kernel.view(1, 1, 1, -1))
-    return F.conv2d(F.pad(rows, (0, 0, radius, radius), mode="reflect"), kernel.view(1, 1, -1, 1))[:, 0]
+    padded = F.pad(rows, (radius, radius), mode="reflect").transpose(0, 1)  # (cells, 1, side + 2 radius)
+    return F.conv1d(padded, (kernel / kernel.sum()).view(1, 1, -1))[:, 0].T.contiguous()
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:

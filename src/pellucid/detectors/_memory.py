@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 WORKING_SET = 4096  # points that greedy looks at between two passes over all of them
+BLOCK = 512  # points of the bank that are compared at a time
 ROWS = 32_768  # points a block when distances of all points are brought up to date
 
 
@@ -61,7 +62,30 @@ def _bring_up_to_date(bound: Tensor, points: Tensor, norms: Tensor, centres: Ten
     bound[centres] = -1.0
 
 
-def squared_distances(queries: Tensor, bank: Tensor, bank_norms: Tensor) -> Tensor:
-    """(Q, D) to (M, D): squared Euclidean distances (Q, M) by one matrix product, never negative."""
-    cross = torch.addmm(bank_norms, queries, bank.T, alpha=-2)
-    return cross.add_((queries * queries).sum(1, keepdim=True)).clamp_(min=0)
+def nearest(queries: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
+    """Index (Q,) of the bank's nearest point for every query.
+
+    The bank is taken in blocks, so that what a matrix product has written is still in the cache when its minimum is
+    looked for. The query's own norm is the same for all points and left out.
+
+    Args:
+        queries: (Q, D).
+        bank: (M, D).
+        norms: squared norms of the bank's points, (M,).
+    """
+    best = torch.full((len(queries),), torch.inf, dtype=queries.dtype, device=queries.device)
+    index = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
+    for start in range(0, len(bank), BLOCK):
+        rows = slice(start, start + BLOCK)
+        values, at = torch.addmm(norms[rows], queries, bank[rows].T, alpha=-2).min(dim=1)
+        closer = values < best
+        best = torch.where(closer, values, best)
+        index = torch.where(closer, at + start, index)
+    return index
+
+
+def neighbours(bank: Tensor, norms: Tensor, count: int) -> Tensor:
+    """Indices (M, count) of every point's nearest points in its own bank, itself included, nearest first."""
+    starts = range(0, len(bank), BLOCK)
+    parts = (torch.addmm(norms, bank[start : start + BLOCK], bank.T, alpha=-2) for start in starts)
+    return torch.cat([distance.topk(count, largest=False).indices for distance in parts])

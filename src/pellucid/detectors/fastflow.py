@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pellucid.detectors._base import Detector, Images, at_size, peak, require, smooth_map
+from pellucid.detectors._base import Detector, Images, peak, require, smooth_map
 from pellucid.detectors._flow import Flow
 from pellucid.detectors._training import Objective, train
 
@@ -91,5 +91,5 @@ class Fastflow(Detector):
         # Negative log-likelihood, constants dropped, a mean over channels so that levels of any width weigh the same.
         # The paper draws its exponential, which rounds to the same value wherever a part is very anomalous.
         levels = [0.5 * z.square().mean(1) for z, _ in self._latents(pixels)]
-        anomaly_map = smooth_map(at_size(levels, size).mean(0), size)
+        anomaly_map = torch.stack([smooth_map(level, size) for level in levels]).mean(0)
         return anomaly_map, peak(anomaly_map)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.detectors._base import Detector, Images, concatenate, require, smooth_map
-from pellucid.detectors._memory import k_center_greedy, project, squared_distances
+from pellucid.detectors._memory import k_center_greedy, nearest, neighbours, project
 
 
 class Patchcore(Detector):
@@ -25,7 +25,8 @@ class Patchcore(Detector):
     """
 
     bank_: Tensor  # M, (M, D)
-    norms_: Tensor  # (M,)
+    norms_: Tensor  # squared, (M,)
+    neighbours_: Tensor  # N_b(m) of every m, (M, b) indices, m itself first
 
     def __init__(
         self,
@@ -60,26 +61,25 @@ class Patchcore(Detector):
             chosen = k_center_greedy(project(patches, 128, generator), count, first)
             self.bank_ = patches[chosen.to(patches.device)].clone()
             self.norms_ = (self.bank_ * self.bank_).sum(1)
+            self.neighbours_ = neighbours(self.bank_, self.norms_, min(self.num_neighbors, count)).int()
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         patches = self._embed(pixels)
         B, h, w, _ = patches.shape
         flat = patches.flatten(0, 2)
-        nearest = squared_distances(flat, self.bank_, self.norms_).argmin(dim=1)
-        distance = (flat - self.bank_[nearest]).norm(dim=1).view(B, h * w)  # exact: norms cancel where it is small
+        memory = nearest(flat, self.bank_, self.norms_)
+        distance = (flat - self.bank_[memory]).norm(dim=1).view(B, h * w)  # exact: norms cancel where it is small
         farthest = distance.argmax(1)  # m^test*, the patch that decides (equation 6)
         s_star = distance.gather(1, farthest[:, None])[:, 0]
         m_test = patches.flatten(1, 2)[torch.arange(B, device=pixels.device), farthest]  # (B, D)
-        m_star = nearest.view(B, h * w).gather(1, farthest[:, None])[:, 0]
+        m_star = memory.view(B, h * w).gather(1, farthest[:, None])[:, 0]
         score = self._weight(m_test, m_star) * s_star
         return smooth_map(distance.view(B, h, w), (pixels.shape[2], pixels.shape[3])), score
 
     def _weight(self, m_test: Tensor, m_star: Tensor) -> Tensor:
         """Equation 7: near 1 where the nearest memory is itself a rare one, less where memories are dense. (B,)"""
-        b = min(self.num_neighbors, len(self.bank_))
-        if b == 1:
+        if self.num_neighbors == 1:
             return torch.ones(len(m_test), device=m_test.device)
-        among = squared_distances(self.bank_[m_star], self.bank_, self.norms_)
-        neighbours = self.bank_[among.topk(b, largest=False).indices]  # N_b(m*), (B, b, D), m* first
-        distance = (m_test[:, None] - neighbours).norm(dim=2)
+        among = self.bank_[self.neighbours_[m_star]]  # N_b(m*), (B, b, D)
+        distance = (m_test[:, None] - among).norm(dim=2)
         return 1 - torch.softmax(distance, 1)[:, 0]

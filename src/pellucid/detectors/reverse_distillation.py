@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.detectors._base import Detector, Images, at_size, peak, require, resize_to, smooth_map
+from pellucid.detectors._base import Detector, Images, peak, require, resize_to, smooth_map
 from pellucid.detectors._training import Objective, train
 
 
@@ -81,7 +81,7 @@ class ReverseDistillation(Detector):
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         size = (pixels.shape[2], pixels.shape[3])
-        anomaly_map = smooth_map(at_size(self._distances(pixels), size).sum(0), size)
+        anomaly_map = torch.stack([smooth_map(level, size) for level in self._distances(pixels)]).sum(0)
         return anomaly_map, peak(anomaly_map)
 
 

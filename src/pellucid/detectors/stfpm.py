@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.backbones import network
-from pellucid.detectors._base import Detector, Images, at_size, peak, require, smooth_map
+from pellucid.detectors._base import Detector, Images, peak, require, resize_to, smooth_map
 from pellucid.detectors._training import Objective, train
 
 
@@ -89,7 +89,8 @@ class Stfpm(Detector):
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         size = (pixels.shape[2], pixels.shape[3])
-        levels = at_size(self._distances(pixels), size)  # half the squared L2 of unit vectors is 1 - cosine
+        # half the squared L2 of unit vectors is 1 - cosine
+        levels = torch.stack([resize_to(level[:, None], size)[:, 0] for level in self._distances(pixels)])
         # The paper multiplies the levels; the mean of their cosines is the gentler alternative.
         combined = levels.prod(0) if self.distance == "l2" else levels.mean(0)
         anomaly_map = smooth_map(combined, size)
