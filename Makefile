@@ -22,7 +22,7 @@ check: $(READY)
 	$(MAKE) test
 
 pretrain: $(READY)
-	$(BIN)/python -m pretraining.train --teacher $(TEACHER)
+	$(BIN)/python -m pretraining.train --weights $(WEIGHTS)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,6 +1,6 @@
 """How small and how faint a flaw is found? Planted flaws on clean panes, at 1 % false alarms, teacher beside ours.
 
-    python -m pretraining.detection --teacher ../shared/weights/mobilenet_v2_imagenet.safetensors
+    python -m pretraining.detection --weights ../shared/weights/mobilenet_v2_imagenet.safetensors
 
 A flaw counts as found where the pane's score is above that of 99 % of clean panes. The shares go to ``detection.csv``,
 the picture to ``detection.png`` and the table to ``README.md``, all beside this file.
@@ -13,7 +13,6 @@ import csv
 import io
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,11 +28,11 @@ from pellucid.reports.curves import png
 from pellucid.synthesis.glass import grey_levels, pane
 from pretraining import flaws
 from pretraining.evaluate import HERE, into_readme
+from pretraining.train import name_teacher
 
 FALSE_ALARMS = 0.01
 TRAIN, CLEAN = 100, 400  # panes to learn from, and to find the limit with
 COLUMNS = ("backbone", "detector", "kind", "size", "contrast", "panes", "found")
-NAMES = {"prism_s": "prism_s", "mobilenet_v2": "teacher"}
 Cell = tuple[str, int, float]  # kind, size in px, contrast
 
 
@@ -61,7 +60,7 @@ def scores(detector: Detector, images: list[NDArray[np.uint8]]) -> NDArray[np.fl
 def table(found: dict[tuple[str, str, Cell], float]) -> Iterator[str]:
     """The faintest contrast of which at least half of the flaws are found, per kind and size."""
     who = list(dict.fromkeys((detector, backbone) for backbone, detector, _ in found))
-    yield "| flaw | px | " + " | ".join(f"{detector}, {NAMES[backbone]}" for detector, backbone in who) + " |"
+    yield "| flaw | px | " + " | ".join(f"{detector}, {backbone}" for detector, backbone in who) + " |"
     yield "|---|---|" + "---|" * len(who)
     for kind, sizes in flaws.SIZES.items():
         for size in sizes:
@@ -79,9 +78,9 @@ def picture(found: dict[tuple[str, str, Cell], float], detector: str) -> bytes:
     axes = figure.subplots(len(flaws.SIZES), rows, sharex=True, sharey=True)
     for row, (kind, sizes) in zip(axes, flaws.SIZES.items(), strict=True):
         for ax, size in zip(row, sizes, strict=True):
-            for backbone, colour in (("mobilenet_v2", "#888888"), ("prism_s", "#2a9d8f")):
+            for backbone, colour in zip(dict.fromkeys(b for b, _, _ in found), ("#888888", "#2a9d8f"), strict=True):
                 shares = [found[backbone, detector, (kind, size, c)] for c in flaws.CONTRASTS]
-                ax.plot([100 * c for c in flaws.CONTRASTS], shares, "o-", color=colour, label=NAMES[backbone])
+                ax.plot([100 * c for c in flaws.CONTRASTS], shares, "o-", color=colour, label=backbone)
             ax.set(title=f"{kind}, {size} px", xscale="log", ylim=(-0.03, 1.03))
             ax.set_xticks([100 * c for c in flaws.CONTRASTS], [f"{100 * c:.0f}" for c in flaws.CONTRASTS], minor=False)
             ax.minorticks_off()
@@ -94,7 +93,7 @@ def picture(found: dict[tuple[str, str, Cell], float], detector: str) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", type=Path, required=True, help="MobileNetV2 weights, safetensors")
+    name_teacher(parser)
     parser.add_argument("--detectors", nargs="+", default=["patchcore", "padim"], choices=detectors.names())
     parser.add_argument("--panes", type=int, default=20, help="flawed panes of each kind, size and contrast")
     args = parser.parse_args()
@@ -107,8 +106,8 @@ def main() -> None:
         }
     found: dict[tuple[str, str, Cell], float] = {}
     for name in args.detectors:
-        for backbone, weights in (("mobilenet_v2", str(args.teacher)), ("prism_s", None)):
-            detector = detectors.create(name, backbone=backbone, weights=weights)
+        for backbone, weights in ((args.teacher, args.weights), ("prism_s", None)):
+            detector = detectors.create(name, backbone=backbone, weights=str(weights) if weights else None)
             detector.fit(batches(panes[:TRAIN]))
             limit = np.quantile(scores(detector, panes[TRAIN:]), 1 - FALSE_ALARMS)
             for cell in cells:

@@ -1,6 +1,6 @@
 """Is the embedded backbone better than its teacher? The same detectors, images and seeds on both, one table.
 
-    python -m pretraining.evaluate --teacher ../shared/weights/mobilenet_v2_imagenet.safetensors --data ../shared/data
+    python -m pretraining.evaluate --weights ../shared/weights/mobilenet_v2_imagenet.safetensors --data ../shared/data
 
 Image AUROC on three real sets and a drawn one. Every figure goes to ``evaluation.csv`` beside this file as soon as it
 is measured, those that are there already are not measured again, and the table goes into ``README.md``. Nothing is
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,7 +27,7 @@ from pellucid.inspector import Plan
 from pellucid.records import Samples
 from pellucid.study import metrics
 from pretraining import flaws
-from pretraining.train import WEIGHTS
+from pretraining.train import WEIGHTS, digest, name_teacher
 
 HERE = Path(__file__).parent
 COLUMNS = ("backbone", "sha256", "size", "detector", "set", "seed", "image_auroc")
@@ -97,7 +96,7 @@ def into_readme(section: str, lines: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", type=Path, required=True, help="MobileNetV2 weights, safetensors")
+    name_teacher(parser)
     parser.add_argument(
         "--data", type=Path, required=True, help="folder of glass_defect, magnetic_tile, flatglass_line"
     )
@@ -113,8 +112,8 @@ def main() -> None:
         rows = list(csv.DictReader(file))
     done = {tuple(row[c] for c in COLUMNS[:-1]) for row in rows}
     compared = [
-        ("prism_s", None, hashlib.sha256((WEIGHTS / "prism_s.safetensors").read_bytes()).hexdigest()[:12]),
-        ("mobilenet_v2", args.teacher, hashlib.sha256(args.teacher.read_bytes()).hexdigest()[:12]),
+        ("prism_s", None, str(digest(WEIGHTS / "prism_s.safetensors"))[:12]),
+        (args.teacher, args.weights, (digest(args.weights) or "from the hub")[:12]),
     ]
     for seed in range(args.seeds):
         for name, read in sets(args.data, args.work).items():

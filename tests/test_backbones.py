@@ -20,7 +20,7 @@ from pellucid.synthesis.textures import FIELDS, scene
 
 def test_embedded_weights_agree_with_their_record():
     out = create("prism_s", layers=("layer1", "layer2", "layer3"))(torch.rand(1, 3, 64, 96))
-    assert [tuple(m.shape) for m in out] == [(1, 48, 16, 24), (1, 96, 8, 12), (1, 160, 4, 6)]
+    assert [tuple(m.shape) for m in out] == [(1, 24, 16, 24), (1, 32, 8, 12), (1, 160, 4, 6)]
 
 
 def test_embedded_weights_compute_what_they_computed_after_their_training():

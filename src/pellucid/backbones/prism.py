@@ -1,16 +1,45 @@
 """Prism: pellucid's own backbone, trained on images drawn from formulas (see ``pretraining/``).
 
-A small residual network (He et al., "Deep Residual Learning", CVPR 2016) with 3x3 convolutions only. Its weights
-travel inside the package, so the first image needs no network and no ImageNet licence.
+A small residual network (He et al., "Deep Residual Learning", CVPR 2016) with 3x3 convolutions only, behind a fixed
+gain control that lifts faint contrast, as a retina does. Its weights travel inside the package, so the first image
+needs no network and no ImageNet licence.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 CHANNELS = (24, 48, 96, 160)  # at strides 2, 4, 8, 16
 BLOCKS = (1, 2, 3)  # residual blocks at strides 4, 8, 16
+OUTPUTS = (24, 32, 160)  # channels of layer1 to layer3: a linear map of what the blocks computed
+TARGET = 0.12  # local standard deviation, of [0, 1], that the gain control aims at
+GAIN = 8.0  # and the most that it amplifies
+CONTRAST = 0.75  # weight, in every feature, of the contrast that the gain control has taken away
+
+
+def _local_mean(x: Tensor) -> Tensor:
+    """Mean over a neighbourhood of about 12 px standard deviation, computed on a grid four times coarser."""
+    coarse = F.avg_pool2d(x, 4, ceil_mode=True)
+    for _ in range(2):
+        coarse = F.avg_pool2d(coarse, 7, stride=1, padding=3, count_include_pad=False)
+    return F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+
+def gain_control(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels around their local mean, amplified up to ``GAIN`` times where the contrast is faint.
+
+    Args:
+        x: images (B, 3, H, W) in [0, 1].
+
+    Returns:
+        The lifted images (B, 3, H, W), and the gain (B, 1, H, W) that they were multiplied by.
+    """
+    centred = x - _local_mean(x)
+    deviation = _local_mean((centred * centred).mean(1, keepdim=True)).add(1e-6).sqrt()
+    gain = (TARGET / deviation).clamp(1, GAIN)
+    return centred * gain, gain
 
 
 class _Block(nn.Module):
@@ -33,28 +62,59 @@ class _Block(nn.Module):
         return torch.relu(self.bn2(self.conv2(y)) + self.identity(x))
 
 
-class Prism(nn.Module):
-    """Prism network; ``layer1`` to ``layer3`` have strides 4, 8, 16 and 48, 96, 160 channels."""
+class _Layer(nn.Module):
+    """The blocks of one stride, and the linear map that makes features of them."""
 
-    mean = (0.5, 0.5, 0.5)
-    std = (0.25, 0.25, 0.25)
+    def __init__(self, c_in: int, c_out: int, blocks: int, features: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(_Block(c_in, c_out, 2), *(_Block(c_out, c_out, 1) for _ in range(blocks - 1)))
+        self.features = nn.Conv2d(c_out, features, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.blocks(x)
+        return x, self.features(x)
+
+
+class Prism(nn.Module):
+    """Prism network; ``layer1`` to ``layer3`` have strides 4, 8, 16 and 24, 32, 160 channels of unit variance."""
+
+    mean = (0.0, 0.0, 0.0)
+    std = (1.0, 1.0, 1.0)
     layers = ("layer1", "layer2", "layer3")
+    signs: Tensor  # (channels, 1, 1)
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, CHANNELS[0], 3, 2, 1, bias=False), nn.BatchNorm2d(CHANNELS[0]), nn.ReLU()
+            nn.Conv2d(6, CHANNELS[0], 3, 2, 1, bias=False), nn.BatchNorm2d(CHANNELS[0]), nn.ReLU()
         )
-        for n, (c_in, c_out, blocks) in enumerate(zip(CHANNELS, CHANNELS[1:], BLOCKS, strict=False), start=1):
-            first, *rest = _Block(c_in, c_out, 2), *(_Block(c_out, c_out, 1) for _ in range(blocks - 1))
-            setattr(self, f"layer{n}", nn.Sequential(first, *rest))
+        for n, c_in, c_out, blocks, features in zip((1, 2, 3), CHANNELS, CHANNELS[1:], BLOCKS, OUTPUTS, strict=False):
+            setattr(self, f"layer{n}", _Layer(c_in, c_out, blocks, features))
+        signs = 1 - 2 * (torch.arange(max(OUTPUTS)) % 2)
+        self.register_buffer("signs", signs.float().view(-1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor, last: str = "layer3") -> dict[str, Tensor]:
-        """Normalised images (B, 3, H, W) -> every layer up to ``last``, each (B, C, H/s, W/s)."""
+        """Images (B, 3, H, W) in [0, 1] -> every layer up to ``last``, each (B, C, H/s, W/s).
+
+        The gain control hides how bold a place is, and a scratch may differ by nothing else. So the logarithm of the
+        contrast that it took away, less the image's mean, is added to every feature, with alternating signs: it counts
+        in any choice of channels, and nothing changes when the whole image is lit or exposed differently.
+        """
+        lifted, gain = gain_control(x)
+        contrast = -gain.log()
+        contrast = CONTRAST * (contrast - contrast.mean((2, 3), keepdim=True))
+        maps = self.features(x, lifted, last)
+        return {
+            name: v + self.signs[: v.shape[1]] * F.interpolate(contrast, size=v.shape[2:], mode="area")
+            for name, v in maps.items()
+        }
+
+    def features(self, x: Tensor, lifted: Tensor, last: str = "layer3") -> dict[str, Tensor]:
+        """What the network sees in images and their lifted contrast (B, 3, H, W), before the contrast is given back."""
         maps: dict[str, Tensor] = {}
-        x = self.stem(x)
+        x = self.stem(torch.cat([x - 0.5, lifted], 1) * 4)
         for name in self.layers:
-            x = maps[name] = getattr(self, name)(x)
+            x, maps[name] = getattr(self, name)(x)
             if name == last:
                 break
         return maps

@@ -76,7 +76,32 @@ def sparse_noise(rng: Generator, size: int) -> Field:
     return _stretch(cv2.GaussianBlur(grains.astype(np.float32), (0, 0), rng.uniform(0.6, 4.0)))
 
 
-FIELDS: tuple[Callable[[Generator, int], Field], ...] = (power_law, grating, cells, sparse_noise)
+def weave(rng: Generator, size: int) -> Field:
+    """A small seamless patch of noise, repeated: cloth, mesh, print; the rows may be shifted or bent."""
+    side = int(np.exp(rng.uniform(np.log(6), np.log(64))))
+    patch = cv2.GaussianBlur(power_law(rng, side), (0, 0), rng.uniform(0.3, 1.5), borderType=cv2.BORDER_REFLECT)
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
+    angle, zoom = rng.uniform(0, np.pi), rng.uniform(0.7, 1.6)
+    bend = cv2.resize(rng.normal(0, 1, (5, 5)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    u = (x * np.cos(angle) + y * np.sin(angle)) * zoom + bend * rng.choice([0.0, 3.0, 10.0])
+    v = (y * np.cos(angle) - x * np.sin(angle)) * zoom
+    u += np.floor(v / side) * side * rng.choice([0.0, 0.5, 0.3])
+    wrapped = cv2.copyMakeBorder(patch, 0, 1, 0, 1, cv2.BORDER_WRAP)
+    field = cv2.remap(wrapped, (u % side).astype(np.float32), (v % side).astype(np.float32), cv2.INTER_LINEAR)
+    return _stretch(np.asarray(field, np.float32))
+
+
+def relief(rng: Generator, size: int) -> Field:
+    """Another field as a surface, lit from one side."""
+    height = FLAT[rng.integers(len(FLAT))](rng, size)
+    height = np.asarray(cv2.GaussianBlur(height, (0, 0), np.exp(rng.uniform(np.log(0.6), np.log(5)))), np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    slope = np.cos(angle) * cv2.Sobel(height, cv2.CV_32F, 1, 0) + np.sin(angle) * cv2.Sobel(height, cv2.CV_32F, 0, 1)
+    return _stretch(np.tanh(slope / (slope.std() * np.exp(rng.uniform(-0.5, 1.5)) + 1e-6)))
+
+
+FLAT: tuple[Callable[[Generator, int], Field], ...] = (power_law, grating, cells, sparse_noise, weave)
+FIELDS = (*FLAT, relief)
 
 
 def texture(rng: Generator, size: int) -> Image:
@@ -126,8 +151,8 @@ def _light(rng: Generator, size: int) -> NDArray[np.float32]:
     return (1 + rng.uniform(0, 0.25) * field)[..., None]
 
 
-def scene(rng: Generator, size: int = 256) -> Image:
-    """A texture with up to 90 shapes of other textures on it, lit, blurred, noisy, sometimes grey."""
+def _composite(rng: Generator, size: int) -> Image:
+    """A texture with up to 90 shapes of other textures on it."""
     image = texture(rng, size)
     fills = [texture(rng, size) for _ in range(rng.integers(1, 5))]
     for _ in range(int(91 * rng.random() ** 2)):  # few shapes are as common as many
@@ -139,12 +164,47 @@ def scene(rng: Generator, size: int = 256) -> Image:
         alpha = mask[here][..., None].astype(np.float32) * np.float32(rng.uniform(0.3, 1) / 255)
         fill = np.roll(fills[rng.integers(len(fills))], tuple(rng.integers(0, size, 2)), (0, 1))[here]
         image[here] += alpha * (fill - image[here])
+    return image
+
+
+def _quiet(rng: Generator, size: int) -> Image:
+    """A nearly flat surface, as panes and cast parts are: long lines, thin scratches, specks and rings of any
+    contrast, some reflected light."""
+    ground = _stretch(power_law(rng, size)) if rng.random() < 0.7 else texture(rng, size).mean(2)
+    image = rng.uniform(0.15, 0.85) + np.exp(rng.uniform(np.log(0.005), np.log(0.2))) * (ground - ground.mean())
+    angle = rng.uniform(0, np.pi)
+    for _ in range(rng.integers(0, 40)):
+        cover = np.zeros((size, size), np.uint8)
+        at, kind = rng.uniform(0, size, 2), rng.integers(5)
+        middle = (int(at[0] * 16), int(at[1] * 16))  # cv2 takes sixteenths of a pixel
+        if kind == 0:  # a line right across, nearly parallel to the others
+            along = angle + rng.normal(0, 0.03)
+            reach = np.array([np.cos(along), np.sin(along)]) * 2 * size
+            ends = [((at + s * reach) * 16).astype(int).tolist() for s in (-1, 1)]
+            cv2.line(cover, ends[0], ends[1], 255, int(rng.integers(1, 4)), cv2.LINE_AA, 4)
+        elif kind <= 2:  # a scratch
+            turn = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.1, 20).cumsum()
+            path = at + np.stack([np.cos(turn), np.sin(turn)], 1).cumsum(0) * rng.uniform(0.3, 5)
+            cv2.polylines(cover, [(path * 16).astype(np.int32)], False, 255, int(rng.integers(1, 5)), cv2.LINE_AA, 4)
+        else:  # a speck or a ring
+            thickness = -1 if kind == 3 else int(rng.integers(1, 3))
+            radius = int(16 * np.exp(rng.uniform(np.log(0.7), np.log(9))))
+            cv2.circle(cover, middle, radius, 255, thickness, cv2.LINE_AA, 4)
+        soft = cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.3, 1.2)) if rng.random() < 0.5 else cover
+        contrast = rng.choice((-1, 1)) * np.exp(rng.uniform(np.log(0.01), np.log(0.4)))
+        image = image * (1 + contrast * soft.astype(np.float32) / 255)
+    if rng.random() < 0.3:  # a reflection
+        image = image + rng.uniform(0.02, 0.3) * _stretch(power_law(rng, size)) ** np.float32(rng.uniform(2, 6))
+    tint = 1 + rng.normal(0, 0.1, 3) * (rng.random() < 0.5)
+    return np.asarray(image[..., None] * tint, np.float32)
+
+
+def scene(rng: Generator, size: int = 256) -> Image:
+    """A busy or a quiet picture without noise, lit, sometimes blurred, sometimes grey."""
+    image = (_quiet if rng.random() < 0.3 else _composite)(rng, size)
     image *= _light(rng, size)
     if rng.random() < 0.4:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.8)), np.float32)
-    if rng.random() < 0.5:
-        noise = rng.normal(0, np.exp(rng.uniform(np.log(0.004), np.log(0.06))), image.shape)
-        image = np.asarray(image + noise, np.float32)
     if rng.random() < 0.35:
         image = np.repeat(image.mean(2, keepdims=True), 3, 2)
     return np.clip(image, 0, 1).astype(np.float32)

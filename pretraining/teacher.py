@@ -1,0 +1,80 @@
+"""What Prism has to compute: the features of another network, seen through Prism's gain control."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid import backbones
+from pellucid.backbones.prism import OUTPUTS, Prism, gain_control
+from pellucid.errors import ParameterError
+from pretraining.pictures import CROP
+
+# which of a teacher's levels make Prism's layers; another network's layers are taken as they are
+LEVELS = {"mobilenet_v2": {"layer1": ("stage1",), "layer2": ("stage2",), "layer3": ("stage3", "stage4")}}
+TURNED = ("mobilenet_v2",)  # networks with TensorFlow's padding
+
+
+class Teacher(nn.Module):
+    """Images (B, 3, H, W) in [0, 1] -> what Prism's layers have to be, each (B, C, h, w).
+
+    These are the teacher's features of the lifted contrast, every channel of zero mean and unit variance over drawn
+    images. Where the teacher has more channels than Prism, their first principal components are taught.
+
+    Raises:
+        ParameterError: there is no such backbone, or it has fewer channels than Prism.
+        WeightsError: its weights cannot be had.
+    """
+
+    def __init__(self, name: str, weights: Path | None) -> None:
+        super().__init__()
+        levels = LEVELS.get(name, {layer: (layer,) for layer in Prism.layers})
+        self.owners = [layer for layer, mine in levels.items() for _ in mine]  # Prism's layer for each of the maps
+        self.turned = name in TURNED
+        self.backbone = backbones.create(name, layers=list(chain(*levels.values())), weights=weights)
+        shapes = self.backbone.shapes(CROP, CROP)
+        for layer, outputs in zip(Prism.layers, OUTPUTS, strict=True):
+            channels = sum(shape[0] for shape, owner in zip(shapes, self.owners, strict=True) if owner == layer)
+            if channels < outputs:
+                raise ParameterError(f"Teacher '{name}' has {channels} channels for {layer}; Prism needs {outputs}.")
+            self.register_buffer(f"mean_{layer}", torch.zeros(channels, 1, 1))
+            self.register_buffer(f"axes_{layer}", torch.eye(channels)[:outputs, :, None, None])
+
+    @torch.no_grad()
+    def features(self, pixels: Tensor) -> dict[str, Tensor]:
+        """The teacher's own features on the grids of Prism's layers.
+
+        TensorFlow's padding centres position i of stride s on pixel s*i + s - 1, Prism's on s*i. Turning the image by
+        half a turn before such a teacher, and its features after, makes the two grids coincide.
+        """
+        half_turn = (2, 3) if self.turned else ()
+        seen = self.backbone((gain_control(pixels)[0] + 0.5).clamp(0, 1).flip(half_turn))
+        joined = {}
+        for n, layer in enumerate(Prism.layers):
+            grid = [-(-side // (4 << n)) for side in pixels.shape[2:]]
+            mine = [m.flip(half_turn).float() for m, owner in zip(seen, self.owners, strict=True) if owner == layer]
+            resized = [m if list(m.shape[2:]) == grid else F.interpolate(m, size=grid, mode="bilinear") for m in mine]
+            joined[layer] = torch.cat(resized, 1)
+        return joined
+
+    def standardise(self, batches: list[Tensor]) -> None:
+        """Find the mean, the scale and the principal axes of the features of drawn images."""
+        seen = [self.features(pixels) for pixels in batches]
+        for layer, outputs in zip(Prism.layers, OUTPUTS, strict=True):
+            values = torch.cat([s[layer] for s in seen]).transpose(0, 1).flatten(1)  # (C, N)
+            axes = torch.eye(len(values), device=values.device)
+            if len(values) > outputs:
+                axes = torch.linalg.eigh(torch.corrcoef(values))[1].T.flip(0)
+            scale = values.std(1).clamp(min=1e-6)
+            self.get_buffer(f"mean_{layer}").copy_(values.mean(1)[:, None, None])
+            self.get_buffer(f"axes_{layer}").copy_((axes[:outputs] / scale)[:, :, None, None])
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        return {
+            layer: F.conv2d(m - self.get_buffer(f"mean_{layer}"), self.get_buffer(f"axes_{layer}"))
+            for layer, m in self.features(pixels).items()
+        }

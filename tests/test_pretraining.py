@@ -1,0 +1,136 @@
+"""The lesson that makes prism_s: what its teacher says, and the command from the first picture to the weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pellucid.backbones import create, network
+from pellucid.backbones.prism import CONTRAST, OUTPUTS, Prism, gain_control
+from pellucid.errors import ParameterError
+from pellucid.synthesis.textures import scene
+from pretraining import pictures, train
+from pretraining.teacher import Teacher
+
+
+def random_weights(name, path):
+    torch.manual_seed(0)
+    save_file({k: v.contiguous() for k, v in network(name).state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture(params=["mobilenet_v2", "resnet18"])
+def teacher(request, tmp_path):
+    return Teacher(request.param, random_weights(request.param, tmp_path / "net.safetensors"))
+
+
+def drawn_crops(count):
+    images = (np.stack([scene(np.random.default_rng(i), pictures.SIDE) for i in range(4)]) * 255).astype(np.uint8)
+    return next(pictures.crops(images, 0, 0, 1, count))[1]
+
+
+def test_a_teachers_answers_fit_prisms_layers_and_are_standardised(teacher):
+    clean = drawn_crops(6)
+    teacher.standardise([clean])
+    answers = teacher(clean)
+    for layer, outputs, stride in zip(Prism.layers, OUTPUTS, (4, 8, 16), strict=True):
+        side = pictures.CROP // stride
+        assert answers[layer].shape == (6, outputs, side, side)
+        torch.testing.assert_close(answers[layer].mean((0, 2, 3)), torch.zeros(outputs), atol=1e-3, rtol=0)
+        if teacher.turned:  # no projection
+            torch.testing.assert_close(answers[layer].std((0, 2, 3)), torch.ones(outputs), atol=1e-2, rtol=0)
+
+
+def test_a_wide_teacher_is_taught_by_its_first_principal_components(tmp_path):
+    from sklearn.decomposition import PCA
+
+    teacher = Teacher("resnet18", random_weights("resnet18", tmp_path / "net.safetensors"))
+    clean = drawn_crops(6)
+    teacher.standardise([clean])
+    features = teacher.features(clean)["layer1"].transpose(0, 1).flatten(1).T.double().numpy()
+    alive = features.std(0) > 1e-6
+    scaled = (features - features.mean(0)) / np.where(alive, features.std(0), 1)
+    expected = PCA(OUTPUTS[0]).fit(scaled).explained_variance_
+    got = teacher(clean)["layer1"].transpose(0, 1).flatten(1).var(1).numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-2)
+
+
+def test_teachers_with_other_padding_see_the_same_place(tmp_path):
+    """A speck has to move a teacher's features most where Prism's grid puts the speck: position i on pixel s*i."""
+    teacher = Teacher("mobilenet_v2", random_weights("mobilenet_v2", tmp_path / "net.safetensors"))
+    flat = torch.full((1, 3, 160, 160), 0.5)
+    for at in (64, 80, 96):
+        speck = flat.clone()
+        speck[..., at : at + 1, at : at + 1] = 1.0
+        change = (teacher.features(speck)["layer2"] - teacher.features(flat)["layer2"]).square().sum((0, 1))
+        place = torch.arange(20.0) * 8
+        assert abs(float((change.sum(1) * place).sum() / change.sum()) - at) < 2.5
+        assert abs(float((change.sum(0) * place).sum() / change.sum()) - at) < 2.5
+
+
+def test_a_teacher_with_too_few_channels(tmp_path, monkeypatch):
+    monkeypatch.setattr("pretraining.teacher.OUTPUTS", (24, 32, 999))
+    weights = random_weights("resnet18", tmp_path / "net.safetensors")
+    with pytest.raises(ParameterError, match="'resnet18' has 256 channels for layer3; Prism needs 999"):
+        Teacher("resnet18", weights)
+
+
+def test_the_command_draws_trains_publishes_and_goes_on(tmp_path, monkeypatch, capsys):
+    weights = random_weights("resnet18", tmp_path / "net.safetensors")
+    out = tmp_path / "prism.safetensors"
+    options = ["--images", "6", "--steps", "2", "--batch", "4", "--workers", "1", "--work", str(tmp_path / "work")]
+    command = ["train", "--teacher", "resnet18", "--weights", str(weights), *options, "-o", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    train.main()
+    first, record = out.read_bytes(), json.loads(out.with_suffix(".json").read_text())
+    assert record["crops_seen"] == 8
+    assert record["teacher"] == "resnet18"
+    assert "step 2/2" in capsys.readouterr().out
+    out.unlink()
+    train.main()  # as after a kill between the last checkpoint and the end
+    assert out.read_bytes() == first
+    assert "step" not in capsys.readouterr().out
+    pixels = torch.from_numpy(scene(np.random.default_rng(0), 64)).permute(2, 0, 1)[None]
+    published = load_file(out.with_suffix(".activations.safetensors"))
+    again = create("prism_s", layers=Prism.layers, weights=out)(pixels)
+    for layer, features in zip(Prism.layers, again, strict=True):
+        torch.testing.assert_close(features, published[layer].float(), atol=2e-2, rtol=2e-2)
+
+
+def test_prism_gives_back_the_contrast_that_the_gain_control_took():
+    """Two patterns that the gain control makes alike, one four times as bold, differ in every channel."""
+    rng = np.random.default_rng(0)
+    pattern = torch.from_numpy(rng.standard_normal((1, 3, 128, 128), np.float32))
+    pattern[..., 64:] = pattern[..., :64]
+    strength = torch.full((128,), 0.02)
+    strength[64:] = 0.08
+    pixels = 0.5 + strength * pattern
+    prism = create("prism_s", layers=Prism.layers).net
+    with torch.inference_mode():
+        without = prism.features(pixels, gain_control(pixels)[0])
+        given = prism(pixels)
+    for layer in Prism.layers:
+        back = (given[layer] - without[layer])[0]
+        quarter = back.shape[2] // 4
+        difference = back[..., 3 * quarter].mean(1) - back[..., quarter].mean(1)
+        signs = torch.tensor([1.0, -1.0]).repeat(len(back) // 2)
+        torch.testing.assert_close(difference, signs * CONTRAST * np.log(4), rtol=0.1, atol=0)
+        brighter = prism(pixels + 0.1)[layer] - prism.features(pixels + 0.1, gain_control(pixels)[0])[layer]
+        torch.testing.assert_close(brighter[0], back, rtol=1e-3, atol=1e-3)
+
+
+def test_gain_control_lifts_faint_contrast_and_leaves_bold_contrast():
+    rng = np.random.default_rng(0)
+    pattern = torch.from_numpy(rng.standard_normal((1, 3, 96, 96), np.float32))
+    for sd, expected in ((0.005, 0.04), (0.03, 0.12), (0.2, 0.2)):
+        lifted, gain = gain_control(0.5 + sd * pattern)
+        assert float(lifted[..., 24:72, 24:72].std()) == pytest.approx(expected, rel=0.15)
+        assert 1 <= float(gain.min()) <= float(gain.max()) <= 8
+    lifted, gain = gain_control(torch.full((1, 3, 40, 56), 0.7))
+    assert lifted.abs().max() < 1e-5
+    assert gain.shape == (1, 1, 40, 56)
