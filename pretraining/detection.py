@@ -28,7 +28,7 @@ from pellucid.reports.curves import png
 from pellucid.synthesis.glass import grey_levels, pane
 from pretraining import flaws
 from pretraining.evaluate import HERE, into_readme
-from pretraining.train import name_teacher
+from pretraining.train import name_teacher, run
 
 FALSE_ALARMS = 0.01
 TRAIN, CLEAN = 100, 400  # panes to learn from, and to find the limit with
@@ -124,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -27,7 +27,7 @@ from pellucid.inspector import Plan
 from pellucid.records import Samples
 from pellucid.study import metrics
 from pretraining import flaws
-from pretraining.train import WEIGHTS, digest, name_teacher
+from pretraining.train import WEIGHTS, digest, name_teacher, run
 
 HERE = Path(__file__).parent
 COLUMNS = ("backbone", "sha256", "size", "detector", "set", "seed", "image_auroc")
@@ -134,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

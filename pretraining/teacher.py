@@ -66,11 +66,12 @@ class Teacher(nn.Module):
         seen = [self.features(pixels) for pixels in batches]
         for layer, outputs in zip(Prism.layers, OUTPUTS, strict=True):
             values = torch.cat([s[layer] for s in seen]).transpose(0, 1).flatten(1)  # (C, N)
+            mean, scale = values.mean(1), values.std(1).clamp(min=1e-6)  # a channel may be dead
             axes = torch.eye(len(values), device=values.device)
             if len(values) > outputs:
-                axes = torch.linalg.eigh(torch.corrcoef(values))[1].T.flip(0)
-            scale = values.std(1).clamp(min=1e-6)
-            self.get_buffer(f"mean_{layer}").copy_(values.mean(1)[:, None, None])
+                z = (values - mean[:, None]) / scale[:, None]
+                axes = torch.linalg.eigh(z @ z.T)[1].T.flip(0)
+            self.get_buffer(f"mean_{layer}").copy_(mean[:, None, None])
             self.get_buffer(f"axes_{layer}").copy_((axes[:outputs] / scale)[:, :, None, None])
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,9 @@ import hashlib
 import json
 import math
 import platform
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from pellucid._files import write_bytes
 from pellucid.backbones._extractor import Backbone
 from pellucid.backbones.prism import Prism, gain_control
 from pellucid.detectors._training import native_precision
+from pellucid.errors import PellucidError
 from pellucid.synthesis.textures import scene
 from pretraining.pictures import ahead, crops, drawn
 from pretraining.teacher import Teacher
@@ -62,6 +65,14 @@ def publish(prism: Prism, path: Path, record: dict[str, Any]) -> None:
     write_bytes(path.with_suffix(".activations.safetensors"), save({k: v.half().contiguous() for k, v in seen.items()}))
     whole = {"sha256": hashlib.sha256(content).hexdigest(), **record}
     write_bytes(path.with_suffix(".json"), (json.dumps(whole, indent=2) + "\n").encode())
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command; what its user got wrong is said in one sentence."""
+    try:
+        main()
+    except PellucidError as error:
+        sys.exit(f"error: {error}")
 
 
 def digest(path: Path | None) -> str | None:
@@ -150,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -78,6 +79,34 @@ def test_a_teacher_with_too_few_channels(tmp_path, monkeypatch):
     weights = random_weights("resnet18", tmp_path / "net.safetensors")
     with pytest.raises(ParameterError, match="'resnet18' has 256 channels for layer3; Prism needs 999"):
         Teacher("resnet18", weights)
+
+
+def test_a_dead_channel_of_the_teacher_does_no_harm(tmp_path):
+    net = network("resnet18")
+    with torch.no_grad():
+        for parameter in (net.layer1[1].bn2.weight, net.layer1[1].bn2.bias, net.layer1[0].bn2.weight):
+            parameter[0] = 0
+        net.bn1.weight[0], net.bn1.bias[0], net.layer1[0].bn2.bias[0] = 0, -1, 0
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, tmp_path / "net.safetensors")
+    teacher = Teacher("resnet18", tmp_path / "net.safetensors")
+    clean = drawn_crops(2)
+    assert teacher.features(clean)["layer1"][:, 0].std() == 0
+    teacher.standardise([clean])
+    assert all(answer.isfinite().all() for answer in teacher(clean).values())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--teacher", "resnet1"], "error: Unknown backbone 'resnet1': did you mean 'resnet18'?"),
+        (["--teacher", "resnet18", "--weights", "absent.pth"], "absent.pth' does not exist"),
+        ([], "give a file with --weights"),
+    ],
+)
+def test_what_the_user_got_wrong_is_one_sentence(options, sentence, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train", *options])
+    with pytest.raises(SystemExit, match=re.escape(sentence)):
+        train.run(train.main)
 
 
 def test_the_command_draws_trains_publishes_and_goes_on(tmp_path, monkeypatch, capsys):
