@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 
 from pellucid.backbones import create, network
 from pellucid.backbones.prism import CONTRAST, OUTPUTS, Prism, gain_control
@@ -151,6 +152,22 @@ def test_prism_gives_back_the_contrast_that_the_gain_control_took():
         torch.testing.assert_close(difference, signs * CONTRAST * np.log(4), rtol=0.1, atol=0)
         brighter = prism(pixels + 0.1)[layer] - prism.features(pixels + 0.1, gain_control(pixels)[0])[layer]
         torch.testing.assert_close(brighter[0], back, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (50, 35)])
+def test_gain_control_is_that_of_pooling_and_interpolation(size):
+    def local_mean(x):
+        coarse = F.avg_pool2d(x, 4, ceil_mode=True)
+        for _ in range(2):
+            coarse = F.avg_pool2d(coarse, 7, stride=1, padding=3, count_include_pad=False)
+        return F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+    x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.1 + 0.6
+    centred = x - local_mean(x)
+    gain = (0.12 / (local_mean(centred.square().mean(1, keepdim=True)) + 1e-6).sqrt()).clamp(1, 8)
+    lifted, got = gain_control(x)
+    torch.testing.assert_close(got, gain)
+    torch.testing.assert_close(lifted, centred * gain)
 
 
 def test_gain_control_lifts_faint_contrast_and_leaves_bold_contrast():

@@ -7,6 +7,8 @@ needs no network and no ImageNet licence.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,12 +21,23 @@ GAIN = 8.0  # and the most that it amplifies
 CONTRAST = 0.75  # weight, in every feature, of the contrast that the gain control has taken away
 
 
-def _local_mean(x: Tensor) -> Tensor:
-    """Mean over a neighbourhood of about 12 px standard deviation, computed on a grid four times coarser."""
-    coarse = F.avg_pool2d(x, 4, ceil_mode=True)
+@lru_cache(maxsize=32)
+def _averaging(side: int) -> tuple[Tensor, Tensor]:
+    """Along one direction, means of four pixels smoothed over 7 cells twice, (side / 4, side), and linear interpolation
+    back to pixels, (side, side / 4). At the ends the mean is over what is there."""
+    cells = F.avg_pool1d(torch.eye(side, dtype=torch.float64)[None], 4, ceil_mode=True)
     for _ in range(2):
-        coarse = F.avg_pool2d(coarse, 7, stride=1, padding=3, count_include_pad=False)
-    return F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=False)
+        cells = F.avg_pool1d(cells, 7, stride=1, padding=3, count_include_pad=False)
+    coarse = cells.shape[2]
+    pixels = F.interpolate(torch.eye(coarse, dtype=torch.float64)[None], size=side, mode="linear")
+    return cells[0].T.contiguous(), pixels[0].T.contiguous()
+
+
+def _local_mean(x: Tensor) -> Tensor:
+    """Mean over a neighbourhood of about 12 px standard deviation; as it is linear and separable, by small matrices."""
+    down, up = _averaging(x.shape[2])
+    down_, up_ = _averaging(x.shape[3])
+    return up.to(x) @ (down.to(x) @ x @ down_.T.to(x)) @ up_.T.to(x)
 
 
 def gain_control(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,6 +49,7 @@ def gain_control(x: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The lifted images (B, 3, H, W), and the gain (B, 1, H, W) that they were multiplied by.
     """
+    x = x - 0.5  # half precision is finer around zero
     centred = x - _local_mean(x)
     deviation = _local_mean((centred * centred).mean(1, keepdim=True)).add(1e-6).sqrt()
     gain = (TARGET / deviation).clamp(1, GAIN)
@@ -101,13 +115,13 @@ class Prism(nn.Module):
         in any choice of channels, and nothing changes when the whole image is lit or exposed differently.
         """
         lifted, gain = gain_control(x)
-        contrast = -gain.log()
+        contrast = -F.avg_pool2d(gain, 4, ceil_mode=True).log()
         contrast = CONTRAST * (contrast - contrast.mean((2, 3), keepdim=True))
         maps = self.features(x, lifted, last)
-        return {
-            name: v + self.signs[: v.shape[1]] * F.interpolate(contrast, size=v.shape[2:], mode="area")
-            for name, v in maps.items()
-        }
+        for name in maps:
+            maps[name] = maps[name] + self.signs[: maps[name].shape[1]] * contrast
+            contrast = F.avg_pool2d(contrast, 2, ceil_mode=True)
+        return maps
 
     def features(self, x: Tensor, lifted: Tensor, last: str = "layer3") -> dict[str, Tensor]:
         """What the network sees in images and their lifted contrast (B, 3, H, W), before the contrast is given back."""
