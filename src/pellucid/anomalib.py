@@ -21,7 +21,7 @@ from torch import Tensor
 from pellucid import detectors
 from pellucid._files import write_bytes, write_text
 from pellucid.acquisition.folders import image_files
-from pellucid.acquisition.images import Size, as_tensor, parse_size, read_image, read_mask, resize
+from pellucid.acquisition.images import Size, as_planes, parse_size, read_image, read_mask, resize
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector, Plan, fit_split, load
 from pellucid.records import Sample, Samples
@@ -290,7 +290,7 @@ def _batch(judged: Sequence[Judged], inspector: Inspector) -> Prediction:
     maps = [torch.from_numpy(_fit_to(j.inspection.map, size)) for j in judged]
     batch = Prediction(
         image_path=[str(j.sample.path) for j in judged],
-        image=torch.stack([as_tensor(read_image(j.sample.path), size) for j in judged]),
+        image=torch.from_numpy(np.stack([as_planes(read_image(j.sample.path), size) for j in judged])),
         label=torch.tensor([int(j.sample.label == "abnormal") for j in judged]),
         pred_scores=torch.tensor([j.inspection.score for j in judged]),
         pred_labels=torch.tensor([j.inspection.verdict == "reject" for j in judged]),

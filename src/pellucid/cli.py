@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="pellucid finds the flaw in the glass.")
 out = Console(width=None if sys.stdout.isatty() else 150)  # a log file is not 80 columns wide
 err = Console(stderr=True)
+CHECKED = 32  # images that an export is compared with torch on, at most
 
 Data = Annotated[Path, typer.Argument(help="folder (five folders, MVTec or plain layout) or CSV file")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="where results go")]
@@ -35,6 +36,10 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="hyper-parameter as
 FalseReject = Annotated[float, typer.Option(help="share of good images that may be rejected")]
 Seed = Annotated[int, typer.Option(help="of the split and of the detectors")]
 Resume = Annotated[bool, typer.Option("--resume", help="go on where a killed run stopped")]
+Runtime = Annotated[
+    Literal["auto", "torch", "openvino", "onnx"],
+    typer.Option(help="what computes; auto: the fastest that is installed and agrees with torch"),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 
 
@@ -92,11 +97,12 @@ def fit(
 
 @app.command()
 def inspect(
-    model: Annotated[Path, typer.Argument(help="model file")],
+    model: Annotated[Path, typer.Argument(help="model file, or the folder of an exported model")],
     images: Annotated[list[Path], typer.Argument(help="image files or folders")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="scores.csv and result pictures go here")
     ] = None,
+    runtime: Runtime = "auto",
     as_json: Json = False,
     fail_on_reject: Annotated[
         bool, typer.Option("--fail-on-reject", help="exit with 3 when an image is rejected")
@@ -116,7 +122,7 @@ def inspect(
     paths = [path for given in images for path in (image_files(given) if given.is_dir() else [given])]
     if not paths:
         raise DataError(f"There are no images in {', '.join(str(p) for p in images)}.")
-    inspector = load(model)
+    inspector = load(model, runtime)
     judged: list[Judged] = []
     skipped: list[str] = []
     rejected = 0
@@ -144,6 +150,30 @@ def inspect(
         out.print(f"{len(judged)} inspected, {rejected} rejected, {len(skipped)} skipped")
     if rejected and fail_on_reject:
         raise typer.Exit(3)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="model file")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder to write")],
+    format: Annotated[Literal["openvino", "onnx"], typer.Option(help="of the graph")] = "openvino",
+    check: Annotated[
+        Path | None, typer.Option(help="images to compare the graph with torch on; else drawn panes of glass")
+    ] = None,
+) -> None:
+    """Write a model as one graph, from pixels to map and score, that inspects without torch."""
+    from pellucid.acquisition.folders import image_files
+    from pellucid.inspector import load
+    from pellucid.runtimes.export import TOLERANCE
+
+    images = [] if check is None else image_files(check) if check.is_dir() else [check]
+    if check is not None and not images:
+        raise DataError(f"There are no images in '{check}'.")
+    images = images[:: -(-len(images) // CHECKED) or 1]
+    difference = load(model).export(output, format, images=images)
+    compared = f"{len(images)} images" if images else "drawn panes of glass"
+    out.print(f"differs from torch by at most {difference:.1e} on {compared} ({TOLERANCE:g} allowed)", highlight=False)
+    out.print(f"wrote {output}; its limit may be edited in {output / 'model.json'}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -5,6 +5,7 @@ PellucidError
 ├── ParameterError    a detector, backbone or parameter that does not exist or does not fit
 ├── WeightsError      weights that are missing, unreachable or of another network
 ├── ModelFileError    a model file that is truncated, foreign, newer or changed
+├── ExportError       a graph that cannot be made or does not agree with its model
 ├── OutputError       a place that cannot be written to
 └── NotFittedError    a detector that has not been fitted yet
 
@@ -35,6 +36,10 @@ class WeightsError(PellucidError):
 
 class ModelFileError(PellucidError):
     """A model file that is truncated, foreign, newer or changed."""
+
+
+class ExportError(PellucidError):
+    """A graph that cannot be made or does not agree with its model."""
 
 
 class OutputError(PellucidError):

@@ -6,37 +6,41 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pellucid import detectors
 from pellucid.acquisition.checks import Checked, check, fingerprint, note_duplicates
 from pellucid.acquisition.folders import read_folder
-from pellucid.acquisition.images import ImageBatches, Pixels, Size, as_tensor, parse_size, read_ahead, read_image
+from pellucid.acquisition.images import ImageBatches, Pixels, Planes, Size, as_planes, parse_size, read_ahead, read_image
 from pellucid.acquisition.splits import fold_of, plan_split
-from pellucid.detectors._base import Detector
-from pellucid.errors import DataError
+from pellucid.errors import DataError, ExportError, ModelFileError, OutputError, ParameterError
 from pellucid.limits.calibration import calibrate, check_rate, f1_optimal
-from pellucid.model_file import Header, LimitHeader, read_model, tensors_sha256, write_model
+from pellucid.model_file import Header, LimitHeader, read_header, read_model, tensors_sha256, write_model
 from pellucid.records import Inspection, Limit, Sample, Samples, Split
 from pellucid.regions.defects import cut_of, find_defects
+from pellucid.runtimes import Name, Runtime, is_installed
+from pellucid.runtimes.torch import Torch
+
+if TYPE_CHECKING:
+    from pellucid.detectors._base import Detector
+    from pellucid.runtimes.export import Format
 
 LimitMethod = Literal["conformal", "f1"]
 
 
 @dataclass(frozen=True)
 class Inspector:
-    """A fitted detector, its limit, and what it takes to use and to trace them."""
+    """What scores images, its limit, and what it takes to use and to trace them."""
 
-    detector: Detector
+    runtime: Runtime
     limit: Limit
     image_size: Size
     data_sha256: str
@@ -50,20 +54,20 @@ class Inspector:
             DataError: the file cannot be read, or the pixels are of another kind.
         """
         if isinstance(image, (str, Path)):
-            return self._judge(Path(image), pixels := read_image(Path(image)), as_tensor(pixels, self.image_size))
+            return self._judge(Path(image), pixels := read_image(Path(image)), as_planes(pixels, self.image_size))
         pixels = image
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.float32 or not np.isfinite(pixels).all():
             raise DataError(f"Pixels have to be finite float32 (H, W, 3); got {pixels.dtype} {pixels.shape}.")
-        return self._judge(Path("<array>"), pixels, as_tensor(pixels, self.image_size))
+        return self._judge(Path("<array>"), pixels, as_planes(pixels, self.image_size))
 
     def inspect_many(self, paths: Iterable[Path]) -> Iterator[Inspection]:
         """Inspect files in order; they are read ahead while the detector computes."""
         paths = list(paths)
-        for path, (pixels, tensor) in zip(paths, read_ahead(paths, self.image_size), strict=True):
-            yield self._judge(path, pixels, tensor)
+        for path, (pixels, planes) in zip(paths, read_ahead(paths, self.image_size), strict=True):
+            yield self._judge(path, pixels, planes)
 
-    def _judge(self, path: Path, pixels: Pixels, tensor: Tensor) -> Inspection:
-        score, anomaly_map = _score_one(self.detector, tensor, (pixels.shape[0], pixels.shape[1]))
+    def _judge(self, path: Path, pixels: Pixels, planes: Planes) -> Inspection:
+        score, anomaly_map = _score_one(self.runtime, planes, (pixels.shape[0], pixels.shape[1]))
         reject = score > self.limit.value
         return Inspection(
             path=path,
@@ -75,15 +79,51 @@ class Inspector:
             defects=find_defects(anomaly_map, cut_of(anomaly_map, self.limit.pixel)) if reject else (),
         )
 
+    @property
+    def detector(self) -> Detector:
+        """The fitted detector.
+
+        Raises:
+            ParameterError: an exported model has none.
+        """
+        if not isinstance(self.runtime, Torch):
+            raise ParameterError("An exported model only inspects: use the model file that it came from for the rest.")
+        return self.runtime.detector
+
     def save(self, path: str | Path) -> None:
         """Write the model, whole or not at all.
 
         Raises:
             OutputError: the place cannot be written to.
+            ParameterError: the model was exported.
         """
+        write_model(Path(path), self._header(), self.detector.state())
+
+    def export(self, folder: str | Path, format: Format = "openvino", *, images: Iterable[str | Path] = ()) -> float:
+        """Write the model as one graph that inspects without torch; :func:`load` opens the folder.
+
+        Args:
+            folder: made if need be; an earlier export in it is replaced.
+            format: ``openvino`` or ``onnx``.
+            images: files to compare the graph with torch on; drawn panes of glass when none are given.
+
+        Returns:
+            The largest difference from torch that was found, relative.
+
+        Raises:
+            ExportError: the graph does not agree with torch.
+            OutputError: the folder cannot be written to.
+            ParameterError: a package is missing, or the model was exported.
+        """
+        from pellucid.runtimes.export import export
+
+        compared = [as_planes(read_image(Path(image)), self.image_size) for image in images]
+        return export(self.detector, self._header(), Path(folder), format, compared)
+
+    def _header(self) -> Header:
         state = self.detector.state()
         backbone = {k: v for k, v in state.items() if k.startswith("backbone_.")}
-        header = Header(
+        return Header(
             detector=detectors.name_of(self.detector),
             parameters=self.detector.parameters() | {"weights": None},
             backbone=self.detector.backbone,
@@ -93,21 +133,62 @@ class Inspector:
             data_sha256=self.data_sha256,
             seed=self.seed,
             false_reject=self.false_reject,
-            versions={"pellucid": _version(), "torch": torch.__version__, "python": platform.python_version()},
+            versions={
+                "pellucid": _version("pellucid"),
+                "torch": _version("torch"),
+                "python": platform.python_version(),
+            },
         )
-        write_model(Path(path), header, state)
 
 
-def load(path: str | Path) -> Inspector:
-    """Read a model written by :meth:`Inspector.save`; needs no network.
+def load(path: str | Path, runtime: Name | Literal["auto"] | None = None) -> Inspector:
+    """Read a model written by :meth:`Inspector.save` or :meth:`Inspector.export`; needs no network.
+
+    Args:
+        path: a model file, or the folder of an exported model.
+        runtime: what computes; by default torch for a model file. For ``openvino`` and ``onnx`` the model is exported
+            once into pellucid's cache; ``auto`` takes the fastest that is installed and agrees with torch. The folder
+            of an exported model has its own runtime.
 
     Raises:
         ModelFileError: missing, truncated, foreign, newer or changed.
+        ParameterError: the runtime is not installed, or not the one that the folder was exported for.
+        ExportError: the graph does not agree with torch; ``auto`` then takes torch.
     """
-    header, tensors = read_model(Path(path))
-    detector = detectors.create(header.detector, **header.parameters).load_state(tensors)
+    from pellucid.runtimes.export import open_export
+
+    path = Path(path)
+    if path.is_dir():
+        opened, header = open_export(path)
+        if runtime not in (None, "auto", opened.name):
+            raise ParameterError(f"'{path}' was exported for {opened.name}: it cannot run on {runtime}.")
+        return _inspector(opened, header)
+    if runtime == "auto":
+        for faster in ("openvino", "onnx"):
+            with suppress(ExportError, OutputError):  # it does not agree, or the cache cannot be written to
+                if is_installed(faster):
+                    return load(path, faster)
+    if runtime in ("openvino", "onnx"):
+        return _inspector(*_exported(path, runtime))
+    header, tensors = read_model(path)
+    return _inspector(Torch(detectors.create(header.detector, **header.parameters).load_state(tensors)), header)
+
+
+def _inspector(runtime: Runtime, header: Header) -> Inspector:
     limit = Limit(**header.limit.model_dump())
-    return Inspector(detector, limit, header.image_size, header.data_sha256, header.seed, header.false_reject)
+    return Inspector(runtime, limit, header.image_size, header.data_sha256, header.seed, header.false_reject)
+
+
+def _exported(path: Path, format: Format) -> tuple[Runtime, Header]:
+    """A model file's graph from the cache, exported into it when it is not there or not whole."""
+    from pellucid.runtimes.export import cached, open_export
+
+    header, digest = read_header(path)
+    folder = cached(digest, format)
+    with suppress(ModelFileError):
+        return open_export(folder)[0], header
+    load(path).export(folder, format)
+    return open_export(folder)[0], header
 
 
 @dataclass(frozen=True)
@@ -208,7 +289,7 @@ def fit_split(
     chosen = calibrate(scores, [peak for _, peak in peaks], false_reject, folds=split.folds is not None)
     if limit == "f1":
         chosen = f1_optimal(chosen, [score for score, _ in _score_all(detector, split.select, size)])
-    return Inspector(detector, chosen, size, data_sha256, seed, false_reject)
+    return Inspector(Torch(detector), chosen, size, data_sha256, seed, false_reject)
 
 
 def _progress(folder: Path | None, *shaping: object) -> Path | None:
@@ -226,24 +307,24 @@ def _batches(samples: Iterable[Sample], size: Size) -> ImageBatches:
 def _score_all(detector: Detector, samples: Iterable[Sample], size: Size) -> list[tuple[float, float]]:
     """(score, highest map value) of every image, maps taken at the image's own size as inspection does."""
     results = []
-    for pixels, tensor in read_ahead([s.path for s in samples], size):
-        score, anomaly_map = _score_one(detector, tensor, (pixels.shape[0], pixels.shape[1]))
+    for pixels, planes in read_ahead([s.path for s in samples], size):
+        score, anomaly_map = _score_one(Torch(detector), planes, (pixels.shape[0], pixels.shape[1]))
         results.append((score, float(anomaly_map.max())))
     return results
 
 
-def _score_one(detector: Detector, tensor: Tensor, own_size: Size) -> tuple[float, NDArray[np.float32]]:
+def _score_one(runtime: Runtime, planes: Planes, own_size: Size) -> tuple[float, NDArray[np.float32]]:
     """Score, and map at the image's own size. One image at a time, so that no score depends on its neighbours."""
-    maps, scores = detector.score(tensor[None])
-    anomaly_map = np.asarray(maps[0].numpy(), np.float32)
+    maps, scores = runtime.score(planes[None])
+    anomaly_map = maps[0]
     if anomaly_map.shape != own_size:
         height, width = own_size
         anomaly_map = np.asarray(cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
     return float(scores[0]), anomaly_map
 
 
-def _version() -> str:
+def _version(distribution: str) -> str:
     try:
-        return metadata.version("pellucid")
+        return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return "unknown"

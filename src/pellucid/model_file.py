@@ -10,15 +10,15 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
 from pellucid._files import write_bytes
 from pellucid.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VERSION = 1
 _DIGEST = re.compile(rb'sha256\\": \\"([0-9a-f]{64})\\"')
@@ -71,6 +71,8 @@ def write_model(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
     Raises:
         OutputError: the place cannot be written to.
     """
+    from safetensors.torch import save
+
     text = json.dumps({"sha256": _NO_DIGEST, **header.model_dump(mode="json")}, sort_keys=False)
     content = save({k: v.contiguous() for k, v in tensors.items()}, {"pellucid": text})
     digest = hashlib.sha256(content).hexdigest()
@@ -83,6 +85,27 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
     Raises:
         ModelFileError: missing, truncated, foreign, written by a newer pellucid, or changed since it was written.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    header, _, content = _read(path)
+    try:
+        return header, load(content)
+    except SafetensorError:
+        raise ModelFileError(f"'{path}' is not a pellucid model.") from None
+
+
+def read_header(path: Path) -> tuple[Header, str]:
+    """The header of a model file and the SHA-256 of the whole, without torch.
+
+    Raises:
+        ModelFileError: as for :func:`read_model`.
+    """
+    header, digest, _ = _read(path)
+    return header, digest
+
+
+def _read(path: Path) -> tuple[Header, str, bytes]:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -95,14 +118,14 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
     if b'"pellucid"' not in head or match is None:
         kind = "truncated" if len(content) < 8 + length else "not a pellucid model"
         raise ModelFileError(f"'{path}' is {kind}.")
-    start = 8 + match.start(1)
-    blank = content[:start] + _NO_DIGEST.encode() + content[start + 64 :]
-    if hashlib.sha256(blank).hexdigest().encode() != match.group(1):
+    digest = hashlib.sha256(content[: (start := 8 + match.start(1))])
+    digest.update(_NO_DIGEST.encode())
+    digest.update(memoryview(content)[start + 64 :])
+    if digest.hexdigest().encode() != match.group(1):
         raise ModelFileError(f"'{path}' is truncated or was changed since it was written: its checksum does not agree.")
     try:
         metadata = json.loads(json.loads(head)["__metadata__"]["pellucid"])
-        tensors = load(content)
-    except (ValueError, KeyError, SafetensorError):
+    except (ValueError, KeyError):
         raise ModelFileError(f"'{path}' is not a pellucid model.") from None
     version = metadata.get("format_version")
     if isinstance(version, int) and version > VERSION:
@@ -111,7 +134,7 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
         )
     metadata.pop("sha256")
     try:
-        return Header.model_validate(metadata), tensors
+        return Header.model_validate(metadata), digest.hexdigest(), content
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

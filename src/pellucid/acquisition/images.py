@@ -8,19 +8,21 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import tifffile
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pellucid.errors import DataError, ParameterError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 1]
+Planes = NDArray[np.float32]  # (3, H, W), the same as a network takes it
 Size = tuple[int, int]  # height, width
 
 
@@ -117,9 +119,9 @@ def resize(pixels: Pixels, size: Size) -> Pixels:
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), np.float32)
 
 
-def as_tensor(pixels: Pixels, size: Size) -> Tensor:
+def as_planes(pixels: Pixels, size: Size) -> Planes:
     """(H, W, 3) pixels to one image (3, height, width) of the network's size."""
-    return torch.from_numpy(resize(pixels, size)).permute(2, 0, 1)
+    return resize(pixels, size).transpose(2, 0, 1)
 
 
 def parse_size(text: str | int | Sequence[int]) -> Size:
@@ -150,21 +152,23 @@ class ImageBatches:
         return -(-len(self.paths) // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
+        import torch
+
         images = read_ahead(self.paths, self.size)
-        while batch := [image for _, image in zip(range(self.batch_size), images, strict=False)]:
-            yield torch.stack([tensor for _, tensor in batch])
+        while batch := [planes for _, (_, planes) in zip(range(self.batch_size), images, strict=False)]:
+            yield torch.from_numpy(np.stack(batch))
 
 
-def read_ahead(paths: Sequence[Path], size: Size) -> Iterator[tuple[Pixels, Tensor]]:
+def read_ahead(paths: Sequence[Path], size: Size) -> Iterator[tuple[Pixels, Planes]]:
     """Each image as read (H, W, 3) and as the network sees it (3, height, width), in order, a few files ahead."""
 
-    def load(path: Path) -> tuple[Pixels, Tensor]:
+    def load(path: Path) -> tuple[Pixels, Planes]:
         pixels = read_image(path)
-        return pixels, as_tensor(pixels, size)
+        return pixels, as_planes(pixels, size)
 
     workers = min(4, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[tuple[Pixels, Tensor]]] = deque()
+        waiting: deque[Future[tuple[Pixels, Planes]]] = deque()
         for path in paths:
             waiting.append(pool.submit(load, path))
             if len(waiting) > 2 * workers:

@@ -52,7 +52,7 @@ def gain_control(x: Tensor) -> tuple[Tensor, Tensor]:
     x = x - 0.5  # half precision is finer around zero
     centred = x - _local_mean(x)
     deviation = _local_mean((centred * centred).mean(1, keepdim=True)).add(1e-6).sqrt()
-    gain = (TARGET / deviation).clamp(1, GAIN)
+    gain = (TARGET / deviation).clamp(1.0, GAIN)
     return centred * gain, gain
 
 

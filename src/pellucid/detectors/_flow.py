@@ -62,7 +62,7 @@ class Flow(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        log_det = torch.zeros(len(x), device=x.device)
+        log_det = torch.zeros(x.shape[0], device=x.device)
         for step in self.steps:
             x, change = step(x)
             log_det = log_det + change

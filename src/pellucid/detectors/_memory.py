@@ -73,8 +73,8 @@ def nearest(queries: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
         bank: (M, D).
         norms: squared norms of the bank's points, (M,).
     """
-    best = torch.full((len(queries),), torch.inf, dtype=queries.dtype, device=queries.device)
-    index = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
+    best = torch.full(queries.shape[:1], torch.inf, dtype=queries.dtype, device=queries.device)
+    index = torch.zeros(queries.shape[:1], dtype=torch.long, device=queries.device)
     for start in range(0, len(bank), BLOCK):
         rows = slice(start, start + BLOCK)
         values, at = torch.addmm(norms[rows], queries, bank[rows].T, alpha=-2).min(dim=1)

@@ -79,7 +79,7 @@ class Patchcore(Detector):
     def _weight(self, m_test: Tensor, m_star: Tensor) -> Tensor:
         """Equation 7: near 1 where the nearest memory is itself a rare one, less where memories are dense. (B,)"""
         if self.num_neighbors == 1:
-            return torch.ones(len(m_test), device=m_test.device)
-        among = self.bank_[self.neighbours_[m_star]]  # N_b(m*), (B, b, D)
+            return torch.ones(m_test.shape[0], device=m_test.device)
+        among = self.bank_[self.neighbours_[m_star].long()]  # N_b(m*), (B, b, D)
         distance = (m_test[:, None] - among).norm(dim=2)
         return 1 - torch.softmax(distance, 1)[:, 0]

@@ -1,0 +1,35 @@
+"""Pixels to map and score, the same on torch, OpenVINO and ONNX Runtime. Nothing here imports any of them until used."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.errors import ParameterError
+
+Floats = NDArray[np.float32]
+Name = Literal["torch", "openvino", "onnx"]
+MODULES: dict[Name, str] = {"torch": "torch", "openvino": "openvino", "onnx": "onnxruntime"}
+
+
+class Runtime(Protocol):
+    """Whatever scores images: a detector in torch, or the graph that it was exported to."""
+
+    name: Name
+
+    def score(self, pixels: Floats) -> tuple[Floats, Floats]:
+        """Map (B, H, W) and score (B,) of a batch (B, 3, H, W) in [0, 1]; higher is more anomalous."""
+
+
+def require_installed(name: Name) -> None:
+    """ParameterError, with the command that helps, where the package of a runtime is missing."""
+    if not is_installed(name):
+        raise ParameterError(f"Runtime '{name}' is not installed: pip install {MODULES[name]}.")
+
+
+def is_installed(name: Name) -> bool:
+    """Whether the package of a runtime can be imported."""
+    return find_spec(MODULES[name]) is not None

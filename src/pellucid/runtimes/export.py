@@ -1,0 +1,207 @@
+"""A fitted detector as one graph, from pixels to map and score, in a folder that is used without torch.
+
+``model.xml`` and ``model.bin`` (OpenVINO) or ``model.onnx`` hold the graph, for batches of any size; ``model.json`` holds
+everything else: what the model is, how well the graph agrees with torch, and the limit, which may be edited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pellucid._files import check_writable, write_text
+from pellucid.acquisition.images import Planes, Size, as_planes
+from pellucid.errors import ExportError, ModelFileError, OutputError
+from pellucid.model_file import Header
+from pellucid.runtimes import MODULES, Runtime, require_installed
+from pellucid.runtimes.onnx import Onnx
+from pellucid.runtimes.openvino import OpenVino
+from pellucid.runtimes.torch import Torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pellucid.detectors._base import Detector
+
+Format = Literal["openvino", "onnx"]
+RUNTIMES = {"openvino": OpenVino, "onnx": Onnx}
+FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
+CACHED = 8  # graphs that the cache holds
+TOLERANCE = 1e-3  # largest difference from torch, of scores relative to the score and of maps relative to their peak
+
+
+class ExportHeader(BaseModel):
+    """``model.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    format: Format
+    sha256: str  # over the graph's files
+    difference: float  # largest one found from torch; see TOLERANCE
+    model: Header
+
+
+def export(detector: Detector, header: Header, folder: Path, format: Format, images: Sequence[Planes] = ()) -> float:
+    """Write a detector as a graph, after comparing it with torch.
+
+    Args:
+        detector: fitted.
+        header: of the model file.
+        folder: made if need be; an earlier export in it is replaced.
+        format: ``openvino`` or ``onnx``.
+        images: to compare on, (3, H, W) each; drawn panes of glass when there are none.
+
+    Returns:
+        The largest difference from torch, at most :data:`TOLERANCE`.
+
+    Raises:
+        ExportError: the graph cannot be made, or does not agree with torch.
+        OutputError: the folder cannot be written to.
+        ParameterError: a package that the format needs is not installed.
+    """
+    check_writable(folder / "model.json")
+    size = header.image_size
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
+        files = [Path(made) / name for name in FILES[format]]
+        write_graph(detector, size, format, files[0])
+        off = difference(Torch(detector), RUNTIMES[format](files[0]), images or panes(size))
+        if not off <= TOLERANCE:
+            raise ExportError(f"The {format} graph differs from torch by {off:.2g}, more than {TOLERANCE:g} allowed.")
+        written = ExportHeader(format=format, sha256=_sha256(files), difference=off, model=header)
+        try:
+            (folder / "model.json").unlink(missing_ok=True)  # never a header beside another's graph
+            for file in files:
+                file.replace(folder / file.name)
+        except OSError as error:
+            raise OutputError(f"Cannot write '{folder}': {error.strerror or error}.") from None
+    write_text(folder / "model.json", written.model_dump_json(indent=2) + "\n")
+    return off
+
+
+def open_export(folder: Path) -> tuple[Runtime, Header]:
+    """The graph in a folder, ready to score, and the header with its limit.
+
+    Raises:
+        ModelFileError: no export, a newer one, or a graph that was changed or is not whole.
+        ParameterError: its runtime is not installed.
+    """
+    try:
+        content = json.loads((folder / "model.json").read_bytes())
+        header = ExportHeader.model_validate(content)
+        files = [folder / name for name in FILES[header.format]]
+        digest = _sha256(files)
+    except OSError as error:
+        name = error.filename or folder
+        raise ModelFileError(f"'{folder}' is not a whole exported model: {name}: {error.strerror}.") from None
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        reason = f"{where}: {error.errors()[0]['msg']}"
+        raise ModelFileError(f"'{folder / 'model.json'}' cannot be understood: {reason}.") from None
+    except ValueError as error:
+        raise ModelFileError(f"'{folder / 'model.json'}' is not JSON: {error}.") from None
+    if digest != header.sha256:
+        raise ModelFileError(f"The graph in '{folder}' was changed since it was written: its checksum does not agree.")
+    return RUNTIMES[header.format](files[0]), header.model
+
+
+def cached(digest: str, format: Format) -> Path:
+    """The folder in pellucid's cache for the graph of the model file with this SHA-256, the oldest ones making room.
+
+    The cache is ``~/.cache/pellucid``, or what the environment variable ``PELLUCID_CACHE`` names.
+    """
+    require_installed(format)
+    cache = Path(os.environ.get("PELLUCID_CACHE") or Path.home() / ".cache" / "pellucid") / "graphs"
+    folder = cache / f"{digest[:32]}-{format}-{metadata.version(MODULES[format])}"
+    if not folder.is_dir() and cache.is_dir():
+        for old in sorted(cache.iterdir(), key=lambda f: f.stat().st_mtime)[: -CACHED + 1]:
+            shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def write_graph(detector: Detector, size: Size, format: Format, path: Path) -> None:
+    """Convert a detector's scoring, batches (B, 3, *size) of any B, to a file."""
+    import torch
+
+    example = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    detector.score(example)  # what is computed once and kept is there before the graph is traced
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the converters' own, about sizes that are constants here and each other
+            (_to_openvino if format == "openvino" else _to_onnx)(_graph(detector), example, path)
+    except ImportError as error:
+        raise ExportError(f"Exporting to {format} needs a package that is missing: pip install {error.name}.") from None
+
+
+def _graph(detector: Detector) -> nn.Module:
+    """The detector's networks as one module, whose forward is its scoring."""
+    from torch import nn
+
+    class Graph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for name, value in vars(detector).items():
+                if isinstance(value, nn.Module):
+                    self.add_module(name, value)
+
+        def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+            return detector._score(pixels)
+
+    return Graph().eval()
+
+
+def _to_openvino(graph: nn.Module, example: Tensor, path: Path) -> None:
+    import openvino
+
+    model = openvino.convert_model(graph, example_input=example, input=[-1, *example.shape[1:]])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _to_onnx(graph: nn.Module, example: Tensor, path: Path) -> None:
+    import torch
+
+    program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.onnx.export(program, (), path, input_names=["pixels"], external_data=False, verbose=False)
+
+
+def difference(reference: Runtime, other: Runtime, images: Sequence[Planes]) -> float:
+    """Largest difference over images one by one and all at once, of scores relative to the score and of maps relative
+    to their peak."""
+    largest = 0.0
+    for batch in [*(image[None] for image in images), np.stack(images)]:
+        for a, b in zip(reference.score(batch), other.score(batch), strict=True):
+            if a.shape != b.shape:
+                return float("inf")
+            scale = np.abs(a).reshape(len(a), -1).max(1).clip(1e-12)
+            off = np.abs(a - b).reshape(len(a), -1).max(1) / scale
+            largest = max(largest, float(off.max())) if np.isfinite(off).all() else float("inf")
+    return largest
+
+
+def panes(size: Size, count: int = 6) -> list[Planes]:
+    """Drawn panes of glass, every kind of flaw among them."""
+    from pellucid.synthesis import glass
+
+    rng = np.random.default_rng(0)
+    kinds = list(glass.DEFECTS)
+    drawn = [glass.flawed_pane(rng, kinds[k % len(kinds)])[0] for k in range(count)]
+    return [np.ascontiguousarray(as_planes(np.repeat(d[..., None], 3, 2).clip(0, 1), size)) for d in drawn]
+
+
+def _sha256(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,25 @@
+"""A detector as it was fitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pellucid.runtimes import Floats
+
+if TYPE_CHECKING:
+    from pellucid.detectors._base import Detector
+
+
+class Torch:
+    """The reference that the other runtimes have to agree with."""
+
+    name: Literal["torch"] = "torch"
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+
+    def score(self, pixels: Floats) -> tuple[Floats, Floats]:
+        import torch
+
+        maps, scores = self.detector.score(torch.from_numpy(pixels))
+        return maps.numpy(), scores.numpy()

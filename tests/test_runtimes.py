@@ -1,0 +1,192 @@
+"""Exported models: they agree with torch, run without it, and what is wrong with them is one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pellucid
+from pellucid import detectors, runtimes
+from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.images import as_planes, read_image
+from pellucid.errors import ExportError, ModelFileError, ParameterError
+from pellucid.runtimes import export as exporting
+
+
+@pytest.fixture(scope="module")
+def fitted(glass):
+    from conftest import FAST
+
+    fast = FAST | {"reverse_distillation": {"epochs": 1}, "stfpm": {"epochs": 1}}
+    return {
+        name: pellucid.fit(glass, name, image_size="64x96", false_reject=0.1, **fast.get(name, {}))
+        for name in detectors.names()
+    }
+
+
+@pytest.fixture(scope="module")
+def exported(fitted, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    fitted["padim"].export(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(exported, tmp_path):
+    for file in exported.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("format", ["openvino", "onnx"])
+@pytest.mark.parametrize("name", detectors.names())
+def test_a_graph_scores_as_torch_does_in_batches_of_any_size(fitted, glass, tmp_path, name, format):
+    inspector = fitted[name]
+    files = image_files(glass / "abnormal_test")
+    assert inspector.export(tmp_path / "m", format, images=files[:2]) <= exporting.TOLERANCE
+    opened = pellucid.load(tmp_path / "m")
+    assert opened.runtime.name == format
+    images = np.stack([as_planes(read_image(path), (64, 96)) for path in files[2:5]])
+    for batch in (images, images[:1]):
+        expected_map, expected = inspector.runtime.score(batch)
+        found_map, found = opened.runtime.score(batch)
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+        np.testing.assert_allclose(found_map, expected_map, atol=1e-3 * float(expected_map.max()))
+    one, other = inspector.inspect(files[-1]), opened.inspect(files[-1])
+    assert (other.verdict, other.limit, other.p_value) == (one.verdict, one.limit, one.p_value)
+    assert [d.box for d in other.defects] == [d.box for d in one.defects]
+
+
+def test_what_a_graph_has_returned_is_not_written_over(exported):
+    runtime = pellucid.load(exported).runtime
+    one, other = exporting.panes((64, 96), 2)
+    first_map, first = runtime.score(one[None])
+    kept = first_map.copy(), first.copy()
+    runtime.score(other[None])
+    np.testing.assert_array_equal(first_map, kept[0])
+    np.testing.assert_array_equal(first, kept[1])
+
+
+def test_a_graph_that_differs_is_refused_and_leaves_nothing(fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    with pytest.raises(ExportError, match="differs from torch by"):
+        fitted["dfm"].export(tmp_path / "m")
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_the_difference_sees_scores_maps_shapes_and_numbers():
+    class Fake:
+        name = "torch"
+
+        def __init__(self, maps, scores):
+            self.maps, self.scores = np.float32(maps), np.float32(scores)
+
+        def score(self, pixels):
+            return np.tile(self.maps, (len(pixels), 1, 1)), np.tile(self.scores, len(pixels))
+
+    images = [np.zeros((3, 2, 2), np.float32)]
+    a = Fake([[1.0, 4.0]], 2.0)
+    assert exporting.difference(a, a, images) == 0
+    assert exporting.difference(a, Fake([[1.0, 4.0]], 2.5), images) == pytest.approx(0.25)
+    assert exporting.difference(a, Fake([[2.0, 4.0]], 2.0), images) == pytest.approx(0.25)
+    assert exporting.difference(a, Fake([[1.0, np.nan]], 2.0), images) == np.inf
+    assert exporting.difference(a, Fake([[1.0]], 2.0), images) == np.inf
+
+
+def test_the_limit_of_an_exported_model_may_be_edited(copy, glass):
+    path = image_files(glass / "normal_test")[0]
+    assert pellucid.load(copy).inspect(path).verdict == "ok"
+    header = json.loads((copy / "model.json").read_text())
+    header["model"]["limit"]["value"] = 0.0
+    (copy / "model.json").write_text(json.dumps(header))
+    assert pellucid.load(copy).inspect(path).verdict == "reject"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("model.bin", b"other", "checksum does not agree"),
+        ("model.json", b"{", "is not JSON"),
+        ("model.json", b"{}", "cannot be understood: format: Field required"),
+        ("model.bin", None, "not a whole exported model: .*model.bin: No such file"),
+        ("model.json", None, "not a whole exported model: .*model.json: No such file"),
+    ],
+)
+def test_a_damaged_export(copy, file, content, message):
+    if content is None:
+        (copy / file).unlink()
+    else:
+        (copy / file).write_bytes(content)
+    with pytest.raises(ModelFileError, match=message):
+        pellucid.load(copy)
+
+
+@pytest.mark.parametrize("format", ["openvino", "onnx"])
+def test_a_graph_that_its_runtime_cannot_read(tmp_path, format):
+    path = tmp_path / exporting.FILES[format][0]
+    path.write_text("no graph")
+    with pytest.raises(ModelFileError, match="cannot read"):
+        exporting.RUNTIMES[format](path)
+
+
+def test_an_exported_model_only_inspects(exported, tmp_path):
+    with pytest.raises(ParameterError, match="An exported model only inspects"):
+        pellucid.load(exported).save(tmp_path / "m.pellucid")
+    with pytest.raises(ParameterError, match="exported for openvino: it cannot run on torch"):
+        pellucid.load(exported, "torch")
+
+
+def test_a_runtime_that_is_not_installed(exported, monkeypatch):
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    with pytest.raises(ParameterError, match="Runtime 'openvino' is not installed: pip install openvino"):
+        pellucid.load(exported)
+
+
+def test_auto_exports_once_into_the_cache_and_falls_back_on_torch(fitted, tmp_path, monkeypatch):
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "m.pellucid"
+    fitted["dfm"].save(path)
+    assert pellucid.load(path, "auto").runtime.name == "openvino"
+    (graph,) = (tmp_path / "cache/graphs").iterdir()
+    before = (graph / "model.bin").stat().st_mtime_ns
+    assert pellucid.load(path, "auto").limit == fitted["dfm"].limit
+    assert (graph / "model.bin").stat().st_mtime_ns == before
+    (graph / "model.bin").write_bytes(b"damaged")
+    assert pellucid.load(path, "auto").runtime.name == "openvino"
+    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "other"))
+    assert pellucid.load(path, "auto").runtime.name == "torch"
+    with pytest.raises(ExportError, match="differs from torch"):
+        pellucid.load(path, "openvino")
+
+
+def test_the_cache_makes_room(tmp_path, monkeypatch):
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path))
+    for k in range(12):
+        folder = tmp_path / "graphs" / f"old{k:02d}"
+        folder.mkdir(parents=True)
+        os.utime(folder, (k, k))
+    exporting.cached("0" * 64, "openvino")
+    assert sorted(p.name for p in (tmp_path / "graphs").iterdir()) == [f"old{k:02d}" for k in range(5, 12)]
+
+
+def test_inspecting_an_exported_model_imports_no_torch(exported, glass, tmp_path):
+    path = image_files(glass / "abnormal_test")[0]
+    code = f"""
+import sys
+from pellucid import cli
+try:
+    cli.app(["inspect", {str(exported)!r}, {str(path)!r}, "-o", {str(tmp_path)!r}], standalone_mode=False)
+finally:
+    heavy = {{"torch", "sklearn", "matplotlib", "safetensors", "lightning_fabric"}} & set(sys.modules)
+    assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (Path(tmp_path) / "scores.csv").exists()
