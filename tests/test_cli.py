@@ -222,7 +222,7 @@ def desk(glass, tmp_path_factory):
 
 
 def test_the_commands_of_the_readme_run(desk):
-    assert [c[1] for c in COMMANDS] == ["compare", "fit", "inspect", "evaluate"]
+    assert [c[1] for c in COMMANDS] == ["compare", "fit", "inspect", "evaluate", "export", "inspect"]
     for command in COMMANDS[1:]:
         subprocess.run([sys.executable, "-m", *command], cwd=desk, check=True, capture_output=True)
     assert (desk / "results/scores.csv").exists()
@@ -243,7 +243,7 @@ def test_the_python_of_the_readme_runs(desk, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_FSIZE is of POSIX")
-@pytest.mark.parametrize("command", ["fit", "compare", "inspect"])
+@pytest.mark.parametrize("command", ["fit", "compare", "inspect", "export"])
 def test_a_full_disk_is_one_sentence_and_the_old_file_stays(command, compared, glass, tmp_path):
     import resource
 
@@ -256,6 +256,7 @@ def test_a_full_disk_is_one_sentence_and_the_old_file_stays(command, compared, g
         "fit": ["fit", glass, "-o", model, "--detector", "dfm", *SMALL],
         "compare": ["compare", glass, "-o", tmp_path / "out", "--detectors", "dfm", *SMALL],
         "inspect": ["inspect", compared / "dfm/model.pellucid", glass / "abnormal_test", "-o", tmp_path / "found"],
+        "export": ["export", compared / "dfm/model.pellucid", "-o", tmp_path / "exported"],
     }[command]
     line = [sys.executable, "-m", "pellucid", *map(str, arguments)]
     done = subprocess.run(line, capture_output=True, text=True, encoding="utf-8", preexec_fn=full, check=False)

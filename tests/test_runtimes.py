@@ -143,7 +143,7 @@ def test_an_exported_model_only_inspects(exported, tmp_path):
 
 
 def test_a_runtime_that_is_not_installed(exported, monkeypatch):
-    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    monkeypatch.setattr(runtimes, "find_spec", lambda _: None)
     with pytest.raises(ParameterError, match="Runtime 'openvino' is not installed: pip install openvino"):
         pellucid.load(exported)
 
@@ -152,6 +152,7 @@ def test_auto_exports_once_into_the_cache_and_falls_back_on_torch(fitted, tmp_pa
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "m.pellucid"
     fitted["dfm"].save(path)
+    assert pellucid.load(path, "auto", images=3).runtime.name == "torch"
     assert pellucid.load(path, "auto").runtime.name == "openvino"
     (graph,) = (tmp_path / "cache/graphs").iterdir()
     before = (graph / "model.bin").stat().st_mtime_ns
@@ -190,3 +191,25 @@ finally:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (Path(tmp_path) / "scores.csv").exists()
+
+
+@pytest.mark.slow
+def test_the_slim_runtime_inspects_without_torch(exported, glass, tmp_path):
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    (scripts,) = (tmp_path / "venv").glob("[bS][ic][nr]*")  # bin, or Scripts on Windows
+    subprocess.run([scripts / "pip", "install", "--quiet", root / "slim"], check=True)
+    assert subprocess.run([scripts / "python", "-c", "import torch"], capture_output=True, check=False).returncode == 1
+    done = subprocess.run(
+        [scripts / "pellucid", "inspect", exported, glass / "abnormal_test", "-o", tmp_path / "results"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rejected" in done.stdout
+    fitting = subprocess.run(
+        [scripts / "pellucid", "fit", glass, "-o", tmp_path / "m"], capture_output=True, text=True, check=False
+    )
+    assert fitting.returncode == 1
+    assert "The slim runtime only inspects exported models" in fitting.stderr

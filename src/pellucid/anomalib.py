@@ -27,7 +27,8 @@ from pellucid.inspector import Inspector, Plan, fit_split, load
 from pellucid.records import Sample, Samples
 from pellucid.reports.pictures import picture_of
 from pellucid.reports.tables import evaluation, summary
-from pellucid.study.evaluate import Judged, by_label, evaluate, judge
+from pellucid.study.evaluate import evaluate
+from pellucid.study.scores import Judged, by_label, judge
 from pellucid.trackers import to_tensorboard
 
 __all__ = [

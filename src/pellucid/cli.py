@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="pellucid finds the flaw in the glass.")
 out = Console(width=None if sys.stdout.isatty() else 150)  # a log file is not 80 columns wide
 err = Console(stderr=True)
+ABSENT = ("torch", "scipy", "sklearn", "matplotlib", "safetensors")  # from the slim runtime, see slim/pyproject.toml
 CHECKED = 32  # images that an export is compared with torch on, at most
 
 Data = Annotated[Path, typer.Argument(help="folder (five folders, MVTec or plain layout) or CSV file")]
@@ -115,14 +116,14 @@ def inspect(
     from pellucid.progress import track
     from pellucid.records import Sample
     from pellucid.reports.pictures import picture_of
-    from pellucid.study.evaluate import Judged, scores_csv
+    from pellucid.study.scores import Judged, scores_csv
 
     if output is not None:
         check_writable(output / "scores.csv")
     paths = [path for given in images for path in (image_files(given) if given.is_dir() else [given])]
     if not paths:
         raise DataError(f"There are no images in {', '.join(str(p) for p in images)}.")
-    inspector = load(model, runtime)
+    inspector = load(model, runtime, images=len(paths))
     judged: list[Judged] = []
     skipped: list[str] = []
     rejected = 0
@@ -188,7 +189,7 @@ def evaluate(
     from pellucid.inspector import load
     from pellucid.reports.tables import evaluation
     from pellucid.study.evaluate import evaluate as evaluate_judged
-    from pellucid.study.evaluate import judge, scores_csv
+    from pellucid.study.scores import judge, scores_csv
 
     if output is not None:
         check_writable(output / "metrics.json")
@@ -408,5 +409,13 @@ def main() -> None:
     try:
         app()
     except PellucidError as error:
-        err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in ABSENT:
+            raise
+        _fail(f"The slim runtime only inspects exported models; this needs {error.name}: pip install pellucid.")
+
+
+def _fail(message: str) -> None:
+    err.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    sys.exit(1)

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from pellucid import detectors
 from pellucid.acquisition.checks import Checked, check, fingerprint, note_duplicates
 from pellucid.acquisition.folders import read_folder
-from pellucid.acquisition.images import ImageBatches, Pixels, Planes, Size, as_planes, parse_size, read_ahead, read_image
+from pellucid.acquisition.images import (
+    ImageBatches,
+    Pixels,
+    Planes,
+    Size,
+    as_planes,
+    parse_size,
+    read_ahead,
+    read_image,
+)
 from pellucid.acquisition.splits import fold_of, plan_split
 from pellucid.errors import DataError, ExportError, ModelFileError, OutputError, ParameterError
 from pellucid.limits.calibration import calibrate, check_rate, f1_optimal
@@ -34,6 +43,7 @@ if TYPE_CHECKING:
     from pellucid.runtimes.export import Format
 
 LimitMethod = Literal["conformal", "f1"]
+EXPORT_PAYS = 200  # images from which on a faster runtime makes up for the seconds of exporting to it
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,7 @@ class Inspector:
         )
 
 
-def load(path: str | Path, runtime: Name | Literal["auto"] | None = None) -> Inspector:
+def load(path: str | Path, runtime: Name | Literal["auto"] | None = None, *, images: int | None = None) -> Inspector:
     """Read a model written by :meth:`Inspector.save` or :meth:`Inspector.export`; needs no network.
 
     Args:
@@ -149,6 +159,7 @@ def load(path: str | Path, runtime: Name | Literal["auto"] | None = None) -> Ins
         runtime: what computes; by default torch for a model file. For ``openvino`` and ``onnx`` the model is exported
             once into pellucid's cache; ``auto`` takes the fastest that is installed and agrees with torch. The folder
             of an exported model has its own runtime.
+        images: how many will be inspected, if that is known: for a few, ``auto`` does not export.
 
     Raises:
         ModelFileError: missing, truncated, foreign, newer or changed.
@@ -163,7 +174,7 @@ def load(path: str | Path, runtime: Name | Literal["auto"] | None = None) -> Ins
         if runtime not in (None, "auto", opened.name):
             raise ParameterError(f"'{path}' was exported for {opened.name}: it cannot run on {runtime}.")
         return _inspector(opened, header)
-    if runtime == "auto":
+    if runtime == "auto" and (images is None or images >= EXPORT_PAYS):
         for faster in ("openvino", "onnx"):
             with suppress(ExportError, OutputError):  # it does not agree, or the cache cannot be written to
                 if is_installed(faster):

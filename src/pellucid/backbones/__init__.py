@@ -54,13 +54,13 @@ def entry(name: str) -> Entry:
     return _FAMILIES[name]
 
 
-def network(name: str) -> nn.Module:
-    """The bare, randomly initialised network of a backbone."""
+def network(name: str, *, student: bool = False) -> nn.Module:
+    """The bare, randomly initialised network of a backbone; for a student without what would be right untrained."""
     from importlib import import_module
 
     family = import_module(f"pellucid.backbones.{entry(name).family}")
     builders: dict[str, Callable[[], nn.Module]] = {
-        "prism_s": lambda: family.Prism(),
+        "prism_s": lambda: family.Prism(contrast=0.0) if student else family.Prism(),
         "mobilenet_v2": lambda: family.MobileNetV2(),
     }
     if name.startswith("timm/"):

@@ -90,15 +90,20 @@ class _Layer(nn.Module):
 
 
 class Prism(nn.Module):
-    """Prism network; ``layer1`` to ``layer3`` have strides 4, 8, 16 and 24, 32, 160 channels of unit variance."""
+    """Prism network; ``layer1`` to ``layer3`` have strides 4, 8, 16 and 24, 32, 160 channels of unit variance.
+
+    Args:
+        contrast: weight of the contrast that is given back to the features; 0 for a student, who has to learn it.
+    """
 
     mean = (0.0, 0.0, 0.0)
     std = (1.0, 1.0, 1.0)
     layers = ("layer1", "layer2", "layer3")
     signs: Tensor  # (channels, 1, 1)
 
-    def __init__(self) -> None:
+    def __init__(self, contrast: float = CONTRAST) -> None:
         super().__init__()
+        self.contrast = contrast
         self.stem = nn.Sequential(
             nn.Conv2d(6, CHANNELS[0], 3, 2, 1, bias=False), nn.BatchNorm2d(CHANNELS[0]), nn.ReLU()
         )
@@ -115,9 +120,11 @@ class Prism(nn.Module):
         in any choice of channels, and nothing changes when the whole image is lit or exposed differently.
         """
         lifted, gain = gain_control(x)
-        contrast = -F.avg_pool2d(gain, 4, ceil_mode=True).log()
-        contrast = CONTRAST * (contrast - contrast.mean((2, 3), keepdim=True))
         maps = self.features(x, lifted, last)
+        if self.contrast == 0:
+            return maps
+        contrast = -F.avg_pool2d(gain, 4, ceil_mode=True).log()
+        contrast = self.contrast * (contrast - contrast.mean((2, 3), keepdim=True))
         for name in maps:
             maps[name] = maps[name] + self.signs[: maps[name].shape[1]] * contrast
             contrast = F.avg_pool2d(contrast, 2, ceil_mode=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from pellucid.detectors._base import Detector, Images, concatenate, peak, require, smooth_map
 from pellucid.errors import DataError
+
+BANDS = 4  # that a triangle is cut into: 5/8 of the square are read
 
 
 class Padim(Detector):
@@ -25,7 +28,7 @@ class Padim(Detector):
     channels_: Tensor  # (C,) indices
     mean_: Tensor  # (h*w, C)
     whiten_: Tensor  # inverse Cholesky factor of every covariance, lower triangle packed, (h*w, C*(C+1)/2)
-    _W: Tensor  # the same, unpacked, (h*w, C, C)
+    _bands: list[Tensor]  # the same in bands of rows without the zeros on their right, transposed, (h*w, <= C, rows)
     _grid: tuple[int, int]  # h, w
 
     def __init__(
@@ -59,7 +62,8 @@ class Padim(Detector):
             L = torch.linalg.cholesky(covariance)
             identity = torch.eye(L.shape[-1], device=L.device).expand_as(L)
             inverse = torch.linalg.solve_triangular(L, identity, upper=False)  # Sigma^-1 = inverse^T inverse
-            self.mean_, self.whiten_ = mean.clone(), inverse[:, *self._triangle(L)].clone()
+            rows, columns = torch.tril_indices(*L.shape[1:], device=L.device)
+            self.mean_, self.whiten_ = mean.clone(), inverse[:, rows, columns].clone()
 
     def _moments(self, images: Images) -> tuple[Tensor, Tensor]:
         """Mean (P, C) and unbiased covariance (P, C, C), streamed over batches (Chan, Golub & LeVeque, 1979)."""
@@ -84,17 +88,19 @@ class Padim(Detector):
         """Unpack the triangles once, and ask the backbone for its grid once."""
         height, width = (int(side) for side in self.size_)
         self._grid = self.backbone_.shapes(height, width)[0][1:]
-        P, C = self.mean_.shape
-        self._W = torch.zeros(P, C, C, device=self.mean_.device)
-        self._W[:, *self._triangle(self._W)] = self.whiten_
+        edges = [len(self.channels_) * k // BANDS for k in range(BANDS + 1)]
+        self._bands = [self._band(low, high) for low, high in itertools.pairwise(edges) if low < high]
 
-    def _triangle(self, like: Tensor) -> Tensor:
-        C = len(self.channels_)
-        return torch.tril_indices(C, C, device=like.device)
+    def _band(self, low: int, high: int) -> Tensor:
+        rows, columns = torch.tril_indices(high - low, high, offset=low, device=self.whiten_.device)
+        band = self.whiten_.new_zeros(len(self.whiten_), high, high - low)
+        band[:, columns, rows] = self.whiten_[:, low * (low + 1) // 2 : high * (high + 1) // 2]
+        return band
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         delta = self._embed(pixels) - self.mean_[:, None]  # (P, B, C)
-        B = delta.shape[1]
-        distance = (delta @ self._W.mT).norm(dim=2)  # (P, B)
-        anomaly_map = smooth_map(distance.T.reshape(B, *self._grid), (pixels.shape[2], pixels.shape[3]))
+        squares = [(delta[:, :, : band.shape[1]] @ band).square().sum(2) for band in self._bands]  # (P, B) each
+        distance = torch.stack(squares).sum(0).sqrt()
+        size = (pixels.shape[2], pixels.shape[3])
+        anomaly_map = smooth_map(distance.T.reshape(delta.shape[1], *self._grid), size)
         return anomaly_map, peak(anomaly_map)

@@ -58,7 +58,7 @@ class ReverseDistillation(Detector):
         with torch.no_grad():
             encoded = self.backbone_(pixels)
         decoded = self.decoder_(self.embedding_(encoded))
-        return [1 - F.cosine_similarity(e, d, dim=1) for e, d in zip(encoded, decoded, strict=True)]
+        return [1 - (F.normalize(e) * F.normalize(d)).sum(1) for e, d in zip(encoded, decoded, strict=True)]
 
     def _loss(self, pixels: Tensor) -> Tensor:
         """Equation 2: the mean distance of every level, summed."""

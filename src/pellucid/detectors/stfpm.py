@@ -50,7 +50,7 @@ class Stfpm(Detector):
         self.precision, self.seed = precision, seed
 
     def _build(self, height: int, width: int) -> None:  # noqa: ARG002 - fully convolutional
-        student = network(self.backbone)
+        student = network(self.backbone, student=True)
         for name in [n for n in student.layers if n not in self.backbone_.net._modules and hasattr(student, n)]:  # type: ignore[union-attr]
             delattr(student, name)
         self.student_ = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

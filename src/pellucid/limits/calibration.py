@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
 
 from pellucid.errors import DataError, ParameterError
 from pellucid.records import Limit
@@ -43,6 +42,8 @@ def realised_rate(count: int, false_reject: float) -> tuple[float, float]:
 
     It is distributed as Beta(n + 1 - k, k) over the draw of calibration images (Vovk, ACML 2012), around the promise.
     """
+    from scipy.stats import beta
+
     k = _rank(count, false_reject)
     low, high = beta.ppf((0.05, 0.95), count + 1 - k, k)
     return float(low), float(high)

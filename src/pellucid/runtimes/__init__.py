@@ -1,4 +1,4 @@
-"""Pixels to map and score, the same on torch, OpenVINO and ONNX Runtime. Nothing here imports any of them until used."""
+"""Pixels to map and score, the same on torch, OpenVINO and ONNX Runtime; none of them is imported until it is used."""
 
 from __future__ import annotations
 

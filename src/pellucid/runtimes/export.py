@@ -1,7 +1,7 @@
 """A fitted detector as one graph, from pixels to map and score, in a folder that is used without torch.
 
-``model.xml`` and ``model.bin`` (OpenVINO) or ``model.onnx`` hold the graph, for batches of any size; ``model.json`` holds
-everything else: what the model is, how well the graph agrees with torch, and the limit, which may be edited.
+``model.xml`` and ``model.bin`` (OpenVINO) or ``model.onnx`` hold the graph, for batches of any size; ``model.json``
+holds everything else: what the model is, how well the graph agrees with torch, and the limit, which may be edited.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
 
 Format = Literal["openvino", "onnx"]
-RUNTIMES = {"openvino": OpenVino, "onnx": Onnx}
+RUNTIMES: dict[Format, type[OpenVino] | type[Onnx]] = {"openvino": OpenVino, "onnx": Onnx}
 FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
 CACHED = 8  # graphs that the cache holds
 TOLERANCE = 1e-3  # largest difference from torch, of scores relative to the score and of maps relative to their peak
@@ -131,7 +131,7 @@ def cached(digest: str, format: Format) -> Path:
 
 
 def write_graph(detector: Detector, size: Size, format: Format, path: Path) -> None:
-    """Convert a detector's scoring, batches (B, 3, *size) of any B, to a file."""
+    """Convert a detector's scoring, batches (B, 3, *size) of any B, to a file in a folder for the purpose."""
     import torch
 
     example = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
@@ -140,6 +140,8 @@ def write_graph(detector: Detector, size: Size, format: Format, path: Path) -> N
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the converters' own, about sizes that are constants here and each other
             (_to_openvino if format == "openvino" else _to_onnx)(_graph(detector), example, path)
+    except OSError as error:
+        raise OutputError(f"Cannot write '{path.parent.parent}': {error.strerror or error}.") from None
     except ImportError as error:
         raise ExportError(f"Exporting to {format} needs a package that is missing: pip install {error.name}.") from None
 
@@ -162,10 +164,19 @@ def _graph(detector: Detector) -> nn.Module:
 
 
 def _to_openvino(graph: nn.Module, example: Tensor, path: Path) -> None:
+    """By OpenVINO's frontend: ``openvino.convert_model`` would do the same and report to its maker."""
     import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    model = openvino.convert_model(graph, example_input=example, input=[-1, *example.shape[1:]])
-    openvino.save_model(model, path, compress_to_fp16=False)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(graph, example_input=example)  # a name keeps it alive until the end
+    model = frontend.convert(frontend.load(decoder))
+    model.reshape([-1, *example.shape[1:]])
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(str(error).strip().splitlines()[-1]) from None
 
 
 def _to_onnx(graph: nn.Module, example: Tensor, path: Path) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pellucid.errors import ModelFileError
-from pellucid.runtimes import Floats, require_installed
+from pellucid.runtimes import Floats, Name, require_installed
 
 
 class Onnx:
     """A graph in the ONNX format, computed on the processor in float32."""
 
-    name: Literal["onnx"] = "onnx"
+    name: Name = "onnx"
 
     def __init__(self, graph: Path) -> None:
         require_installed("onnx")

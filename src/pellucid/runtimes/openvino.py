@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pellucid.errors import ModelFileError
-from pellucid.runtimes import Floats, require_installed
+from pellucid.runtimes import Floats, Name, require_installed
 
 
 class OpenVino:
     """A graph in OpenVINO's own format, computed in float32: its default, bfloat16, moves scores by a per cent."""
 
-    name: Literal["openvino"] = "openvino"
+    name: Name = "openvino"
 
     def __init__(self, graph: Path) -> None:
         require_installed("openvino")

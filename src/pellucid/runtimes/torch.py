@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pellucid.runtimes import Floats
+from pellucid.runtimes import Floats, Name
 
 if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Torch:
     """The reference that the other runtimes have to agree with."""
 
-    name: Literal["torch"] = "torch"
+    name: Name = "torch"
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector

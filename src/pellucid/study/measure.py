@@ -26,7 +26,8 @@ from pellucid.records import Sample
 from pellucid.reports import curves
 from pellucid.reports.pictures import picture_of
 from pellucid.study import metrics
-from pellucid.study.evaluate import Judged, by_label, evaluate, judge, scores_csv
+from pellucid.study.evaluate import evaluate
+from pellucid.study.scores import Judged, by_label, judge, scores_csv
 from pellucid.trackers import to_tensorboard
 
 TIMED = 60  # images that are timed one by one

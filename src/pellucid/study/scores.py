@@ -1,0 +1,51 @@
+"""What an inspector says of samples, and how it is written down."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.acquisition.splits import relative
+from pellucid.inspector import Inspector
+from pellucid.progress import track
+from pellucid.records import Inspection, Sample
+
+SCORES_COLUMNS = ("path", "label", "type", "score", "limit", "p_value", "verdict")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A sample with what the inspector said of it."""
+
+    sample: Sample
+    inspection: Inspection
+
+
+def judge(inspector: Inspector, samples: Sequence[Sample], description: str = "inspecting") -> list[Judged]:
+    """Inspect samples in order."""
+    inspections = inspector.inspect_many(s.path for s in samples)
+    return [Judged(s, i) for s, i in track(zip(samples, inspections, strict=True), description, len(samples))]
+
+
+def by_label(judged: Iterable[Judged]) -> dict[str, list[float]]:
+    """Scores of normal and of abnormal images."""
+    scores: dict[str, list[float]] = {"normal": [], "abnormal": []}
+    for j in judged:
+        scores[j.sample.label].append(j.inspection.score)
+    return scores
+
+
+def scores_csv(judged: Iterable[Judged], root: Path, *, labelled: bool = True) -> str:
+    """The scores as CSV text; floats are written so that reading them gives the same float again."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(SCORES_COLUMNS)
+    for j in judged:
+        label = j.sample.label if labelled else ""
+        i = j.inspection
+        path = relative(i.path, root)
+        writer.writerow([path, label, j.sample.type or "", repr(i.score), repr(i.limit), repr(i.p_value), i.verdict])
+    return out.getvalue()
