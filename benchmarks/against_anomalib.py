@@ -169,6 +169,10 @@ def theirs(name: str, work: Path) -> dict[str, Any]:
     operators = torch.library.Library("torchvision", "DEF")  # its compiled ones do not load beside a CPU-only torch
     for operator in ("nms", "qnms"):
         operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import timm
+
+    build = timm.create_model  # some of its models ask for trained weights whatever is said, and there is no network
+    timm.create_model = lambda *a, **k: build(*a, **{**k, "pretrained": False})
     from anomalib.models.components import KCenterGreedy
     from anomalib.models.image.dfm.torch_model import DFMModel
     from anomalib.models.image.fastflow.loss import FastflowLoss

@@ -156,6 +156,31 @@ def test_nearest_and_neighbours_are_those_of_scipy(block, monkeypatch):
     assert _memory.neighbours(bank, norms, 3).tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("many", [0, 3, 500])
+@pytest.mark.parametrize("spread", [0.0, 0.1, 3.0])
+def test_the_sketch_finds_what_scipy_finds(many, spread, monkeypatch):
+    monkeypatch.setattr(_memory, "MANY", many)
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randn(4, 40, generator=generator)
+    points = torch.randn(390, 4, generator=generator) @ flat + spread * torch.randn(390, 40, generator=generator) + 5
+    queries, bank = points[:90], torch.cat([points[90:], points[90:95]])  # some points twice
+    norms = (bank * bank).sum(1)
+    sketch = _memory.Sketch(bank, norms, _memory.principal_directions(bank, 6))
+    distances = torch.from_numpy(cdist(queries.double(), bank.double()))
+    found = distances.gather(1, sketch.nearest(queries)[:, None])[:, 0]
+    torch.testing.assert_close(found, distances.amin(1), rtol=1e-5, atol=1e-5)
+
+
+def test_long_features_are_searched_through_a_sketch(batches, monkeypatch):
+    plain = detectors.create("patchcore", coreset_size=250).fit(batches)
+    monkeypatch.setattr("pellucid.detectors.patchcore.SKETCHED", 100)
+    sketched = detectors.create("patchcore", coreset_size=250).fit(batches)
+    assert plain.directions_ is None
+    assert sketched.directions_.shape == (192, 128)
+    for a, b in zip(plain.score(batches[1]), sketched.score(batches[1]), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
 def test_patchcore_score_is_equations_6_and_7(batches, make):
     detector = make("patchcore", num_neighbors=3).fit(batches)
     image = batches[1][:1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pellucid.detectors._base import Detector, Images, concatenate, peak, require, smooth_map
+from pellucid.detectors._base import Detector, Images, peak, require, resize_to, smooth_map
 from pellucid.errors import DataError
 
 BANDS = 4  # that a triangle is cut into: 5/8 of the square are read
@@ -29,6 +29,7 @@ class Padim(Detector):
     mean_: Tensor  # (h*w, C)
     whiten_: Tensor  # inverse Cholesky factor of every covariance, lower triangle packed, (h*w, C*(C+1)/2)
     _bands: list[Tensor]  # the same in bands of rows without the zeros on their right, transposed, (h*w, <= C, rows)
+    _picks: list[Tensor]  # channels_ by layer
     _grid: tuple[int, int]  # h, w
 
     def __init__(
@@ -45,9 +46,19 @@ class Padim(Detector):
         self.n_features, self.epsilon, self.seed = n_features, epsilon, seed
 
     def _embed(self, pixels: Tensor) -> Tensor:
-        """Features per position (h*w, B, C), after the draw of channels."""
-        embedded = concatenate(self.backbone_(pixels))[:, self.channels_]
-        return embedded.flatten(2).permute(2, 0, 1)
+        """Features per position (h*w, B, C), of the channels drawn; they are picked before they are enlarged."""
+        maps = [m[:, chosen] for m, chosen in zip(self.backbone_(pixels), self._picks, strict=True)]
+        size = (maps[0].shape[2], maps[0].shape[3])
+        embedded = torch.cat([resize_to(m, size) for m in maps if m.shape[1]], dim=1)
+        return embedded.flatten(2).permute(2, 0, 1).contiguous()  # products of strided matrices are ten times slower
+
+    def _pick(self) -> list[Tensor]:
+        """The channels drawn, counted within each layer."""
+        height, width = (int(side) for side in self.size_)
+        counts = [c for c, _, _ in self.backbone_.shapes(height, width)]
+        starts = itertools.accumulate(counts, initial=0)
+        inside = [self.channels_ - start for start in starts]
+        return [at[(at >= 0) & (at < count)] for at, count in zip(inside, counts, strict=False)]
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
         require(self.n_features >= 1, "n_features", self.n_features, "at least 1")
@@ -56,6 +67,7 @@ class Padim(Detector):
         available = sum(c for c, _, _ in self.backbone_.shapes(height, width))
         drawn = torch.randperm(available, generator=torch.Generator().manual_seed(self.seed))
         self.channels_ = drawn[: self.n_features].sort().values.to(self.device)
+        self._picks = self._pick()
         with torch.inference_mode():
             mean, covariance = self._moments(images)
             covariance.diagonal(dim1=1, dim2=2).add_(self.epsilon)
@@ -88,6 +100,7 @@ class Padim(Detector):
         """Unpack the triangles once, and ask the backbone for its grid once."""
         height, width = (int(side) for side in self.size_)
         self._grid = self.backbone_.shapes(height, width)[0][1:]
+        self._picks = self._pick()
         edges = [len(self.channels_) * k // BANDS for k in range(BANDS + 1)]
         self._bands = [self._band(low, high) for low, high in itertools.pairwise(edges) if low < high]
 

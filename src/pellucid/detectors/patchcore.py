@@ -10,7 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.detectors._base import Detector, Images, concatenate, require, smooth_map
-from pellucid.detectors._memory import k_center_greedy, nearest, neighbours, project
+from pellucid.detectors._memory import Sketch, k_center_greedy, nearest, neighbours, principal_directions, project
+
+SKETCHED = 512  # length of features from which on the search goes through a sketch
+DIRECTIONS = 128  # of the sketch, and of the projection that the coreset is chosen in
 
 
 class Patchcore(Detector):
@@ -27,6 +30,8 @@ class Patchcore(Detector):
     bank_: Tensor  # M, (M, D)
     norms_: Tensor  # squared, (M,)
     neighbours_: Tensor  # N_b(m) of every m, (M, b) indices, m itself first
+    directions_: Tensor | None = None  # principal ones of the bank, (D, k), where features are long
+    _sketch: Sketch | None
 
     def __init__(
         self,
@@ -58,16 +63,22 @@ class Patchcore(Detector):
             count = min(size or max(1, round(ratio * len(patches))), len(patches))
             generator = torch.Generator().manual_seed(self.seed)
             first = int(torch.randint(len(patches), (1,), generator=generator))
-            chosen = k_center_greedy(project(patches, 128, generator), count, first)
+            chosen = k_center_greedy(project(patches, DIRECTIONS, generator), count, first)
             self.bank_ = patches[chosen.to(patches.device)].clone()
             self.norms_ = (self.bank_ * self.bank_).sum(1)
             self.neighbours_ = neighbours(self.bank_, self.norms_, min(self.num_neighbors, count)).int()
+            long = SKETCHED <= self.bank_.shape[1] < count
+            self.directions_ = principal_directions(self.bank_, DIRECTIONS) if long else None
+
+    def _ready(self) -> None:
+        directions = self.directions_
+        self._sketch = None if directions is None else Sketch(self.bank_, self.norms_, directions)
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         patches = self._embed(pixels)
         B, h, w, _ = patches.shape
         flat = patches.flatten(0, 2)
-        memory = nearest(flat, self.bank_, self.norms_)
+        memory = self._sketch.nearest(flat) if self._sketch else nearest(flat, self.bank_, self.norms_)
         distance = (flat - self.bank_[memory]).norm(dim=1).view(B, h * w)  # exact: norms cancel where it is small
         farthest = distance.argmax(1)  # m^test*, the patch that decides (equation 6)
         s_star = distance.gather(1, farthest[:, None])[:, 0]
