@@ -94,8 +94,8 @@ def principal_directions(points: Tensor, count: int) -> Tensor:
 class Sketch:
     """The same search through lower bounds: exact, and several times faster where features are long.
 
-    With P the principal directions and R the rest, |x - m|^2 >= |P(x - m)|^2 + (|Rx| - |Rm|)^2, which is the distance of
-    vectors with k + 1 entries. Only points whose bound is below a distance that is known already are looked at.
+    With P the principal directions and R the rest, |x - m|^2 >= |P(x - m)|^2 + (|Rx| - |Rm|)^2, which is the distance
+    of vectors with k + 1 entries. Only points whose bound is below a distance that is known already are looked at.
 
     Args:
         bank: (M, D).
