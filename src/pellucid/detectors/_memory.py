@@ -88,7 +88,8 @@ def nearest(queries: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
 def principal_directions(points: Tensor, count: int) -> Tensor:
     """(D, count): the directions in which points (N, D) vary most; of many points, a few thousand are looked at."""
     some = points[:: -(-len(points) // WORKING_SET)]
-    return torch.linalg.eigh(torch.cov(some.T))[1].flip(1)[:, :count].contiguous()
+    directions: Tensor = torch.linalg.eigh(torch.cov(some.T)).eigenvectors  # the one that varies most comes last
+    return directions.flip(1)[:, :count].contiguous()
 
 
 class Sketch:
