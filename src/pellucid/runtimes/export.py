@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -182,6 +183,7 @@ def _to_openvino(graph: nn.Module, example: Tensor, path: Path) -> None:
 def _to_onnx(graph: nn.Module, example: Tensor, path: Path) -> None:
     import torch
 
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells every user that torchvision is not installed
     program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     torch.onnx.export(program, (), path, input_names=["pixels"], external_data=False, verbose=False)
 
