@@ -228,6 +228,12 @@ def test_the_commands_of_the_readme_run(desk):
     assert (desk / "results/scores.csv").exists()
 
 
+def test_an_empty_folder_is_one_sentence(compared, tmp_path):
+    model = compared / "dfm/model.pellucid"
+    for arguments in (["inspect", model, tmp_path], ["export", model, "-o", tmp_path / "x", "--check", tmp_path]):
+        assert "There are no images in" in pellucid(*arguments, check=1).stderr
+
+
 @pytest.mark.slow
 def test_the_comparison_of_the_readme_runs(desk):
     subprocess.run([sys.executable, "-m", *COMMANDS[0]], cwd=desk, check=True, capture_output=True)

@@ -111,7 +111,6 @@ def inspect(
 ) -> None:
     """Score images, show where the flaw is, decide."""
     from pellucid._files import check_writable, write_bytes, write_text
-    from pellucid.acquisition.folders import image_files
     from pellucid.inspector import load
     from pellucid.progress import track
     from pellucid.records import Sample
@@ -120,9 +119,7 @@ def inspect(
 
     if output is not None:
         check_writable(output / "scores.csv")
-    paths = [path for given in images for path in (image_files(given) if given.is_dir() else [given])]
-    if not paths:
-        raise DataError(f"There are no images in {', '.join(str(p) for p in images)}.")
+    paths = _files(images)
     inspector = load(model, runtime, images=len(paths))
     judged: list[Judged] = []
     skipped: list[str] = []
@@ -163,13 +160,10 @@ def export(
     ] = None,
 ) -> None:
     """Write a model as one graph, from pixels to map and score, that inspects without torch."""
-    from pellucid.acquisition.folders import image_files
     from pellucid.inspector import load
     from pellucid.runtimes.export import TOLERANCE
 
-    images = [] if check is None else image_files(check) if check.is_dir() else [check]
-    if check is not None and not images:
-        raise DataError(f"There are no images in '{check}'.")
+    images = [] if check is None else _files([check])
     images = images[:: -(-len(images) // CHECKED) or 1]
     difference = load(model).export(output, format, images=images)
     compared = f"{len(images)} images" if images else "drawn panes of glass"
@@ -396,6 +390,16 @@ def _print_inspections(judged: list[Any]) -> None:
         verdict = f"[{colour}]{i.verdict}[/]"
         table.add_row(i.path.name, verdict, f"{i.score:.5g}", f"{i.limit:.5g}", f"{i.p_value:.3f}", boxes)
     out.print(table)
+
+
+def _files(given: list[Path]) -> list[Path]:
+    """The image files given, and those in the folders given."""
+    from pellucid.acquisition.folders import image_files
+
+    paths = [path for place in given for path in (image_files(place) if place.is_dir() else [place])]
+    if not paths:
+        raise DataError(f"There are no images in {', '.join(str(place) for place in given)}.")
+    return paths
 
 
 def _as_json(i: Inspection) -> dict[str, Any]:

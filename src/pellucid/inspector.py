@@ -39,6 +39,8 @@ from pellucid.runtimes import Name, Runtime, is_installed
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pellucid.detectors._base import Detector
     from pellucid.runtimes.export import Format
 
@@ -107,7 +109,8 @@ class Inspector:
             OutputError: the place cannot be written to.
             ParameterError: the model was exported.
         """
-        write_model(Path(path), self._header(), self.detector.state())
+        state = self.detector.state()
+        write_model(Path(path), self._header(state), state)
 
     def export(self, folder: str | Path, format: Format = "openvino", *, images: Iterable[str | Path] = ()) -> float:
         """Write the model as one graph that inspects without torch; :func:`load` opens the folder.
@@ -128,10 +131,9 @@ class Inspector:
         from pellucid.runtimes.export import export
 
         compared = [as_planes(read_image(Path(image)), self.image_size) for image in images]
-        return export(self.detector, self._header(), Path(folder), format, compared)
+        return export(self.detector, self._header(self.detector.state()), Path(folder), format, compared)
 
-    def _header(self) -> Header:
-        state = self.detector.state()
+    def _header(self, state: dict[str, Tensor]) -> Header:
         backbone = {k: v for k, v in state.items() if k.startswith("backbone_.")}
         return Header(
             detector=detectors.name_of(self.detector),

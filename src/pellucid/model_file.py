@@ -136,6 +136,10 @@ def _read(path: Path) -> tuple[Header, str, bytes]:
     try:
         return Header.model_validate(metadata), digest.hexdigest(), content
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelFileError(f"'{path}' has a header that cannot be understood: {where}: {first['msg']}.") from None
+        raise ModelFileError(f"'{path}' has a header that cannot be understood: {problem(error)}.") from None
+
+
+def problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a header: where, and what."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -184,6 +184,11 @@ def peak(anomaly_map: Tensor) -> Tensor:
     return anomaly_map.flatten(1).amax(1)
 
 
+def unit_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Half the squared distance of unit vectors along channels, one minus their cosine: (B, h, w) in [0, 2]."""
+    return 0.5 * (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1)
+
+
 def concatenate(maps: list[Tensor]) -> Tensor:
     """Every map brought to the first one's grid and joined along channels: (B, sum of C, h, w)."""
     size = (maps[0].shape[-2], maps[0].shape[-1])

@@ -52,10 +52,8 @@ class Padim(Detector):
         embedded = torch.cat([resize_to(m, size) for m in maps if m.shape[1]], dim=1)
         return embedded.flatten(2).permute(2, 0, 1).contiguous()  # products of strided matrices are ten times slower
 
-    def _pick(self) -> list[Tensor]:
-        """The channels drawn, counted within each layer."""
-        height, width = (int(side) for side in self.size_)
-        counts = [c for c, _, _ in self.backbone_.shapes(height, width)]
+    def _pick(self, counts: Sequence[int]) -> list[Tensor]:
+        """The channels drawn, counted within each layer of so many channels."""
         starts = itertools.accumulate(counts, initial=0)
         inside = [self.channels_ - start for start in starts]
         return [at[(at >= 0) & (at < count)] for at, count in zip(inside, counts, strict=False)]
@@ -64,10 +62,10 @@ class Padim(Detector):
         require(self.n_features >= 1, "n_features", self.n_features, "at least 1")
         require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
         height, width = (int(side) for side in self.size_)
-        available = sum(c for c, _, _ in self.backbone_.shapes(height, width))
-        drawn = torch.randperm(available, generator=torch.Generator().manual_seed(self.seed))
+        counts = [c for c, _, _ in self.backbone_.shapes(height, width)]
+        drawn = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(self.seed))
         self.channels_ = drawn[: self.n_features].sort().values.to(self.device)
-        self._picks = self._pick()
+        self._picks = self._pick(counts)
         with torch.inference_mode():
             mean, covariance = self._moments(images)
             covariance.diagonal(dim1=1, dim2=2).add_(self.epsilon)
@@ -99,8 +97,9 @@ class Padim(Detector):
     def _ready(self) -> None:
         """Unpack the triangles once, and ask the backbone for its grid once."""
         height, width = (int(side) for side in self.size_)
-        self._grid = self.backbone_.shapes(height, width)[0][1:]
-        self._picks = self._pick()
+        shapes = self.backbone_.shapes(height, width)
+        self._grid = shapes[0][1:]
+        self._picks = self._pick([c for c, _, _ in shapes])
         edges = [len(self.channels_) * k // BANDS for k in range(BANDS + 1)]
         self._bands = [self._band(low, high) for low, high in itertools.pairwise(edges) if low < high]
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from pellucid.detectors._base import Detector, Images, peak, require, resize_to, smooth_map
+from pellucid.detectors._base import Detector, Images, peak, require, resize_to, smooth_map, unit_distance
 from pellucid.detectors._training import Objective, train
 
 
@@ -58,7 +57,7 @@ class ReverseDistillation(Detector):
         with torch.no_grad():
             encoded = self.backbone_(pixels)
         decoded = self.decoder_(self.embedding_(encoded))
-        return [1 - (F.normalize(e) * F.normalize(d)).sum(1) for e, d in zip(encoded, decoded, strict=True)]
+        return [unit_distance(e, d) for e, d in zip(encoded, decoded, strict=True)]
 
     def _loss(self, pixels: Tensor) -> Tensor:
         """Equation 2: the mean distance of every level, summed."""

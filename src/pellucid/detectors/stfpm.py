@@ -9,10 +9,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pellucid.backbones import network
-from pellucid.detectors._base import Detector, Images, peak, require, resize_to, smooth_map
+from pellucid.detectors._base import Detector, Images, peak, require, resize_to, smooth_map, unit_distance
 from pellucid.detectors._training import Objective, train
 
 
@@ -60,10 +59,7 @@ class Stfpm(Detector):
         with torch.no_grad():
             teacher = self.backbone_(pixels)
         student = self.student_(self.backbone_.normalise(pixels), self.backbone_._last)
-        return [
-            0.5 * (F.normalize(t, dim=1) - F.normalize(student[name], dim=1)).square().sum(1)
-            for name, t in zip(self.layers, teacher, strict=True)
-        ]
+        return [unit_distance(t, student[name]) for name, t in zip(self.layers, teacher, strict=True)]
 
     def _loss(self, pixels: Tensor) -> Tensor:
         """Equations 2 and 3: the mean over positions, summed over layers."""

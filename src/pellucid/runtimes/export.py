@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pellucid._files import check_writable, write_text
 from pellucid.acquisition.images import Planes, Size, as_planes
 from pellucid.errors import ExportError, ModelFileError, OutputError
-from pellucid.model_file import Header
+from pellucid.model_file import Header, problem
 from pellucid.runtimes import MODULES, Runtime, require_installed
 from pellucid.runtimes.onnx import Onnx
 from pellucid.runtimes.openvino import OpenVino
@@ -74,19 +74,21 @@ def export(detector: Detector, header: Header, folder: Path, format: Format, ima
     """
     check_writable(folder / "model.json")
     size = header.image_size
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
-        files = [Path(made) / name for name in FILES[format]]
-        write_graph(detector, size, format, files[0])
-        off = difference(Torch(detector), RUNTIMES[format](files[0]), images or panes(size))
-        if not off <= TOLERANCE:
-            raise ExportError(f"The {format} graph differs from torch by {off:.2g}, more than {TOLERANCE:g} allowed.")
-        written = ExportHeader(format=format, sha256=_sha256(files), difference=off, model=header)
-        try:
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
+            files = [Path(made) / name for name in FILES[format]]
+            write_graph(detector, size, format, files[0])
+            off = difference(Torch(detector), RUNTIMES[format](files[0]), images or panes(size))
+            if not off <= TOLERANCE:
+                raise ExportError(
+                    f"The {format} graph differs from torch by {off:.2g}, more than {TOLERANCE:g} allowed."
+                )
+            written = ExportHeader(format=format, sha256=_sha256(files), difference=off, model=header)
             (folder / "model.json").unlink(missing_ok=True)  # never a header beside another's graph
             for file in files:
                 file.replace(folder / file.name)
-        except OSError as error:
-            raise OutputError(f"Cannot write '{folder}': {error.strerror or error}.") from None
+    except OSError as error:
+        raise OutputError(f"Cannot write '{folder}': {error.strerror or error}.") from None
     write_text(folder / "model.json", written.model_dump_json(indent=2) + "\n")
     return off
 
@@ -107,9 +109,7 @@ def open_export(folder: Path) -> tuple[Runtime, Header]:
         name = error.filename or folder
         raise ModelFileError(f"'{folder}' is not a whole exported model: {name}: {error.strerror}.") from None
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        reason = f"{where}: {error.errors()[0]['msg']}"
-        raise ModelFileError(f"'{folder / 'model.json'}' cannot be understood: {reason}.") from None
+        raise ModelFileError(f"'{folder / 'model.json'}' cannot be understood: {problem(error)}.") from None
     except ValueError as error:
         raise ModelFileError(f"'{folder / 'model.json'}' is not JSON: {error}.") from None
     if digest != header.sha256:
@@ -132,7 +132,7 @@ def cached(digest: str, format: Format) -> Path:
 
 
 def write_graph(detector: Detector, size: Size, format: Format, path: Path) -> None:
-    """Convert a detector's scoring, batches (B, 3, *size) of any B, to a file in a folder for the purpose."""
+    """Convert a detector's scoring, batches (B, 3, *size) of any B, to a file."""
     import torch
 
     example = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
@@ -141,8 +141,6 @@ def write_graph(detector: Detector, size: Size, format: Format, path: Path) -> N
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the converters' own, about sizes that are constants here and each other
             (_to_openvino if format == "openvino" else _to_onnx)(_graph(detector), example, path)
-    except OSError as error:
-        raise OutputError(f"Cannot write '{path.parent.parent}': {error.strerror or error}.") from None
     except ImportError as error:
         raise ExportError(f"Exporting to {format} needs a package that is missing: pip install {error.name}.") from None
 
