@@ -285,6 +285,7 @@ def test_reverse_distillation_distance_is_one_minus_cosine(batches, make):
         encoded = detector.backbone_(batches[0])
         decoded = detector.decoder_(detector.embedding_(encoded))
         assert [d.shape for d in decoded] == [e.shape for e in encoded]
+        assert all((d < 0).any() for d in decoded)  # prism's features have both signs
         a, b = encoded[0][1, :, 2, 5], decoded[0][1, :, 2, 5]
         d = detector._distances(batches[0])[0]
     assert float(d[1, 2, 5]) == pytest.approx(float(1 - a @ b / (a.norm() * b.norm())), rel=1e-3, abs=1e-6)

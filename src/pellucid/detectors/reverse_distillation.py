@@ -16,10 +16,12 @@ from pellucid.detectors._training import Objective, train
 class ReverseDistillation(Detector):
     """A decoder rebuilds the teacher's features from a narrow one-class embedding; what it cannot rebuild is anomalous.
 
-    The paper's decoder mirrors its ResNet block by block; this one uses basic residual blocks for any backbone.
+    The paper's decoder mirrors its ResNet block by block; this one uses basic residual blocks for any backbone, and a
+    linear map to the features at each level, because those of prism and of linear bottlenecks have both signs.
 
     Args:
-        backbone, layers, weights: the teacher, at least two layers from fine to coarse.
+        backbone, layers, weights: the teacher, at least two layers from fine to coarse. Not the paper's finest one by
+            default: what it sees of prism_s's lifted noise no embedding can carry.
         epochs, batch_size, lr: Adam with betas (0.5, 0.999), the paper's values but for epochs and batch.
         precision: of the training, as Lightning Fabric names it; ``auto`` takes bfloat16 where it is native.
         seed: of the weights and the order of images.
@@ -32,7 +34,7 @@ class ReverseDistillation(Detector):
         self,
         *,
         backbone: str = "prism_s",
-        layers: Sequence[str] = ("layer1", "layer2", "layer3"),
+        layers: Sequence[str] = ("layer2", "layer3"),
         weights: str | None = None,
         epochs: int = 20,
         batch_size: int = 8,
@@ -140,10 +142,12 @@ class _Decoder(nn.Module):
         self.levels = nn.ModuleList(
             nn.Sequential(_Block(widths[n + 1], widths[n]), _Block(widths[n], widths[n])) for n in range(len(channels))
         )
+        self.features = nn.ModuleList(nn.Conv2d(c, c, 1) for c in channels)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps: list[Tensor] = []
-        for level, size in zip(reversed(self.levels), reversed(self.sizes), strict=True):
+        steps = zip(reversed(self.levels), reversed(self.features), reversed(self.sizes), strict=True)
+        for level, features, size in steps:
             x = level(resize_to(x, size))
-            maps.insert(0, x)
+            maps.insert(0, features(x))
         return maps
