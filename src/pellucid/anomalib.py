@@ -250,7 +250,8 @@ class Engine:
         shown: list[Path] = []
         for n, j in enumerate(judged):
             path = pictures / f"{n:05d}_{j.sample.path.stem}.png"
-            write_bytes(path, picture_of(j.inspection, inspector.limit.pixel, j.sample.mask))
+            picture = picture_of(read_image(j.sample.path), j.inspection, inspector.limit.pixel, j.sample.mask)
+            write_bytes(path, picture)
             if len(shown) < 8:
                 shown.append(path)
         scores = by_label(judged)

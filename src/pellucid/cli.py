@@ -18,6 +18,7 @@ from pellucid import detectors as detector_catalogue
 from pellucid.errors import DataError, ParameterError, PellucidError, unknown
 
 if TYPE_CHECKING:
+    from pellucid.acquisition.images import Pixels
     from pellucid.inspector import Plan
     from pellucid.records import Inspection
     from pellucid.study.choice import Prefer
@@ -124,19 +125,21 @@ def inspect(
     judged: list[Judged] = []
     skipped: list[str] = []
     rejected = 0
-    for path in track(paths, "inspecting", len(paths)):
-        try:
-            found = inspector.inspect(path)
-        except DataError as error:
-            skipped.append(str(error))
-            err.print(f"[yellow]skipped:[/] {error}", highlight=False)
-            continue
-        rejected += found.verdict == "reject"
+
+    def draw(number: int, pixels: Pixels, found: Inspection) -> None:
         if output is not None:
-            picture = picture_of(found, inspector.limit.pixel)
-            write_bytes(output / "images" / f"{len(judged):05d}_{path.stem}.png", picture)
+            picture = picture_of(pixels, found, inspector.limit.pixel)
+            write_bytes(output / "images" / f"{number:05d}_{found.path.stem}.png", picture)
+
+    def skip(error: DataError) -> None:
+        skipped.append(str(error))
+        err.print(f"[yellow]skipped:[/] {error}", highlight=False)
+
+    inspections = inspector.inspect_many(paths, finish=draw, skip=skip)
+    for found in track(inspections, "inspecting", len(paths)):
+        rejected += found.verdict == "reject"
         kept = replace(found, map=found.map[:0])  # maps are not kept: memory stays flat
-        judged.append(Judged(Sample(path, "normal"), kept))
+        judged.append(Judged(Sample(found.path, "normal"), kept))
         if as_json:
             print(json.dumps(_as_json(found)))
     if not judged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid import detectors
+from pellucid._overlap import HANDS, Stage, overlap
 from pellucid.acquisition.checks import Checked, check, fingerprint, note_duplicates
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.images import (
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from pellucid.runtimes.export import Format
 
 LimitMethod = Literal["conformal", "f1"]
+Map = NDArray[np.float32]  # (H, W)
+MANY = 16  # images from which on a runtime is set up for many of them
 EXPORT_PAYS = 200  # images from which on a faster runtime makes up for the seconds of exporting to it
 
 
@@ -66,20 +69,58 @@ class Inspector:
             DataError: the file cannot be read, or the pixels are of another kind.
         """
         if isinstance(image, (str, Path)):
-            return self._judge(Path(image), pixels := read_image(Path(image)), as_planes(pixels, self.image_size))
-        pixels = image
+            path, pixels = Path(image), read_image(Path(image))
+        else:
+            path, pixels = Path("<array>"), image
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.float32 or not np.isfinite(pixels).all():
             raise DataError(f"Pixels have to be finite float32 (H, W, 3); got {pixels.dtype} {pixels.shape}.")
-        return self._judge(Path("<array>"), pixels, as_planes(pixels, self.image_size))
+        score, anomaly_map = _score_one(self.runtime, as_planes(pixels, self.image_size))
+        return self._judge(path, score, _enlarge(anomaly_map, pixels))
 
-    def inspect_many(self, paths: Iterable[Path]) -> Iterator[Inspection]:
-        """Inspect files in order; they are read ahead while the detector computes."""
+    def inspect_many(
+        self,
+        paths: Iterable[Path],
+        *,
+        finish: Callable[[int, Pixels, Inspection], None] | None = None,
+        skip: Callable[[DataError], None] | None = None,
+    ) -> Iterator[Inspection]:
+        """Inspect files, in order; reading, computing and finishing overlap, and only a few images are in memory.
+
+        Args:
+            paths: image files.
+            finish: called in another thread with the number of the file, its pixels and what was found.
+            skip: told why a file cannot be read, which is then left out.
+
+        Raises:
+            DataError: a file cannot be read, and there is no ``skip``.
+        """
         paths = list(paths)
-        for path, (pixels, planes) in zip(paths, read_ahead(paths, self.image_size), strict=True):
-            yield self._judge(path, pixels, planes)
+        runtime = self.runtime.many if len(paths) >= MANY else self.runtime
 
-    def _judge(self, path: Path, pixels: Pixels, planes: Planes) -> Inspection:
-        score, anomaly_map = _score_one(self.runtime, planes, (pixels.shape[0], pixels.shape[1]))
+        def read(numbered: tuple[int, Path]) -> tuple[int, Path, Pixels, Planes]:
+            pixels = read_image(numbered[1])
+            return *numbered, pixels, as_planes(pixels, self.image_size)
+
+        def score(image: tuple[int, Path, Pixels, Planes]) -> tuple[int, Path, Pixels, float, Map]:
+            return *image[:3], *_score_one(runtime, image[3])
+
+        def judge(scored: tuple[int, Path, Pixels, float, Map]) -> Inspection:
+            number, path, pixels, score, anomaly_map = scored
+            found = self._judge(path, score, _enlarge(anomaly_map, pixels))
+            if finish is not None:
+                finish(number, pixels, found)
+            return found
+
+        stages = Stage(read, HANDS), Stage(score, runtime.lanes), Stage(judge, HANDS)
+        for inspected in overlap(enumerate(paths), *stages):
+            try:
+                yield inspected.result()
+            except DataError as error:
+                if skip is None:
+                    raise
+                skip(error)
+
+    def _judge(self, path: Path, score: float, anomaly_map: Map) -> Inspection:
         reject = score > self.limit.value
         return Inspection(
             path=path,
@@ -321,19 +362,23 @@ def _score_all(detector: Detector, samples: Iterable[Sample], size: Size) -> lis
     """(score, highest map value) of every image, maps taken at the image's own size as inspection does."""
     results = []
     for pixels, planes in read_ahead([s.path for s in samples], size):
-        score, anomaly_map = _score_one(Torch(detector), planes, (pixels.shape[0], pixels.shape[1]))
-        results.append((score, float(anomaly_map.max())))
+        score, anomaly_map = _score_one(Torch(detector), planes)
+        results.append((score, float(_enlarge(anomaly_map, pixels).max())))
     return results
 
 
-def _score_one(runtime: Runtime, planes: Planes, own_size: Size) -> tuple[float, NDArray[np.float32]]:
-    """Score, and map at the image's own size. One image at a time, so that no score depends on its neighbours."""
+def _score_one(runtime: Runtime, planes: Planes) -> tuple[float, Map]:
+    """Score and map, at the network's size. One image at a time, so that no score depends on its neighbours."""
     maps, scores = runtime.score(planes[None])
-    anomaly_map = maps[0]
-    if anomaly_map.shape != own_size:
-        height, width = own_size
-        anomaly_map = np.asarray(cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-    return float(scores[0]), anomaly_map
+    return float(scores[0]), maps[0]
+
+
+def _enlarge(anomaly_map: Map, pixels: Pixels) -> Map:
+    """The map at the image's own size."""
+    height, width = pixels.shape[:2]
+    if anomaly_map.shape == (height, width):
+        return anomaly_map
+    return np.asarray(cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _version(distribution: str) -> str:

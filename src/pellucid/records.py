@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,8 @@ class Limit:
 
     def p_value(self, score: float) -> float:
         """Conformal p-value: (1 + number of normal scores >= score) / (n + 1), in (0, 1]."""
-        return (1 + sum(s >= score for s in self.scores)) / (len(self.scores) + 1)
+        at_least = len(self.scores) - bisect_left(self.scores, score)
+        return (1 + at_least) / (len(self.scores) + 1)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from pellucid._overlap import HANDS, Stage, overlap
 from pellucid.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ def read_image(path: Path) -> Pixels:
         DataError: the file is missing, empty, truncated, no image, or holds NaN or values outside its range.
     """
     image = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    return np.ascontiguousarray(_unit_range(image, path)[..., ::-1])
+    return np.asarray(cv2.cvtColor(_unit_range(image, path), cv2.COLOR_BGR2RGB), np.float32)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -98,7 +96,7 @@ def _unit_range(image: NDArray[Any], path: Path) -> Pixels:
     """Whole integer range to [0, 1]; floats have to be there already."""
     if image.dtype == np.uint8 or image.dtype == np.uint16:
         scale = np.float32(np.iinfo(image.dtype).max)
-        return np.asarray(image.astype(np.float32) / scale, np.float32)
+        return np.asarray(np.divide(image, scale, dtype=np.float32))
     if image.dtype.kind != "f":
         raise DataError(f"'{path}' has pixels of type {image.dtype}; 8 bit, 16 bit and float can be read.")
     if not np.isfinite(image).all():
@@ -162,16 +160,9 @@ class ImageBatches:
 def read_ahead(paths: Sequence[Path], size: Size) -> Iterator[tuple[Pixels, Planes]]:
     """Each image as read (H, W, 3) and as the network sees it (3, height, width), in order, a few files ahead."""
 
-    def load(path: Path) -> tuple[Pixels, Planes]:
+    def read(path: Path) -> tuple[Pixels, Planes]:
         pixels = read_image(path)
         return pixels, as_planes(pixels, size)
 
-    workers = min(4, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[tuple[Pixels, Planes]]] = deque()
-        for path in paths:
-            waiting.append(pool.submit(load, path))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    for image in overlap(paths, Stage(read, HANDS)):
+        yield image.result()

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.images import read_image, read_mask
+from pellucid.acquisition.images import read_mask
 from pellucid.records import Inspection
 from pellucid.regions.defects import cut_of
 
@@ -62,12 +62,13 @@ def _caption(strip: Bgr, inspection: Inspection) -> Bgr:
     return np.asarray(out, np.uint8)
 
 
-def picture_of(inspection: Inspection, pixel_limit: float, mask: Path | None = None) -> bytes:
-    """The result picture of one inspected file, PNG; image and mask are read again.
+def picture_of(
+    pixels: NDArray[np.float32], inspection: Inspection, pixel_limit: float, mask: Path | None = None
+) -> bytes:
+    """The result picture as PNG; the mask is read from its file.
 
     Raises:
-        DataError: the image or its mask cannot be read.
+        DataError: the mask cannot be read.
     """
     drawn = read_mask(mask) if mask else None
-    picture = result_picture(read_image(inspection.path), inspection, pixel_limit, drawn)
-    return cv2.imencode(".png", picture)[1].tobytes()
+    return cv2.imencode(".png", result_picture(pixels, inspection, pixel_limit, drawn))[1].tobytes()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import cached_property
 from pathlib import Path
 
 from pellucid.errors import ModelFileError
@@ -9,18 +11,30 @@ from pellucid.runtimes import Floats, Name, require_installed
 
 
 class Onnx:
-    """A graph in the ONNX format, computed on the processor in float32."""
+    """A graph in the ONNX format, computed on the processor in float32.
+
+    Args:
+        graph: the ``.onnx`` file.
+        lanes: 1: all cores for one image; else a core for each of so many.
+    """
 
     name: Name = "onnx"
 
-    def __init__(self, graph: Path) -> None:
+    def __init__(self, graph: Path, lanes: int = 1) -> None:
         require_installed("onnx")
         import onnxruntime
 
+        self._graph, self.lanes = graph, lanes
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 0 if lanes == 1 else 1  # 0: as many as there are cores
         try:
-            self._session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise ModelFileError(f"ONNX Runtime cannot read '{graph}': {str(error).splitlines()[-1]}") from None
+
+    @cached_property
+    def many(self) -> Onnx:
+        return Onnx(self._graph, os.cpu_count() or 1)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         maps, scores = self._session.run(None, {"pixels": pixels})

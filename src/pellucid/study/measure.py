@@ -127,7 +127,9 @@ def _draw(folder: Path, inspector: Inspector, judged: Sequence[Judged], tested: 
         curve = curves.precision_recall(labels, scores, tested["image_ap"])
         write_bytes(folder / "curves/precision_recall.png", curve)
     for kind, chosen in _worth_seeing(judged):
-        picture = picture_of(chosen.inspection, inspector.limit.pixel, chosen.sample.mask)
+        picture = picture_of(
+            read_image(chosen.sample.path), chosen.inspection, inspector.limit.pixel, chosen.sample.mask
+        )
         write_bytes(folder / "images" / f"{kind}_{chosen.sample.path.stem}.png", picture)
 
 

@@ -1,0 +1,108 @@
+"""Overlapping stages: order, errors, how much is under way, leaving early; and the inspection that is made of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+import pellucid
+from pellucid._overlap import Stage, overlap
+from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.images import read_image
+from pellucid.errors import DataError
+
+
+def results(futures):
+    def result(future: Future[int]) -> int | str:
+        return str(future.exception()) if future.exception() else future.result()
+
+    return [result(f) for f in futures]
+
+
+def test_results_come_in_order_whatever_finishes_first():
+    def slow_when_even(x: int) -> int:
+        time.sleep(0.02 * (x % 2 == 0))
+        return x + 100
+
+    stages = Stage(slow_when_even, 3), Stage(lambda x: x * 2, 2)
+    assert results(overlap(range(20), *stages)) == [2 * (x + 100) for x in range(20)]
+
+
+def test_an_error_is_its_items_own_and_skips_the_stages_behind():
+    seen = []
+
+    def no_threes(x: int) -> int:
+        if x == 3:
+            raise ValueError("three")
+        return x
+
+    assert results(overlap(range(6), Stage(no_threes, 2), Stage(lambda x: seen.append(x) or x, 1))) == [
+        *(0, 1, 2, "three", 4, 5)
+    ]
+    assert 3 not in seen
+
+
+def test_few_items_are_under_way_and_leaving_early_ends_the_threads():
+    taken = []
+    before = threading.active_count()
+
+    def items():
+        for x in range(1000):
+            taken.append(x)
+            yield x
+
+    stream = overlap(items(), Stage(lambda x: x, 2), Stage(lambda x: x, 1))
+    assert next(stream).result() == 0
+    assert len(taken) <= 8
+    stream.close()
+    assert threading.active_count() == before
+
+
+@pytest.fixture(scope="module")
+def inspector(glass):
+    return pellucid.fit(glass, "dfm", image_size=64, false_reject=0.1)
+
+
+@pytest.fixture(scope="module")
+def files(glass):
+    return [
+        *image_files(glass / "normal_test"),
+        *image_files(glass / "abnormal_test"),
+        *image_files(glass / "normal_train"),
+    ]
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino", "onnx"])
+def test_many_are_inspected_as_each_would_be(inspector, files, tmp_path, runtime):
+    model = tmp_path / "m.pellucid"
+    inspector.save(model)
+    loaded = pellucid.load(model, runtime)
+    finished = {}
+
+    def finish(number, pixels, found):
+        np.testing.assert_array_equal(pixels, read_image(files[number]))
+        finished[number] = found
+
+    found = list(loaded.inspect_many(files, finish=finish))
+    assert [i.path for i in found] == files
+    assert [finished[n] for n in range(len(files))] == found
+    for one in found[::7]:
+        alone = loaded.inspect(one.path)
+        assert one.score == pytest.approx(alone.score, rel=1e-4)
+        assert (one.verdict, one.p_value) == (alone.verdict, alone.p_value)
+        np.testing.assert_allclose(one.map, alone.map, atol=1e-4 * float(alone.map.max()))
+
+
+def test_a_bad_file_among_many_is_left_out_or_raised(inspector, files, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    skipped = []
+    found = list(inspector.inspect_many([files[0], bad, files[1]], skip=skipped.append))
+    assert [i.path for i in found] == files[:2]
+    assert [str(error) for error in skipped] == [f"'{bad}' is empty (0 bytes)."]
+    with pytest.raises(DataError, match="is empty"):
+        list(inspector.inspect_many([files[0], bad, files[1]]))
