@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 from scipy.stats import multivariate_normal
@@ -131,13 +137,46 @@ def test_values_that_are_not_allowed(name, wrong, batches):
 @pytest.mark.parametrize("working_set", [16, 64, 4096])
 def test_k_center_is_the_naive_greedy(seed, working_set, monkeypatch):
     monkeypatch.setattr(_memory, "WORKING_SET", working_set)
-    points = torch.randn(500, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    monkeypatch.setattr(_memory, "ROWS", 128)
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(500, 8, generator=generator, dtype=torch.float64)
+    points[100:] = points[:40].repeat(10, 1) + 0.01 * points[100:]  # clusters, that are settled by their first centre
     chosen = [7]
     nearest = (points - points[7]).square().sum(1)
-    while len(chosen) < 60:
+    while len(chosen) < 120:
         chosen.append(int(nearest.argmax()))
         nearest = torch.minimum(nearest, (points - points[chosen[-1]]).square().sum(1))
-    assert _memory.k_center_greedy(points, 60, 7).tolist() == chosen
+    assert _memory.k_center_greedy(points, 120, 7).tolist() == chosen
+    with _memory.Vectors(torch.device("cpu")) as in_file:
+        for part in points.float().split(77):
+            in_file.append(part)
+        assert _memory.k_center_greedy(in_file, 120, 7).tolist() == chosen
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(0, 10**6))
+def test_vectors_in_a_file_are_those_written(lengths, seed):
+    generator = torch.Generator().manual_seed(seed)
+    parts = [torch.randn(length, 3, generator=generator) for length in lengths]
+    expected = torch.cat(parts)
+    some = torch.randint(len(expected), (4,), generator=generator)
+    with _memory.Vectors(torch.device("cpu")) as vectors:
+        for part in parts:
+            vectors.append(part)
+        assert len(vectors) == len(expected)
+        assert vectors[some].equal(expected[some])
+        assert vectors[1:3].equal(expected[1:3])
+
+
+def test_patches_that_find_no_room(tmp_path):
+    code = """
+import resource, torch
+from pellucid.detectors._memory import Vectors
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+Vectors(torch.device("cpu")).append(torch.zeros(1000, 10))
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert f"OutputError: The patches do not fit into the temporary folder '{tmp_path}' (File too large)" in done.stderr
 
 
 def test_k_center_with_fewer_distinct_points_than_asked():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import length_hint
 from typing import TypeVar
 
 from rich.console import Console
@@ -26,10 +27,10 @@ def bar() -> Progress:
     )
 
 
-def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yield the items while a bar counts them."""
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items while a bar counts them, to ``total`` if they cannot say how many they are."""
     with bar() as progress:
-        task = progress.add_task(description, total=total)
+        task = progress.add_task(description, total=total or length_hint(items) or None)
         for item in items:
             yield item
             progress.advance(task)

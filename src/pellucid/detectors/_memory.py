@@ -2,64 +2,116 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import AbstractContextManager
+
+import numpy as np
 import torch
 from torch import Tensor
 
-WORKING_SET = 4096  # points that greedy looks at between two passes over all of them
+from pellucid.errors import OutputError
+from pellucid.progress import bar
+
+WORKING_SET = 2048  # points that greedy looks at between two passes over all of them
 BLOCK = 512  # points of the bank that are compared at a time
 MANY = 500  # candidates of one query from which on comparing it with the whole bank is faster
-ROWS = 32_768  # points a block when distances of all points are brought up to date
+ROWS = 2048  # points a block when all are brought up to date: their distances stay in the cache
 
 
-def project(features: Tensor, dim: int, generator: torch.Generator) -> Tensor:
-    """Random Gaussian projection (N, D) -> (N, dim) that keeps distances (Johnson & Lindenstrauss, 1984)."""
-    if features.shape[1] <= dim:
-        return features
-    matrix = torch.randn(features.shape[1], dim, generator=generator) / dim**0.5
-    projected: Tensor = features @ matrix.to(features)
-    return projected
+class Vectors(AbstractContextManager["Vectors"]):
+    """Vectors (N, D) in a temporary file, written once and read in parts, so that memory does not grow with N.
+
+    The file is where the environment variable TMPDIR says, ``/tmp`` by default, and goes when the context is left.
+
+    Args:
+        device: where the vectors are taken to when they are read.
+    """
+
+    dtype = torch.float32
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.shape = device, (0, 0)
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def append(self, vectors: Tensor) -> None:
+        """Write vectors (n, D) behind the others.
+
+        Raises:
+            OutputError: the file has no room.
+        """
+        try:
+            self.file.write(vectors.cpu().contiguous().numpy().data)
+            self.file.flush()
+        except OSError as error:
+            raise OutputError(
+                f"The patches do not fit into the temporary folder '{tempfile.gettempdir()}' ({error.strerror}): make"
+                " room there, or name another folder in the environment variable TMPDIR."
+            ) from None
+        self.shape = (self.shape[0] + len(vectors), vectors.shape[1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        kept = np.memmap(self.file, np.float32, "r", shape=self.shape)  # only what is read stays in memory
+        return torch.from_numpy(np.array(kept[rows if isinstance(rows, slice) else rows.cpu().numpy()])).to(self.device)
 
 
-def k_center_greedy(points: Tensor, count: int, first: int) -> Tensor:
+def k_center_greedy(points: Tensor | Vectors, count: int, first: int) -> Tensor:
     """Indices (count,) of the greedy k-center coreset (Sener & Savarese, ICLR 2018), in the order of selection.
 
     Exact, but lazy: distances only ever shrink, so a stale distance is an upper bound. Greedy runs inside the points
     with the largest bounds for as long as its maximum is no less than every bound outside; then one matrix product
-    brings all points up to date with the centres found since.
+    brings all points up to date with the centres found since. Centres are at least the cover radius from each other,
+    so a point that is within half of it of one centre is not nearer to any other and is left out of the product.
 
     Args:
         points: (N, d).
         count: how many to select, at most N.
         first: index of the first centre.
     """
-    norms = (points * points).sum(1)
     bound = torch.full((len(points),), torch.inf, dtype=points.dtype, device=points.device)
     chosen: list[int] = [first]
     fresh = 0  # centres before this one are reflected in every bound
-    while True:
-        _bring_up_to_date(bound, points, norms, torch.tensor(chosen[fresh:], device=points.device))
-        fresh = len(chosen)
-        if fresh >= count:
-            return torch.tensor(chosen[:count])
-        size = min(WORKING_SET, len(points))
-        largest, working = torch.topk(bound, size)
-        outside = float(largest[-1]) if size < len(points) else -1.0
-        near, near_norms, inside = points[working], norms[working], largest.clone()
-        while len(chosen) < count:
-            best = int(inside.argmax())
-            if len(chosen) > fresh and float(inside[best]) < outside:
-                break
-            chosen.append(int(working[best]))
-            distance = near_norms + near_norms[best] - 2 * (near @ near[best])
-            torch.minimum(inside, distance, out=inside)
-            inside[best] = -1.0  # a centre is never chosen twice, whatever the rounding
+    radius = 0.0  # squared distance of the last centre from those before it
+    with bar() as progress:
+        task = progress.add_task("choosing patches", total=count)
+        while True:
+            centres = torch.tensor(chosen[fresh:], device=points.device)
+            _bring_up_to_date(bound, points, centres, radius / 4)
+            fresh = len(chosen)
+            progress.update(task, completed=fresh)
+            if fresh >= count:
+                return torch.tensor(chosen[:count])
+            size = min(WORKING_SET, len(points))
+            largest, working = torch.topk(bound, size)
+            outside = float(largest[-1]) if size < len(points) else -1.0
+            near, inside = points[working], largest.clone()
+            norms = (near * near).sum(1)
+            while len(chosen) < count:
+                best = int(inside.argmax())
+                if len(chosen) > fresh and float(inside[best]) < outside:
+                    break
+                radius = float(inside[best])
+                chosen.append(int(working[best]))
+                distance = norms + norms[best] - 2 * (near @ near[best])
+                torch.minimum(inside, distance, out=inside)
+                inside[best] = -1.0  # a centre is never chosen twice, whatever the rounding
 
 
-def _bring_up_to_date(bound: Tensor, points: Tensor, norms: Tensor, centres: Tensor) -> None:
+def _bring_up_to_date(bound: Tensor, points: Tensor | Vectors, centres: Tensor, settled: float) -> None:
+    """Lower the bounds above ``settled`` to the squared distance from the nearest of the new centres."""
+    new = points[centres]
+    norms = (new * new).sum(1)
     for start in range(0, len(points), ROWS):
         rows = slice(start, start + ROWS)
-        distance = norms[centres] - 2 * (points[rows] @ points[centres].T)  # (rows, centres), less the row's norm
-        torch.minimum(bound[rows], distance.amin(1) + norms[rows], out=bound[rows])
+        moving = (bound[rows] > settled).nonzero()[:, 0]
+        x = points[rows][moving]
+        distance = torch.addmm(norms, x, new.T, alpha=-2).amin(1) + (x * x).sum(1)
+        bound[start + moving] = torch.minimum(bound[start + moving], distance)
     bound[centres] = -1.0
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from pellucid.detectors._base import Detector, Images, require, smooth_map
 from pellucid.errors import DataError
+from pellucid.progress import track
 
 
 class Dfm(Detector):
@@ -55,7 +56,9 @@ class Dfm(Detector):
         require(0 < self.pca_level <= 1, "pca_level", self.pca_level, "in (0, 1]")
         require(self.score_type in ("fre", "nll"), "score_type", self.score_type, "fre or nll")
         with torch.inference_mode():
-            X = torch.cat([self._embed(x.to(self.device)).flatten(1) for x in images])  # (N, D)
+            X = torch.cat(
+                [self._embed(x.to(self.device)).flatten(1) for x in track(images, "extracting features")]
+            )  # (N, D)
             if len(X) < 2:
                 raise DataError("DFM needs at least two images to estimate a subspace.")
             mu = X.mean(0)

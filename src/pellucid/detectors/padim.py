@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.detectors._base import Detector, Images, peak, require, resize_to, smooth_map
 from pellucid.errors import DataError
+from pellucid.progress import track
 
 BANDS = 4  # that a triangle is cut into: 5/8 of the square are read
 
@@ -78,7 +79,7 @@ class Padim(Detector):
     def _moments(self, images: Images) -> tuple[Tensor, Tensor]:
         """Mean (P, C) and unbiased covariance (P, C, C), streamed over batches (Chan, Golub & LeVeque, 1979)."""
         n, mean, scatter = 0, torch.empty(0), torch.empty(0)
-        for batch in images:
+        for batch in track(images, "extracting features"):
             x = self._embed(batch.to(self.device))  # (P, B, C)
             b, batch_mean = x.shape[1], x.mean(1)
             centred = x - batch_mean[:, None]

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.detectors._base import Detector, Images, concatenate, require, smooth_map
-from pellucid.detectors._memory import Sketch, k_center_greedy, nearest, neighbours, principal_directions, project
+from pellucid.detectors._memory import Sketch, Vectors, k_center_greedy, nearest, neighbours, principal_directions
+from pellucid.progress import track
 
 SKETCHED = 512  # length of features from which on the search goes through a sketch
 DIRECTIONS = 128  # of the sketch, and of the projection that the coreset is chosen in
@@ -58,17 +59,28 @@ class Patchcore(Detector):
         require(0 < ratio <= 1, "coreset_sampling_ratio", ratio, "in (0, 1]")
         require(size is None or size >= 1, "coreset_size", size, "at least 1")
         require(self.num_neighbors >= 1, "num_neighbors", self.num_neighbors, "at least 1")
-        with torch.inference_mode():
-            patches = torch.cat([self._embed(x.to(self.device)).flatten(0, 2) for x in images])  # (N, D)
+        generator = torch.Generator().manual_seed(self.seed)
+        with torch.inference_mode(), Vectors(self.device) as patches, Vectors(self.device) as projected:
+            self._gather(images, generator, patches, projected)
             count = min(size or max(1, round(ratio * len(patches))), len(patches))
-            generator = torch.Generator().manual_seed(self.seed)
             first = int(torch.randint(len(patches), (1,), generator=generator))
-            chosen = k_center_greedy(project(patches, DIRECTIONS, generator), count, first)
-            self.bank_ = patches[chosen.to(patches.device)].clone()
+            self.bank_ = patches[k_center_greedy(projected if len(projected) else patches, count, first)]
             self.norms_ = (self.bank_ * self.bank_).sum(1)
             self.neighbours_ = neighbours(self.bank_, self.norms_, min(self.num_neighbors, count)).int()
             long = SKETCHED <= self.bank_.shape[1] < count
             self.directions_ = principal_directions(self.bank_, DIRECTIONS) if long else None
+
+    def _gather(self, images: Images, generator: torch.Generator, patches: Vectors, projected: Vectors) -> None:
+        """All patches (N, D), and where they are long a random Gaussian projection (N, DIRECTIONS) of them, which keeps
+        distances (Johnson & Lindenstrauss, 1984)."""
+        matrix = None
+        for x in track(images, "extracting features"):
+            some = self._embed(x.to(self.device)).flatten(0, 2)
+            patches.append(some)
+            if some.shape[1] > DIRECTIONS:
+                if matrix is None:
+                    matrix = torch.randn(some.shape[1], DIRECTIONS, generator=generator).to(some) / DIRECTIONS**0.5
+                projected.append(some @ matrix)
 
     def _ready(self) -> None:
         directions = self.directions_
