@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import OutputError
@@ -56,8 +57,20 @@ class Vectors(AbstractContextManager["Vectors"]):
         return self.shape[0]
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
-        kept = np.memmap(self.file, np.float32, "r", shape=self.shape)  # only what is read stays in memory
-        return torch.from_numpy(np.array(kept[rows if isinstance(rows, slice) else rows.cpu().numpy()])).to(self.device)
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            found = self._read(np.empty((stop - start, self.shape[1]), np.float32), start)
+        else:
+            found = np.empty((len(rows), self.shape[1]), np.float32)
+            for into, row in zip(found, rows.tolist(), strict=True):
+                self._read(into, row)
+        return torch.from_numpy(found).to(self.device)
+
+    def _read(self, into: NDArray[np.float32], start: int) -> NDArray[np.float32]:
+        """Not by mapping the file: its pages would count as this process's memory."""
+        self.file.seek(start * self.shape[1] * into.itemsize)
+        self.file.readinto(into.data)
+        return into
 
 
 def k_center_greedy(points: Tensor | Vectors, count: int, first: int) -> Tensor:
