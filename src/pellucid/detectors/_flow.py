@@ -40,9 +40,9 @@ class CouplingStep(nn.Module):
         x1, x2 = x[:, : self.kept], x[:, self.kept :]
         s, t = (0.1 * self.subnet(x1)).chunk(2, dim=1)
         s = self.clamp * torch.tanh(s)
-        y = torch.cat([x1, x2 * s.exp() + t], dim=1) * self.log_scale.exp() + self.offset
+        y = torch.cat([x1, torch.addcmul(t, x2, s.exp())], dim=1) * self.log_scale.exp() + self.offset
         log_det = s.sum((1, 2, 3)) + self.log_scale.sum() * x.shape[2] * x.shape[3]
-        return y[:, self.permutation], log_det
+        return y.index_select(1, self.permutation), log_det
 
     def inverse(self, z: Tensor) -> Tensor:
         """The x that gives z."""
