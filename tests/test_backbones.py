@@ -32,6 +32,42 @@ def test_embedded_weights_compute_what_they_computed_after_their_training():
         torch.testing.assert_close(features, expected[name].float(), atol=2e-2, rtol=2e-2)
 
 
+def moved(name):
+    """A network whose batch normalisations do something."""
+    torch.manual_seed(0)
+    backbone = create(name, layers=("layer1", "layer3"), pretrained=False)
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor, low in ((module.running_mean, -1), (module.running_var, 0.5), (module.weight, 0.5)):
+                torch.nn.init.uniform_(tensor, low, 2)
+    return backbone
+
+
+@pytest.mark.parametrize("name", ["prism_s", "resnet18", "wide_resnet50_2", "mobilenet_v2"])
+def test_a_folded_backbone_computes_the_same(name):
+    backbone, pixels = moved(name), torch.rand(2, 3, 64, 96)
+    expected, state = backbone(pixels), {k: v.clone() for k, v in backbone.state_dict().items()}
+    backbone.fold()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in backbone._folded[0].modules())
+    for a, b in zip(backbone(pixels), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
+    after = backbone.state_dict()
+    assert after.keys() == state.keys()
+    assert all(torch.equal(after[k], state[k]) for k in state)
+
+
+def test_a_compiled_backbone_computes_the_same_and_only_where_it_was_asked_to():
+    backbone = moved("resnet18")
+    with backbone.compiled(64, 96):
+        for count in (3, 1):
+            pixels = torch.rand(count, 3, 64, 96)
+            maps = backbone.net(backbone.normalise(pixels), "layer3")
+            for found, layer in zip(backbone(pixels), backbone.layers, strict=True):
+                scale = float(maps[layer].abs().max())
+                torch.testing.assert_close(found, maps[layer], rtol=1e-4, atol=1e-5 * scale)
+    assert backbone(torch.rand(1, 3, 32, 32))[0].shape == (1, 64, 8, 8)
+
+
 def test_damaged_embedded_weights_are_refused(monkeypatch, tmp_path):
     source = resources.files("pellucid.backbones") / "weights"
     content = bytearray((source / "prism_s.safetensors").read_bytes())

@@ -192,32 +192,53 @@ def test_nearest_and_neighbours_are_those_of_scipy(block, monkeypatch):
     norms = (bank * bank).sum(1)
     assert _memory.nearest(queries, bank, norms).tolist() == cdist(queries, bank).argmin(1).tolist()
     expected = cdist(bank, bank).argsort(1)[:, :3]
-    assert _memory.neighbours(bank, norms, 3).tolist() == expected.tolist()
+    assert _memory.neighbours(bank, bank, norms, 3).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("many", [0, 3, 500])
 @pytest.mark.parametrize("spread", [0.0, 0.1, 3.0])
 def test_the_sketch_finds_what_scipy_finds(many, spread, monkeypatch):
     monkeypatch.setattr(_memory, "MANY", many)
+    monkeypatch.setattr(_memory, "CELL", 8)
+    monkeypatch.setattr(_memory, "COLUMNS", 128)
     generator = torch.Generator().manual_seed(0)
     flat = torch.randn(4, 40, generator=generator)
     points = torch.randn(390, 4, generator=generator) @ flat + spread * torch.randn(390, 40, generator=generator) + 5
     queries, bank = points[:90], torch.cat([points[90:], points[90:95]])  # some points twice
     norms = (bank * bank).sum(1)
-    sketch = _memory.Sketch(bank, norms, _memory.principal_directions(bank, 6))
+    sketch = _memory.Sketch(bank, norms, _memory.principal_directions(bank)[:, :6])
     distances = torch.from_numpy(cdist(queries.double(), bank.double()))
     found = distances.gather(1, sketch.nearest(queries)[:, None])[:, 0]
     torch.testing.assert_close(found, distances.amin(1), rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(_memory, "BLOCK", 128)
+    among = torch.from_numpy(cdist(bank.double(), bank.double()))
+    found = among.gather(1, sketch.neighbours(5))
+    torch.testing.assert_close(found, among.topk(5, largest=False).values, rtol=1e-5, atol=1e-5)
 
 
 def test_long_features_are_searched_through_a_sketch(batches, monkeypatch):
-    plain = detectors.create("patchcore", coreset_size=250).fit(batches)
-    monkeypatch.setattr("pellucid.detectors.patchcore.SKETCHED", 100)
     sketched = detectors.create("patchcore", coreset_size=250).fit(batches)
+    monkeypatch.setattr("pellucid.detectors.patchcore.SKETCHED", 1000)
+    plain = detectors.create("patchcore", coreset_size=250).fit(batches)
     assert plain.directions_ is None
-    assert sketched.directions_.shape == (192, 128)
+    directions, bank = sketched.directions_, sketched.bank_
+    assert directions.shape[1] % 16 == 0
+    torch.testing.assert_close(directions.T @ directions, torch.eye(directions.shape[1]), rtol=0, atol=1e-5)
+    if directions.shape[1] < 128:
+        assert (bank @ directions).var(0).sum() >= 0.93 * bank.var(0).sum()
     for a, b in zip(plain.score(batches[1]), sketched.score(batches[1]), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("patchcore", {}), ("padim", {}), ("stfpm", {"precision": "32-true", "epochs": 1})]
+)
+def test_a_fit_on_many_images_compiles_the_backbone_and_learns_the_same(name, more, make, batches, monkeypatch):
+    plain = make(name, **more).fit(batches)
+    monkeypatch.setattr("pellucid.detectors._base.COMPILING_PAYS", 0)
+    compiled = make(name, **more).fit(batches)
+    for found, expected in zip(compiled.score(batches[1]), plain.score(batches[1]), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.max()))
 
 
 def test_patchcore_score_is_equations_6_and_7(batches, make):

@@ -13,7 +13,7 @@ from urllib.request import getproxies
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
 from pellucid.errors import WeightsError, listed
@@ -66,9 +66,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors or torch checkpoint (tensors only: no pickled code is run)."""
     if not path.is_file():
         raise WeightsError(f"Weights file '{path}' does not exist.")
-    content = path.read_bytes()
     try:
-        return load(content)
+        return load_file(path)
     except SafetensorError:
         pass
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
+from operator import length_hint
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +19,7 @@ from pellucid.backbones import create
 from pellucid.backbones._extractor import Backbone
 from pellucid.errors import DataError, NotFittedError, ParameterError, WeightsError
 
+COMPILING_PAYS = 100 * 256 * 256  # pixels from which on the backbone is compiled for a fit
 Images = Iterable[Tensor]  # re-iterable float32 batches (B, 3, H, W) in [0, 1]
 
 
@@ -84,7 +87,10 @@ class Detector(ABC):
         self.size_ = torch.tensor([height, width])
         self._build(height, width)
         self._move()
-        self._fit(images, checkpoint)
+        self.backbone_.fold()
+        many = length_hint(images) * len(first) * height * width >= COMPILING_PAYS and self.device.type == "cpu"
+        with self.backbone_.compiled(height, width) if many else nullcontext():
+            self._fit(images, checkpoint)
         self._ready()
         return self
 
@@ -140,6 +146,7 @@ class Detector(ABC):
             if "." not in name:
                 setattr(self, name, tensor)
         self._move()
+        self.backbone_.fold()
         self._ready()
         return self
 

@@ -15,7 +15,10 @@ from pellucid.progress import bar
 
 WORKING_SET = 2048  # points that greedy looks at between two passes over all of them
 BLOCK = 512  # points of the bank that are compared at a time
-MANY = 500  # candidates of one query from which on comparing it with the whole bank is faster
+REST = 0.06  # of the variance, that the directions of a sketch leave out
+CELL = 64  # points of the bank whose bounds are judged together
+COLUMNS = 2048  # points of the bank whose bounds are computed together: what that writes stays in the cache
+MANY = 200  # candidates of one query from which on comparing it with the whole bank is faster
 ROWS = 2048  # points a block when all are brought up to date: their distances stay in the cache
 
 
@@ -150,18 +153,25 @@ def nearest(queries: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
     return index
 
 
-def principal_directions(points: Tensor, count: int) -> Tensor:
-    """(D, count): the directions in which points (N, D) vary most; of many points, a few thousand are looked at."""
+def principal_directions(points: Tensor) -> Tensor:
+    """(D, k): the directions in which points (N, D) vary most, as many as leave at most ``REST`` of their variance.
+
+    Of many points, a few thousand are looked at. k is a multiple of 16, from 32 to 128.
+    """
     some = points[:: -(-len(points) // WORKING_SET)]
-    directions: Tensor = torch.linalg.eigh(torch.cov(some.T)).eigenvectors  # the one that varies most comes last
-    return directions.flip(1)[:, :count].contiguous()
+    variance, directions = torch.linalg.eigh(torch.cov(some.T))  # the one that varies most comes last
+    kept = variance.flip(0).cumsum(0) / variance.sum()
+    count = min(max(16 * -(-int((kept < 1 - REST).sum() + 1) // 16), 32), 128)
+    most: Tensor = directions.flip(1)[:, :count].contiguous()
+    return most
 
 
 class Sketch:
     """The same search through lower bounds: exact, and several times faster where features are long.
 
     With P the principal directions and R the rest, |x - m|^2 >= |P(x - m)|^2 + (|Rx| - |Rm|)^2, which is the distance
-    of vectors with k + 1 entries. Only points whose bound is below a distance that is known already are looked at.
+    of vectors with k + 1 entries. Points are looked at whose bound is below a distance that is known already; a cell of
+    ``CELL`` neighbours in the bank none of whose bounds is below it is passed over as one.
 
     Args:
         bank: (M, D).
@@ -172,8 +182,12 @@ class Sketch:
     def __init__(self, bank: Tensor, norms: Tensor, directions: Tensor) -> None:
         self.bank, self.norms, self.directions = bank, norms, directions
         self.mean = bank.mean(0)
-        self.short = self._shorten(bank)
-        self.short_norms = (self.short * self.short).sum(1)
+        short = self._shorten(bank)
+        short_norms = (short * short).sum(1)
+        self.largest = short_norms.max()
+        filling = -len(bank) % CELL  # points at infinity make the last cell a whole one
+        self.short = torch.cat([short, short.new_zeros(filling, short.shape[1])])
+        self.short_norms = torch.cat([short_norms, short_norms.new_full((filling,), torch.inf)])
 
     def _shorten(self, x: Tensor) -> Tensor:
         """(N, D) -> (N, k + 1)"""
@@ -182,15 +196,30 @@ class Sketch:
         rest = (x.square().sum(1) - kept.square().sum(1)).clamp(min=0.0).sqrt()
         return torch.cat([kept, rest[:, None]], dim=1)
 
+    def _slack(self, own: Tensor) -> Tensor:
+        """How far rounding may move bounds, for queries with these squared norms of their short vectors."""
+        return 1e-5 * (own + self.largest)
+
     def nearest(self, queries: Tensor) -> Tensor:
         """Index (Q,) of the bank's nearest point for every query (Q, D)."""
         short = self._shorten(queries)
         own = (short * short).sum(1)
-        bound = torch.addmm(self.short_norms, short, self.short.T, alpha=-2)  # (Q, M), less the query's own norm
-        index = bound.argmin(1)
-        least = (queries - self.bank[index]).square().sum(1)
-        slack = 1e-5 * (own + self.short_norms.max())  # rounding of the bounds
-        rows, columns = (bound < (least - own + slack)[:, None]).nonzero(as_tuple=True)
+        each = torch.arange(queries.shape[0], device=queries.device)
+        least, index = torch.full_like(own, torch.inf), torch.zeros_like(each)
+        bounds: list[tuple[int, Tensor, Tensor]] = []
+        for start in range(0, len(self.short), COLUMNS):  # all bounds are less the query's own norm
+            part = slice(start, start + COLUMNS)
+            bound = torch.addmm(self.short_norms[part], short, self.short[part].T, alpha=-2)
+            bound = torch.unflatten(bound, 1, (-1, CELL))
+            cell = bound.amin(2)  # (Q, cells)
+            lowest, at = cell.min(1)
+            index = torch.where(lowest < least, start + at * CELL + bound[each, at].argmin(1), index)
+            least = torch.minimum(least, lowest)
+            bounds.append((start, bound, cell))
+        least = (queries - self.bank[index]).square().sum(1)  # the distance to a good candidate
+        limit = least - own + self._slack(own)
+        found = [self._below(limit, *given) for given in bounds]
+        rows, columns = torch.cat([r for r, _ in found]), torch.cat([c for _, c in found])
         candidates = torch.zeros_like(index).scatter_add(0, rows, torch.ones_like(rows))
         many = candidates > MANY
         few = ~many[rows]
@@ -202,9 +231,37 @@ class Sketch:
         rest = many.nonzero()[:, 0]
         return index.scatter(0, rest, nearest(queries[rest], self.bank, self.norms))
 
+    def _below(self, limit: Tensor, start: int, bound: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and points, (n,) each, whose bound (Q, cells, CELL) is below the query's limit (Q,)."""
+        rows, cells = (cell < limit[:, None]).nonzero(as_tuple=True)
+        if torch.compiler.is_exporting():
+            torch._check(rows.shape[0] < 2**31)  # type: ignore[no-untyped-call]  # it would allow for sizes that ONNX cannot write down
+        which, inside = (bound[rows, cells] < limit[rows][:, None]).nonzero(as_tuple=True)
+        return rows[which], start + cells[which] * CELL + inside
 
-def neighbours(bank: Tensor, norms: Tensor, count: int) -> Tensor:
-    """Indices (M, count) of every point's nearest points in its own bank, itself included, nearest first."""
-    starts = range(0, len(bank), BLOCK)
-    parts = (torch.addmm(norms, bank[start : start + BLOCK], bank.T, alpha=-2) for start in starts)
+    def neighbours(self, count: int) -> Tensor:
+        """Indices (M, count) of every bank point's nearest points in the bank, itself included, nearest first."""
+        return torch.cat([self._neighbours(start, count) for start in range(0, len(self.bank), BLOCK)])
+
+    def _neighbours(self, start: int, count: int) -> Tensor:
+        """The same of ``BLOCK`` points from ``start`` on."""
+        points, short = self.bank[start : start + BLOCK], self.short[start : start + BLOCK]
+        short, own = short[: len(points)], self.short_norms[start : start + len(points)]
+        bound = torch.addmm(self.short_norms, short, self.short.T, alpha=-2)  # (n, M), less the point's own norm
+        close = bound.topk(count, largest=False).indices
+        reach = torch.stack([(points - self.bank[at]).square().sum(1) for at in close.T]).amax(0)
+        rows, columns = (bound <= (reach - own + self._slack(own))[:, None]).nonzero(as_tuple=True)
+        if len(rows) > MANY * len(points):
+            return neighbours(points, self.bank, self.norms, count)
+        parts = zip(torch.split(rows, ROWS), torch.split(columns, ROWS), strict=True)
+        distance = torch.cat([(points[r] - self.bank[c]).square().sum(1) for r, c in parts])
+        order = distance.argsort(stable=True)
+        order = order[rows[order].argsort(stable=True)]  # by point, then by distance
+        first = torch.searchsorted(rows, torch.arange(len(points), device=rows.device))
+        return columns[order[first[:, None] + torch.arange(count, device=rows.device)]]
+
+
+def neighbours(points: Tensor, bank: Tensor, norms: Tensor, count: int) -> Tensor:
+    """Indices (N, count) of the bank's nearest points for every one of ``points`` (N, D), nearest first."""
+    parts = (torch.addmm(norms, some, bank.T, alpha=-2) for some in torch.split(points, BLOCK))
     return torch.cat([distance.topk(count, largest=False).indices for distance in parts])

@@ -13,8 +13,8 @@ from pellucid.detectors._base import Detector, Images, concatenate, require, smo
 from pellucid.detectors._memory import Sketch, Vectors, k_center_greedy, nearest, neighbours, principal_directions
 from pellucid.progress import track
 
-SKETCHED = 512  # length of features from which on the search goes through a sketch
-DIRECTIONS = 128  # of the sketch, and of the projection that the coreset is chosen in
+DIRECTIONS = 128  # of the projection that the coreset is chosen in
+SKETCHED = 128  # length of features from which on the search goes through a sketch
 
 
 class Patchcore(Detector):
@@ -66,9 +66,12 @@ class Patchcore(Detector):
             first = int(torch.randint(len(patches), (1,), generator=generator))
             self.bank_ = patches[k_center_greedy(projected if len(projected) else patches, count, first)]
             self.norms_ = (self.bank_ * self.bank_).sum(1)
-            self.neighbours_ = neighbours(self.bank_, self.norms_, min(self.num_neighbors, count)).int()
             long = SKETCHED <= self.bank_.shape[1] < count
-            self.directions_ = principal_directions(self.bank_, DIRECTIONS) if long else None
+            self.directions_ = principal_directions(self.bank_) if long else None
+            self._ready()
+            b = min(self.num_neighbors, count)
+            table = self._sketch.neighbours(b) if self._sketch else neighbours(self.bank_, self.bank_, self.norms_, b)
+            self.neighbours_ = table.int()
 
     def _gather(self, images: Images, generator: torch.Generator, patches: Vectors, projected: Vectors) -> None:
         """All patches (N, D), and where they are long a random Gaussian projection (N, DIRECTIONS) of them, which keeps

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pellucid._files import check_writable, write_text
 from pellucid.acquisition.images import Planes, Size, as_planes
+from pellucid.backbones._openvino import convert
 from pellucid.errors import ExportError, ModelFileError, OutputError
 from pellucid.model_file import Header, problem
 from pellucid.runtimes import MODULES, Runtime, require_installed
@@ -163,17 +164,10 @@ def _graph(detector: Detector) -> nn.Module:
 
 
 def _to_openvino(graph: nn.Module, example: Tensor, path: Path) -> None:
-    """By OpenVINO's frontend: ``openvino.convert_model`` would do the same and report to its maker."""
     import openvino
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    frontend = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(graph, example_input=example)  # a name keeps it alive until the end
-    model = frontend.convert(frontend.load(decoder))
-    model.reshape([-1, *example.shape[1:]])
     try:
-        openvino.save_model(model, path, compress_to_fp16=False)
+        openvino.save_model(convert(graph, example), path, compress_to_fp16=False)
     except RuntimeError as error:
         raise OSError(str(error).strip().splitlines()[-1]) from None
 

@@ -1,0 +1,25 @@
+"""A torch module as an OpenVINO model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def convert(module: nn.Module, example: Tensor) -> Any:
+    """The ``openvino.Model`` of a module, for batches of any size of images like ``example`` (B, 3, H, W).
+
+    By OpenVINO's frontend: ``openvino.convert_model`` would do the same and report to its maker.
+    """
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    with torch.no_grad():
+        decoder = TorchScriptPythonDecoder(module, example_input=example)  # a name keeps it alive until the end
+        model = frontend.convert(frontend.load(decoder))
+    model.reshape([-1, *example.shape[1:]])
+    return model
