@@ -190,7 +190,9 @@ def test_nearest_and_neighbours_are_those_of_scipy(block, monkeypatch):
     generator = torch.Generator().manual_seed(0)
     queries, bank = torch.randn(5, 7, generator=generator), torch.randn(9, 7, generator=generator)
     norms = (bank * bank).sum(1)
-    assert _memory.nearest(queries, bank, norms).tolist() == cdist(queries, bank).argmin(1).tolist()
+    squared, index = _memory.nearest(queries, bank, norms)
+    assert index.tolist() == cdist(queries, bank).argmin(1).tolist()
+    np.testing.assert_allclose(squared.sqrt(), cdist(queries, bank).min(1), rtol=1e-5)
     expected = cdist(bank, bank).argsort(1)[:, :3]
     assert _memory.neighbours(bank, bank, norms, 3).tolist() == expected.tolist()
 
@@ -208,8 +210,9 @@ def test_the_sketch_finds_what_scipy_finds(many, spread, monkeypatch):
     norms = (bank * bank).sum(1)
     sketch = _memory.Sketch(bank, norms, _memory.principal_directions(bank)[:, :6])
     distances = torch.from_numpy(cdist(queries.double(), bank.double()))
-    found = distances.gather(1, sketch.nearest(queries)[:, None])[:, 0]
-    torch.testing.assert_close(found, distances.amin(1), rtol=1e-5, atol=1e-5)
+    squared, index = sketch.nearest(queries)
+    for found in (distances.gather(1, index[:, None])[:, 0], squared.sqrt().double()):
+        torch.testing.assert_close(found, distances.amin(1), rtol=1e-5, atol=1e-5)
     monkeypatch.setattr(_memory, "BLOCK", 128)
     among = torch.from_numpy(cdist(bank.double(), bank.double()))
     found = among.gather(1, sketch.neighbours(5))

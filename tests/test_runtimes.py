@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,11 @@ import pellucid
 from pellucid import detectors, runtimes
 from pellucid.acquisition.folders import image_files
 from pellucid.acquisition.images import as_planes, read_image
-from pellucid.errors import ExportError, ModelFileError, ParameterError
+from pellucid.errors import DataError, ExportError, ModelFileError, ParameterError
+from pellucid.inspector import Plan
+from pellucid.limits.calibration import conformal_limit
 from pellucid.runtimes import export as exporting
+from pellucid.runtimes import quantise
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ def copy(exported, tmp_path):
 def test_a_graph_scores_as_torch_does_in_batches_of_any_size(fitted, glass, tmp_path, name, format):
     inspector = fitted[name]
     files = image_files(glass / "abnormal_test")
-    assert inspector.export(tmp_path / "m", format, images=files[:2]) <= exporting.TOLERANCE
+    assert inspector.export(tmp_path / "m", format, images=files[:2]).difference <= exporting.TOLERANCE
     opened = pellucid.load(tmp_path / "m")
     assert opened.runtime.name == format
     images = np.stack([as_planes(read_image(path), (64, 96)) for path in files[2:5]])
@@ -213,3 +217,83 @@ def test_the_slim_runtime_inspects_without_torch(exported, glass, tmp_path):
     )
     assert fitting.returncode == 1
     assert "The slim runtime only inspects exported models" in fitting.stderr
+
+
+@pytest.fixture(scope="module")
+def quantised(fitted, glass, tmp_path_factory):
+    """An int8 PatchCore; ten held-out images are too few to rank as strictly as users' are."""
+    folder = tmp_path_factory.mktemp("quantised") / "model"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantise, "AGREEMENT", 0.8)
+        written = fitted["patchcore"].export(folder, int8=glass)
+    assert 0.8 <= written.agreement <= 1
+    return folder
+
+
+def test_an_int8_graph_holds_integers_and_its_own_limit(fitted, quantised, glass):
+    assert b'element_type="i8"' in (quantised / "model.xml").read_bytes()
+    opened, original = pellucid.load(quantised), fitted["patchcore"]
+    held_out = Plan.of(glass, false_reject=0.1).split.calibrate
+    scores = sorted(i.score for i in map(opened.inspect, (s.path for s in held_out)))
+    np.testing.assert_allclose(opened.limit.scores, scores, rtol=1e-5)
+    assert opened.limit.value == conformal_limit(opened.limit.scores, 0.1)
+    assert opened.limit.value != original.limit.value
+    for path in image_files(glass / "abnormal_test"):
+        assert opened.inspect(path).score == pytest.approx(original.inspect(path).score, rel=0.3)
+
+
+def test_only_the_backbone_is_in_integers(fitted, glass, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantise, "AGREEMENT", 0.5)
+    fitted["stfpm"].export(tmp_path / "m", int8=glass)
+    import openvino
+
+    model = openvino.Core().read_model(tmp_path / "m" / "model.xml")
+    convolutions = [op for op in model.get_ops() if op.get_type_name() == "Convolution"]
+    integer = [
+        op for op in convolutions if op.input(0).get_source_output().get_node().get_type_name() == "FakeQuantize"
+    ]
+    assert integer
+    assert all(op.get_friendly_name().startswith("__module.backbone_") for op in integer)
+    assert any(op.get_friendly_name().startswith("__module.student_") for op in convolutions)
+
+
+def test_an_int8_graph_that_ranks_otherwise_is_refused(fitted, glass, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantise, "AGREEMENT", 1.1)
+    with pytest.raises(ExportError, match=r"ranks 10 held-out normal images otherwise .* at least 1.1"):
+        fitted["patchcore"].export(tmp_path / "m", int8=glass)
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_an_int8_graph_asks_for_the_data_that_its_model_was_fitted_on(fitted, glass, tmp_path):
+    shutil.copytree(glass, tmp_path / "fewer")
+    image_files(tmp_path / "fewer" / "normal_train")[0].unlink()
+    with pytest.raises(DataError, match="these are others"):
+        fitted["patchcore"].export(tmp_path / "m", int8=tmp_path / "fewer")
+    few = pellucid.fit(glass, "dfm", image_size=64, false_reject=0.03)
+    with pytest.raises(DataError, match="50 normal images are too few for an int8 graph"):
+        few.export(tmp_path / "m", int8=glass)
+    with pytest.raises(ParameterError, match="leave --format onnx out"):
+        fitted["patchcore"].export(tmp_path / "m", "onnx", int8=glass)
+
+
+def test_an_int8_graph_without_nncf(fitted, glass, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(ParameterError, match=r"pip install 'pellucid\[int8\]'"):
+        fitted["patchcore"].export(tmp_path / "m", int8=glass)
+
+
+def test_an_int8_graph_on_a_processor_that_computes_something_else(quantised, tmp_path):
+    for file in quantised.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    header = json.loads((tmp_path / "model.json").read_text())
+    header["probe"] *= 1.1
+    (tmp_path / "model.json").write_text(json.dumps(header))
+    with pytest.raises(ModelFileError, match=r"computes something else on this processor .* export it on this machine"):
+        pellucid.load(tmp_path)
+
+
+def test_a_runtime_for_many_images_computes_the_same_one_by_one_and_together(exported):
+    runtime = pellucid.load(exported).runtime
+    images = np.stack(exporting.panes((64, 96), 3))
+    for a, b in zip(runtime.many.score(images), runtime.score(images), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(np.abs(b).max()))

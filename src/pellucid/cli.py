@@ -161,16 +161,28 @@ def export(
     check: Annotated[
         Path | None, typer.Option(help="images to compare the graph with torch on; else drawn panes of glass")
     ] = None,
+    int8: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="8-bit backbone; DATA is what the model was fitted on and gives a new limit"),
+    ] = None,
 ) -> None:
     """Write a model as one graph, from pixels to map and score, that inspects without torch."""
     from pellucid.inspector import load
     from pellucid.runtimes.export import TOLERANCE
+    from pellucid.runtimes.quantise import AGREEMENT
 
     images = [] if check is None else _files([check])
     images = images[:: -(-len(images) // CHECKED) or 1]
-    difference = load(model).export(output, format, images=images)
-    compared = f"{len(images)} images" if images else "drawn panes of glass"
-    out.print(f"differs from torch by at most {difference:.1e} on {compared} ({TOLERANCE:g} allowed)", highlight=False)
+    written = load(model).export(output, format, images=images, int8=int8)
+    compared, off = f"{len(images)} images" if images else "drawn panes of glass", written.difference
+    out.print(f"differs from torch by at most {off:.1e} on {compared} ({TOLERANCE:g} allowed)", highlight=False)
+    if written.agreement is not None:
+        limit = written.model.limit
+        out.print(
+            f"int8 ranks {len(limit.scores)} held-out normal images as float32 does (correlation"
+            f" {written.agreement:.3f}, {AGREEMENT:g} asked); limit {limit.value:.6g} from their scores",
+            highlight=False,
+        )
     out.print(f"wrote {output}; its limit may be edited in {output / 'model.json'}", highlight=False, soft_wrap=True)
 
 

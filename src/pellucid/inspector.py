@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.detectors._base import Detector
-    from pellucid.runtimes.export import Format
+    from pellucid.runtimes.export import ExportHeader, Format
+    from pellucid.runtimes.quantise import Normals
 
 LimitMethod = Literal["conformal", "f1"]
 Map = NDArray[np.float32]  # (H, W)
@@ -153,26 +154,65 @@ class Inspector:
         state = self.detector.state()
         write_model(Path(path), self._header(state), state)
 
-    def export(self, folder: str | Path, format: Format = "openvino", *, images: Iterable[str | Path] = ()) -> float:
+    def export(
+        self,
+        folder: str | Path,
+        format: Format = "openvino",
+        *,
+        images: Iterable[str | Path] = (),
+        int8: str | Path | Samples | None = None,
+    ) -> ExportHeader:
         """Write the model as one graph that inspects without torch; :func:`load` opens the folder.
 
         Args:
             folder: made if need be; an earlier export in it is replaced.
             format: ``openvino`` or ``onnx``.
             images: files to compare the graph with torch on; drawn panes of glass when none are given.
+            int8: the data set that the model was fitted on: the backbone is then computed in 8-bit integers, and the
+                limit chosen anew from the scores that this gives the normal images that were not fitted on.
 
         Returns:
-            The largest difference from torch that was found, relative.
+            What was written beside the graph, the largest difference from torch in it.
 
         Raises:
-            ExportError: the graph does not agree with torch.
+            DataError: ``int8`` is another data set, or one of too few normal images.
+            ExportError: the graph does not agree with torch, or the one of integers not with float32.
             OutputError: the folder cannot be written to.
             ParameterError: a package is missing, or the model was exported.
         """
         from pellucid.runtimes.export import export
 
+        header = self._header(self.detector.state())
         compared = [as_planes(read_image(Path(image)), self.image_size) for image in images]
-        return export(self.detector, self._header(self.detector.state()), Path(folder), format, compared)
+        normals = None if int8 is None else self._normals(int8, header)
+        return export(self.detector, header, Path(folder), format, compared, normals)
+
+    def _normals(self, data: str | Path | Samples, header: Header) -> Normals:
+        """Images that were fitted on and images that were not, as the model's own split has them."""
+        from pellucid.runtimes.quantise import LEARNED, Normals
+
+        plan = Plan.of(data, false_reject=self.false_reject, seed=self.seed)
+        if plan.data_sha256() != self.data_sha256:
+            raise DataError(
+                "An int8 graph is calibrated with the images that its model was fitted and calibrated on, so that none"
+                " that was fitted on decides; these are others."
+            )
+        split = plan.split
+        if split.folds is not None:
+            raise DataError(
+                f"{len(split.fit)} normal images are too few for an int8 graph: all of them were fitted on, and its"
+                " limit needs some that were not."
+            )
+
+        def recalibrated(runtime: Runtime) -> Header:
+            limit = _calibrate(runtime, split, self.image_size, self.false_reject, f1=self.limit.method == "f1")
+            return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})
+
+        learn, held_out = (
+            [planes for _, planes in read_ahead([s.path for s in samples], self.image_size)]
+            for samples in (split.fit[:: -(-len(split.fit) // LEARNED)], split.calibrate)
+        )
+        return Normals(learn, held_out, recalibrated)
 
     def _header(self, state: dict[str, Tensor]) -> Header:
         backbone = {k: v for k, v in state.items() if k.startswith("backbone_.")}
@@ -325,25 +365,38 @@ def fit_split(
     checkpoint: Path | None = None,
 ) -> Inspector:
     """Fit and calibrate on data that are planned already; :func:`fit` says what the arguments mean."""
-    peaks: list[tuple[float, float]] = []
     name, parameters = detectors.name_of(detector), detector.parameters()
     shaping = (name, parameters, size, data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
     if split.folds is None:
         detector.fit(_batches(split.fit, size), checkpoint=_progress(checkpoint, *shaping))
-        peaks = _score_all(detector, split.calibrate, size)
+        peaks = None
     else:  # few normals: every one is scored by a detector that has not seen it, then all are learned from
+        peaks = []
         numbers = fold_of(split.fit, split.folds, seed)
         for fold in range(split.folds):
             part = detectors.create(name, **parameters)
             seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
             part.fit(_batches(seen, size), checkpoint=_progress(checkpoint, *shaping, fold))
-            peaks += _score_all(part, [s for s, n in zip(split.fit, numbers, strict=True) if n == fold], size)
+            peaks += _score_all(Torch(part), [s for s, n in zip(split.fit, numbers, strict=True) if n == fold], size)
         detector.fit(_batches(split.fit, size), checkpoint=_progress(checkpoint, *shaping))
-    scores = [score for score, _ in peaks]
-    chosen = calibrate(scores, [peak for _, peak in peaks], false_reject, folds=split.folds is not None)
-    if limit == "f1":
-        chosen = f1_optimal(chosen, [score for score, _ in _score_all(detector, split.select, size)])
+    chosen = _calibrate(Torch(detector), split, size, false_reject, f1=limit == "f1", peaks=peaks)
     return Inspector(Torch(detector), chosen, size, data_sha256, seed, false_reject)
+
+
+def _calibrate(
+    runtime: Runtime,
+    split: Split,
+    size: Size,
+    false_reject: float,
+    *,
+    f1: bool,
+    peaks: list[tuple[float, float]] | None = None,
+) -> Limit:
+    """The limit from normal images that were not fitted on: those held out, or ``peaks`` that folds have given."""
+    held_out = _score_all(runtime, split.calibrate, size) if peaks is None else peaks
+    scores = [score for score, _ in held_out]
+    limit = calibrate(scores, [peak for _, peak in held_out], false_reject, folds=peaks is not None)
+    return f1_optimal(limit, [score for score, _ in _score_all(runtime, split.select, size)]) if f1 else limit
 
 
 def _progress(folder: Path | None, *shaping: object) -> Path | None:
@@ -358,11 +411,11 @@ def _batches(samples: Iterable[Sample], size: Size) -> ImageBatches:
     return ImageBatches(tuple(s.path for s in samples), size)
 
 
-def _score_all(detector: Detector, samples: Iterable[Sample], size: Size) -> list[tuple[float, float]]:
+def _score_all(runtime: Runtime, samples: Iterable[Sample], size: Size) -> list[tuple[float, float]]:
     """(score, highest map value) of every image, maps taken at the image's own size as inspection does."""
     results = []
     for pixels, planes in read_ahead([s.path for s in samples], size):
-        score, anomaly_map = _score_one(Torch(detector), planes)
+        score, anomaly_map = _score_one(runtime, planes)
         results.append((score, float(_enlarge(anomaly_map, pixels).max())))
     return results
 

@@ -131,11 +131,12 @@ def _bring_up_to_date(bound: Tensor, points: Tensor | Vectors, centres: Tensor, 
     bound[centres] = -1.0
 
 
-def nearest(queries: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
-    """Index (Q,) of the bank's nearest point for every query.
+def nearest(queries: Tensor, bank: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
+    """The bank's nearest point for every query: squared distance (Q,) and index (Q,).
 
     The bank is taken in blocks, so that what a matrix product has written is still in the cache when its minimum is
-    looked for. The query's own norm is the same for all points and left out.
+    looked for. The query's own norm is the same for all points and left out. The distance returned is that of the
+    difference: norms cancel where it is small.
 
     Args:
         queries: (Q, D).
@@ -150,7 +151,7 @@ def nearest(queries: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
         closer = values < best
         best = torch.where(closer, values, best)
         index = torch.where(closer, at + start, index)
-    return index
+    return (queries - bank[index]).square().sum(1), index
 
 
 def principal_directions(points: Tensor) -> Tensor:
@@ -200,8 +201,8 @@ class Sketch:
         """How far rounding may move bounds, for queries with these squared norms of their short vectors."""
         return 1e-5 * (own + self.largest)
 
-    def nearest(self, queries: Tensor) -> Tensor:
-        """Index (Q,) of the bank's nearest point for every query (Q, D)."""
+    def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """The bank's nearest point for every query (Q, D): squared distance (Q,) and index (Q,)."""
         short = self._shorten(queries)
         own = (short * short).sum(1)
         each = torch.arange(queries.shape[0], device=queries.device)
@@ -229,7 +230,8 @@ class Sketch:
         hit = distance == least[rows]
         index = index.scatter(0, rows[hit], columns[hit])
         rest = many.nonzero()[:, 0]
-        return index.scatter(0, rest, nearest(queries[rest], self.bank, self.norms))
+        distance, at = nearest(queries[rest], self.bank, self.norms)
+        return least.scatter(0, rest, distance), index.scatter(0, rest, at)
 
     def _below(self, limit: Tensor, start: int, bound: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and points, (n,) each, whose bound (Q, cells, CELL) is below the query's limit (Q,)."""

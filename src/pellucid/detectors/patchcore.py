@@ -40,7 +40,7 @@ class Patchcore(Detector):
         backbone: str = "prism_s",
         layers: Sequence[str] = ("layer2", "layer3"),
         weights: str | None = None,
-        coreset_sampling_ratio: float = 0.1,
+        coreset_sampling_ratio: float = 0.02,
         coreset_size: int | None = None,
         num_neighbors: int = 9,
         seed: int = 0,
@@ -91,13 +91,12 @@ class Patchcore(Detector):
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         patches = self._embed(pixels)
-        B, h, w, _ = patches.shape
-        flat = patches.flatten(0, 2)
-        memory = self._sketch.nearest(flat) if self._sketch else nearest(flat, self.bank_, self.norms_)
-        distance = (flat - self.bank_[memory]).norm(dim=1).view(B, h * w)  # exact: norms cancel where it is small
-        farthest = distance.argmax(1)  # m^test*, the patch that decides (equation 6)
-        s_star = distance.gather(1, farthest[:, None])[:, 0]
-        m_test = patches.flatten(1, 2)[torch.arange(B, device=pixels.device), farthest]  # (B, D)
+        B, h, w, D = patches.shape
+        flat = patches.reshape(-1, D)
+        squared, memory = self._sketch.nearest(flat) if self._sketch else nearest(flat, self.bank_, self.norms_)
+        distance = squared.sqrt().view(B, h * w)
+        s_star, farthest = distance.max(1)  # of m^test*, the patch that decides (equation 6)
+        m_test = flat.view(B, h * w, D)[torch.arange(B, device=pixels.device), farthest]  # (B, D)
         m_star = memory.view(B, h * w).gather(1, farthest[:, None])[:, 0]
         score = self._weight(m_test, m_star) * s_star
         return smooth_map(distance.view(B, h, w), (pixels.shape[2], pixels.shape[3])), score

@@ -24,11 +24,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pellucid._files import check_writable, write_text
 from pellucid.acquisition.images import Planes, Size, as_planes
 from pellucid.backbones._openvino import convert
-from pellucid.errors import ExportError, ModelFileError, OutputError
+from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError
 from pellucid.model_file import Header, problem
 from pellucid.runtimes import MODULES, Runtime, require_installed
 from pellucid.runtimes.onnx import Onnx
 from pellucid.runtimes.openvino import OpenVino
+from pellucid.runtimes.quantise import Normals, quantise
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ Format = Literal["openvino", "onnx"]
 RUNTIMES: dict[Format, type[OpenVino] | type[Onnx]] = {"openvino": OpenVino, "onnx": Onnx}
 FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
 CACHED = 8  # graphs that the cache holds
+PROBED = 0.02  # by how much, relatively, an int8 graph's score for one image may move from processor to processor
 TOLERANCE = 1e-3  # largest difference from torch, of scores relative to the score and of maps relative to their peak
 
 
@@ -51,11 +53,20 @@ class ExportHeader(BaseModel):
     format_version: Literal[1] = 1
     format: Format
     sha256: str  # over the graph's files
-    difference: float  # largest one found from torch; see TOLERANCE
+    difference: float  # of the graph in float32, the largest one found from torch; see TOLERANCE
+    agreement: float | None = None  # of an int8 graph with float32: rank correlation of held-out normal images' scores
+    probe: float | None = None  # score of an int8 graph for one image, where it was exported
     model: Header
 
 
-def export(detector: Detector, header: Header, folder: Path, format: Format, images: Sequence[Planes] = ()) -> float:
+def export(
+    detector: Detector,
+    header: Header,
+    folder: Path,
+    format: Format,
+    images: Sequence[Planes] = (),
+    int8: Normals | None = None,
+) -> ExportHeader:
     """Write a detector as a graph, after comparing it with torch.
 
     Args:
@@ -64,15 +75,18 @@ def export(detector: Detector, header: Header, folder: Path, format: Format, ima
         folder: made if need be; an earlier export in it is replaced.
         format: ``openvino`` or ``onnx``.
         images: to compare on, (3, H, W) each; drawn panes of glass when there are none.
+        int8: normal images, to compute the backbone in 8-bit integers after the comparison; ``openvino`` only.
 
     Returns:
-        The largest difference from torch, at most :data:`TOLERANCE`.
+        What was written to ``model.json``, the largest difference from torch in it.
 
     Raises:
         ExportError: the graph cannot be made, or does not agree with torch.
         OutputError: the folder cannot be written to.
         ParameterError: a package that the format needs is not installed.
     """
+    if int8 is not None and format != "openvino":
+        raise ParameterError("An int8 graph is computed by OpenVINO: leave --format onnx out.")
     check_writable(folder / "model.json")
     size = header.image_size
     try:
@@ -84,14 +98,23 @@ def export(detector: Detector, header: Header, folder: Path, format: Format, ima
                 raise ExportError(
                     f"The {format} graph differs from torch by {off:.2g}, more than {TOLERANCE:g} allowed."
                 )
-            written = ExportHeader(format=format, sha256=_sha256(files), difference=off, model=header)
+            reached = probe = None
+            if int8 is not None:
+                graph, files = files[0], [Path(made) / "int8" / file.name for file in files]
+                files[0].parent.mkdir()
+                reached = quantise(graph, Torch(detector), int8, files[0])
+                quantised = OpenVino(files[0])
+                header, probe = int8.header(quantised), _probe(quantised, size)
+            written = ExportHeader(
+                format=format, sha256=_sha256(files), difference=off, agreement=reached, probe=probe, model=header
+            )
             (folder / "model.json").unlink(missing_ok=True)  # never a header beside another's graph
             for file in files:
                 file.replace(folder / file.name)
     except OSError as error:
         raise OutputError(f"Cannot write '{folder}': {error.strerror or error}.") from None
     write_text(folder / "model.json", written.model_dump_json(indent=2) + "\n")
-    return off
+    return written
 
 
 def open_export(folder: Path) -> tuple[Runtime, Header]:
@@ -115,7 +138,21 @@ def open_export(folder: Path) -> tuple[Runtime, Header]:
         raise ModelFileError(f"'{folder / 'model.json'}' is not JSON: {error}.") from None
     if digest != header.sha256:
         raise ModelFileError(f"The graph in '{folder}' was changed since it was written: its checksum does not agree.")
-    return RUNTIMES[header.format](files[0]), header.model
+    runtime = RUNTIMES[header.format](files[0])
+    if header.probe is not None:
+        found = _probe(runtime, header.model.image_size)
+        if not abs(found - header.probe) <= PROBED * abs(header.probe):
+            raise ModelFileError(
+                f"The int8 graph in '{folder}' computes something else on this processor than where it was exported"
+                f" (score {found:.4g} instead of {header.probe:.4g}): export it on this machine."
+            )
+    return runtime, header.model
+
+
+def _probe(runtime: Runtime, size: Size) -> float:
+    """The score of an image of noise, which drives a network far."""
+    noise = np.random.default_rng(0).random((1, 3, *size), dtype=np.float32)
+    return float(runtime.score(noise)[1][0])
 
 
 def cached(digest: str, format: Format) -> Path:

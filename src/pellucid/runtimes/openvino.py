@@ -7,6 +7,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
+
 from pellucid.errors import ModelFileError
 from pellucid.runtimes import Floats, Name, require_installed
 
@@ -16,19 +18,23 @@ class OpenVino:
 
     Args:
         graph: the ``.xml`` file.
-        hint: ``LATENCY``: all cores for one image; ``THROUGHPUT``: a core or so for each of several.
+        many: a core or so for each of several images, instead of all cores for one.
     """
 
     name: Name = "openvino"
 
-    def __init__(self, graph: Path, hint: str = "LATENCY") -> None:
+    def __init__(self, graph: Path, many: bool = False) -> None:
         require_installed("openvino")
         import openvino
 
-        self._graph = graph
+        self._graph, self._many = graph, many
+        core = openvino.Core()
+        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY"}
         try:
-            hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint}
-            compiled = openvino.Core().compile_model(graph, "CPU", hints)
+            model = core.read_model(graph)
+            if many:  # shapes that are known save a twentieth of the time
+                model.reshape([1, *(side.get_length() for side in list(model.input().partial_shape)[1:])])
+            compiled = core.compile_model(model, "CPU", hints)
             self.lanes = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         except RuntimeError as error:
             raise ModelFileError(f"OpenVINO cannot read '{graph}': {str(error).strip().splitlines()[-1]}") from None
@@ -38,12 +44,15 @@ class OpenVino:
 
     @cached_property
     def many(self) -> OpenVino:
-        return OpenVino(self._graph, "THROUGHPUT")
+        return OpenVino(self._graph, many=True)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
+        if self._many and len(pixels) > 1:
+            found = [self.score(image[None]) for image in pixels]
+            return np.concatenate([maps for maps, _ in found]), np.concatenate([scores for _, scores in found])
         request = self._idle.get()
         try:
-            found = request.infer([pixels])
-            return found[0].copy(), found[1].copy()
+            results = request.infer([pixels])
+            return results[0].copy(), results[1].copy()
         finally:
             self._idle.put(request)

@@ -1,0 +1,128 @@
+"""The backbone of an exported graph in 8-bit integers, as long as it ranks held-out normal images as float32 does.
+
+By NNCF (the extra ``[int8]``), on the convolutions of the backbone alone: their weights and inputs become integers,
+what they give is float32 again, and so is everything behind them, because distances live from small differences.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.acquisition.images import Planes
+from pellucid.errors import ExportError, ParameterError
+from pellucid.model_file import Header
+from pellucid.runtimes import Runtime
+
+AGREEMENT = 0.97  # least rank correlation of held-out normal images' scores with those of float32
+MARKED = 4  # every so many of the images that ranges are learned from is learned from with bold marks, too
+LEARNED = 100  # images that ranges of activations are learned from, at most
+QUANTISED = ("Convolution", "GroupConvolution")
+
+
+@dataclass(frozen=True)
+class Normals:
+    """Normal images for the network (3, H, W), and what becomes of the limit.
+
+    Args:
+        learn: that the detector was fitted on; ranges of activations are learned from them.
+        held_out: that it was not fitted on; they judge.
+        header: of the model with the limit that the quantised graph gives the held-out images.
+    """
+
+    learn: Sequence[Planes]
+    held_out: Sequence[Planes]
+    header: Callable[[Runtime], Header]
+
+
+def quantise(graph: Path, reference: Runtime, normals: Normals, target: Path) -> float:
+    """Write an OpenVINO graph with an 8-bit backbone; layers stay in float32 where the ranking asks for it.
+
+    Args:
+        graph: the ``.xml`` file in float32.
+        reference: scores as the graph should.
+        normals: to learn from and to be judged by.
+        target: the ``.xml`` file to write.
+
+    Returns:
+        The rank correlation (Spearman) of the held-out images' scores with the reference's.
+
+    Raises:
+        ExportError: it stays below :data:`AGREEMENT`.
+        ParameterError: NNCF is not installed.
+    """
+    os.environ.setdefault("NNCF_CI", "1")  # it would report to its maker
+    try:
+        import nncf
+    except ImportError:
+        raise ParameterError("An int8 graph is made with NNCF: pip install 'pellucid[int8]'.") from None
+    import openvino
+    from scipy.stats import spearmanr
+
+    expected = [float(reference.score(image[None])[1][0]) for image in normals.held_out]
+
+    def agreement(compiled: Any, images: Iterable[Planes]) -> tuple[float, None]:
+        at = {id(image): score for image, score in zip(normals.held_out, expected, strict=True)}
+        chosen = list(images)
+        found = [float(compiled([image[None]])[1][0]) for image in chosen]
+        return float(spearmanr(found, [at[id(image)] for image in chosen]).statistic), None
+
+    nncf.set_log_level(logging.ERROR)
+    model = openvino.Core().read_model(graph)
+    with redirect_stdout(sys.stderr):  # its progress bars
+        quantised = nncf.quantize_with_accuracy_control(
+            model,
+            nncf.Dataset([*normals.learn, *map(_marked, normals.learn[::MARKED])], _batch),
+            nncf.Dataset(normals.held_out),
+            validation_fn=agreement,
+            max_drop=1 - AGREEMENT,
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=2 * len(normals.learn),  # all of them
+            ignored_scope=nncf.IgnoredScope(names=_float_operations(model), validate=False),
+            advanced_quantization_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE  # older processors add pairs of products in 16 bits
+            ),
+        )
+    openvino.save_model(quantised, target, compress_to_fp16=False)
+    compiled = openvino.Core().compile_model(target, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    reached = agreement(compiled, normals.held_out)[0]
+    if not reached >= AGREEMENT:
+        raise ExportError(
+            f"The int8 graph ranks {len(expected)} held-out normal images otherwise than float32 (rank correlation"
+            f" {reached:.3f}, at least {AGREEMENT:g} is asked for): leave --int8 out."
+        )
+    return reached
+
+
+def _batch(image: Planes) -> Planes:
+    return np.ascontiguousarray(image[None])
+
+
+def _marked(image: Planes) -> Planes:
+    """The image with bold marks, so that what is far from normal does not lie beyond the range of the integers."""
+    marked = image.copy()
+    height, width = image.shape[1:]
+    for k, value in enumerate((0.0, 1.0)):
+        top, left = height * (1 + 2 * k) // 5, width * (1 + 2 * k) // 5
+        marked[:, top : top + height // 16, left : left + width // 4] = value
+        marked[:, top : top + height // 4, left : left + 2] = 1 - value
+    return marked
+
+
+def _float_operations(model: Any) -> list[str]:
+    """Names of all operations that stay in float32."""
+    named = [(op.get_friendly_name(), op.get_type_name()) for op in model.get_ordered_ops()]
+    return [
+        name
+        for name, kind in named
+        if kind not in ("Constant", "Result", "Parameter")
+        and not (kind in QUANTISED and name.startswith("__module.backbone_"))
+    ]
