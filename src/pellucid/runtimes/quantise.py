@@ -65,6 +65,7 @@ def quantise(graph: Path, reference: Runtime, normals: Normals, target: Path) ->
     except ImportError:
         raise ParameterError("An int8 graph is made with NNCF: pip install 'pellucid[int8]'.") from None
     import openvino
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     from scipy.stats import spearmanr
 
     expected = [float(reference.score(image[None])[1][0]) for image in normals.held_out]
@@ -88,7 +89,8 @@ def quantise(graph: Path, reference: Runtime, normals: Normals, target: Path) ->
             subset_size=2 * len(normals.learn),  # all of them
             ignored_scope=nncf.IgnoredScope(names=_float_operations(model), validate=False),
             advanced_quantization_parameters=nncf.AdvancedQuantizationParameters(
-                overflow_fix=nncf.OverflowFix.ENABLE  # older processors add pairs of products in 16 bits
+                overflow_fix=nncf.OverflowFix.ENABLE,  # older processors add pairs of products in 16 bits
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,  # the means would cut off more
             ),
         )
     openvino.save_model(quantised, target, compress_to_fp16=False)
