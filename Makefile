@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check pretrain
+.PHONY: demo test test-slow check bench pretrain
 
 demo: $(READY)
 	$(BIN)/pellucid demo -o out/demo
@@ -20,6 +20,9 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) test
+
+bench: $(READY)
+	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-columns median,iqr,rounds --benchmark-sort name
 
 pretrain: $(READY)
 	$(BIN)/python -m pretraining.train --weights $(WEIGHTS)

@@ -111,6 +111,8 @@ def ours(name: str, work: Path) -> dict[str, Any]:
     detector, backbone, layers = detector_of(name)
     size = 128 if name.endswith("128") else 256
     given = {"backbone": backbone, "layers": layers, "weights": str(work / f"{backbone}.safetensors")}
+    if detector == "patchcore":
+        given["coreset_sampling_ratio"] = 0.1  # anomalib's, not ours
     if name.endswith("_fit") or "_fit_" in name:
         batches = list(pixels(work, size, 200).split(8))
         made = detectors.create(detector, **given)

@@ -229,8 +229,9 @@ class Sketch:
         least = least.scatter_reduce(0, rows, distance, "amin")
         hit = distance == least[rows]
         index = index.scatter(0, rows[hit], columns[hit])
-        rest = many.nonzero()[:, 0]
-        distance, at = nearest(queries[rest], self.bank, self.norms)
+        rest = many.nonzero()[:, 0]  # most often none: no blocks, which would cost something even so
+        at = torch.addmm(self.norms, queries[rest], self.bank.T, alpha=-2).argmin(1)
+        distance = (queries[rest] - self.bank[at]).square().sum(1)
         return least.scatter(0, rest, distance), index.scatter(0, rest, at)
 
     def _below(self, limit: Tensor, start: int, bound: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
