@@ -48,7 +48,7 @@ class Backbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         if self._compiled is not None and not torch.is_autocast_enabled("cpu"):
-            found = self._compiled([pixels.numpy()])
+            found = self._compiled([pixels.contiguous().numpy()])
             return [
                 torch.from_numpy(found[k]).clone(memory_format=torch.channels_last) for k in range(len(self.layers))
             ]

@@ -237,8 +237,8 @@ class Sketch:
     def _below(self, limit: Tensor, start: int, bound: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and points, (n,) each, whose bound (Q, cells, CELL) is below the query's limit (Q,)."""
         rows, cells = (cell < limit[:, None]).nonzero(as_tuple=True)
-        if torch.compiler.is_exporting():
-            torch._check(rows.shape[0] < 2**31)  # type: ignore[no-untyped-call]  # it would allow for sizes that ONNX cannot write down
+        if torch.compiler.is_exporting():  # it would allow for sizes that ONNX cannot write down
+            torch._check(rows.shape[0] < 2**31)  # type: ignore[no-untyped-call]
         which, inside = (bound[rows, cells] < limit[rows][:, None]).nonzero(as_tuple=True)
         return rows[which], start + cells[which] * CELL + inside
 

@@ -48,12 +48,8 @@ class Padim(Detector):
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Features per position (h*w, B, C), of the channels drawn; they are picked before they are enlarged."""
-        maps = [
-            m[:, chosen].contiguous(
-                memory_format=torch.channels_last
-            )  # enlarged seven times faster, and in place below
-            for m, chosen in zip(self.backbone_(pixels), self._picks, strict=True)
-        ]
+        picked = [m[:, chosen] for m, chosen in zip(self.backbone_(pixels), self._picks, strict=True)]
+        maps = [m.contiguous(memory_format=torch.channels_last) for m in picked]  # enlarged seven times faster
         size = (maps[0].shape[2], maps[0].shape[3])
         embedded = torch.cat([resize_to(m, size) for m in maps if m.shape[1]], dim=1)
         return embedded.flatten(2).permute(2, 0, 1).contiguous()  # products of strided matrices are ten times slower
