@@ -62,6 +62,13 @@ def test_a_graph_scores_as_torch_does_in_batches_of_any_size(fitted, glass, tmp_
         found_map, found = opened.runtime.score(batch)
         np.testing.assert_allclose(found, expected, rtol=1e-3)
         np.testing.assert_allclose(found_map, expected_map, atol=1e-3 * float(expected_map.max()))
+    if format == "openvino":  # our runtime takes images one by one, the graph takes any number
+        import openvino
+
+        together = openvino.Core().compile_model(
+            tmp_path / "m" / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        )([images])
+        np.testing.assert_allclose(together[1], inspector.runtime.score(images)[1], rtol=1e-3)
     one, other = inspector.inspect(files[-1]), opened.inspect(files[-1])
     assert (other.verdict, other.limit, other.p_value) == (one.verdict, one.limit, one.p_value)
     assert [d.box for d in other.defects] == [d.box for d in one.defects]

@@ -27,13 +27,12 @@ class OpenVino:
         require_installed("openvino")
         import openvino
 
-        self._graph, self._many = graph, many
+        self._graph = graph
         core = openvino.Core()
         hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY"}
         try:
-            model = core.read_model(graph)
-            if many:  # shapes that are known save a twentieth of the time
-                model.reshape([1, *(side.get_length() for side in list(model.input().partial_shape)[1:])])
+            model = core.read_model(graph)  # for any number of images; one whose shape is known takes a twentieth less
+            model.reshape([1, *(side.get_length() for side in list(model.input().partial_shape)[1:])])
             compiled = core.compile_model(model, "CPU", hints)
             self.lanes = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         except RuntimeError as error:
@@ -47,9 +46,10 @@ class OpenVino:
         return OpenVino(self._graph, many=True)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
-        if self._many and len(pixels) > 1:
-            found = [self.score(image[None]) for image in pixels]
-            return np.concatenate([maps for maps, _ in found]), np.concatenate([scores for _, scores in found])
+        found = [self._score_one(image[None]) for image in pixels]
+        return np.concatenate([maps for maps, _ in found]), np.concatenate([scores for _, scores in found])
+
+    def _score_one(self, pixels: Floats) -> tuple[Floats, Floats]:
         request = self._idle.get()
         try:
             results = request.infer([pixels])
