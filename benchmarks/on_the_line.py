@@ -116,7 +116,7 @@ def over_backbone(work: Path, images: Path, detector: str) -> dict[str, float]:
 
         def forward(self, pixels: Any) -> tuple[Any, Any]:
             maps = self.backbone(pixels)
-            return maps[0], sum(m.mean() for m in maps[1:]) + maps[0].mean()
+            return maps[0], (sum(m.mean() for m in maps[1:]) + maps[0].mean()).reshape(1)
 
     import openvino
 

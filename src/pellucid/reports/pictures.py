@@ -37,7 +37,8 @@ def result_picture(
     for defect in inspection.defects:
         x, y, w, h = defect.box
         cv2.rectangle(outlined, (x - 2, y - 2), (x + w + 1, y + h + 1), RED, max(1, image.shape[0] // 200))
-    panels.append((f"{len(inspection.defects)} defects", outlined))
+    count = len(inspection.defects)
+    panels.append((f"{count} defect{'' if count == 1 else 's'}", outlined))
     if mask is not None:
         panels.append(("mask", np.repeat(mask[..., None].astype(np.uint8) * 255, 3, 2)))
     zoom = max(1.0, PANEL / image.shape[0])
