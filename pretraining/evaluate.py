@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,9 @@ from pretraining import flaws
 from pretraining.train import WEIGHTS, digest, name_teacher, run
 
 HERE = Path(__file__).parent
-SETTINGS = {"patchcore": {"coreset_sampling_ratio": 0.1}}  # the tables were begun when this was the default
+SETTINGS: dict[str, dict[str, Any]] = {
+    "patchcore": {"coreset_sampling_ratio": 0.1}
+}  # the tables were begun when this was the default
 COLUMNS = ("backbone", "sha256", "size", "detector", "set", "seed", "image_auroc")
 
 
@@ -65,7 +68,7 @@ def sets(data: Path, work: Path) -> dict[str, Callable[[], Samples]]:
 def auroc(plan: Plan, detector: str, backbone: str, weights: Path | None, size: int, seed: int) -> float:
     """Image AUROC on the plan's test images."""
     given = str(weights) if weights else None
-    more = {"backbone": backbone, "weights": given} | SETTINGS.get(detector, {})
+    more: dict[str, Any] = {"backbone": backbone, "weights": given} | SETTINGS.get(detector, {})
     inspector = pellucid.fit(plan, detector, image_size=size, seed=seed, **more)
     scores = [i.score for i in inspector.inspect_many(s.path for s in plan.split.test)]
     return metrics.auroc([s.label == "abnormal" for s in plan.split.test], scores) or 0.0
