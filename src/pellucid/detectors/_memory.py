@@ -248,9 +248,10 @@ class Sketch:
 
     def _neighbours(self, start: int, count: int) -> Tensor:
         """The same of ``BLOCK`` points from ``start`` on."""
-        points, short = self.bank[start : start + BLOCK], self.short[start : start + BLOCK]
-        short, own = short[: len(points)], self.short_norms[start : start + len(points)]
-        bound = torch.addmm(self.short_norms, short, self.short.T, alpha=-2)  # (n, M), less the point's own norm
+        points = self.bank[start : start + BLOCK]
+        part = slice(start, start + len(points))  # without the points at infinity
+        own = self.short_norms[part]
+        bound = torch.addmm(self.short_norms, self.short[part], self.short.T, alpha=-2)  # less the point's own norm
         close = bound.topk(count, largest=False).indices
         reach = torch.stack([(points - self.bank[at]).square().sum(1) for at in close.T]).amax(0)
         rows, columns = (bound <= (reach - own + self._slack(own))[:, None]).nonzero(as_tuple=True)

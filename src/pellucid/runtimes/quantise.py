@@ -68,13 +68,12 @@ def quantise(graph: Path, reference: Runtime, normals: Normals, target: Path) ->
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     from scipy.stats import spearmanr
 
-    expected = [float(reference.score(image[None])[1][0]) for image in normals.held_out]
+    expected = {id(image): float(reference.score(image[None])[1][0]) for image in normals.held_out}
 
     def agreement(compiled: Any, images: Iterable[Planes]) -> tuple[float, None]:
-        at = {id(image): score for image, score in zip(normals.held_out, expected, strict=True)}
         chosen = list(images)
         found = [float(compiled([image[None]])[1][0]) for image in chosen]
-        return float(spearmanr(found, [at[id(image)] for image in chosen]).statistic), None
+        return float(spearmanr(found, [expected[id(image)] for image in chosen]).statistic), None
 
     nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(graph)
