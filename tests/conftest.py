@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from pellucid import detectors
 from pellucid.detectors._base import Detector
 from pellucid.synthesis.glass import draw_data_set
+
+settings.register_profile("pellucid", deadline=None)  # machines are shared: a slow example is no fault
+settings.load_profile("pellucid")
 
 SHARED = Path(__file__).parents[2] / "shared"
 FAST: dict[str, dict[str, Any]] = {

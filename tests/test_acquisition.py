@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pellucid.acquisition.checks import check, note_duplicates
+from pellucid.acquisition.checks import check, look_of, note_duplicates
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.images import ImageBatches, parse_size, read_image, read_mask, resize
 from pellucid.acquisition.splits import fold_of, needed, plan_split, read_splits_csv, splits_csv
 from pellucid.errors import DataError, ParameterError
 from pellucid.records import Sample, Samples
+from pellucid.synthesis.glass import draw_data_set
 
 RAMP = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
 
@@ -245,9 +246,43 @@ def test_the_same_bytes_in_train_and_test(tmp_path):
     (tmp_path / "normal_test").mkdir()
     shutil.move(tmp_path / "copy.png", tmp_path / "normal_test/copy.png")
     checked = check(read_folder(tmp_path))
-    notes = note_duplicates(plan_split(checked.samples), checked.hashes)
+    notes = note_duplicates(plan_split(checked.samples), checked)
     assert "1 test images are also training images" in notes[0]
     assert "3.png = copy.png" in notes[0]
+
+
+def _again(image, how):
+    """The same photo as it comes back from elsewhere."""
+    if how == "jpeg":
+        return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1], cv2.IMREAD_COLOR)
+    if how == "brighter":
+        return cv2.convertScaleAbs(image, alpha=1.1, beta=5)
+    return cv2.resize(image, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
+
+
+@pytest.mark.parametrize("how", ["jpeg", "brighter", "smaller"])
+@pytest.mark.parametrize("role", ["normal_test", "abnormal_test", "normal_train"])
+def test_near_duplicates_across_roles_are_told(tmp_path, how, role):
+    draw_data_set(tmp_path, seed=0, normal=40, tested=4, each=2)
+    shutil.move(tmp_path / "abnormal_test/stone_2_000.png", tmp_path / "normal_train/photo.png")
+    photo = cv2.imread(str(tmp_path / "normal_train/photo.png"))  # has more than noise in it
+    before = check(read_folder(tmp_path))
+    assert note_duplicates(plan_split(before.samples), before) == ()  # two panes of one glass are no duplicates
+    cv2.imwrite(str(tmp_path / role / "again.png"), _again(photo, how))
+    checked = check(read_folder(tmp_path))
+    split = plan_split(checked.samples)
+    notes = " ".join(note_duplicates(split, checked))
+    apart = {s.path.name for s in split.calibrate} & {"photo.png", "again.png"}
+    if role == "normal_train" and len(apart) != 1:
+        assert "photo.png = again.png" not in notes  # both in one role: harmless
+    else:
+        assert "look the same as" in notes
+        assert "again.png" in notes
+
+
+def test_an_image_without_detail_looks_like_nothing():
+    flat = look_of(np.full((50, 50, 3), 0.5, np.float32))
+    assert not flat.any()
 
 
 def test_masks_are_true_above_zero(tmp_path):

@@ -24,15 +24,18 @@ from pellucid.acquisition.folders import image_files
 from pellucid.acquisition.images import Size, as_planes, parse_size, read_image, read_mask, resize
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector, Plan, fit_split, load
-from pellucid.records import Sample, Samples
+from pellucid.records import Judged, Sample, Samples
 from pellucid.reports.pictures import picture_of
 from pellucid.reports.tables import evaluation, summary
 from pellucid.study.evaluate import evaluate
-from pellucid.study.scores import Judged, by_label, judge
-from pellucid.trackers import to_tensorboard
+from pellucid.study.scores import by_label, judge
+from pellucid.trackers import Run, to_mlflow, to_tensorboard, to_wandb
+from pellucid.trackers import check as check_tracker
 
 __all__ = [
+    "AnomalibMLFlowLogger",
     "AnomalibTensorBoardLogger",
+    "AnomalibWandbLogger",
     "Dfm",
     "Engine",
     "Fastflow",
@@ -97,15 +100,79 @@ class Folder:
         return found
 
 
-class AnomalibTensorBoardLogger:
-    """Where TensorBoard files go: ``save_dir/name/version_N``."""
+class _Logger:
+    """What an engine hands tested models to."""
+
+    def log(self, run: Run) -> None:
+        """Record one tested model."""
+        raise NotImplementedError
+
+
+class AnomalibTensorBoardLogger(_Logger):
+    """Event files in ``save_dir/name/version_N``."""
 
     def __init__(self, save_dir: str | Path, name: str = "default") -> None:
         self.save_dir, self.name = Path(save_dir), name
 
-    def next_version(self) -> Path:
-        """The first ``version_N`` that does not exist."""
-        return _next(self.save_dir / self.name, "version_")
+    def log(self, run: Run) -> None:
+        """Write the next version."""
+        to_tensorboard(run, _next(self.save_dir / self.name, "version_"))
+
+
+class AnomalibMLFlowLogger(_Logger):
+    """A run on the server of ``tracking_uri``, or else of ``MLFLOW_TRACKING_URI``.
+
+    Args:
+        experiment_name: that the run belongs to.
+        run_name: the model's name by default.
+        tracking_uri: address of the server.
+        options: anomalib's other arguments, accepted and without effect here.
+    """
+
+    def __init__(
+        self,
+        experiment_name: str = "anomalib_logs",
+        run_name: str | None = None,
+        tracking_uri: str | None = None,
+        **options: Any,
+    ) -> None:
+        check_tracker("mlflow")
+        self.experiment_name, self.run_name, self.tracking_uri = experiment_name, run_name, tracking_uri
+        self.options = options
+
+    def log(self, run: Run) -> None:
+        """Send the model's results and files."""
+        run = replace(run, group=self.experiment_name, name=self.run_name or run.name)
+        to_mlflow(run, self.tracking_uri)
+
+
+class AnomalibWandbLogger(_Logger):
+    """A run at Weights & Biases, or with ``offline`` in ``save_dir/wandb``.
+
+    Args:
+        name: the model's name by default.
+        save_dir: where the run's files go.
+        project: that the run belongs to.
+        offline: send nothing.
+        options: anomalib's other arguments, accepted and without effect here.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        save_dir: str | Path = ".",
+        project: str | None = None,
+        offline: bool = False,
+        **options: Any,
+    ) -> None:
+        check_tracker("wandb")
+        self.name, self.save_dir, self.project, self.offline = name, Path(save_dir), project, offline
+        self.options = options
+
+    def log(self, run: Run) -> None:
+        """Record the model's results and files."""
+        settings: dict[str, Any] = {"dir": str(self.save_dir)} | ({"mode": "offline"} if self.offline else {})
+        to_wandb(replace(run, name=self.name or run.name), self.project or "pellucid", **settings)
 
 
 class _Model:
@@ -188,7 +255,7 @@ class Engine:
 
     Args:
         max_epochs: of gradient-trained models; None is the detector's default.
-        logger: an :class:`AnomalibTensorBoardLogger`, a list of them, or nothing.
+        logger: one of the loggers above, a list of them, or nothing.
         default_root_dir: where results go: ``<root>/<Model>/<name>/vN``.
         false_reject: share of good images that may be rejected.
         options: Lightning's and anomalib's other arguments, accepted and without effect here.
@@ -197,14 +264,14 @@ class Engine:
     def __init__(
         self,
         max_epochs: int | None = None,
-        logger: AnomalibTensorBoardLogger | Sequence[AnomalibTensorBoardLogger] | bool | None = None,
+        logger: _Logger | Sequence[_Logger] | bool | None = None,
         default_root_dir: str | Path = "results",
         false_reject: float = 0.05,
         **options: Any,
     ) -> None:
         self.max_epochs, self.options = max_epochs, options
         loggers = logger if isinstance(logger, Sequence) else [logger]
-        self.loggers = [entry for entry in loggers if isinstance(entry, AnomalibTensorBoardLogger)]
+        self.loggers = [entry for entry in loggers if isinstance(entry, _Logger)]
         self.default_root_dir, self.false_reject = Path(default_root_dir), false_reject
         self.trainer = _Trainer()
         self._runs: dict[int, Path] = {}  # by model: one engine may serve many
@@ -235,28 +302,28 @@ class Engine:
         self._runs[id(model)] = run
         self.trainer.checkpoint_callback.best_model_path = str(path)
         summarised = {type(model).__name__: (model.inspector.detector.parts(), path.stat().st_size / 1e6)}
-        self._console.print(summary(summarised, datamodule.image_size))
+        self._console.print(summary(summarised))
 
     def test(self, model: _Model, datamodule: Folder, ckpt_path: str | Path | None = None) -> list[dict[str, Any]]:
         """Test on every image of the data module; prints a table and returns its numbers under anomalib's names."""
         inspector, judged = self._judge(model, datamodule, ckpt_path)
-        result = evaluate(judged)
-        self._console.print(evaluation(result))
+        run = self._runs.get(id(model)) or _next(self.default_root_dir / type(model).__name__ / datamodule.name, "v")
+        result = evaluate(_drawn(judged, inspector, run / "images"), inspector.limit)
+        for table in evaluation(result):
+            self._console.print(table)
         known = {"image_AUROC": "image_auroc", "image_F1Score": "image_f1", "image_AUPR": "image_ap"}
         if result.metrics["pixel_auroc"] is not None:
             known["pixel_AUROC"] = "pixel_auroc"
-        run = self._runs.get(id(model)) or _next(self.default_root_dir / type(model).__name__ / datamodule.name, "v")
-        pictures = run / "images"
-        shown: list[Path] = []
-        for n, j in enumerate(judged):
-            path = pictures / f"{n:05d}_{j.sample.path.stem}.png"
-            picture = picture_of(read_image(j.sample.path), j.inspection, inspector.limit.pixel, j.sample.mask)
-            write_bytes(path, picture)
-            if len(shown) < 8:
-                shown.append(path)
-        scores = by_label(judged)
+        tracked = Run(
+            name=type(model).__name__,
+            group=datamodule.name,
+            folder=run,
+            parameters=inspector.detector.parameters(),
+            metrics=result.metrics,
+            scores=by_label(result.judged),
+        )
         for logger in self.loggers:
-            to_tensorboard(logger.next_version(), inspector.detector.parameters(), result.metrics, scores, shown)
+            logger.log(tracked)
         return [{name: result.metrics[key] for name, key in known.items()}]
 
     def predict(
@@ -267,13 +334,15 @@ class Engine:
         return_predictions: bool = True,
     ) -> list[Prediction] | None:
         """Batches of results for every image of the data module."""
-        inspector, judged = self._judge(model, datamodule, ckpt_path)
-        step = datamodule.eval_batch_size
+        inspector, found = self._judge(model, datamodule, ckpt_path)
+        judged, step = list(found), datamodule.eval_batch_size
         if not return_predictions:
             return None
         return [_batch(judged[k : k + step], inspector) for k in range(0, len(judged), step)]
 
-    def _judge(self, model: _Model, datamodule: Folder, ckpt_path: str | Path | None) -> tuple[Inspector, list[Judged]]:
+    def _judge(
+        self, model: _Model, datamodule: Folder, ckpt_path: str | Path | None
+    ) -> tuple[Inspector, Iterator[Judged]]:
         inspector = load(ckpt_path) if ckpt_path is not None else model.inspector
         if inspector is None:
             raise DataError(f"This {type(model).__name__} has not been fitted: call engine.fit or give ckpt_path.")
@@ -285,6 +354,14 @@ def _samples(datamodule: Folder) -> Samples:
     if not datamodule.samples:
         datamodule.setup()
     return Samples(datamodule.root, "folder", datamodule.samples)
+
+
+def _drawn(judged: Iterator[Judged], inspector: Inspector, folder: Path) -> Iterator[Judged]:
+    """The same, with a result picture written of each."""
+    for n, j in enumerate(judged):
+        picture = picture_of(read_image(j.sample.path), j.inspection, inspector.limit.pixel, j.sample.mask)
+        write_bytes(folder / f"{n:05d}_{j.sample.path.stem}.png", picture)
+        yield j
 
 
 def _batch(judged: Sequence[Judged], inspector: Inspector) -> Prediction:

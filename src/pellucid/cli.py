@@ -15,15 +15,17 @@ from rich.table import Table
 
 from pellucid import backbones as backbone_catalogue
 from pellucid import detectors as detector_catalogue
-from pellucid.errors import DataError, ParameterError, PellucidError, unknown
+from pellucid.errors import DataError, ParameterError, PellucidError
 
 if TYPE_CHECKING:
     from pellucid.acquisition.images import Pixels
     from pellucid.inspector import Plan
     from pellucid.records import Inspection
-    from pellucid.study.choice import Prefer
+    from pellucid.study.compare import Engine
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="pellucid finds the flaw in the glass.")
+study = typer.Typer(no_args_is_help=True, help="What a model can and cannot do.")
+app.add_typer(study, name="study")
 out = Console(width=None if sys.stdout.isatty() else 150)  # a log file is not 80 columns wide
 err = Console(stderr=True)
 ABSENT = ("torch", "scipy", "sklearn", "matplotlib", "safetensors")  # from the slim runtime, see slim/pyproject.toml
@@ -42,6 +44,9 @@ Runtime = Annotated[
     Literal["auto", "torch", "openvino", "onnx"],
     typer.Option(help="what computes; auto: the fastest that is installed and agrees with torch"),
 ]
+CostEscape = Annotated[float | None, typer.Option(help="what a defect that is missed costs; 100 by default")]
+CostReject = Annotated[float | None, typer.Option(help="what a good part that is rejected costs; 1 by default")]
+DefectRate = Annotated[float | None, typer.Option(help="share of defective parts on the line; 0.01 by default")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 
 
@@ -85,7 +90,7 @@ def fit(
     )
     inspector.save(output)
     shutil.rmtree(checkpoint, ignore_errors=True)
-    out.print(summary({detector: (inspector.detector.parts(), output.stat().st_size / 1e6)}, size))
+    out.print(summary({detector: (inspector.detector.parts(), output.stat().st_size / 1e6)}))
     chosen, count = inspector.limit, len(inspector.limit.scores)
     said = f"limit {chosen.value:.6g} ({chosen.method}) from {count} normal images"
     if limit == "f1":
@@ -114,9 +119,9 @@ def inspect(
     from pellucid._files import check_writable, write_bytes, write_text
     from pellucid.inspector import load
     from pellucid.progress import track
-    from pellucid.records import Sample
+    from pellucid.records import Judged, Sample
     from pellucid.reports.pictures import picture_of
-    from pellucid.study.scores import Judged, scores_csv
+    from pellucid.study.scores import scores_csv
 
     if output is not None:
         check_writable(output / "scores.csv")
@@ -191,6 +196,9 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="model file")],
     data: Data,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="metrics.json and scores.csv go here")] = None,
+    cost_escape: CostEscape = None,
+    cost_reject: CostReject = None,
+    defect_rate: DefectRate = None,
     as_json: Json = False,
 ) -> None:
     """Test a saved model on the test images of a data set."""
@@ -198,48 +206,122 @@ def evaluate(
     from pellucid.inspector import load
     from pellucid.reports.tables import evaluation
     from pellucid.study.evaluate import evaluate as evaluate_judged
+    from pellucid.study.operating import Costs
     from pellucid.study.scores import judge, scores_csv
 
+    named = {"escape": cost_escape, "reject": cost_reject, "defect_rate": defect_rate}
+    costs = Costs(**{name: value for name, value in named.items() if value is not None})
     if output is not None:
         check_writable(output / "metrics.json")
     inspector = load(model)
     plan = _plan(data, inspector.false_reject, inspector.seed)
     if not plan.split.test:
         raise DataError(f"'{data}' has no test images.")
-    judged = judge(inspector, plan.split.test)
-    result = evaluate_judged(judged)
-    written = {"metrics": result.metrics, "by_type": result.by_type, "notes": result.notes}
+    defects = [j.inspection.score for j in judge(inspector, plan.split.select, "selection")]
+    judged = judge(inspector, plan.split.test, "testing")
+    result = evaluate_judged(judged, inspector.limit, selection=defects, costs=costs)
+    written = result.written()
     if output is not None:
-        write_text(output / "scores.csv", scores_csv(judged, plan.checked.samples.root))
+        write_text(output / "scores.csv", scores_csv(result.judged, plan.checked.samples.root))
         write_text(output / "metrics.json", json.dumps(written, indent=2) + "\n")
     if as_json:
         print(json.dumps(written, indent=2))
     else:
-        out.print(evaluation(result))
+        for table in evaluation(result):
+            out.print(table)
+        for note in (*([result.shift.words] if result.shift else []), *result.notes):
+            out.print(note, highlight=False)
 
 
 @app.command()
 def compare(
-    data: Data,
+    data: Annotated[Path, typer.Argument(help="folder, CSV file, or a sweep in TOML (options win over what it says)")],
     output: Output = Path("out"),
     detectors: Annotated[str | None, typer.Option(help="names with commas between; all by default")] = None,
-    backbone: Backbone = "prism_s",
+    backbone: Annotated[str | None, typer.Option(help="where features come from; prism_s by default")] = None,
     weights: Weights = None,
-    image_size: ImageSize = "256",
-    false_reject: FalseReject = 0.05,
+    image_size: Annotated[str | None, typer.Option(help="N or HxW; 256 by default")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="how many splits and trainings to average over; 1 by default")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="the first of them; 0 by default")] = None,
+    false_reject: Annotated[
+        float | None, typer.Option(help="share of good images that may be rejected; 0.05 by default")
+    ] = None,
     prefer: Annotated[
-        Literal["balanced", "accuracy", "speed", "size"], typer.Option(help="how equals are told apart")
-    ] = "balanced",
+        Literal["balanced", "accuracy", "speed", "size"] | None, typer.Option(help="how equals are told apart")
+    ] = None,
     max_ms: Annotated[float | None, typer.Option(help="budget: milliseconds per image")] = None,
     max_mb: Annotated[float | None, typer.Option(help="budget: megabytes of the model file")] = None,
-    seed: Seed = 0,
-    resume: Resume = False,
+    cost_escape: CostEscape = None,
+    cost_reject: CostReject = None,
+    defect_rate: DefectRate = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="ray: the cluster of RAY_ADDRESS or one here")
+    ] = "local",
+    tracker: Annotated[
+        list[str] | None, typer.Option("--track", help="mlflow or wandb, beside TensorBoard; repeatable")
+    ] = None,
+    resume: Annotated[
+        bool | None, typer.Option("--resume/--fresh", help="keep what is finished; a sweep does by default")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train and test several detectors side by side and name the one to run."""
-    names = [n.strip() for n in detectors.split(",")] if detectors else detector_catalogue.names()
-    parameters = {name: _parameters(name, backbone, weights, None, seed) for name in names}
-    _compare(data, output, parameters, image_size, false_reject, prefer, max_ms, max_mb, seed, resume, as_json)
+    """Train and test models side by side and name the one to run."""
+    given = {
+        "detectors": [n.strip() for n in detectors.split(",")] if detectors else None,
+        "backbone": backbone,
+        "weights": {backbone or "prism_s": weights} if weights else None,
+        "image_size": image_size,
+        "seeds": seeds,
+        "seed": seed,
+        "false_reject": false_reject,
+        "prefer": prefer,
+        "max_ms": max_ms,
+        "max_mb": max_mb,
+        "cost_escape": cost_escape,
+        "cost_reject": cost_reject,
+        "defect_rate": defect_rate,
+    }
+    goes_on = data.suffix.lower() == ".toml" if resume is None else resume
+    _compare(data, given, output, goes_on, engine, tracker or [], as_json)
+
+
+@study.command()
+def power(
+    model: Annotated[Path, typer.Argument(help="model file, or the folder of an exported model")],
+    data: Data,
+    output: Output = Path("power"),
+    each: Annotated[int, typer.Option(min=1, help="flaws of one kind, size and contrast")] = 20,
+    seed: Annotated[int, typer.Option(help="of places and forms")] = 0,
+    runtime: Runtime = "auto",
+    as_json: Json = False,
+) -> None:
+    """Plant scratches, seeds, stones, dust and bold lines into good images: what is the smallest that is found?"""
+    from pellucid._files import check_writable, write_bytes, write_text
+    from pellucid.inspector import load
+    from pellucid.reports import curves
+    from pellucid.reports.tables import smallest
+    from pellucid.study.power import power as plant_all
+    from pellucid.study.power import unseen
+
+    check_writable(output / "power.json")
+    inspector = load(model, runtime)
+    plan = _plan(data, inspector.false_reject, inspector.seed)
+    found = plant_all(inspector, unseen(plan, inspector), each=each, seed=seed)
+    written = found.written()
+    write_text(output / "power.csv", found.csv())
+    write_bytes(output / "power.png", curves.power(written["cells"]))
+    write_text(output / "power.json", json.dumps(written, indent=2) + "\n")
+    if as_json:
+        print(json.dumps(written, indent=2))
+        return
+    out.print(smallest(written["smallest_px_found_9_of_10"]))
+    out.print(
+        f"{each} flaws of every kind, size and contrast in {found.images} good images that were not fitted on and are"
+        f" passed as they are ({found.rejected_clean} were not); picture: {output / 'power.png'}",
+        highlight=False,
+    )
 
 
 @app.command()
@@ -250,12 +332,8 @@ def demo(output: Output = Path("pellucid-demo")) -> None:
     data = output / "data"
     draw_data_set(data, seed=0)
     err.print(f"drew panes of glass in {data}", highlight=False)
-    fewer = {"stfpm": 15, "reverse_distillation": 10}  # epochs: a first look, not a last word
-    parameters = {}
-    for name in detector_catalogue.names():
-        settings = [f"epochs={fewer[name]}"] if name in fewer else None
-        parameters[name] = _parameters(name, "prism_s", None, settings, 0)
-    _compare(data, output, parameters, "128", 0.05, "balanced", None, None, 0, False, False)
+    fewer = {"stfpm": {"epochs": 15}, "reverse_distillation": {"epochs": 10}}  # a first look, not a last word
+    _compare(data, {"parameters": fewer, "image_size": 128}, output, False, "local", [], False)
 
 
 @app.command(name="detectors")
@@ -292,49 +370,37 @@ def backbones(as_json: Json = False) -> None:
 
 def _compare(
     data: Path,
+    given: dict[str, Any],
     output: Path,
-    parameters: dict[str, dict[str, Any]],
-    image_size: str,
-    false_reject: float,
-    prefer: Prefer,
-    max_ms: float | None,
-    max_mb: float | None,
-    seed: int,
     resume: bool,
+    engine: Engine,
+    trackers: list[str],
     as_json: bool,
 ) -> None:
     from pellucid._files import check_writable
-    from pellucid.acquisition.images import parse_size
     from pellucid.backbones import create as create_backbone
     from pellucid.reports.tables import leaderboard, summary
     from pellucid.study.compare import compare as run
     from pellucid.study.compare import read_cost
+    from pellucid.study.sweep import Sweep
+    from pellucid.trackers import check as check_tracker
 
-    size = parse_size(image_size)
+    sweep = Sweep.of(data, given)
     check_writable(output / "leaderboard.json")
-    for needed in parameters.values():  # the networks and their weights, before any work begins
+    for name in trackers:
+        check_tracker(name)
+    networks = {(p["backbone"], *p["layers"]): p for p in (cell.parameters for cell in sweep.cells().values())}
+    for needed in networks.values():  # the networks and their weights, before any work begins
         create_backbone(needed["backbone"], layers=needed["layers"], weights=needed["weights"])
-    plan = _plan(data, false_reject, seed)
-    rows, choice = run(
-        plan,
-        output,
-        parameters,
-        size,
-        false_reject=false_reject,
-        seed=seed,
-        prefer=prefer,
-        max_ms=max_ms,
-        max_mb=max_mb,
-        resume=resume,
-        command="pellucid " + " ".join(sys.argv[1:]),
-    )
+    command = "pellucid " + " ".join(sys.argv[1:])
+    done = run(sweep, output, resume=resume, engine=engine, trackers=trackers, command=command, announce=_announce)
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(done.rows, indent=2))
         return
-    costs = {row["detector"]: read_cost(output, row["detector"]) for row in rows}
-    out.print(summary({name: (cost["parts"], cost["model_mb"]) for name, cost in costs.items()}, size))
-    out.print(leaderboard(rows))
-    out.print(f"[bold]Run {choice.reason}[/]" if choice.detector else choice.reason, highlight=False)
+    costs = {row["name"]: read_cost(output / row["name"]) for row in done.rows}
+    out.print(summary({name: (cost["parts"], cost["model_mb"]) for name, cost in costs.items()}))
+    out.print(leaderboard(done.rows))
+    out.print(f"[bold]{done.choice.sentence}[/] {done.choice.reason}".rstrip(), highlight=False)
     out.print(f"report: {output / 'report.html'}", highlight=False, soft_wrap=True)
 
 
@@ -343,46 +409,39 @@ def _parameters(
 ) -> dict[str, Any]:
     """All hyper-parameters of a detector: its defaults, the options, then --set."""
     defaults = detector_catalogue.describe(detector).defaults
-    backbone_catalogue.entry(backbone)
-    chosen = {**defaults, "backbone": backbone, "weights": str(weights) if weights else None, "seed": seed}
+    given = {}
     for setting in settings or []:
         key, equals, text = setting.partition("=")
         if not equals:
             raise ParameterError(f"--set {setting} is not understood: write key=value, as in num_neighbors=5.")
         if key in ("backbone", "weights", "seed"):
             raise ParameterError(f"--set {setting} is not allowed: {key} has an option of its own, --{key}.")
-        if key not in defaults:
-            raise unknown(f"parameter of {detector}", key, defaults)
-        chosen[key] = _parse(key, text, defaults[key])
-    return chosen
+        given[key] = _parse(text, defaults.get(key))
+    return detector_catalogue.complete(detector, given, backbone, weights) | {"seed": seed}
 
 
-def _parse(key: str, text: str, default: Any) -> Any:
-    """A value of the default's kind."""
+def _parse(text: str, default: Any) -> Any:
+    """Text as the value that it stands for, where a default of that kind is replaced."""
     if isinstance(default, tuple):
         return [part.strip() for part in text.split(",")]
     if isinstance(default, str):
         return text
     try:
-        value = json.loads(text.lower())
+        return json.loads(text.lower())
     except json.JSONDecodeError:
-        value = text
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    fits = {
-        bool: isinstance(value, bool),
-        int: isinstance(value, int) and not isinstance(value, bool),
-        float: number,
-        type(None): number or value is None,
-    }[type(default)]
-    if not fits:
-        raise ParameterError(f"{key}={text} is not allowed: it has to be of the kind of its default, {default!r}.")
-    return float(value) if isinstance(default, float) else value
+        return text
 
 
 def _plan(data: Path, false_reject: float, seed: int) -> Plan:
     from pellucid.inspector import Plan
 
     plan = Plan.of(data, false_reject=false_reject, seed=seed)
+    _announce(plan)
+    return plan
+
+
+def _announce(plan: Plan) -> None:
+    """Say who does what, and what is odd about the data."""
     split = plan.split
     how = f"{len(split.calibrate)} calibrate" if split.folds is None else f"calibrated by {split.folds} folds"
     tested = sum(s.label == "normal" for s in split.test)
@@ -393,7 +452,6 @@ def _plan(data: Path, false_reject: float, seed: int) -> Plan:
     )
     for note in plan.notes:
         err.print(f"[yellow]note:[/] {note}", highlight=False)
-    return plan
 
 
 def _print_inspections(judged: list[Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -62,6 +62,7 @@ class Inspector:
     data_sha256: str
     seed: int
     false_reject: float
+    held_out: tuple[float, ...] = ()  # the limit's normal scores in the order of the split; none once loaded
 
     def inspect(self, image: str | Path | Pixels) -> Inspection:
         """Inspect one image: a file, or pixels (H, W, 3) float32 RGB in [0, 1].
@@ -205,7 +206,9 @@ class Inspector:
             )
 
         def recalibrated(runtime: Runtime) -> Header:
-            limit = _calibrate(runtime, split, self.image_size, self.false_reject, f1=self.limit.method == "f1")
+            held_out = _score_all(runtime, split.calibrate, self.image_size)
+            f1 = self.limit.method == "f1"
+            limit = _calibrate(runtime, split, self.image_size, self.false_reject, held_out, f1=f1)
             return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})
 
         learn, held_out = (
@@ -301,13 +304,25 @@ class Plan:
             DataError: nothing usable, an unknown layout, or too few normal images for the rate.
         """
         checked = check(data if isinstance(data, Samples) else read_folder(data))
+        return cls._of(checked, false_reject, seed)
+
+    def again(self, *, false_reject: float = 0.05, seed: int = 0) -> Self:
+        """The same files, split anew."""
+        return self._of(self.checked, false_reject, seed)
+
+    @classmethod
+    def _of(cls, checked: Checked, false_reject: float, seed: int) -> Self:
         split = plan_split(checked.samples, false_reject=check_rate(false_reject), seed=seed)
-        notes = (*checked.samples.notes, *split.notes, *note_duplicates(split, checked.hashes))
+        notes = (*checked.samples.notes, *split.notes, *note_duplicates(split, checked))
         return cls(checked, split, notes)
 
     def data_sha256(self) -> str:
         """Over the contents of the images that are fitted on and calibrated with."""
         return fingerprint((*self.split.fit, *self.split.calibrate), self.checked.hashes)
+
+    def tested_sha256(self) -> str:
+        """Over the contents of the images that models are chosen by and tested on."""
+        return fingerprint((*self.split.select, *self.split.test), self.checked.hashes)
 
 
 def fit(
@@ -369,18 +384,21 @@ def fit_split(
     shaping = (name, parameters, size, data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
     if split.folds is None:
         detector.fit(_batches(split.fit, size), checkpoint=_progress(checkpoint, *shaping))
-        peaks = None
+        held_out = _score_all(Torch(detector), split.calibrate, size)
     else:  # few normals: every one is scored by a detector that has not seen it, then all are learned from
-        peaks = []
+        by_sample: dict[Sample, tuple[float, float]] = {}
         numbers = fold_of(split.fit, split.folds, seed)
         for fold in range(split.folds):
             part = detectors.create(name, **parameters)
             seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
             part.fit(_batches(seen, size), checkpoint=_progress(checkpoint, *shaping, fold))
-            peaks += _score_all(Torch(part), [s for s, n in zip(split.fit, numbers, strict=True) if n == fold], size)
+            left = [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]
+            by_sample |= zip(left, _score_all(Torch(part), left, size), strict=True)
+        held_out = [by_sample[s] for s in split.fit]
         detector.fit(_batches(split.fit, size), checkpoint=_progress(checkpoint, *shaping))
-    chosen = _calibrate(Torch(detector), split, size, false_reject, f1=limit == "f1", peaks=peaks)
-    return Inspector(Torch(detector), chosen, size, data_sha256, seed, false_reject)
+    chosen = _calibrate(Torch(detector), split, size, false_reject, held_out, f1=limit == "f1")
+    in_order = tuple(score for score, _ in held_out)
+    return Inspector(Torch(detector), chosen, size, data_sha256, seed, false_reject, in_order)
 
 
 def _calibrate(
@@ -388,14 +406,13 @@ def _calibrate(
     split: Split,
     size: Size,
     false_reject: float,
+    held_out: Sequence[tuple[float, float]],
     *,
     f1: bool,
-    peaks: list[tuple[float, float]] | None = None,
 ) -> Limit:
-    """The limit from normal images that were not fitted on: those held out, or ``peaks`` that folds have given."""
-    held_out = _score_all(runtime, split.calibrate, size) if peaks is None else peaks
+    """The limit from the scores and peaks of normal images that were not fitted on."""
     scores = [score for score, _ in held_out]
-    limit = calibrate(scores, [peak for _, peak in held_out], false_reject, folds=peaks is not None)
+    limit = calibrate(scores, [peak for _, peak in held_out], false_reject, folds=split.folds is not None)
     return f1_optimal(limit, [score for score, _ in _score_all(runtime, split.select, size)]) if f1 else limit
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,9 +98,51 @@ class Inspection:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """A sample with what an inspector said of it."""
+
+    sample: Sample
+    inspection: Inspection
+    defect_px: int | None = None  # area of the largest region of the mask, once it was looked at
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A limit by a rule, and what the test images make of it."""
+
+    rule: str
+    limit: float
+    chosen_on: str
+    counts: Mapping[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Whether normal test images look like the normal images that the limit was chosen from."""
+
+    p_value: float  # that two samples of one kind differ so much
+    higher: float  # share of pairs in which the test image scores higher, a tie is a half; 0.5 if they are alike
+    beyond: float  # p-value that so many or more lie above the limit, if they are alike
+    words: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How good a model is on test images. A metric that the data do not allow is None, and a note says why."""
 
     metrics: Mapping[str, float | int | None]
-    by_type: Mapping[str, Mapping[str, float | int]]
+    by: Mapping[str, Mapping[str, Mapping[str, float | int | None]]]  # "type", "size", "group": counts of each part
+    operating_points: tuple[OperatingPoint, ...] = ()
+    shift: Shift | None = None
     notes: tuple[str, ...] = ()
+    judged: tuple[Judged, ...] = field(default=(), repr=False, compare=False)  # without their maps
+
+    def written(self) -> dict[str, Any]:
+        """As metrics.json has it."""
+        return {
+            "metrics": dict(self.metrics),
+            **{f"by_{part}": counts for part, counts in self.by.items()},
+            "operating_points": [asdict(point) for point in self.operating_points],
+            "shift": None if self.shift is None else asdict(self.shift),
+            "notes": list(self.notes),
+        }

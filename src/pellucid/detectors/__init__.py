@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import unknown
+from pellucid import backbones
+from pellucid.errors import ParameterError, unknown
 
 if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
@@ -72,6 +73,41 @@ def create(name: str, **parameters: Any) -> Detector:
     cls = getattr(import_module(f"pellucid.detectors.{name}"), description.class_name)
     made: Detector = cls(**parameters)
     return made
+
+
+def complete(name: str, given: Mapping[str, Any], backbone: str, weights: Path | None) -> dict[str, Any]:
+    """All hyper-parameters of a detector but its seed: the defaults, with what is given in their place.
+
+    Raises:
+        ParameterError: an unknown detector, backbone or parameter, one that has a place of its own, or a value of
+            another kind than the default.
+    """
+    defaults = describe(name).defaults
+    backbones.entry(backbone)
+    chosen = {**defaults, "backbone": backbone, "weights": str(weights) if weights else None}
+    for key, value in given.items():
+        if key in ("backbone", "weights", "seed"):
+            raise ParameterError(f"{key} is not allowed among the parameters of {name}: it has a place of its own.")
+        if key not in defaults:
+            raise unknown(f"parameter of {name}", key, defaults)
+        chosen[key] = _of_its_kind(key, value, defaults[key])
+    del chosen["seed"]
+    return chosen
+
+
+def _of_its_kind(key: str, value: Any, default: Any) -> Any:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = {
+        bool: isinstance(value, bool),
+        int: number and not isinstance(value, float),
+        float: number,
+        str: isinstance(value, str),
+        tuple: isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value),
+        type(None): number or value is None,
+    }[type(default)]
+    if not fits:
+        raise ParameterError(f"{key}={value} is not allowed: it has to be of the kind of its default, {default!r}.")
+    return float(value) if isinstance(default, float) else value
 
 
 def name_of(detector: Detector) -> str:

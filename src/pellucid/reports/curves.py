@@ -64,19 +64,46 @@ def histogram(labels: Sequence[bool], scores: Sequence[float], limit: float) -> 
     return png(figure)
 
 
-def pareto(rows: Sequence[Mapping[str, Any]], front: Sequence[str]) -> bytes:
+def pareto(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Accuracy against time per image; area is the model's size; the front is filled."""
     figure, axes = _figure("Accuracy, time and size", "milliseconds per image", "image AUROC")
     for row in rows:
         accuracy = row["image_auroc"] if row["image_auroc"] is not None else 0.0
-        on_front = row["detector"] in front
         area = 30 + 40 * np.sqrt(row["model_mb"])
         face = DEFECT if row["recommended"] else NORMAL
-        axes.scatter(row["ms_per_image_median"], accuracy, s=area, color=face, alpha=0.75 if on_front else 0.25)
         where = (row["ms_per_image_median"], accuracy)
-        axes.annotate(row["detector"], where, (0, 9), textcoords="offset points", fontsize=8, ha="center")
+        axes.scatter(*where, s=area, color=face, alpha=0.75 if row["pareto"] else 0.25)
+        axes.annotate(row["name"], where, (0, 9), textcoords="offset points", fontsize=8, ha="center")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
     axes.margins(x=0.2, y=0.15)
+    return png(figure)
+
+
+def power(cells: Sequence[Mapping[str, Any]]) -> bytes:
+    """Share of planted flaws that were found, a panel for each kind, size against contrast.
+
+    Args:
+        cells: with ``kind``, ``size_px``, ``contrast`` and ``share``.
+    """
+    kinds = list(dict.fromkeys(c["kind"] for c in cells))
+    figure = Figure(figsize=(3.1 * len(kinds) + 0.6, 3.4), dpi=110, layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(kinds)))
+    for axes, kind in zip(panels, kinds, strict=True):
+        own = {(c["size_px"], c["contrast"]): c["share"] for c in cells if c["kind"] == kind}
+        sizes, contrasts = sorted({s for s, _ in own}), sorted({c for _, c in own})
+        shares = np.array([[own[s, c] for c in contrasts] for s in sizes])
+        shown = axes.imshow(shares, origin="lower", cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        for y, row in enumerate(shares):
+            for x, share in enumerate(row):
+                colour = "black" if share > 0.6 else "white"
+                weight = "bold" if share >= 0.9 else "normal"
+                axes.text(x, y, f"{share:.0%}", ha="center", va="center", color=colour, weight=weight, fontsize=8)
+        axes.set(title=kind, xticks=range(len(contrasts)), yticks=range(len(sizes)))
+        axes.set_xticklabels([f"{c:.0%}" for c in contrasts])
+        axes.set_yticklabels([str(s) for s in sizes])
+    panels[0].set_ylabel("width or diameter, px")
+    figure.supxlabel("contrast to the glass around")
+    figure.colorbar(shown, ax=list(panels), label="share found", pad=0.01)
     return png(figure)

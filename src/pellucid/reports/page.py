@@ -1,70 +1,142 @@
-"""The report: one HTML file with everything inside, readable without a network."""
+"""The report: one HTML file with everything inside, readable and usable without a network."""
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.reports.tables import LEADERBOARD, cell
+import cv2
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --accent: #d1495b; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem } h2 { margin-top: 2.2rem; border-bottom: 1px solid var(--line) }
-.advice { border-left: 5px solid var(--accent); padding: .6rem 1rem; background: #8881; font-size: 1.1rem }
-.scroll { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
-th:first-child, td:first-child { text-align: left } tr.chosen { font-weight: 700 }
-img { max-width: 100%; height: auto; background: white } .row { display: flex; flex-wrap: wrap; gap: 1rem }
-.row img { flex: 1 1 300px; max-width: 370px } code { overflow-wrap: anywhere }
-"""
+from pellucid.reports.tables import cell, with_spread
+
+HERE = Path(__file__).parent
+QUALITY = 82  # of the pictures, JPEG
+COLUMNS = (  # title, key, format, whether less is better, what it says
+    ("model", "name", "{}", None, "detector, and what else was varied"),
+    ("image AUROC", "image_auroc", "{:.4f}", False, "how well scores rank defective above good images; 1 is perfect"),
+    ("behind", "behind", "{:.4f}", True, "AUROC behind the first, on the same images"),
+    ("F1", "image_f1", "{:.3f}", False, "F1 at the limit, which was chosen without the test"),
+    ("false rejects", "false_reject_rate", "{:.1%}", True, "good test images that were rejected"),
+    ("escapes", "escape_rate", "{:.1%}", True, "defective test images that were passed"),
+    ("pixel AP", "pixel_ap", "{:.3f}", False, "average precision over all pixels"),
+    ("AUPRO 0.3", "aupro", "{:.3f}", False, "overlap with each region up to a false-positive rate of 0.3"),
+    ("AUPRO 0.05", "aupro_0.05", "{:.3f}", False, "the same up to 0.05"),
+    ("AUPIMO", "aupimo", "{:.3f}", False, "recall per image at 1e-5 to 1e-4 false pixels on good images"),
+    ("fit s", "fit_seconds", "{:.1f}", True, "training time, seconds"),
+    ("ms", "ms_per_image_median", "{:.1f}", True, "median time of one image, milliseconds, on this machine"),
+    ("MB", "model_mb", "{:.1f}", True, "size of the model file"),
+    ("RAM MB", "peak_ram_mb", "{:.0f}", True, "highest memory while training and testing"),
+)
+KINDS = {
+    "false_reject": "false rejects",
+    "escape": "escapes",
+    "nearest": "nearest calls",
+    "typical": "typical",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the report shows of one model, as its folder has it."""
+
+    name: str
+    folder: Path
+    scores: Sequence[Mapping[str, str]]  # rows of scores.csv
+    tested: Mapping[str, Any]  # metrics.json
+    gallery: Sequence[Mapping[str, Any]]  # gallery.json
+    config: str  # config.toml
 
 
 def report(
     rows: Sequence[Mapping[str, Any]],
+    models: Sequence[Model],
+    *,
+    sentence: str,
     reason: str,
     notes: Sequence[str],
+    plan: Sequence[tuple[str, int, int]],
     command: str,
-    pareto: bytes,
-    curves: Mapping[str, Sequence[Path]],
-    pictures: Mapping[str, Sequence[Path]],
+    config: str,
+    versions: Mapping[str, str],
 ) -> str:
-    """The page as HTML text; curves and pictures are embedded, by detector."""
-    head = "".join(f"<th>{escape(title)}</th>" for title, _, _ in LEADERBOARD)
-    body = "".join(
-        f"<tr{' class=chosen' if row['recommended'] else ''}><td>{escape(row['detector'])}</td>"
-        + "".join(f"<td>{cell(row[key], form)}</td>" for _, key, form in LEADERBOARD[1:])
-        + "</tr>"
-        for row in rows
+    """The page as HTML text.
+
+    Args:
+        rows: of the leaderboard, best first.
+        models: in the same order.
+        sentence: the recommendation.
+        reason: the rule that led to it.
+        notes: warnings about the data and what failed.
+        plan: (role, normal images, defective images).
+        command: that made the comparison.
+        config: of the comparison, TOML.
+        versions: of the software, and the machine.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=select_autoescape(("html", "j2")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    sections = "".join(
-        f"<h2>{escape(name)}</h2><div class=row>{''.join(map(_file, curves[name]))}</div>"
-        + "".join(f"<p>{_file(path)}</p>" for path in pictures[name])
-        for name in curves
+    environment.globals |= {"cell": cell, "with_spread": with_spread, "between": _between}
+    return environment.get_template("report.html.j2").render(
+        rows=rows,
+        columns=[c for c in COLUMNS if any(row[c[1]] is not None for row in rows)],
+        models=models,
+        recommended=next((row["name"] for row in rows if row["recommended"]), rows[0]["name"]),
+        kinds={
+            kind: title for kind, title in KINDS.items() if any(g["kind"] == kind for m in models for g in m.gallery)
+        },
+        types=sorted({g["type"] for m in models for g in m.gallery if g["type"]}),
+        picture=_picture,
+        sentence=sentence,
+        reason=reason,
+        notes=notes,
+        plan=plan,
+        command=command,
+        config=config,
+        versions=versions,
+        seeds=rows[0]["seeds"],
+        data=_embedded({"rows": rows, "models": {m.name: _charted(m) for m in models}}),
+        css=Markup((HERE / "report.css").read_text("utf-8")),
+        js=Markup((HERE / "report.js").read_text("utf-8")),
+        plotly=Markup(get_plotlyjs()),
     )
-    remarks = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>pellucid: comparison</title><style>{STYLE}</style>
-<h1>Which detector to run</h1>
-<p class=advice>{escape(reason)}</p>
-<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
-<p>False rejects and escapes are counted at the limit that was chosen from normal training images. Milliseconds are
-for one image at a time, decoded, on this machine.</p>
-<p>{_image(pareto, "accuracy against time and size")}</p>
-{f"<h2>Remarks</h2><ul>{remarks}</ul>" if remarks else ""}
-{sections}
-<h2>To reproduce</h2><p><code>{escape(command)}</code>; <code>config.toml</code> and <code>splits.csv</code> lie beside
-this page.</p></html>
-"""
 
 
-def _file(path: Path) -> str:
-    return _image(path.read_bytes(), path.stem)
+def _charted(model: Model) -> dict[str, Any]:
+    """What the page's charts and counters compute from."""
+    return {
+        "limit": model.tested["metrics"]["limit"],
+        "scores": [float(row["score"]) for row in model.scores],
+        "defective": [row["label"] == "abnormal" for row in model.scores],
+        "points": model.tested["operating_points"],
+    }
 
 
-def _image(content: bytes, alt: str) -> str:
-    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{b64encode(content).decode()}">'
+def _embedded(values: Any) -> Markup:
+    """JSON inside a script element: no text in it can end the element."""
+    return Markup(json.dumps(values).replace("<", "\\u003c"))
+
+
+def _between(row: Mapping[str, Any], key: str, form: str) -> str:
+    """The 95 % interval of a value; nothing where it is not known."""
+    low, high = (row.get(f"{key}_{end}") for end in ("low", "high"))
+    return f"{form.format(low)} \u2013 {form.format(high)}" if low is not None and high is not None else ""
+
+
+def _picture(path: Path) -> Markup:
+    """A result picture as attributes of an ``img``, smaller than its PNG; its size keeps the page from jumping."""
+    image = np.asarray(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR))
+    content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+    height, width = image.shape[:2]
+    return Markup(f'src="data:image/jpeg;base64,{b64encode(content).decode()}" width="{width}" height="{height}"')

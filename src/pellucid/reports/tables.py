@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -10,19 +10,21 @@ from rich.table import Table
 from pellucid.records import Evaluation
 
 LEADERBOARD = (
-    ("detector", "", "{}"),
+    ("model", "name", "{}"),
     ("image AUROC", "image_auroc", "{:.4f}"),
     ("F1 at limit", "image_f1", "{:.3f}"),
     ("false rejects", "false_reject_rate", "{:.1%}"),
     ("escapes", "escape_rate", "{:.1%}"),
-    ("pixel AUROC", "pixel_auroc", "{:.4f}"),
-    ("AUPRO 0.3", "aupro", "{:.4f}"),
+    ("pixel AP", "pixel_ap", "{:.3f}"),
+    ("AUPRO 0.3", "aupro", "{:.3f}"),
+    ("AUPIMO", "aupimo", "{:.3f}"),
     ("fit s", "fit_seconds", "{:.1f}"),
     ("ms median", "ms_per_image_median", "{:.1f}"),
     ("ms p95", "ms_per_image_p95", "{:.1f}"),
     ("model MB", "model_mb", "{:.1f}"),
     ("peak RAM MB", "peak_ram_mb", "{:.0f}"),
 )
+SPREAD = ("image_auroc", "false_reject_rate", "escape_rate")  # shown with it; the report has all
 
 
 def cell(value: Any, form: str) -> str:
@@ -30,23 +32,31 @@ def cell(value: Any, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
-def leaderboard(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """One row a detector; the recommended one is marked."""
-    table = Table(title="Comparison on the test images")
-    for title, _, _ in LEADERBOARD:
-        table.add_column(title, justify="left" if title == "detector" else "right")
+def leaderboard(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """One row a model; the recommended one is marked. Several trainings are given as mean and standard deviation."""
+    seeds = rows[0]["seeds"]
+    table = Table(title="Comparison on the test images" + (f", mean of {seeds} trainings" if seeds > 1 else ""))
+    for title, key, _ in LEADERBOARD:
+        table.add_column(title, justify="left" if key == "name" else "right", no_wrap=key == "name")
     for row in rows:
-        name = f"[bold green]{row['detector']} ←[/]" if row["recommended"] else row["detector"]
-        table.add_row(name, *(cell(row[key], form) for _, key, form in LEADERBOARD[1:]))
+        name = f"[bold green]{row['name']} ←[/]" if row["recommended"] else row["name"]
+        known = (with_spread(row, k, form) if k in SPREAD else cell(row[k], form) for _, k, form in LEADERBOARD[1:])
+        table.add_row(name, *known)
     return table
+
+
+def with_spread(row: Mapping[str, Any], key: str, form: str) -> str:
+    """A value of a row, with its standard deviation over several trainings where that is known."""
+    spread = row.get(f"{key}_sd")
+    return cell(row[key], form) + (f" ± {form.format(spread)}" if spread is not None else "")
 
 
 Part = tuple[str, str, int, int]  # name, type, parameters, trained parameters
 
 
-def summary(models: Mapping[str, tuple[Iterable[Part], float]], size: tuple[int, int]) -> Table:
+def summary(models: Mapping[str, tuple[Iterable[Part], float]]) -> Table:
     """The networks of every model with their parameters; models are given as name: (parts, megabytes of the file)."""
-    table = Table(title=f"Models for {size[0]}x{size[1]} images")
+    table = Table(title="Models")
     for title in ("model", "part", "network", "parameters", "trained", "frozen", "MB as float32", "model file MB"):
         table.add_column(title, justify="left" if title in ("model", "part", "network") else "right")
     for model, (parts, file_mb) in models.items():
@@ -63,17 +73,41 @@ def _counts(parameters: int, trained: int) -> tuple[str, str, str, str]:
     return _count(parameters), _count(trained), _count(parameters - trained), f"{parameters * 4 / 1e6:.1f}"
 
 
-def evaluation(result: Evaluation) -> Table:
-    """Test metrics, then escapes by type of defect."""
-    table = Table(title="Test metrics")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
+def evaluation(result: Evaluation) -> list[Table]:
+    """Test metrics with their intervals; counts by type, size and group; operating points."""
+    table = Table("metric", "value", "95 % interval", title="Test metrics")
     for name, value in result.metrics.items():
-        table.add_row(name, cell(value, "{:d}" if isinstance(value, int) else "{:.4f}"))
-    if result.by_type:
-        table.add_section()
-        for kind, counts in result.by_type.items():
-            table.add_row(f"escapes: {kind}", f"{counts['escapes']} of {counts['images']}")
+        if name.endswith(("_low", "_high")):
+            continue
+        low, high = (result.metrics.get(f"{name}_{end}") for end in ("low", "high"))
+        between = f"{low:.4f} to {high:.4f}" if low is not None else ""
+        table.add_row(name, cell(value, "{:d}" if isinstance(value, int) else "{:.4f}"), between)
+    parts = Table("part", "escapes", "of", "false rejects", "of", title="By type, size (px) and group")
+    for kind, members in result.by.items():
+        for name, counts in members.items():
+            wrong = ("escapes", "defectives", "false_rejects", "normals")
+            parts.add_row(f"{kind}: {name}", *(str(counts[key]) for key in wrong))
+    points = Table("rule", "limit", "chosen on", "false rejects", "escapes", title="Where the limit could be")
+    for point in result.operating_points:
+        shares = (_between(point.counts, rate) for rate in ("false_reject_rate", "escape_rate"))
+        points.add_row(point.rule, f"{point.limit:.5g}", point.chosen_on, *shares)
+    return [t for t in (table, parts, points) if t.row_count]
+
+
+def _between(counts: Mapping[str, Any], rate: str) -> str:
+    if counts[rate] is None:
+        return "-"
+    return f"{counts[rate]:.1%} ({counts[f'{rate}_low']:.1%} to {counts[f'{rate}_high']:.1%})"
+
+
+def smallest(found: Mapping[str, Mapping[str, int | None]]) -> Table:
+    """The smallest flaw found nine times in ten, by kind and contrast."""
+    contrasts = list(next(iter(found.values())))
+    table = Table("flaw", title="Smallest flaw found nine times in ten, px")
+    for contrast in contrasts:
+        table.add_column(f"contrast {float(contrast):.0%}", justify="right")
+    for kind, sizes in found.items():
+        table.add_row(kind, *("-" if sizes[c] is None else str(sizes[c]) for c in contrasts))
     return table
 
 

@@ -1,96 +1,237 @@
-"""Train and test several detectors side by side, each in its own process, and name the one to run."""
+"""Train and test models side by side, each in its own process, and name the one to run."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import logging
 import os
+import platform
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from statistics import fmean, stdev
+from typing import Any, Literal
 
-from pellucid import detectors
+import tomli_w
+
 from pellucid._files import write_bytes, write_text
-from pellucid.acquisition.images import Size
 from pellucid.acquisition.splits import splits_csv
-from pellucid.errors import PellucidError
+from pellucid.errors import ParameterError, PellucidError
 from pellucid.inspector import Plan
 from pellucid.reports import curves
-from pellucid.reports.page import report
-from pellucid.study.choice import Choice, Prefer, choose, pareto
-from pellucid.study.measure import ERROR
+from pellucid.reports.page import Model, report
+from pellucid.study.choice import Choice, Draws, Trial, choose, mean_draws, paired, pareto
+from pellucid.study.measure import CONFIG, DONE, ERROR
+from pellucid.study.sweep import Cell, Sweep
 
+Engine = Literal["local", "ray"]
+Row = dict[str, Any]
+KNOWN = ("name", "detector", "backbone", "image_size", "seeds")
+TESTED = (
+    *("image_auroc", "image_auroc_low", "image_auroc_high", "image_ap", "image_ap_low", "image_ap_high"),
+    *("image_f1", "image_f1_best_optimistic", "recall_at_5_percent_false_rejects_optimistic", "limit"),
+    *("false_reject_rate", "false_reject_rate_low", "false_reject_rate_high", "false_rejects", "normals"),
+    *("escape_rate", "escape_rate_low", "escape_rate_high", "escapes", "defectives"),
+    *("pixel_auroc", "pixel_ap", "aupro", "aupro_0.05", "aupimo", "aupimo_low", "aupimo_high"),
+)
+COSTS = ("fit_seconds", "ms_per_image_median", "ms_per_image_p95", "model_mb", "params_total", "params_trained")
+SELECTED = ("selection_auroc", "selection_positives", "selection_negatives")
+SPREAD = ("image_auroc", "image_ap", "image_f1", "false_reject_rate", "escape_rate", "pixel_auroc", "aupro", "aupimo")
+RANKED = ("behind", "behind_low", "behind_high", "pareto", "recommended")  # behind the first of the leaderboard
 COLUMNS = (
-    *("detector", "backbone", "image_size", "image_auroc", "image_ap", "image_f1", "image_f1_best_optimistic"),
-    *("limit", "false_reject_rate", "false_rejects", "normals", "escape_rate", "escapes", "defectives"),
-    *("pixel_auroc", "aupro", "fit_seconds", "ms_per_image_median", "ms_per_image_p95", "model_mb"),
-    *("params_total", "params_trained", "peak_ram_mb", "selection_auroc", "selection_on", "selection_positives"),
-    *("selection_negatives", "recommended"),
+    *(*KNOWN, *TESTED, *COSTS, "peak_ram_mb", *SELECTED, "selection_on"),
+    *(*(f"{name}_sd" for name in SPREAD), *RANKED),
 )
 
 
-def compare(
-    plan: Plan,
-    output: Path,
-    parameters: Mapping[str, Mapping[str, Any]],
-    size: Size,
-    *,
-    false_reject: float,
-    seed: int,
-    prefer: Prefer = "balanced",
-    max_ms: float | None = None,
-    max_mb: float | None = None,
-    resume: bool = False,
-    command: str = "",
-) -> tuple[list[dict[str, Any]], Choice]:
-    """Fit, test and measure every detector of ``parameters``; returns the leaderboard, best first, and the choice.
+@dataclass(frozen=True)
+class Comparison:
+    """The leaderboard, best first, and what follows from it."""
 
-    With ``resume`` the detectors that an earlier run of the same configuration finished are not run again; a
-    half-trained one starts afresh, so that its fit time is measured whole.
+    rows: list[Row]
+    choice: Choice
+    failures: Mapping[str, str]  # by cell
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One split with its seed, and where its models go."""
+
+    folder: Path
+    seed: int
+    plan: Plan
+
+
+def compare(
+    sweep: Sweep,
+    output: Path,
+    *,
+    resume: bool = False,
+    engine: Engine = "local",
+    trackers: Sequence[str] = (),
+    command: str = "",
+    announce: Callable[[Plan], None] = lambda _: None,
+) -> Comparison:
+    """Fit, test and measure every cell of a sweep, once for every seed.
+
+    The models of the first seed lie in ``output/CELL``, those of others in ``output/seed-N/CELL``.
+
+    Args:
+        sweep: what to compare.
+        output: folder of the results.
+        resume: do not run again what an earlier run of the same configuration finished. A half-trained model starts
+            afresh, so that its training time is measured whole.
+        engine: ``local`` runs one model after the other; ``ray`` as many as its cluster has machines.
+        trackers: names of trackers beside TensorBoard.
+        command: to write on the report.
+        announce: told the first seed's plan before the work begins.
 
     Raises:
         OutputError: the output cannot be written to.
-        PellucidError: no detector could be measured; the first one's reason is given.
+        PellucidError: nothing could be measured; the first reason is given.
     """
-    config = _toml(plan, parameters, size, false_reject, seed)
-    previous = output / "config.toml"
-    same = resume and previous.exists() and previous.read_text("utf-8") == config
+    cells = sweep.cells()
+    first = Plan.of(sweep.data, false_reject=sweep.false_reject, seed=sweep.seed)
+    announce(first)
+    trials = [_Trial(output, sweep.seed, first)]
+    for seed in range(sweep.seed + 1, sweep.seed + sweep.seeds):
+        plan = first.again(false_reject=sweep.false_reject, seed=seed)
+        trials.append(_Trial(output / f"seed-{seed}", seed, plan))
     for name in ("leaderboard.json", "leaderboard.csv", "report.html"):
         (output / name).unlink(missing_ok=True)
-    if not same:  # nothing of another configuration is ever mixed in
-        for name in detectors.names():
-            shutil.rmtree(output / name, ignore_errors=True)
-    write_text(previous, config)
-    write_text(output / "splits.csv", splits_csv(plan.split, plan.checked.samples.root))
-
-    failures: dict[str, str] = {}
-    for name in parameters:
-        if not (same and (output / name / "cost.json").exists()):
-            print(f"{name}: fitting and testing ...", file=sys.stderr, flush=True)
-            if reason := _run(output, name):
-                failures[name] = reason
-    rows = [_row(output, name, parameters[name], size) for name in parameters if name not in failures]
-    if not rows:
+    write_text(output / CONFIG, sweep.toml())
+    waiting = [folder for trial in trials for folder in _prepare(trial, cells.values(), sweep, resume)]
+    failures = _run_all(waiting, engine, trackers)
+    done = {
+        name: cell for name, cell in cells.items() if not any(str(trial.folder / name) in failures for trial in trials)
+    }
+    if not done:
         raise PellucidError(next(iter(failures.values())))
-    choice = choose(rows, prefer=prefer, max_ms=max_ms, max_mb=max_mb)
-    for row in rows:
-        row["recommended"] = row["detector"] == choice.detector
+    rows = [_row(cell, trials) for cell in done.values()]
     rows.sort(key=lambda r: -(r["image_auroc"] or 0))
-    notes = [*plan.notes, *(f"{name} failed: {reason}" for name, reason in failures.items())]
-    _write(output, rows, choice, notes, command)
-    return rows, choice
+    choice = _rank(rows, trials, sweep)
+    reasons = {_label(Path(folder)): reason for folder, reason in failures.items()}
+    notes = [*first.notes, *(f"{label} failed: {reason}" for label, reason in reasons.items())]
+    _write(output, rows, choice, notes, command, first)
+    return Comparison(rows, choice, reasons)
 
 
-def _run(output: Path, name: str) -> str:
-    """Measure one detector in a fresh process; returns why it failed, or nothing."""
-    arguments = [sys.executable, "-m", "pellucid.study.measure", str(output), name]
+def read_cost(folder: Path) -> dict[str, Any]:
+    """What a finished model cost: times, sizes, and the parameters of its parts."""
+    cost: dict[str, Any] = json.loads((folder / DONE).read_text("utf-8"))
+    return cost
+
+
+# --- running --------------------------------------------------------------------------------------------------------
+
+
+def _prepare(trial: _Trial, cells: Iterable[Cell], sweep: Sweep, resume: bool) -> list[Path]:
+    """Write the split and every configuration; returns the folders of the cells that have to be run."""
+    samples = trial.plan.checked.samples
+    write_text(trial.folder / "splits.csv", splits_csv(trial.plan.split, samples.root))
+    waiting = []
+    for cell in cells:
+        folder = trial.folder / cell.name
+        config = _config(cell, trial, sweep)
+        same = (folder / CONFIG).exists() and (folder / CONFIG).read_text("utf-8") == config
+        if resume and same and (folder / DONE).exists():
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(folder / CONFIG, config)
+        waiting.append(folder)
+    return waiting
+
+
+def _config(cell: Cell, trial: _Trial, sweep: Sweep) -> str:
+    """All that shapes one model and its test."""
+    plan = trial.plan
+    values: dict[str, Any] = {
+        "detector": cell.detector,
+        "data": str(plan.checked.samples.root.resolve()),
+        "data_sha256": plan.data_sha256(),
+        "tested_sha256": plan.tested_sha256(),
+        "image_size": list(cell.size),
+        "false_reject": sweep.false_reject,
+        "seed": trial.seed,
+        "folds": plan.split.folds,
+        "costs": asdict(sweep.costs()),
+        "parameters": {k: v for k, v in (cell.parameters | {"seed": trial.seed}).items() if v is not None},
+    }
+    return tomli_w.dumps({k: v for k, v in values.items() if v is not None})
+
+
+def _run_all(folders: Sequence[Path], engine: Engine, trackers: Sequence[str]) -> dict[str, str]:
+    """Run cells; returns why which folder's failed."""
+    run = _on_ray if engine == "ray" else _one_by_one
+    failures = {}
+    for number, (folder, reason) in enumerate(run(folders, trackers), 1):
+        if reason:
+            failures[str(folder)] = reason
+        if len(folders) > 1:
+            print(f"{number} of {len(folders)} done", file=sys.stderr, flush=True)
+    return failures
+
+
+def _one_by_one(folders: Sequence[Path], trackers: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    for folder in folders:
+        print(f"{_label(folder)}: fitting and testing ...", file=sys.stderr, flush=True)
+        yield folder, run_cell(folder, trackers)
+
+
+def _on_ray(folders: Sequence[Path], trackers: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    """One cell at a time on every machine of the cluster of ``RAY_ADDRESS``, or of one that is started here.
+
+    A cell takes a whole machine, or else its times would be those of a busy one. Machines share the folders of data and
+    results.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise ParameterError("The engine ray needs its package: pip install 'pellucid[ray]'.") from None
+    address = os.environ.get("RAY_ADDRESS")
+    if address not in (None, "auto", "local"):
+        _check_reachable(address)
+    ray.init(include_dashboard=None if address else False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        cores = min(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+        remote = ray.remote(num_cpus=max(cores, 1), max_retries=0)(run_cell)
+        running = {remote.remote(folder.resolve(), list(trackers)): folder for folder in folders}
+        while running:
+            ready, _ = ray.wait(list(running))
+            for future in ready:
+                folder = running.pop(future)
+                try:
+                    yield folder, ray.get(future)
+                except ray.exceptions.RayError as error:
+                    yield folder, f"its worker was lost: {str(error).splitlines()[0]}"
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError):
+        raise ParameterError(f"No Ray cluster at {address}: start one, or unset RAY_ADDRESS for one here.") from None
+
+
+def run_cell(folder: Path, trackers: Sequence[str]) -> str:
+    """Measure one cell in a fresh process; returns why it failed, or nothing."""
+    arguments = [sys.executable, "-m", "pellucid.study.measure", str(folder), *trackers]
     source = str(Path(__file__).parents[2])
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
-    error = output / name / ERROR
+    error = folder / ERROR
     error.unlink(missing_ok=True)
     code = subprocess.run(arguments, env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"}, check=False).returncode
     if code == 0:
@@ -98,54 +239,109 @@ def _run(output: Path, name: str) -> str:
     return error.read_text("utf-8") if error.exists() else f"its process ended with code {code}"
 
 
-def read_cost(output: Path, name: str) -> dict[str, Any]:
-    """What a finished detector cost: times, sizes, and the parameters of its parts."""
-    cost: dict[str, Any] = json.loads((output / name / "cost.json").read_text("utf-8"))
-    return cost
+def _label(folder: Path) -> str:
+    """``padim``, or ``seed-1/padim``."""
+    own = folder.parent.name
+    return f"{own}/{folder.name}" if own.startswith("seed-") else folder.name
 
 
-def _row(output: Path, name: str, parameters: Mapping[str, Any], size: Size) -> dict[str, Any]:
-    tested = json.loads((output / name / "metrics.json").read_text("utf-8"))
-    cost = read_cost(output, name)
-    known = {"detector": name, "backbone": parameters["backbone"], "image_size": f"{size[0]}x{size[1]}"}
-    known |= tested["metrics"] | tested["selection"] | cost
-    return {column: known.get(column) for column in COLUMNS}
+# --- the table ------------------------------------------------------------------------------------------------------
 
 
-def _write(output: Path, rows: list[dict[str, Any]], choice: Choice, notes: Sequence[str], command: str) -> None:
-    names = [row["detector"] for row in rows]
+def _row(cell: Cell, trials: Sequence[_Trial]) -> Row:
+    """Metrics are means over the trials, with their standard deviations where there are several."""
+    folders = [trial.folder / cell.name for trial in trials]
+    tested = [json.loads((folder / "metrics.json").read_text("utf-8")) for folder in folders]
+    found = [t["metrics"] | t["selection"] | read_cost(folder) for t, folder in zip(tested, folders, strict=True)]
+    row: Row = {"name": cell.name, "detector": cell.detector, "backbone": cell.parameters["backbone"]}
+    row |= {"image_size": f"{cell.size[0]}x{cell.size[1]}", "seeds": len(trials)}
+    row |= {key: _mean([f[key] for f in found]) for key in (*TESTED, *COSTS, *SELECTED)}
+    row |= {"peak_ram_mb": max(f["peak_ram_mb"] for f in found), "selection_on": found[0]["selection_on"]}
+    return row | {f"{key}_sd": _spread([f[key] for f in found]) for key in SPREAD}
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """The value itself where all agree, so that counts stay whole."""
+    if any(v is None for v in values):
+        return None
+    return values[0] if all(v == values[0] for v in values) else fmean(values)
+
+
+def _spread(values: Sequence[Any]) -> float | None:
+    return None if len(values) < 2 or any(v is None for v in values) else stdev(values)
+
+
+def _rank(rows: list[Row], trials: Sequence[_Trial], sweep: Sweep) -> Choice:
+    """Add to the rows how far each is behind the first on the test images, and which one is chosen."""
+    tested = {row["name"]: _draws(row["name"], trials, "scores.csv") for row in rows}
+    selected = {
+        row["name"]: _draws(row["name"], trials, "selection.csv")
+        if row["selection_on"] != "test images"
+        else tested[row["name"]]
+        for row in rows
+    }
+    choice = choose(rows, selected, prefer=sweep.prefer, max_ms=sweep.max_ms, max_mb=sweep.max_mb)
+    front, first = pareto(rows), rows[0]
+    for row in rows:
+        best, mine = tested[first["name"]], tested[row["name"]]
+        row["behind"] = row["behind_low"] = row["behind_high"] = None
+        if best is not None and mine is not None:
+            row["behind"] = first["image_auroc"] - row["image_auroc"]
+            row["behind_low"], row["behind_high"] = paired(best, mine)
+        row["pareto"], row["recommended"] = row["name"] in front, row["name"] == choice.name
+    return choice
+
+
+def _draws(name: str, trials: Sequence[_Trial], file: str) -> Draws | None:
+    return mean_draws([_trial(trial, trial.folder / name / file) for trial in trials])
+
+
+def _trial(trial: _Trial, file: Path) -> Trial:
+    """Scores of one model; groups come from the split."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with (trial.folder / "splits.csv").open(encoding="utf-8", newline="") as stream:
+        groups = {row["path"]: row["group"] or None for row in csv.DictReader(stream)}
+    return Trial(
+        tuple(row["label"] == "abnormal" for row in rows),
+        tuple(float(row["score"]) for row in rows),
+        tuple(groups[row["path"]] for row in rows),
+    )
+
+
+def _write(output: Path, rows: list[Row], choice: Choice, notes: Sequence[str], command: str, plan: Plan) -> None:
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(output / "leaderboard.csv", out.getvalue())
-    plot = curves.pareto(rows, [row["detector"] for row in pareto(rows)])
-    write_bytes(output / "pareto.png", plot)
+    write_bytes(output / "pareto.png", curves.pareto(rows))
+    roles = Counter((role, sample.label) for sample, role in plan.split.roles())
     page = report(
         rows,
-        choice.reason,
-        notes,
-        command,
-        plot,
-        {name: sorted((output / name / "curves").glob("*.png")) for name in names},
-        {name: sorted((output / name / "images").glob("*.png"))[:6] for name in names},
+        [_model(output, row["name"]) for row in rows],
+        sentence=choice.sentence,
+        reason=choice.reason,
+        notes=notes,
+        plan=[
+            (role, roles[role, "normal"], roles[role, "abnormal"]) for role in ("fit", "calibrate", "select", "test")
+        ],
+        command=command,
+        config=(output / CONFIG).read_text("utf-8"),
+        versions=_versions(),
     )
     write_text(output / "report.html", page)
     write_text(output / "leaderboard.json", json.dumps(rows, indent=2) + "\n")
 
 
-def _toml(plan: Plan, parameters: Mapping[str, Mapping[str, Any]], size: Size, false_reject: float, seed: int) -> str:
-    """The configuration as TOML; JSON's strings, numbers and lists are TOML's too, and None is left out."""
-    lines = [
-        f"data = {json.dumps(str(plan.checked.samples.root.resolve()))}",
-        f"data_sha256 = {json.dumps(plan.data_sha256())}",
-        f"image_size = {json.dumps(list(size))}",
-        f"false_reject = {json.dumps(false_reject)}",
-        f"seed = {seed}",
-    ]
-    if plan.split.folds is not None:
-        lines.append(f"folds = {plan.split.folds}")
-    for name, values in parameters.items():
-        lines += ["", f"[parameters.{name}]"]
-        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
-    return "\n".join(lines) + "\n"
+def _model(output: Path, name: str) -> Model:
+    folder = output / name
+    with (folder / "scores.csv").open(encoding="utf-8", newline="") as stream:
+        scores = list(csv.DictReader(stream))
+    tested, gallery = (json.loads((folder / file).read_text("utf-8")) for file in ("metrics.json", "gallery.json"))
+    return Model(name, folder, scores, tested, gallery, (folder / CONFIG).read_text("utf-8"))
+
+
+def _versions() -> dict[str, str]:
+    known = {name: metadata.version(name) for name in ("pellucid", "torch", "numpy")}
+    return known | {"Python": platform.python_version(), "on": f"{platform.platform()}, {os.cpu_count()} cores"}

@@ -1,61 +1,144 @@
-"""A model on test images: every score written down, every metric computed from raw scores."""
+"""A model on test images: every metric from raw scores, with how sure it is and what cannot be concluded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pellucid.acquisition.images import read_mask
-from pellucid.records import Evaluation
+from pellucid.records import Evaluation, Judged, Limit
 from pellucid.study import metrics
-from pellucid.study.scores import Judged
+from pellucid.study.intervals import areas, interval, resamples, wilson
+from pellucid.study.metrics import Counts
+from pellucid.study.operating import Costs, operating_points
+from pellucid.study.pixels import PixelMetrics
+from pellucid.study.shift import shift
+
+SIZES = (30, 100, 300, 1000, 3000)  # px, edges of the sizes of defects
 
 
-def evaluate(judged: Sequence[Judged]) -> Evaluation:
-    """Every metric that the samples allow; what they do not allow is None and a note says why."""
-    labels = [j.sample.label == "abnormal" for j in judged]
-    scores = [j.inspection.score for j in judged]
-    limit = judged[0].inspection.limit if judged else 0.0
-    values: dict[str, float | int | None] = {
+def evaluate(
+    judged: Iterable[Judged], limit: Limit, *, selection: Sequence[float] = (), costs: Costs | None = None
+) -> Evaluation:
+    """Every metric that the samples allow; what they do not allow is None and a note says why.
+
+    Maps are looked at one by one and let go, so that memory does not grow with the pixels.
+
+    Args:
+        judged: test images as the model judged them.
+        limit: the model's, whose held-out normal scores the test's are compared with.
+        selection: scores of labelled training defects, to choose operating points by.
+        costs: of wrong decisions.
+    """
+    pixels = PixelMetrics()
+    kept = tuple(_look(j, pixels) for j in judged)
+    labels = [j.sample.label == "abnormal" for j in kept]
+    scores = [j.inspection.score for j in kept]
+    values: Counts = {
         "image_auroc": metrics.auroc(labels, scores),
         "image_ap": metrics.average_precision(labels, scores),
-        **metrics.at_limit(labels, scores, limit),
+        **_area_intervals(kept, labels, scores),
+        **metrics.at_limit(labels, scores, limit.value),
         "image_f1_best_optimistic": metrics.best_f1(labels, scores),
-        "limit": limit,
+        "recall_at_5_percent_false_rejects_optimistic": metrics.recall_at(labels, scores, 0.05),
+        "limit": limit.value,
+        "pixel_auroc": pixels.auroc(),
+        "pixel_ap": pixels.average_precision(),
+        "aupro": pixels.aupro(),
+        "aupro_0.05": pixels.aupro(0.05),
+        **_aupimo(pixels),
     }
-    maps, masks = _pixels(judged)
-    values["pixel_auroc"], values["aupro"] = metrics.pixel_auroc(maps, masks), metrics.aupro(maps, masks)
-    notes = []
+    parts: dict[str, Callable[[Judged], str | None]] = {
+        "type": lambda j: (j.sample.type or "defect") if j.sample.label == "abnormal" else None,
+        "size": lambda j: _size(j.defect_px),
+        "group": lambda j: j.sample.group,
+    }
+    return Evaluation(
+        metrics=values,
+        by={name: _counts(kept, part, limit.value) for name, part in parts.items()},
+        operating_points=operating_points(labels, scores, limit, selection, costs or Costs()),
+        shift=shift(limit, [s for s, defective in zip(scores, labels, strict=True) if not defective]),
+        notes=tuple(_notes(values, limit)),
+        judged=kept,
+    )
+
+
+def _look(j: Judged, pixels: PixelMetrics) -> Judged:
+    """Count the pixels of normal images and of defective ones that have a mask; the map is let go."""
+    size = None
+    if j.sample.label == "normal":
+        pixels.add(j.inspection.map)
+    elif j.sample.mask is not None:
+        size = pixels.add(j.inspection.map, read_mask(j.sample.mask))
+    return replace(j, inspection=replace(j.inspection, map=j.inspection.map[:0]), defect_px=size)
+
+
+def _area_intervals(judged: Sequence[Judged], labels: Sequence[bool], scores: Sequence[float]) -> Counts:
+    names = ("image_auroc", "image_ap")
+    if len(set(labels)) < 2:
+        return {f"{name}_{end}": None for name in names for end in ("low", "high")}
+    drawn = areas(labels, scores, resamples(labels, [j.sample.group for j in judged]))
+    ends = [interval(values) for values in drawn]
+    known = dict(zip(names, ends, strict=True))
+    return {f"{name}_{end}": known[name][k] for name in names for k, end in enumerate(("low", "high"))}
+
+
+def _aupimo(pixels: PixelMetrics) -> Counts:
+    """The mean over defective images and where 95 % of resampled means lie."""
+    if (each := pixels.aupimo()) is None:
+        return {"aupimo": None, "aupimo_low": None, "aupimo_high": None}
+    drawn = resamples([True] * len(each))
+    low, high = interval(drawn @ each / len(each))
+    return {"aupimo": float(each.mean()), "aupimo_low": low, "aupimo_high": high}
+
+
+def _size(px: int | None) -> str | None:
+    """The class of a defect's size; None without a mask or of a normal image."""
+    if not px:
+        return None
+    upper = np.searchsorted(SIZES, px)
+    if upper == len(SIZES):
+        return f"over {SIZES[-1]} px"
+    return f"{SIZES[upper - 1] + 1 if upper else 1} to {SIZES[upper]} px"
+
+
+def _counts(judged: Iterable[Judged], part_of: Callable[[Judged], str | None], limit: float) -> dict[str, Counts]:
+    """Images, false rejects and escapes of each part, in the order of first the smallest name."""
+    parts: dict[str, list[Judged]] = {}
+    for j in judged:
+        if (part := part_of(j)) is not None:
+            parts.setdefault(part, []).append(j)
+    return {name: _counted(members, limit) for name, members in sorted(parts.items(), key=lambda p: _natural(p[0]))}
+
+
+def _counted(members: Sequence[Judged], limit: float) -> Counts:
+    labels, scores = [j.sample.label == "abnormal" for j in members], [j.inspection.score for j in members]
+    counted = metrics.at_limit(labels, scores, limit)
+    return {"images": len(members)} | {key: value for key, value in counted.items() if key != "image_f1"}
+
+
+def _natural(name: str) -> tuple[float, str]:
+    """Names that begin with a number in its order, all others after them."""
+    number = name.split(" ")[0]
+    return (float(number) if number.isdigit() else np.inf, name)
+
+
+def _notes(values: Counts, limit: Limit) -> Iterable[str]:
+    """What the test cannot show, and what it is too small for."""
     if values["image_auroc"] is None:
-        notes.append("AUROC and average precision need both normal and defective test images.")
+        yield "AUROC and average precision need both normal and defective test images."
     if values["pixel_auroc"] is None:
-        notes.append("Pixel metrics need masks of defective test images.")
-    return Evaluation(values, _by_type(judged), tuple(notes))
-
-
-def _pixels(judged: Iterable[Judged]) -> tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
-    """Maps and masks of normal images (all zero) and of defective images that have a mask."""
-    maps, masks = [], []
-    for j in judged:
-        if j.sample.label == "normal":
-            masks.append(np.zeros(j.inspection.map.shape, bool))
-        elif j.sample.mask is not None:
-            masks.append(read_mask(j.sample.mask))
-        else:
-            continue
-        maps.append(j.inspection.map)
-    return maps, masks
-
-
-def _by_type(judged: Iterable[Judged]) -> dict[str, dict[str, float | int]]:
-    """Images, escapes and escape rate by type of defect."""
-    verdicts: dict[str, list[bool]] = {}
-    for j in judged:
-        if j.sample.label == "abnormal":
-            verdicts.setdefault(j.sample.type or "defect", []).append(j.inspection.verdict == "ok")
-    return {
-        kind: {"images": len(missed), "escapes": sum(missed), "escape_rate": sum(missed) / len(missed)}
-        for kind, missed in sorted(verdicts.items())
-    }
+        yield "Pixel metrics need masks of defective test images."
+    normals, defectives = int(values["normals"] or 0), int(values["defectives"] or 0)
+    if normals and (most := wilson(0, normals)) and most[1] > limit.false_reject_rate:
+        yield (
+            f"{normals} normal test images are too few to check {limit.false_reject_rate:.1%} false rejects: even if"
+            f" none is rejected the true rate may be {most[1]:.1%}."
+        )
+    if defectives and (most := wilson(0, defectives)) and most[1] > 0.05:
+        yield (
+            f"{defectives} defective test images are too few for a promise on escapes: even if none escapes the true"
+            f" rate may be {most[1]:.1%}."
+        )

@@ -1,10 +1,14 @@
-"""One detector in its own fresh process: fit, time, weigh, test, write down. Run by :mod:`pellucid.study.compare`.
+"""One model in its own fresh process: fit, time, weigh, test, write down. Run by :mod:`pellucid.study.compare`.
 
-python -m pellucid.study.measure OUTPUT DETECTOR
+python -m pellucid.study.measure FOLDER [TRACKER ...]
+
+FOLDER holds ``config.toml``; ``splits.csv`` lies beside the folder.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import sys
@@ -19,28 +23,31 @@ import numpy as np
 from pellucid import detectors
 from pellucid._files import write_bytes, write_text
 from pellucid.acquisition.images import read_image
-from pellucid.acquisition.splits import read_splits_csv
+from pellucid.acquisition.splits import read_splits_csv, relative
 from pellucid.errors import PellucidError
 from pellucid.inspector import Inspector, fit_split
-from pellucid.records import Sample
+from pellucid.records import Evaluation, Judged, Sample, Split
 from pellucid.reports import curves
 from pellucid.reports.pictures import picture_of
 from pellucid.study import metrics
 from pellucid.study.evaluate import evaluate
-from pellucid.study.scores import Judged, by_label, judge, scores_csv
-from pellucid.trackers import to_tensorboard
+from pellucid.study.operating import Costs
+from pellucid.study.scores import by_label, judge, scores_csv
+from pellucid.trackers import Run, track
 
 TIMED = 60  # images that are timed one by one
-SHOWN = 12  # result pictures
+SHOWN = 6  # result pictures of a kind
 ERROR = "error.txt"  # the reason of a failure, for the process that compares
+CONFIG = "config.toml"
+DONE = "cost.json"  # written last
 
 
-def measure(output: Path, name: str) -> None:
-    """Do everything for one detector and write it below ``output/name``; ``cost.json`` comes last and means done."""
-    config = tomllib.loads((output / "config.toml").read_text(encoding="utf-8"))
-    root, folder = Path(config["data"]), output / name
-    split = read_splits_csv((output / "splits.csv").read_text(encoding="utf-8"), root, config.get("folds"))
-    detector = detectors.create(name, **config["parameters"][name])
+def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
+    """Do everything for one model and write it to its folder; ``cost.json`` comes last and means done."""
+    config = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    root = Path(config["data"])
+    split = read_splits_csv((folder.parent / "splits.csv").read_text(encoding="utf-8"), root, config.get("folds"))
+    detector = detectors.create(config["detector"], **config["parameters"])
     start = time.perf_counter()
     inspector = fit_split(
         detector,
@@ -64,18 +71,29 @@ def measure(output: Path, name: str) -> None:
         "peak_ram_mb": peak_ram_mb(),
         "parts": detector.parts(),
     }
-    judged = judge(inspector, split.test, f"{name}: testing")
-    result = evaluate(judged)
-    selection = _selection(inspector, split.select, result.metrics)
-    write_text(folder / "scores.csv", scores_csv(judged, root))
-    _draw(folder, inspector, judged, result.metrics)
-    written = {"metrics": result.metrics, "by_type": result.by_type, "notes": result.notes, "selection": selection}
-    write_text(folder / "metrics.json", json.dumps(written, indent=2) + "\n")
-    shown = [*sorted((folder / "curves").glob("*.png")), *sorted((folder / "images").glob("*.png"))]
-    to_tensorboard(
-        folder / "tensorboard", detector.parameters(), {**result.metrics, **_numbers(cost)}, by_label(judged), shown
+    selected = list(judge(inspector, split.select, f"{folder.name}: selection"))
+    defects = [j.inspection.score for j in selected]
+    result = evaluate(
+        judge(inspector, split.test, f"{folder.name}: testing"),
+        inspector.limit,
+        selection=defects,
+        costs=Costs(**config["costs"]),
     )
-    write_text(folder / "cost.json", json.dumps(cost, indent=2) + "\n")
+    write_text(folder / "scores.csv", scores_csv(result.judged, root))
+    write_text(folder / "selection.csv", _selection_csv(inspector, split, defects, root))
+    _draw(folder, inspector, result, root)
+    selection = _selection(inspector.limit.scores, defects, result.metrics)
+    write_text(folder / "metrics.json", json.dumps({**result.written(), "selection": selection}, indent=2) + "\n")
+    run = Run(
+        name=folder.name,
+        group=root.name,
+        folder=folder,
+        parameters={"detector": config["detector"], "image_size": config["image_size"], **detector.parameters()},
+        metrics={**result.metrics, **_numbers(cost)},
+        scores=by_label(result.judged),
+    )
+    track(run, ["tensorboard", *trackers])
+    write_text(folder / DONE, json.dumps(cost, indent=2) + "\n")
 
 
 def _numbers(cost: dict[str, Any]) -> dict[str, float]:
@@ -95,13 +113,11 @@ def _time(inspector: Inspector, samples: Sequence[Sample]) -> list[float]:
     return times
 
 
-def _selection(inspector: Inspector, select: Sequence[Sample], tested: Any) -> dict[str, Any]:
-    """What the choice between detectors may look at: labelled training defects, or else, and said so, the test."""
-    normal = list(inspector.limit.scores)
-    if select:
-        defects = [j.inspection.score for j in judge(inspector, select, "selection")]
+def _selection(normal: Sequence[float], defects: Sequence[float], tested: Mapping[str, Any]) -> dict[str, Any]:
+    """What the choice between models may look at: labelled training defects, or else, and said so, the test."""
+    if defects:
         labels = [False] * len(normal) + [True] * len(defects)
-        auroc, on = metrics.auroc(labels, normal + defects), "labelled training defects"
+        auroc, on = metrics.auroc(labels, [*normal, *defects]), "labelled training defects"
         positives, negatives = len(defects), len(normal)
     else:
         auroc, on = tested["image_auroc"], "test images"
@@ -114,38 +130,66 @@ def _selection(inspector: Inspector, select: Sequence[Sample], tested: Any) -> d
     }
 
 
-def _draw(folder: Path, inspector: Inspector, judged: Sequence[Judged], tested: Mapping[str, Any]) -> None:
-    """Curves of all test images; pictures of the calls nearest to the limit, wrong ones first."""
+def _selection_csv(inspector: Inspector, split: Split, defects: Sequence[float], root: Path) -> str:
+    """Scores of the held-out normal images and of the labelled training defects."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["path", "label", "group", "score"])
+    normal = split.calibrate if split.folds is None else split.fit
+    pairs = [*zip(normal, inspector.held_out, strict=True), *zip(split.select, defects, strict=True)]
+    for sample, score in pairs:
+        writer.writerow([relative(sample.path, root), sample.label, sample.group or "", repr(score)])
+    return out.getvalue()
+
+
+def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) -> None:
+    """Curves of all test images; pictures of wrong calls, of those nearest to the limit and of typical ones."""
     for kind in ("curves", "images"):
         shutil.rmtree(folder / kind, ignore_errors=True)
-    labels = [j.sample.label == "abnormal" for j in judged]
-    scores = [j.inspection.score for j in judged]
-    if judged:
+    labels = [j.sample.label == "abnormal" for j in result.judged]
+    scores = [j.inspection.score for j in result.judged]
+    auroc, ap = result.metrics["image_auroc"], result.metrics["image_ap"]
+    if labels:
         write_bytes(folder / "curves/histogram.png", curves.histogram(labels, scores, inspector.limit.value))
-    if tested["image_auroc"] is not None:
-        write_bytes(folder / "curves/roc.png", curves.roc(labels, scores, tested["image_auroc"]))
-        curve = curves.precision_recall(labels, scores, tested["image_ap"])
-        write_bytes(folder / "curves/precision_recall.png", curve)
-    for kind, chosen in _worth_seeing(judged):
-        picture = picture_of(
-            read_image(chosen.sample.path), chosen.inspection, inspector.limit.pixel, chosen.sample.mask
-        )
-        write_bytes(folder / "images" / f"{kind}_{chosen.sample.path.stem}.png", picture)
+    if auroc is not None and ap is not None:
+        write_bytes(folder / "curves/roc.png", curves.roc(labels, scores, auroc))
+        write_bytes(folder / "curves/precision_recall.png", curves.precision_recall(labels, scores, ap))
+    gallery: list[dict[str, Any]] = []
+    for kind, judged in worth_seeing(result.judged):
+        found = inspector.inspect(judged.sample.path)  # again, for its map
+        pixels = read_image(judged.sample.path)
+        name = f"{kind}_{len(gallery):02d}_{judged.sample.path.stem}.png"
+        write_bytes(folder / "images" / name, picture_of(pixels, found, inspector.limit.pixel, judged.sample.mask))
+        shown: dict[str, Any] = {"file": f"images/{name}", "kind": kind, "path": relative(judged.sample.path, root)}
+        shown |= {"label": judged.sample.label, "type": judged.sample.type, "verdict": found.verdict}
+        shown |= {"score": found.score, "limit": found.limit, "p_value": found.p_value, "defects": len(found.defects)}
+        gallery.append(shown)
+    write_text(folder / "gallery.json", json.dumps(gallery, indent=2) + "\n")
 
 
-def _worth_seeing(judged: Sequence[Judged]) -> list[tuple[str, Judged]]:
-    kinds: dict[str, list[Judged]] = {"false_reject": [], "escape": [], "found": [], "passed": []}
-    for j in judged:
-        rejected = j.inspection.verdict == "reject"
-        defective = j.sample.label == "abnormal"
-        kinds[("found" if rejected else "escape") if defective else ("false_reject" if rejected else "passed")].append(
-            j
-        )
-    shown = []
-    for kind, members in kinds.items():
-        nearest = sorted(members, key=lambda j: abs(j.inspection.score - j.inspection.limit))
-        shown += [(kind, j) for j in nearest[: SHOWN // len(kinds)]]
-    return shown
+def worth_seeing(judged: Sequence[Judged]) -> list[tuple[str, Judged]]:
+    """Worst first: false rejects, escapes, the right calls nearest to the limit, and typical ones of either label.
+
+    No image is shown twice.
+    """
+    by_margin = sorted(judged, key=lambda j: abs(j.inspection.score - j.inspection.limit))
+    right = [j for j in by_margin if (j.inspection.verdict == "reject") == (j.sample.label == "abnormal")]
+    wrong = [j for j in reversed(by_margin) if (j.inspection.verdict == "reject") != (j.sample.label == "abnormal")]
+    kinds = {
+        "false_reject": [j for j in wrong if j.sample.label == "normal"],
+        "escape": [j for j in wrong if j.sample.label == "abnormal"],
+        "nearest": right[:SHOWN],
+    }
+    rest = right[SHOWN:]
+    kinds["typical"] = [j for label in ("abnormal", "normal") for j in _middle(rest, label, SHOWN // 2)]
+    return [(kind, j) for kind, members in kinds.items() for j in members[:SHOWN]]
+
+
+def _middle(judged: Sequence[Judged], label: str, count: int) -> list[Judged]:
+    """Those of a label with scores around its median."""
+    members = sorted((j for j in judged if j.sample.label == label), key=lambda j: j.inspection.score)
+    start = max(0, (len(members) - count) // 2)
+    return members[start : start + count]
 
 
 def peak_ram_mb() -> float:
@@ -165,7 +209,7 @@ def peak_ram_mb() -> float:
 
 if __name__ == "__main__":
     try:
-        measure(Path(sys.argv[1]), sys.argv[2])
+        measure(Path(sys.argv[1]), sys.argv[2:])
     except PellucidError as error:
-        write_text(Path(sys.argv[1]) / sys.argv[2] / ERROR, str(error))
+        write_text(Path(sys.argv[1]) / ERROR, str(error))
         sys.exit(1)

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pellucid.acquisition.splits import relative
 from pellucid.inspector import Inspector
 from pellucid.progress import track
-from pellucid.records import Inspection, Sample
+from pellucid.records import Judged, Sample
 
 SCORES_COLUMNS = ("path", "label", "type", "score", "limit", "p_value", "verdict")
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A sample with what the inspector said of it."""
-
-    sample: Sample
-    inspection: Inspection
-
-
-def judge(inspector: Inspector, samples: Sequence[Sample], description: str = "inspecting") -> list[Judged]:
-    """Inspect samples in order."""
+def judge(inspector: Inspector, samples: Sequence[Sample], description: str = "inspecting") -> Iterator[Judged]:
+    """Inspect samples, in order, one after the other."""
     inspections = inspector.inspect_many(s.path for s in samples)
-    return [Judged(s, i) for s, i in track(zip(samples, inspections, strict=True), description, len(samples))]
+    for sample, inspection in track(zip(samples, inspections, strict=True), description, len(samples)):
+        yield Judged(sample, inspection)
 
 
 def by_label(judged: Iterable[Judged]) -> dict[str, list[float]]:

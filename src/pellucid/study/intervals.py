@@ -1,0 +1,73 @@
+"""How sure a number is: Wilson intervals for rates, the bootstrap over images for areas and their differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+BLOCK = 200  # resamples that are computed at a time
+
+Interval = tuple[float, float]
+
+
+def wilson(count: int, total: int) -> Interval | None:
+    """95 % interval of a rate of which ``count`` of ``total`` was seen (Wilson, JASA 1927); None of nothing."""
+    from scipy.stats import binomtest
+
+    if total == 0:
+        return None
+    found = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def resamples(
+    labels: Sequence[bool], groups: Sequence[str | None] | None = None, *, count: int = RESAMPLES, seed: int = 0
+) -> NDArray[np.uint16]:
+    """How often each image is drawn in each of ``count`` resamples, (count, n).
+
+    Defective and normal images are drawn apart, so that no resample lacks one of them, and images of one group
+    together. Defective images are drawn first: two sets with the same defects and one seed share their draws.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.asarray(labels, bool)
+    names = [f"image {n}" if g is None else f"group {g}" for n, g in enumerate(groups or [None] * len(chosen))]
+    drawn = np.zeros((count, len(chosen)), np.uint16)
+    for label in (True, False):
+        places = np.flatnonzero(chosen == label)
+        if not len(places):
+            continue
+        _, unit = np.unique([names[k] for k in places], return_inverse=True)
+        units = int(unit.max()) + 1
+        draws = rng.integers(0, units, (count, units)) + np.arange(count)[:, None] * units
+        counts = np.bincount(draws.ravel(), minlength=count * units).reshape(count, units)
+        drawn[:, places] = counts[:, unit]
+    return drawn
+
+
+def areas(
+    labels: Sequence[bool], scores: Sequence[float], drawn: NDArray[np.uint16]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """AUROC and average precision of every resample, (count,) each; both classes have to be there."""
+    positive, values = np.asarray(labels, bool), np.asarray(scores, np.float64)
+    order = np.argsort(-values, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(values[order])), len(order) - 1)  # of every run of equal scores
+    auroc, precision = [], []
+    for start in range(0, len(drawn), BLOCK):
+        weights = drawn[start : start + BLOCK, order].astype(np.float64)
+        found = np.cumsum(weights * positive[order], 1)[:, last]
+        false = np.cumsum(weights * ~positive[order], 1)[:, last]
+        step = np.diff(found, prepend=0)
+        area = ((found - step / 2) * np.diff(false, prepend=0)).sum(1)
+        auroc.append(area / (found[:, -1] * false[:, -1]))
+        precision.append((step * found / np.maximum(found + false, 1)).sum(1) / found[:, -1])
+    return np.concatenate(auroc), np.concatenate(precision)
+
+
+def interval(values: NDArray[np.float64]) -> Interval:
+    """The middle 95 % of resampled values."""
+    low, high = np.quantile(values, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return float(low), float(high)

@@ -1,0 +1,102 @@
+"""Where to set the limit: by a budget of false rejects, by a budget of escapes, or by what either costs.
+
+A limit is chosen from images that are not tested on wherever there are any, and says so when test labels chose it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pellucid.acquisition.splits import needed
+from pellucid.errors import ParameterError
+from pellucid.limits.calibration import conformal_limit
+from pellucid.records import Limit, OperatingPoint
+from pellucid.study import metrics
+
+FALSE_REJECTS = (0.01, 0.05, 0.1)
+ESCAPES = (0.01, 0.05, 0.1)
+HELD_OUT = "normal images that were held out"
+SELECTION = "labelled training defects"
+TESTED = "test labels: optimistic"
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a wrong decision costs, in any unit, and how many parts are defective.
+
+    Raises:
+        ParameterError: a cost is not above zero, or the rate is not between 0 and 1.
+    """
+
+    escape: float = 100.0
+    reject: float = 1.0
+    defect_rate: float = 0.01  # of all parts that pass the camera, in (0, 1)
+
+    def __post_init__(self) -> None:
+        if not (self.escape > 0 and self.reject > 0):
+            raise ParameterError(f"Costs {self.escape:g} and {self.reject:g} are not allowed: give two above zero.")
+        if not 0 < self.defect_rate < 1:
+            raise ParameterError(f"A defect rate of {self.defect_rate:g} is not allowed: give one between 0 and 1.")
+
+    def of(self, escape_rate: float, false_reject_rate: float) -> float:
+        """Expected cost of one part."""
+        return self.escape * self.defect_rate * escape_rate + self.reject * (1 - self.defect_rate) * false_reject_rate
+
+
+def escape_limit(scores: Sequence[float], escape_rate: float) -> float | None:
+    """The highest limit below which at most this share of new defects is expected to score.
+
+    Split-conformal as the other side is: just under the k-th smallest of n scores, k = floor((n + 1) rate); for
+    exchangeable defects at most ``escape_rate`` of them escape. None when n < 1 / rate - 1 promises nothing.
+    """
+    k = math.floor((len(scores) + 1) * escape_rate + 1e-9)
+    return float(np.nextafter(np.sort(np.asarray(scores, np.float64))[k - 1], -np.inf)) if k >= 1 else None
+
+
+def cheapest_limit(normal: Sequence[float], defects: Sequence[float], costs: Costs) -> float:
+    """The limit of least expected cost on these scores; the highest of them that tie, midway between two scores."""
+    good, bad = np.sort(np.asarray(normal, np.float64)), np.sort(np.asarray(defects, np.float64))
+    values = np.unique(np.concatenate([good, bad]))
+    cuts = np.r_[np.nextafter(values[0], -np.inf), (values[:-1] + values[1:]) / 2, values[-1]]
+    escaped = np.searchsorted(bad, cuts, "right") / len(bad)
+    rejected = 1 - np.searchsorted(good, cuts, "right") / len(good)
+    cost = costs.escape * costs.defect_rate * escaped + costs.reject * (1 - costs.defect_rate) * rejected
+    return float(cuts[np.flatnonzero(cost <= cost.min() + 1e-12)[-1]])
+
+
+def operating_points(
+    labels: Sequence[bool], scores: Sequence[float], limit: Limit, selection: Sequence[float], costs: Costs
+) -> tuple[OperatingPoint, ...]:
+    """Every limit that the images allow, with counts and intervals on the test images.
+
+    Args:
+        labels: of the test images, true where defective.
+        scores: of the test images.
+        limit: the model's, for its held-out normal scores.
+        selection: scores of labelled training defects, if there are any.
+        costs: of an escape and a false reject.
+    """
+    return tuple(
+        OperatingPoint(rule, value, chosen_on, metrics.at_limit(labels, scores, value))
+        for rule, value, chosen_on in _limits(labels, scores, limit, selection, costs)
+    )
+
+
+def _limits(
+    labels: Sequence[bool], scores: Sequence[float], limit: Limit, selection: Sequence[float], costs: Costs
+) -> Iterator[tuple[str, float, str]]:
+    for rate in FALSE_REJECTS:
+        if len(limit.scores) >= needed(rate):
+            yield f"at most {rate:.0%} false rejects", conformal_limit(limit.scores, rate), HELD_OUT
+    tested = [s for s, defective in zip(scores, labels, strict=True) if defective]
+    defects, chosen_on = (selection, SELECTION) if len(selection) else (tested, TESTED)
+    for rate in ESCAPES:
+        if (value := escape_limit(defects, rate)) is not None:
+            yield f"at most {rate:.0%} escapes", value, chosen_on
+    if len(defects) and len(limit.scores):
+        rule = f"least cost (escape {costs.escape:g}, false reject {costs.reject:g}, {costs.defect_rate:.2%} defective)"
+        yield rule, cheapest_limit(limit.scores, defects, costs), f"{HELD_OUT}, {chosen_on}"

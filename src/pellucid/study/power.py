@@ -1,0 +1,161 @@
+"""How small a flaw does a model find? Flaws of known size and contrast, planted into real images of good parts."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.acquisition.images import read_image
+from pellucid.errors import DataError
+from pellucid.inspector import Inspector, Plan
+from pellucid.progress import track
+from pellucid.records import Sample
+from pellucid.study.intervals import wilson
+from pellucid.synthesis.flaws import SIZES, cover, plant, sign_of
+
+CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # of the light around
+OFTEN = 0.9  # "nine times in ten"
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One kind of flaw at one size and contrast."""
+
+    kind: str
+    size_px: int  # in pixels of the image's own size
+    contrast: float
+    planted: int
+    found: int  # rejected at the model's limit
+    low: float  # 95 % Wilson interval of the share
+    high: float
+
+    @property
+    def share(self) -> float:
+        """Of the planted flaws that were found."""
+        return self.found / self.planted
+
+
+@dataclass(frozen=True)
+class Power:
+    """What was found of all that was planted."""
+
+    limit: float
+    images: int  # good images, not fitted on, that flaws were planted into
+    rejected_clean: int  # that were left out because they were rejected as they were
+    cells: tuple[Planted, ...]
+
+    def smallest(self, kind: str, contrast: float) -> int | None:
+        """The smallest size in px from which on every size is found nine times in ten; None if the largest is not."""
+        size = None
+        for cell in sorted(self._of(kind, contrast), key=lambda c: -c.size_px):
+            if cell.share < OFTEN:
+                break
+            size = cell.size_px
+        return size
+
+    def _of(self, kind: str, contrast: float) -> list[Planted]:
+        return [c for c in self.cells if c.kind == kind and c.contrast == contrast]
+
+    def kinds(self) -> list[str]:
+        """What was planted."""
+        return list(dict.fromkeys(c.kind for c in self.cells))
+
+    def written(self) -> dict[str, Any]:
+        """As power.json has it."""
+        smallest = {kind: {f"{c:g}": self.smallest(kind, c) for c in CONTRASTS} for kind in self.kinds()}
+        return {
+            "limit": self.limit,
+            "images": self.images,
+            "rejected_clean": self.rejected_clean,
+            "smallest_px_found_9_of_10": smallest,
+            "cells": [asdict(c) | {"share": c.share} for c in self.cells],
+        }
+
+    def csv(self) -> str:
+        """As power.csv has it."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["kind", "size_px", "contrast", "planted", "found", "share", "low", "high"])
+        for c in self.cells:
+            writer.writerow([c.kind, c.size_px, c.contrast, c.planted, c.found, c.share, c.low, c.high])
+        return out.getvalue()
+
+
+def unseen(plan: Plan, inspector: Inspector) -> tuple[Sample, ...]:
+    """Good images that the model was not fitted on: those tested on and, of its own data set, those that calibrated.
+
+    Raises:
+        DataError: there are none.
+    """
+    tested = tuple(s for s in plan.split.test if s.label == "normal")
+    own = plan.data_sha256() == inspector.data_sha256
+    normal = (*tested, *plan.split.calibrate) if own else (*tested, *plan.split.calibrate, *plan.split.fit)
+    if not normal:
+        raise DataError(
+            "There are no good images that the model was not fitted on: all of them calibrated by folds. Add some to"
+            " test on."
+        )
+    return normal
+
+
+def power(inspector: Inspector, samples: Sequence[Sample], *, each: int = 20, seed: int = 0) -> Power:
+    """Plant every kind of flaw at every size and contrast, ``each`` times, and count what is rejected.
+
+    Sizes are those of ``SIZES`` where the network sees the image at its own size, and larger by as much as the image
+    is. Images that are rejected as they are cannot show whether a flaw was found and are left out.
+
+    Args:
+        inspector: fitted and calibrated.
+        samples: good images that it was not fitted on.
+        each: flaws of one kind, size and contrast.
+        seed: of places and forms.
+
+    Raises:
+        DataError: every image is rejected without a flaw, or a file cannot be read.
+    """
+    chosen, rejected = _accepted(inspector, samples, each)
+    images = [read_image(sample.path) for sample in chosen]
+    scale = max(1, round(min(min(i.shape[:2]) for i in images) / min(inspector.image_size)))
+    cases = [(kind, px * scale, contrast) for kind, sizes in SIZES.items() for px in sizes for contrast in CONTRASTS]
+    cells = []
+    for kind, size, contrast in track(cases, "planting flaws"):
+        flawed = _planted(images, kind, size, contrast, each, seed)
+        found = sum(inspector.inspect(pixels).verdict == "reject" for pixels in flawed)
+        low, high = wilson(found, each) or (0.0, 1.0)
+        cells.append(Planted(kind, size, contrast, each, found, low, high))
+    return Power(inspector.limit.value, len(images), rejected, tuple(cells))
+
+
+def _accepted(inspector: Inspector, samples: Sequence[Sample], count: int) -> tuple[list[Sample], int]:
+    """The first images that are not rejected, spread over all of them, and how many were rejected before."""
+    spread = [samples[k] for k in np.random.default_rng(0).permutation(len(samples))]
+    kept: list[Sample] = []
+    rejected = 0
+    for sample in spread:
+        if inspector.inspect(sample.path).verdict == "ok":
+            kept.append(sample)
+        else:
+            rejected += 1
+        if len(kept) == count:
+            break
+    if not kept:
+        raise DataError(f"All {rejected} good images are rejected without a flaw: calibrate the model on such images.")
+    return kept, rejected
+
+
+def _planted(
+    images: Sequence[NDArray[np.float32]], kind: str, size: int, contrast: float, count: int, seed: int
+) -> Iterator[NDArray[np.float32]]:
+    """Images with a flaw, as an 8-bit camera would store them; a flaw keeps its place and form at every contrast."""
+    for n in range(count):
+        rng = np.random.default_rng((seed, list(SIZES).index(kind), size, n))
+        pixels = images[n % len(images)]
+        covered = cover(rng, kind, size, (pixels.shape[0], pixels.shape[1]))
+        flawed = plant(pixels, covered, sign_of(rng, kind) * contrast)
+        yield (np.clip(flawed, 0, 1) * 255).round().astype(np.float32) / np.float32(255)

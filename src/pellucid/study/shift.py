@@ -1,0 +1,50 @@
+"""Are the normal test images like those that the limit was chosen from? If not, its promise does not hold for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import betabinom, cramervonmises_2samp
+
+from pellucid.records import Limit, Shift
+
+SURE = 0.05  # p-value below which a difference is called one
+
+
+def shift(limit: Limit, scores: Sequence[float]) -> Shift | None:
+    """Compare normal test scores with the limit's own; None when there are fewer than two of either.
+
+    The first p-value is that of Cramér and von Mises for two samples: any difference counts. The second asks for what
+    costs money: exchangeable images above a split-conformal limit are beta-binomial in number (Vovk, ACML 2012).
+    """
+    held_out, tested = np.asarray(limit.scores), np.asarray(scores, np.float64)
+    if min(len(held_out), len(tested)) < 2:
+        return None
+    p_value = float(cramervonmises_2samp(held_out, tested).pvalue)
+    pairs = np.searchsorted(held_out, tested, "left") + np.searchsorted(held_out, tested, "right")
+    higher = float(pairs.mean() / (2 * len(held_out)))
+    above = int((tested > limit.value).sum())
+    allowed = int((held_out > limit.value).sum())
+    tail = float(betabinom.sf(above - 1, len(tested), allowed + 1, max(len(held_out) - allowed, 1)))
+    return Shift(p_value, higher, tail, _words(p_value, higher, tail, above, len(tested), limit))
+
+
+def _words(p_value: float, higher: float, tail: float, above: int, count: int, limit: Limit) -> str:
+    seen = f"{above} of {count} normal test images were rejected"
+    if p_value >= SURE and tail >= SURE:
+        return (
+            f"Normal test images score like the normal images that the limit was chosen from (p = {p_value:.2g});"
+            f" {seen}, which agrees with the {limit.false_reject_rate:.1%} promised."
+        )
+    how = "higher than" if higher > 0.5 else "lower than"
+    said = (
+        f"Normal test images are not like the normal images that the limit was chosen from: they score {how} those in"
+        f" {max(higher, 1 - higher):.0%} of pairs (p = {p_value:.2g}), and {seen}."
+    )
+    if tail < SURE:
+        return (
+            f"{said} That is more than the {limit.false_reject_rate:.1%} promised allows by chance (p = {tail:.2g}):"
+            " calibrate on images of the line as it is now."
+        )
+    return f"{said} The promise of {limit.false_reject_rate:.1%} does not carry over to them."

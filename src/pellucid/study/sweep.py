@@ -1,0 +1,166 @@
+"""What is compared: detectors, backbones, image sizes and parameters, from the command line or a TOML file.
+
+data = "GlassDefect"                       # relative to this file
+detectors = ["patchcore", "padim"]         # all by default
+backbone = ["prism_s", "resnet18"]         # one, or a list to compare
+image_size = [128, 256, "192x320"]
+seeds = 3
+
+[parameters.padim]                         # for every cell of the detector
+n_features = 50
+
+[grid.patchcore]                           # a cell for every combination
+coreset_sampling_ratio = [0.01, 0.1]
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pellucid import backbones
+from pellucid import detectors as catalogue
+from pellucid.acquisition.images import Size, parse_size
+from pellucid.errors import DataError, ParameterError, unknown
+from pellucid.limits.calibration import check_rate
+from pellucid.study.choice import Prefer
+from pellucid.study.operating import Costs
+
+Parameters = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model of a sweep."""
+
+    name: str
+    detector: str
+    size: Size
+    parameters: Parameters  # all of them; the seed is the trial's
+
+
+class Sweep(BaseModel):
+    """A comparison. Lists are compared; names of cells carry what is a list, so that a longer list keeps them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: Path
+    detectors: list[str] = []
+    backbone: str | list[str] = "prism_s"
+    weights: dict[str, Path] = {}
+    image_size: int | str | list[int | str] = 256
+    parameters: dict[str, Parameters] = {}
+    grid: dict[str, dict[str, list[Any]]] = {}
+    false_reject: float = 0.05
+    seed: Annotated[int, Field(ge=0)] = 0
+    seeds: Annotated[int, Field(ge=1)] = 1
+    prefer: Prefer = "balanced"
+    max_ms: float | None = None
+    max_mb: float | None = None
+    cost_escape: float = 100.0
+    cost_reject: float = 1.0
+    defect_rate: float = 0.01
+
+    @classmethod
+    def of(cls, data: Path, given: Mapping[str, Any]) -> Self:
+        """A data set, or a TOML file that names one; what is given wins over what the file says.
+
+        Raises:
+            DataError: the file is no TOML.
+            ParameterError: an unknown key, detector, backbone or parameter, or a value that is not allowed.
+        """
+        values: dict[str, Any] = {"data": data}
+        where = ""
+        if data.suffix.lower() == ".toml":
+            values, where = _read(data), f"'{data}': "
+        try:
+            made = cls.model_validate(values | {k: v for k, v in given.items() if v is not None})
+        except ValidationError as error:
+            raise ParameterError(where + _sentence(error)) from None
+        made.cells()
+        made.costs()
+        check_rate(made.false_reject)
+        return made
+
+    def toml(self) -> str:
+        """As a file that :meth:`of` reads again."""
+        known = self.model_dump(mode="json", exclude_none=True)
+        known["data"] = str(self.data.resolve())
+        known["weights"] = {name: str(path.resolve()) for name, path in self.weights.items()}
+        return tomli_w.dumps(known)
+
+    def costs(self) -> Costs:
+        """What wrong decisions cost."""
+        return Costs(self.cost_escape, self.cost_reject, self.defect_rate)
+
+    def cells(self) -> dict[str, Cell]:
+        """Every model by name.
+
+        Raises:
+            ParameterError: an unknown detector, backbone or parameter, or a value of another kind than its default.
+        """
+        for table in (self.parameters, self.grid):
+            for detector in table:
+                catalogue.describe(detector)
+        for backbone in self.weights:
+            backbones.entry(backbone)
+        chosen = {cell.name: cell for name in self.detectors or catalogue.names() for cell in self._cells_of(name)}
+        if not chosen:
+            raise ParameterError("There is nothing to compare: one of the lists is empty.")
+        return chosen
+
+    def _cells_of(self, detector: str) -> Iterator[Cell]:
+        grid = self.grid.get(detector, {})
+        axes = _axis(self.backbone), _axis(self.image_size), product(*grid.values())
+        for backbone, size, values in product(*axes):
+            varied = dict(zip(grid, values, strict=True))
+            parts = [detector]
+            parts += [backbone.replace("/", "_")] if isinstance(self.backbone, list) else []
+            parts += [str(size)] if isinstance(self.image_size, list) else []
+            parts += [f"{key}={_plain(value)}" for key, value in varied.items()]
+            weights = self.weights.get(backbone)
+            own = self.parameters.get(detector, {}) | varied
+            parameters = catalogue.complete(detector, own, backbone, weights)
+            yield Cell("-".join(parts), detector, parse_size(size), parameters)
+
+
+def _axis(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _plain(value: Any) -> str:
+    """A value in the name of a folder."""
+    text = "+".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "".join(c if c.isalnum() or c in "._+" else "_" for c in text)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A sweep file, its paths made relative to where it lies."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"'{path}' is not a TOML file: {error}.") from None
+    if isinstance(values.get("data"), str):
+        values["data"] = path.parent / values["data"]
+    if isinstance(values.get("weights"), dict):
+        values["weights"] = {name: path.parent / str(file) for name, file in values["weights"].items()}
+    return values
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"][:1])
+    if first["type"] == "extra_forbidden":
+        return str(unknown("key", key, Sweep.model_fields))
+    if first["type"] == "missing":
+        return f"'{key}' is missing."
+    return f"{key} = {first['input']!r} is not allowed: {first['msg'][0].lower()}{first['msg'][1:]}."

@@ -1,0 +1,79 @@
+"""Flaws of known kind, size and contrast, to be planted into images of good glass of any size."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+Cover = NDArray[np.float32]  # (H, W) in [0, 1], how much of each pixel is covered
+FINE = 8  # drawn so many times larger, then averaged: sizes are exact to an eighth of a pixel
+DARKER = {"dust": -1, "stone": -1}  # than the glass around; all others either way
+SIZES = {  # px: width of lines, outer diameter of the others
+    "scratch": (1, 2, 3, 5),
+    "bold line": (2, 3, 5, 8),
+    "seed": (2, 4, 7, 12),
+    "stone": (2, 4, 7, 12),
+    "dust": (2, 4, 7, 12),
+}
+Points = NDArray[np.float64]  # (n, 2), x and y in px
+
+
+def cover(rng: Generator, kind: str, size: float, shape: tuple[int, int]) -> Cover:
+    """Draw one flaw at random into an image of (height, width).
+
+    Args:
+        rng: decides place and form.
+        kind: of ``SIZES``: a ``scratch`` is 20 to 60 px long and curved, a ``bold line`` crosses the image from top to
+            bottom, a ``seed`` is a gas bubble with a rim of 1 px, ``dust`` is round and a ``stone`` ragged.
+        size: px, width of lines and outer diameter of the others.
+        shape: of the image.
+    """
+    height, width = shape
+    margin = min(40, height / 4, width / 4)
+    centre = rng.uniform((margin, margin), (width - margin, height - margin))
+    if kind == "scratch":
+        angles = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.05, 20).cumsum()
+        path = (np.stack([np.cos(angles), np.sin(angles)], 1) * rng.uniform(20, 60) / 20).cumsum(0)
+        points = centre + path - path.mean(0)
+    elif kind == "bold line":
+        lean = rng.normal(0, 0.03) * height / 2
+        points = np.array([[centre[0] - lean, 0.0], [centre[0] + lean, height - 1.0]])
+    elif kind == "stone":
+        angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+        reach = size / 2 * rng.uniform(0.7, 1.0, 12)
+        points = centre + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None]
+    else:
+        points = centre[None]
+    low = np.maximum(np.floor(points.min(0) - size - 2), 0).astype(int)
+    high = np.minimum(np.ceil(points.max(0) + size + 3), (width, height)).astype(int)
+    window = np.zeros(((high[1] - low[1]) * FINE, (high[0] - low[0]) * FINE), np.uint8)
+    _draw(window, kind, size, (points * FINE).astype(np.int32) - (low * FINE).astype(np.int32))
+    covered = np.zeros(shape, np.float32)
+    small = cv2.resize(window, (int(high[0] - low[0]), int(high[1] - low[1])), interpolation=cv2.INTER_AREA)
+    covered[low[1] : high[1], low[0] : high[0]] = small / np.float32(255)
+    return covered
+
+
+def _draw(canvas: NDArray[np.uint8], kind: str, size: float, points: NDArray[np.int32]) -> None:
+    middle = (int(points[0, 0]), int(points[0, 1]))
+    if kind in ("scratch", "bold line"):
+        cv2.polylines(canvas, [points], False, 255, round(size * FINE))
+    elif kind == "stone":
+        cv2.fillPoly(canvas, [points], 255)
+    elif kind == "seed":
+        cv2.circle(canvas, middle, round((size - 1) / 2 * FINE), 255, FINE)
+    else:
+        cv2.circle(canvas, middle, round(size / 2 * FINE), 255, -1)
+
+
+def plant(pixels: NDArray[np.float32], covered: Cover, contrast: float) -> NDArray[np.float32]:
+    """An image (H, W) or (H, W, 3) in [0, 1] with a flaw, brighter or darker by a share of the light around it."""
+    factor = 1 + np.float32(contrast) * covered
+    return np.asarray(pixels * (factor if pixels.ndim == 2 else factor[..., None]), np.float32)
+
+
+def sign_of(rng: Generator, kind: str) -> int:
+    """Whether a flaw is darker (-1) or brighter (1) than the glass."""
+    return DARKER.get(kind) or int(rng.choice((-1, 1)))

@@ -1,0 +1,199 @@
+"""Sweeps as real processes: seeds, kills, the cluster, and planted flaws."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pellucid.errors import DataError
+from pellucid.inspector import Plan, load
+from pellucid.study.power import Planted, Power, power, unseen
+from pellucid.study.sweep import Sweep
+
+MEASURED = ("fit_seconds", "ms_per_image_median", "ms_per_image_p95", "peak_ram_mb", "recommended", "pareto")
+SWEEP = """
+data = {data}
+detectors = ["dfm", "padim"]
+image_size = [64]
+false_reject = 0.1
+seeds = 2
+prefer = "size"
+
+[grid.padim]
+n_features = [10, 20]
+"""
+
+
+def pellucid(*arguments: object, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pellucid", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", check=check, env={**os.environ, **environment}
+    )
+
+
+def table(out):
+    """The leaderboard by name, without what a clock or a scale measured."""
+    rows = json.loads((out / "leaderboard.json").read_text())
+    return {r["name"]: {k: v for k, v in r.items() if k not in MEASURED} for r in rows}
+
+
+@pytest.fixture(scope="module")
+def sweep(glass, tmp_path_factory):
+    file = tmp_path_factory.mktemp("sweep") / "sweep.toml"
+    file.write_text(SWEEP.format(data=json.dumps(str(glass))))
+    return file
+
+
+@pytest.fixture(scope="module")
+def swept(sweep, tmp_path_factory):
+    out = tmp_path_factory.mktemp("swept")
+    pellucid("compare", sweep, "-o", out)
+    return out
+
+
+def test_a_sweep_keeps_every_model_and_averages_over_seeds(swept, glass):
+    rows = table(swept)
+    assert set(rows) == {"dfm-64", "padim-64-n_features=10", "padim-64-n_features=20"}
+    for name, row in rows.items():
+        metrics = []
+        for folder in (swept / name, swept / "seed-1" / name):
+            assert load(folder / "model.pellucid").image_size == (64, 64)
+            metrics.append(json.loads((folder / "metrics.json").read_text())["metrics"])
+        assert row["seeds"] == 2
+        assert row["image_auroc"] == pytest.approx(sum(m["image_auroc"] for m in metrics) / 2)
+        spread = abs(metrics[0]["false_reject_rate"] - metrics[1]["false_reject_rate"]) / 2**0.5
+        assert row["false_reject_rate_sd"] == pytest.approx(spread)
+    splits = [(folder / "splits.csv").read_text() for folder in (swept, swept / "seed-1")]
+    assert splits[0] != splits[1]
+    again = Sweep.of(swept / "config.toml", {})
+    assert set(again.cells()) == set(rows)
+    assert again.data == glass.resolve()
+
+
+def test_the_seed_reaches_the_detector_and_the_split(swept):
+    first, second = (load(f / "padim-64-n_features=10/model.pellucid") for f in (swept, swept / "seed-1"))
+    assert (first.seed, second.seed) == (0, 1)
+    assert (first.detector.seed, second.detector.seed) == (0, 1)
+    assert first.data_sha256 != "" != second.data_sha256
+
+
+def test_selection_csv_has_what_the_choice_looked_at(swept):
+    rows = list(csv.DictReader((swept / "dfm-64/selection.csv").read_text().splitlines()))
+    model = load(swept / "dfm-64/model.pellucid")
+    normal = [float(r["score"]) for r in rows if r["label"] == "normal"]
+    assert tuple(sorted(normal)) == model.limit.scores
+    roles = {r["path"]: r["role"] for r in csv.DictReader((swept / "splits.csv").read_text().splitlines())}
+    assert {roles[r["path"]] for r in rows} == {"calibrate", "select"}
+    row = rows[0]
+    root = Sweep.of(swept / "config.toml", {}).data
+    assert model.inspect(root / row["path"]).score == float(row["score"])  # scores are in the order of the images
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
+def test_a_killed_sweep_goes_on_and_gives_the_same_table(sweep, swept, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pellucid", "compare", str(sweep), "-o", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "padim-64-n_features=10/model.pellucid").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "leaderboard.json").exists()
+    finished = (tmp_path / "dfm-64/cost.json").stat().st_mtime_ns
+    said = pellucid("compare", sweep, "-o", tmp_path).stderr
+    assert (tmp_path / "dfm-64/cost.json").stat().st_mtime_ns == finished
+    assert "\ndfm-64: fitting" not in said
+    assert "seed-1/dfm-64: fitting" in said
+    assert table(tmp_path) == table(swept)
+
+
+def test_a_cell_whose_settings_changed_is_run_again_and_no_other(sweep, swept, tmp_path):
+    longer = tmp_path / "longer.toml"
+    longer.write_text(sweep.read_text().replace("[10, 20]", "[10, 20, 30]").replace("seeds = 2", "seeds = 1"))
+    said = pellucid("compare", longer, "-o", swept).stderr
+    assert said.count(": fitting") == 1
+    assert "padim-64-n_features=30: fitting" in said
+    pellucid("compare", sweep, "-o", swept)
+
+
+def test_ray_gives_the_same_table(sweep, swept, tmp_path):
+    pellucid("compare", sweep, "-o", tmp_path, "--engine", "ray")
+    assert table(tmp_path) == table(swept)
+
+
+def test_ray_tells_why_a_cell_failed(glass, tmp_path):
+    done = pellucid("compare", glass, "-o", tmp_path, "--detectors", "patchcore", "--image-size", "64",
+                    "--false-reject", "0.1", "--engine", "ray", check=False, RAY_ADDRESS="127.0.0.1:1")  # fmt: skip
+    assert done.returncode == 1
+    assert "No Ray cluster at 127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_cell_is_a_note_and_the_others_go_on(glass, tmp_path):
+    file = tmp_path / "sweep.toml"
+    text = SWEEP.format(data=json.dumps(str(glass))).replace("seeds = 2", "seeds = 1")
+    file.write_text(text.replace("[10, 20]", "[10, 0]"))
+    pellucid("compare", file, "-o", tmp_path / "out")
+    assert set(table(tmp_path / "out")) == {"dfm-64", "padim-64-n_features=10"}
+    assert "padim-64-n_features=0 failed: n_features=0" in (tmp_path / "out/report.html").read_text()
+
+
+# --- planted flaws ----------------------------------------------------------------------------------------------------
+
+
+def test_power_finds_bold_flaws_and_not_what_is_hardly_there(swept, glass):
+    inspector = load(swept / "dfm-64/model.pellucid")
+    plan = Plan.of(glass, false_reject=0.1, seed=0)
+    normal = unseen(plan, inspector)
+    fitted = {s.path for s in plan.split.fit}
+    assert not fitted & {s.path for s in normal}
+    found = power(inspector, normal, each=4)
+    assert found.images <= 4
+    shares = {(c.kind, c.size_px, c.contrast): c.share for c in found.cells}
+    kinds = found.kinds()
+    assert kinds == ["scratch", "bold line", "seed", "stone", "dust"]
+    largest = {kind: max(c.size_px for c in found.cells if c.kind == kind) for kind in kinds}
+    assert largest["scratch"] == 20  # panes of 256 px, a network of 64
+    assert shares["bold line", largest["bold line"], 0.4] == 1
+    faint = [c for c in found.cells if c.contrast == 0.02]
+    bold = [c for c in found.cells if c.contrast == 0.4]
+    assert sum(c.found for c in faint) < sum(c.found for c in bold)
+    assert power(inspector, normal, each=4).cells == found.cells
+
+
+def test_power_as_a_command(swept, glass, tmp_path):
+    done = pellucid("study", "power", swept / "dfm-64/model.pellucid", glass, "-o", tmp_path, "--each", 2)
+    assert "Smallest flaw found nine times in ten" in done.stdout
+    written = json.loads((tmp_path / "power.json").read_text())
+    assert len(written["cells"]) == 5 * 4 * 5
+    assert (tmp_path / "power.png").stat().st_size > 0
+    rows = list(csv.DictReader((tmp_path / "power.csv").read_text().splitlines()))
+    assert [float(r["share"]) for r in rows] == [c["share"] for c in written["cells"]]
+
+
+def test_the_smallest_is_the_one_from_which_all_larger_are_found():
+    cells = tuple(
+        Planted("dust", size, 0.1, 10, found, 0.0, 1.0) for size, found in ((2, 10), (4, 8), (7, 9), (12, 10))
+    )
+    made = Power(1.0, 10, 0, cells)
+    assert made.smallest("dust", 0.1) == 7  # 2 px were found by chance: 4 px were not
+    assert Power(1.0, 10, 0, (Planted("dust", 2, 0.1, 10, 8, 0.0, 1.0),)).smallest("dust", 0.1) is None
+
+
+def test_power_needs_good_images_that_are_passed(swept, glass):
+    inspector = load(swept / "dfm-64/model.pellucid")
+    defects = [s for s in Plan.of(glass, false_reject=0.1).split.test if s.label == "abnormal"]
+    rejected = [s for s in defects if inspector.inspect(s.path).verdict == "reject"]
+    with pytest.raises(DataError, match="good images are rejected without a flaw"):
+        power(inspector, rejected)

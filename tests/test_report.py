@@ -1,0 +1,207 @@
+"""The report in a real browser: it draws, counts, sorts and filters, and asks nobody for anything."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from pellucid.study import metrics
+from pellucid.study.intervals import wilson
+
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def compared(glass, tmp_path_factory):
+    out = tmp_path_factory.mktemp("reported")
+    command = [sys.executable, "-m", "pellucid", "compare", str(glass), "-o", str(out), "--detectors", "dfm,patchcore"]
+    subprocess.run([*command, "--image-size", "64", "--false-reject", "0.1"], check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(params=[1280, 390])
+def page(request, browser, compared):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": request.param, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    browser.get((compared / "report.html").as_uri())
+    return browser
+
+
+def _text(page, selector):
+    return page.find_element(By.CSS_SELECTOR, selector).text
+
+
+def _visible(page, selector):
+    return [e for e in page.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()]
+
+
+def _choose(page, selector, value):
+    page.execute_script(
+        "const e = document.querySelector(arguments[0]); e.value = arguments[1];"
+        " e.dispatchEvent(new Event('change', {bubbles: true}));",
+        selector,
+        value,
+    )
+
+
+def _move(page, position):
+    page.execute_script(
+        "const e = document.querySelector('#cut'); e.value = arguments[0]; e.dispatchEvent(new Event('input'));",
+        position,
+    )
+
+
+def test_it_opens_without_errors_network_or_overflow(page):
+    assert [entry for entry in page.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    asked = []
+    for entry in page.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            asked.append(message["params"]["request"]["url"][:30])
+    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
+    widths = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert widths[0] <= widths[1]
+    empty = [e.get_attribute("id") for e in page.find_elements(By.CSS_SELECTOR, ".chart:not(:has(.main-svg))")]
+    assert empty == []
+    assert len(page.find_elements(By.CSS_SELECTOR, ".chart")) == 4
+    broken = "return [...document.querySelectorAll('.gallery img')].filter(i => i.complete && !i.naturalWidth).length"
+    assert page.execute_script(broken) == 0
+
+
+def test_the_first_sentence_recommends(page, compared):
+    rows = json.loads((compared / "leaderboard.json").read_text())
+    chosen = next(row for row in rows if row["recommended"])
+    assert _text(page, ".advice").startswith(f"Run {chosen['name']}: it missed ")
+    assert page.find_element(By.CSS_SELECTOR, "#model").get_attribute("value") == chosen["name"]
+
+
+@pytest.mark.parametrize("model", ["dfm", "patchcore"])
+def test_the_slider_recounts_as_we_do(page, compared, model):
+    rows = list(csv.DictReader((compared / model / "scores.csv").read_text().splitlines()))
+    labels, scores = [r["label"] == "abnormal" for r in rows], [float(r["score"]) for r in rows]
+    _choose(page, "#model", model)
+    last = int(page.find_element(By.ID, "cut").get_attribute("max"))
+    seen = set()
+    for position in ("own", 0, last // 3, last // 2, last):
+        if position == "own":
+            limit = float(rows[0]["limit"])
+        else:
+            _move(page, position)
+            limit = float(
+                re.search(r"limit ([-\d.e+]+):", page.find_element(By.ID, "cut").get_attribute("aria-valuetext"))[1]
+            )
+        expected = metrics.at_limit(labels, scores, limit)
+        shown = [e.text for e in page.find_elements(By.CSS_SELECTOR, "#counts b")]
+        seen.add(tuple(shown[1:]))
+        assert shown[1] == f"{expected['escapes']} of {expected['defectives']}"
+        assert shown[2] == f"{expected['false_rejects']} of {expected['normals']}"
+        low, high = wilson(expected["escapes"], expected["defectives"])
+        assert f"95 %: {100 * low:.1f} % to {100 * high:.1f} %" in " ".join(_text(page, "#counts").split())
+    assert len(seen) > 2
+    page.find_element(By.ID, "reset").click()
+    assert "the model's own" in _text(page, "#counts")
+
+
+def test_rules_set_the_limit(page, compared):
+    model = page.find_element(By.ID, "model").get_attribute("value")
+    points = json.loads((compared / model / "metrics.json").read_text())["operating_points"]
+    for button, point in zip(page.find_elements(By.CSS_SELECTOR, "#points button"), points, strict=True):
+        page.execute_script("arguments[0].click()", button)
+        shown = [e.text for e in page.find_elements(By.CSS_SELECTOR, "#counts b")]
+        assert shown[1] == f"{point['counts']['escapes']} of {point['counts']['defectives']}"
+
+
+def test_the_table_sorts_by_keyboard(page):
+    def names():
+        return [e.get_attribute("data-value") for e in page.find_elements(By.CSS_SELECTOR, ".sortable tbody th")]
+
+    button = page.find_element(By.XPATH, "//table[contains(@class,'sortable')]//button[text()='model']")
+    button.send_keys(Keys.ENTER)
+    assert names() == ["dfm", "patchcore"]
+    button.send_keys(Keys.ENTER)
+    assert names() == ["patchcore", "dfm"]
+    heads = page.find_elements(By.CSS_SELECTOR, ".sortable th[aria-sort]")
+    assert [h.get_attribute("aria-sort") for h in heads] == ["descending"]
+
+
+def test_pictures_are_filtered_and_enlarged(page, compared):
+    shown = {m: json.loads((compared / m / "gallery.json").read_text()) for m in ("dfm", "patchcore")}
+    _choose(page, "[data-filter=model]", "")
+    assert len(_visible(page, ".gallery figure")) == sum(map(len, shown.values()))
+    _choose(page, "[data-filter=model]", "dfm")
+    _choose(page, "[data-filter=type]", "scratch")
+    expected = [g for g in shown["dfm"] if g["type"] == "scratch"]
+    assert len(_visible(page, ".gallery figure")) == len(expected) > 0
+    assert _text(page, "#shown") == f"{len(expected)} pictures"
+    _visible(page, ".gallery .zoom")[0].send_keys(Keys.ENTER)
+    assert page.find_element(By.ID, "large").is_displayed()
+    page.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert not page.find_element(By.ID, "large").is_displayed()
+
+
+def test_light_and_dark_and_paper(page):
+    def ground():
+        return page.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+    for scheme in ("dark", "light"):
+        page.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        )
+        before = ground()
+        page.find_element(By.ID, "theme").click()
+        assert ground() != before
+        page.find_element(By.ID, "theme").click()
+        assert ground() == before
+    pdf = page.execute_cdp_cmd("Page.printToPDF", {})["data"]
+    assert len(pdf) > 10_000
+
+
+def test_what_users_name_cannot_break_the_page(glass, tmp_path, browser):
+    """A defect type of markup is shown as it is written."""
+    evil = tmp_path / "data"
+    shutil.copytree(glass, evil)
+    path = next((evil / "abnormal_test").glob("stone*.png"))
+    (evil / "mask" / path.name).unlink()
+    path.rename(evil / "abnormal_test/x<img src=a onerror=alert(1)>.png")
+    command = [
+        sys.executable,
+        "-m",
+        "pellucid",
+        "compare",
+        str(evil),
+        "-o",
+        str(tmp_path / "out"),
+        "--detectors",
+        "dfm",
+    ]
+    subprocess.run([*command, "--image-size", "64", "--false-reject", "0.1"], check=True, capture_output=True)
+    text = (tmp_path / "out/report.html").read_text()
+    assert "<img src=a" not in text
+    browser.get((tmp_path / "out/report.html").as_uri())
+    assert browser.find_elements(By.CSS_SELECTOR, "img[src=a]") == []

@@ -1,0 +1,328 @@
+"""What follows from scores: operating points, the shift test, parts of the test set, the choice, sweeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import kstest
+
+from pellucid.errors import DataError, ParameterError
+from pellucid.limits.calibration import calibrate
+from pellucid.records import Inspection, Judged, Limit, Sample
+from pellucid.study.choice import MARGIN, Trial, choose, mean_draws, paired, pareto
+from pellucid.study.evaluate import evaluate
+from pellucid.study.measure import worth_seeing
+from pellucid.study.operating import HELD_OUT, SELECTION, TESTED, Costs, cheapest_limit, escape_limit, operating_points
+from pellucid.study.shift import shift
+from pellucid.study.sweep import Sweep
+
+SCORES = st.lists(st.integers(0, 15).map(float), min_size=1, max_size=40)
+
+
+# --- operating points -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1])
+def test_escapes_keep_their_promise(rate):
+    rng = np.random.default_rng(0)
+    escaped = []
+    for _ in range(400):
+        scores = rng.gamma(2.0, size=60 + 300)
+        escaped.append((scores[60:] <= escape_limit(scores[:60], rate)).mean())
+    expected = np.floor(61 * rate + 1e-9) / 61
+    assert abs(np.mean(escaped) - expected) < 4 * np.std(escaped) / 20
+    assert expected <= rate
+
+
+def test_too_few_defects_promise_nothing():
+    assert escape_limit([1.0] * 18, 0.05) is None
+    assert escape_limit([3.0, *range(4, 22)], 0.05) == np.nextafter(3.0, -np.inf)
+
+
+@given(SCORES, SCORES, st.sampled_from([Costs(), Costs(1, 1, 0.5), Costs(1000, 1, 0.1)]))
+def test_the_cheapest_limit_is_the_cheapest_of_all(normal, defects, costs):
+    def cost(limit):
+        return costs.of(np.mean(np.array(defects) <= limit), np.mean(np.array(normal) > limit))
+
+    chosen = cheapest_limit(normal, defects, costs)
+    assert cost(chosen) == pytest.approx(min(cost(t) for t in np.arange(-0.75, 16, 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [((0, 1, 0.1), "give two above zero"), ((1, 1, 0.0), "between 0 and 1"), ((1, 1, 1.0), "between 0 and 1")],
+)
+def test_costs_that_are_none(values, message):
+    with pytest.raises(ParameterError, match=message):
+        Costs(*values)
+
+
+def test_operating_points_say_what_chose_them():
+    rng = np.random.default_rng(0)
+    limit = calibrate(rng.normal(0, 1, 99), rng.normal(0, 1, 99), 0.05)
+    labels = [False] * 50 + [True] * 50
+    scores = [*rng.normal(0, 1, 50), *rng.normal(4, 1, 50)]
+    points = operating_points(labels, scores, limit, selection=list(rng.normal(4, 1, 30)), costs=Costs())
+    by_rule = {p.rule: p for p in points}
+    assert {p.chosen_on for p in points} == {HELD_OUT, SELECTION, f"{HELD_OUT}, {SELECTION}"}
+    assert by_rule["at most 5% false rejects"].limit == limit.value
+    assert "at most 1% escapes" not in by_rule  # 30 defects cannot promise it
+    assert by_rule["at most 5% escapes"].limit < by_rule["at most 10% escapes"].limit
+    point = by_rule["at most 5% false rejects"]
+    assert point.counts["false_rejects"] == sum(s > limit.value for s in scores[:50])
+    optimistic = operating_points(labels, scores, limit, selection=[], costs=Costs())
+    assert {p.chosen_on for p in optimistic if "escapes" in p.rule} == {TESTED}
+    assert "optimistic" in TESTED
+
+
+# --- shift ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_shift_the_p_values_are_those_of_chance():
+    """200 random draws of one kind: the shift's p-value is uniform, the tail's never below chance."""
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(200):
+        held_out = rng.gamma(2, 1, 40)
+        found.append(shift(calibrate(held_out, held_out, 0.05), list(rng.gamma(2, 1, 60))))
+    assert kstest([s.p_value for s in found], "uniform").pvalue > 0.001
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean([s.beyond <= level for s in found]) <= level + 4 * np.sqrt(level * (1 - level) / 200)
+    assert np.mean([s.higher for s in found]) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_shift_is_found_and_said():
+    rng = np.random.default_rng(0)
+    held_out = rng.normal(0, 1, 60)
+    limit = calibrate(held_out, held_out, 0.05)
+    up = shift(limit, list(rng.normal(1.5, 1, 80)))
+    assert up.p_value < 0.001
+    assert up.beyond < 0.001
+    assert up.higher > 0.8
+    assert "score higher" in up.words
+    assert "calibrate on images of the line as it is now" in up.words
+    down = shift(limit, list(rng.normal(-1.5, 1, 80)))
+    assert "score lower" in down.words
+    assert "does not carry over" in down.words
+    assert down.beyond > 0.5
+    assert "agrees with the 5.0% promised" in shift(limit, list(held_out)).words
+    assert shift(limit, [1.0]) is None
+
+
+def test_degenerate_scores_have_a_shift_too():
+    limit = calibrate([1.0] * 30, [1.0] * 30, 0.05)
+    same = shift(limit, [1.0] * 30)
+    assert same.higher == 0.5
+    assert same.p_value > 0.05
+    assert shift(limit, [2.0] * 30).beyond < 1e-6
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------------
+
+
+def _judged(score, label, *, type=None, group=None, limit=1.0):
+    verdict = "reject" if score > limit else "ok"
+    found = Inspection(Path("x.png"), score, limit, 0.5, verdict, np.full((4, 4), score, np.float32))
+    return Judged(Sample(Path(f"{score}.png"), label, type=type, group=group), found)
+
+
+def test_an_evaluation_counts_by_type_and_group_and_lets_maps_go():
+    judged = [
+        _judged(0.1, "normal", group="a"),
+        _judged(2.0, "normal", group="b"),
+        _judged(3.0, "abnormal", type="scratch", group="b"),
+        _judged(0.5, "abnormal", type="scratch"),
+        _judged(5.0, "abnormal"),
+    ]
+    result = evaluate(iter(judged), Limit(1.0, 1.0, 0.05, tuple(np.linspace(0, 1, 20))))
+    assert result.by["type"]["scratch"]["escapes"] == 1
+    assert result.by["type"]["scratch"]["defectives"] == 2
+    assert result.by["type"]["defect"]["escapes"] == 0
+    assert result.by["group"]["b"]["false_rejects"] == 1
+    assert result.by["group"]["b"]["images"] == 2
+    assert result.by["size"] == {}
+    assert result.metrics["image_auroc"] == pytest.approx(5 / 6)
+    assert result.metrics["image_auroc_low"] <= 5 / 6 <= result.metrics["image_auroc_high"]
+    assert all(j.inspection.map.size == 0 for j in result.judged)
+    assert any("2 normal test images are too few to check 5.0% false rejects" in n for n in result.notes)
+    assert any("3 defective test images are too few" in n for n in result.notes)
+
+
+def test_nothing_to_evaluate():
+    result = evaluate([], Limit(1.0, 1.0, 0.05, (0.5,)))
+    assert result.metrics["image_auroc"] is None
+    assert result.shift is None
+    assert any("need both normal and defective" in n for n in result.notes)
+    assert any("need masks" in n for n in result.notes)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 2)), max_size=60, unique_by=lambda p: p[1]))
+def test_pictures_worth_seeing_are_whole_and_never_twice(pairs):
+    judged = [_judged(score, "abnormal" if bad else "normal") for bad, score in pairs]
+    shown = worth_seeing(judged)
+    assert len({j.sample.path for _, j in shown}) == len(shown)
+    for kind, j in shown:
+        wrong = (j.inspection.verdict == "reject") != (j.sample.label == "abnormal")
+        assert wrong == (kind in ("false_reject", "escape"))
+    wrong = [j for j in judged if (j.inspection.verdict == "reject") != (j.sample.label == "abnormal")]
+    assert sum(k in ("false_reject", "escape") for k, _ in shown) >= min(len(wrong), 6)
+
+
+# --- choice -----------------------------------------------------------------------------------------------------------
+
+
+def _row(name, auroc, ms, mb, seconds=1.0, on="labelled training defects", seeds=1):
+    return {
+        "name": name,
+        "seeds": seeds,
+        "selection_auroc": auroc,
+        "selection_on": on,
+        "selection_positives": 50,
+        "selection_negatives": 50,
+        "ms_per_image_median": ms,
+        "model_mb": mb,
+        "fit_seconds": seconds,
+        "image_auroc": auroc,
+        "escapes": 3,
+        "defectives": 50,
+        "escape_rate": 0.06,
+        "false_rejects": 0,
+        "normals": 40,
+        "false_reject_rate": 0.0,
+    }
+
+
+def _alike(*rows):
+    """Draws that cannot tell any of the rows apart."""
+    return {r["name"]: np.random.default_rng(n).normal(r["selection_auroc"], 0.1, 500) for n, r in enumerate(rows)}
+
+
+def _sure(*rows):
+    """Draws that tell all of them apart."""
+    return {r["name"]: np.full(500, r["selection_auroc"]) for r in rows}
+
+
+def test_choice_prefers_the_cheaper_of_equals():
+    rows = [_row("a", 1.0, 50, 50), _row("b", 1.0, 10, 80), _row("c", 0.9, 1, 1), _row("d", 1.0, 60, 2)]
+    draws = _sure(*rows)
+    assert choose(rows, draws).name == "d"
+    assert choose(rows, draws, prefer="speed").name == "b"
+    assert choose(rows, draws, prefer="size").name == "d"
+    assert choose(rows, draws, max_ms=20, max_mb=100).name == "b"
+    assert choose(rows, draws, prefer="speed", max_ms=5).name == "c"
+    none = choose(rows, draws, max_ms=0.5)
+    assert none.name is None
+    assert "No model keeps the budget of at most 0.5 ms an image" in none.sentence
+
+
+def test_a_tie_needs_both_doubt_and_nearness():
+    near, far = 1.0 - MARGIN / 2, 1.0 - 3 * MARGIN
+    rows = [_row("best", 1.0, 50, 50), _row("cheap", near, 5, 5), _row("cheapest", far, 1, 1)]
+    assert choose(rows, _alike(*rows)).name == "cheap"  # the cheapest is too far behind, whatever the doubt
+    assert choose(rows, _sure(*rows)).name == "best"  # no doubt: better is better
+    assert choose(rows, _alike(*rows), prefer="accuracy").name == "best"
+    assert "no other model ties" in choose(rows, _sure(*rows)).reason
+    assert "ties with the best (best, 1.000" in choose(rows, _alike(*rows)).reason
+
+
+def test_a_difference_of_one_image_is_no_difference():
+    """One defect of fifty ranked wrongly: many resamples lack it, so the two models tie."""
+    labels = (False,) * 50 + (True,) * 50
+    perfect = Trial(labels, (*np.linspace(0, 1, 50), *np.linspace(2, 3, 50)), (None,) * 100)
+    nearly = Trial(labels, (*np.linspace(0, 1, 50), 0.8, *np.linspace(2, 3, 49)), (None,) * 100)
+    low, high = paired(mean_draws([perfect]), mean_draws([nearly]))
+    assert low == 0 < high
+    worse = Trial(labels, (*np.linspace(0, 1, 50), *np.linspace(0.5, 3, 50)), (None,) * 100)
+    assert paired(mean_draws([perfect]), mean_draws([worse]))[0] > 0
+    assert mean_draws([Trial((True, True), (1.0, 2.0), (None, None))]) is None
+
+
+def test_choice_says_when_test_labels_had_to_choose():
+    row = _row("a", 0.99, 1, 1, on="test images")
+    assert "optimistic" in choose([row], _sure(row)).reason
+    assert "optimistic" not in choose([_row("a", 0.99, 1, 1)], {}).reason
+    assert "No labelled defects" in choose([_row("a", None, 1, 1)], {}).reason
+
+
+def test_the_first_sentence_is_for_people():
+    said = choose([_row("a", 0.99, 12.3, 1)], {}).sentence
+    assert said == (
+        "Run a: it missed 3 of 50 defective test images (6.0%) and rejected none of 40 good ones, and it takes 12 ms an"
+        " image on this machine."
+    )
+    assert "on average over 3 trainings it missed" in choose([_row("a", 0.99, 1, 1, seeds=3)], {}).sentence
+    untested = _row("a", None, 9, 1) | {"defectives": 0, "normals": 0}
+    assert choose([untested], {}).sentence == "Run a: it takes 9 ms an image on this machine."
+
+
+def test_the_front_is_what_nothing_beats_in_everything():
+    rows = [_row("a", 1.0, 50, 50), _row("b", 1.0, 10, 80), _row("c", 0.9, 1, 1), _row("d", 1.0, 60, 2)]
+    assert pareto(rows) == ["a", "b", "c", "d"]
+    assert pareto([_row("x", 1.0, 1, 1), _row("y", 0.9, 2, 2)]) == ["x"]
+    assert pareto([_row("x", 1.0, 1, 1, 9.0), _row("y", 0.9, 2, 2, 1.0)]) == ["x", "y"]  # training time counts
+
+
+# --- sweeps -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_is_the_product_of_its_lists(tmp_path):
+    (tmp_path / "sweep.toml").write_text(
+        'data = "glass"\ndetectors = ["patchcore", "padim"]\nbackbone = ["prism_s", "resnet18"]\n'
+        'image_size = [128, "192x320"]\n[weights]\nresnet18 = "r.pth"\n'
+        "[parameters.padim]\nn_features = 50\n[grid.patchcore]\nnum_neighbors = [1, 9]\n"
+    )
+    sweep = Sweep.of(tmp_path / "sweep.toml", {})
+    cells = sweep.cells()
+    assert len(cells) == 2 * 2 * 2 + 2 * 2
+    cell = cells["patchcore-resnet18-192x320-num_neighbors=1"]
+    assert cell.size == (192, 320)
+    assert cell.parameters["num_neighbors"] == 1
+    assert cell.parameters["weights"] == str(tmp_path / "r.pth")
+    assert cells["padim-prism_s-128"].parameters["n_features"] == 50
+    assert sweep.data == tmp_path / "glass"
+    (tmp_path / "again.toml").write_text(sweep.toml())
+    assert Sweep.of(tmp_path / "again.toml", {}).cells() == cells
+    longer = Sweep.of(tmp_path / "sweep.toml", {"image_size": [128, "192x320", 256]}).cells()
+    assert set(cells) < set(longer)  # a longer list keeps the names, so what is finished is found again
+
+
+def test_options_win_over_the_file(tmp_path):
+    (tmp_path / "sweep.toml").write_text('data = "glass"\nseeds = 3\nprefer = "speed"\n')
+    sweep = Sweep.of(tmp_path / "sweep.toml", {"seeds": 5, "prefer": None, "detectors": ["dfm"]})
+    assert (sweep.seeds, sweep.prefer) == (5, "speed")
+    assert list(sweep.cells()) == ["dfm"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('data = "x"\ndetecters = ["dfm"]', "sweep.toml': Unknown key 'detecters': did you mean 'detectors'"),
+        ("seeds = 3", "'data' is missing"),
+        ('data = "x"\nseeds = 0', "seeds = 0 is not allowed: input should be greater than or equal to 1"),
+        ('data = "x"\nprefer = "cheap"', "prefer = 'cheap' is not allowed"),
+        ('data = "x"\ndetectors = ["padm"]', "did you mean 'padim'"),
+        ('data = "x"\nbackbone = ["resnet19"]', "did you mean 'resnet18'"),
+        ('data = "x"\n[grid.patchcore]\nnum_neighbours = [1]', "did you mean 'num_neighbors'"),
+        ('data = "x"\n[grid.patchcore]\nnum_neighbors = ["many"]', "of the kind of its default, 9"),
+        ('data = "x"\n[grid.patchcor]\nnum_neighbors = [1]', "did you mean 'patchcore'"),
+        ('data = "x"\n[parameters.dfm]\nseed = 1', "it has a place of its own"),
+        ('data = "x"\nimage_size = [7]', "give N or HxW"),
+        ('data = "x"\nbackbone = []', "one of the lists is empty"),
+        ('data = "x"\nfalse_reject = 1.5', "between 0 and 1"),
+        ('data = "x"\ncost_escape = -1', "give two above zero"),
+        ("data = ", "is not a TOML file"),
+    ],
+)
+def test_a_wrong_sweep_is_one_sentence(text, message, tmp_path):
+    (tmp_path / "sweep.toml").write_text(text)
+    with pytest.raises((ParameterError, DataError), match=message.replace("(", r"\(")):
+        Sweep.of(tmp_path / "sweep.toml", {})
+
+
+def test_an_absent_sweep():
+    with pytest.raises(DataError, match=r"Cannot read 'nowhere\.toml'"):
+        Sweep.of(Path("nowhere.toml"), {})
