@@ -127,9 +127,12 @@ def test_a_cell_whose_settings_changed_is_run_again_and_no_other(sweep, swept, t
     pellucid("compare", sweep, "-o", swept)
 
 
-def test_ray_gives_the_same_table(sweep, swept, tmp_path):
-    pellucid("compare", sweep, "-o", tmp_path, "--engine", "ray")
-    assert table(tmp_path) == table(swept)
+def test_ray_gives_the_same_results(sweep, swept, tmp_path):
+    pellucid("compare", sweep, "-o", tmp_path, "--engine", "ray", "--seeds", 1)
+    assert set(table(tmp_path)) == set(table(swept))
+    for name in table(tmp_path):
+        for file in ("model.pellucid", "metrics.json", "scores.csv", "selection.csv", "config.toml"):
+            assert (tmp_path / name / file).read_bytes() == (swept / name / file).read_bytes()
 
 
 def test_ray_tells_why_a_cell_failed(glass, tmp_path):

@@ -205,3 +205,15 @@ def test_what_users_name_cannot_break_the_page(glass, tmp_path, browser):
     assert "<img src=a" not in text
     browser.get((tmp_path / "out/report.html").as_uri())
     assert browser.find_elements(By.CSS_SELECTOR, "img[src=a]") == []
+
+
+def test_without_defects_or_test_images_it_still_opens(glass, tmp_path, browser):
+    shutil.copytree(glass / "normal_train", tmp_path / "data/normal")
+    command = [sys.executable, "-m", "pellucid", "compare", str(tmp_path / "data"), "-o", str(tmp_path / "out")]
+    command += ["--detectors", "dfm", "--image-size", "64", "--false-reject", "0.1"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "Run dfm: it takes" in " ".join(done.stdout.split())
+    browser.get((tmp_path / "out/report.html").as_uri())
+    assert [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")] == []
+    assert "none to count" in _text(browser, "#counts")
+    assert "No labelled defects" in _text(browser, "main")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pellucid.acquisition.images import Pixels
     from pellucid.inspector import Plan
     from pellucid.records import Inspection
-    from pellucid.study.compare import Engine
+    from pellucid.study.engines import Engine
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="pellucid finds the flaw in the glass.")
 study = typer.Typer(no_args_is_help=True, help="What a model can and cannot do.")

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from pellucid.reports.tables import cell, with_spread
+from pellucid.reports.tables import between, cell, with_spread
 
 HERE = Path(__file__).parent
 QUALITY = 82  # of the pictures, JPEG
@@ -87,7 +87,7 @@ def report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"cell": cell, "with_spread": with_spread, "between": _between}
+    environment.globals |= {"cell": cell, "with_spread": with_spread, "between": between}
     return environment.get_template("report.html.j2").render(
         rows=rows,
         columns=[c for c in COLUMNS if any(row[c[1]] is not None for row in rows)],
@@ -126,12 +126,6 @@ def _charted(model: Model) -> dict[str, Any]:
 def _embedded(values: Any) -> Markup:
     """JSON inside a script element: no text in it can end the element."""
     return Markup(json.dumps(values).replace("<", "\\u003c"))
-
-
-def _between(row: Mapping[str, Any], key: str, form: str) -> str:
-    """The 95 % interval of a value; nothing where it is not known."""
-    low, high = (row.get(f"{key}_{end}") for end in ("low", "high"))
-    return f"{form.format(low)} \u2013 {form.format(high)}" if low is not None and high is not None else ""
 
 
 def _picture(path: Path) -> Markup:

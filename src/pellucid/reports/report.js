@@ -95,6 +95,7 @@
 
   function drawPareto() {
     const key = $("#cost").value, known = rows.filter((row) => row.image_auroc !== null);
+    if (!known.length) { $("#costs").hidden = true; return; }
     const traces = known.map((row) => ({
       name: row.name, x: [row[key]], y: [row.image_auroc], mode: "markers+text", text: [row.name], textposition: "top center", cliponaxis: false,
       error_y: row.image_auroc_low === null ? undefined : { type: "data", symmetric: false, array: [row.image_auroc_high - row.image_auroc], arrayminus: [row.image_auroc - row.image_auroc_low], thickness: 1, color: colour(row.name) },

@@ -45,6 +45,12 @@ def leaderboard(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def between(row: Mapping[str, Any], key: str, form: str) -> str:
+    """The 95 % interval of a value; nothing where it is not known."""
+    low, high = (row.get(f"{key}_{end}") for end in ("low", "high"))
+    return f"{form.format(low)} to {form.format(high)}" if low is not None and high is not None else ""
+
+
 def with_spread(row: Mapping[str, Any], key: str, form: str) -> str:
     """A value of a row, with its standard deviation over several trainings where that is known."""
     spread = row.get(f"{key}_sd")
@@ -79,9 +85,8 @@ def evaluation(result: Evaluation) -> list[Table]:
     for name, value in result.metrics.items():
         if name.endswith(("_low", "_high")):
             continue
-        low, high = (result.metrics.get(f"{name}_{end}") for end in ("low", "high"))
-        between = f"{low:.4f} to {high:.4f}" if low is not None else ""
-        table.add_row(name, cell(value, "{:d}" if isinstance(value, int) else "{:.4f}"), between)
+        form = "{:d}" if isinstance(value, int) else "{:.4f}"
+        table.add_row(name, cell(value, form), between(result.metrics, name, form))
     parts = Table("part", "escapes", "of", "false rejects", "of", title="By type, size (px) and group")
     for kind, members in result.by.items():
         for name, counts in members.items():
@@ -89,15 +94,13 @@ def evaluation(result: Evaluation) -> list[Table]:
             parts.add_row(f"{kind}: {name}", *(str(counts[key]) for key in wrong))
     points = Table("rule", "limit", "chosen on", "false rejects", "escapes", title="Where the limit could be")
     for point in result.operating_points:
-        shares = (_between(point.counts, rate) for rate in ("false_reject_rate", "escape_rate"))
+        shares = (_share(point.counts, rate) for rate in ("false_reject_rate", "escape_rate"))
         points.add_row(point.rule, f"{point.limit:.5g}", point.chosen_on, *shares)
     return [t for t in (table, parts, points) if t.row_count]
 
 
-def _between(counts: Mapping[str, Any], rate: str) -> str:
-    if counts[rate] is None:
-        return "-"
-    return f"{counts[rate]:.1%} ({counts[f'{rate}_low']:.1%} to {counts[f'{rate}_high']:.1%})"
+def _share(counts: Mapping[str, Any], key: str) -> str:
+    return f"{cell(counts[key], '{:.1%}')} ({between(counts, key, '{:.1%}')})" if counts[key] is not None else "-"
 
 
 def smallest(found: Mapping[str, Mapping[str, int | None]]) -> Table:

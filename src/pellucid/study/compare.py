@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
-import logging
 import os
 import platform
 import shutil
-import socket
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Any
 
 import tomli_w
 
 from pellucid._files import write_bytes, write_text
 from pellucid.acquisition.splits import splits_csv
-from pellucid.errors import ParameterError, PellucidError
+from pellucid.errors import PellucidError
 from pellucid.inspector import Plan
 from pellucid.reports import curves
 from pellucid.reports.page import Model, report
 from pellucid.study.choice import Choice, Draws, Trial, choose, mean_draws, paired, pareto
-from pellucid.study.measure import CONFIG, DONE, ERROR
+from pellucid.study.engines import Engine, label, run_all
+from pellucid.study.measure import CONFIG, DONE
 from pellucid.study.sweep import Cell, Sweep
 
-Engine = Literal["local", "ray"]
 Row = dict[str, Any]
 KNOWN = ("name", "detector", "backbone", "image_size", "seeds")
 TESTED = (
@@ -109,7 +106,7 @@ def compare(
         (output / name).unlink(missing_ok=True)
     write_text(output / CONFIG, sweep.toml())
     waiting = [folder for trial in trials for folder in _prepare(trial, cells.values(), sweep, resume)]
-    failures = _run_all(waiting, engine, trackers)
+    failures = run_all(waiting, engine, trackers)
     done = {
         name: cell for name, cell in cells.items() if not any(str(trial.folder / name) in failures for trial in trials)
     }
@@ -118,8 +115,8 @@ def compare(
     rows = [_row(cell, trials) for cell in done.values()]
     rows.sort(key=lambda r: -(r["image_auroc"] or 0))
     choice = _rank(rows, trials, sweep)
-    reasons = {_label(Path(folder)): reason for folder, reason in failures.items()}
-    notes = [*first.notes, *(f"{label} failed: {reason}" for label, reason in reasons.items())]
+    reasons = {label(Path(folder)): reason for folder, reason in failures.items()}
+    notes = [*first.notes, *(f"{name} failed: {reason}" for name, reason in reasons.items())]
     _write(output, rows, choice, notes, command, first)
     return Comparison(rows, choice, reasons)
 
@@ -130,7 +127,7 @@ def read_cost(folder: Path) -> dict[str, Any]:
     return cost
 
 
-# --- running --------------------------------------------------------------------------------------------------------
+# --- the cells ------------------------------------------------------------------------------------------------------
 
 
 def _prepare(trial: _Trial, cells: Iterable[Cell], sweep: Sweep, resume: bool) -> list[Path]:
@@ -162,87 +159,18 @@ def _config(cell: Cell, trial: _Trial, sweep: Sweep) -> str:
         "false_reject": sweep.false_reject,
         "seed": trial.seed,
         "folds": plan.split.folds,
+        "weights_sha256": _sha256(cell.parameters["weights"]),
         "costs": asdict(sweep.costs()),
         "parameters": {k: v for k, v in (cell.parameters | {"seed": trial.seed}).items() if v is not None},
     }
     return tomli_w.dumps({k: v for k, v in values.items() if v is not None})
 
 
-def _run_all(folders: Sequence[Path], engine: Engine, trackers: Sequence[str]) -> dict[str, str]:
-    """Run cells; returns why which folder's failed."""
-    run = _on_ray if engine == "ray" else _one_by_one
-    failures = {}
-    for number, (folder, reason) in enumerate(run(folders, trackers), 1):
-        if reason:
-            failures[str(folder)] = reason
-        if len(folders) > 1:
-            print(f"{number} of {len(folders)} done", file=sys.stderr, flush=True)
-    return failures
-
-
-def _one_by_one(folders: Sequence[Path], trackers: Sequence[str]) -> Iterator[tuple[Path, str]]:
-    for folder in folders:
-        print(f"{_label(folder)}: fitting and testing ...", file=sys.stderr, flush=True)
-        yield folder, run_cell(folder, trackers)
-
-
-def _on_ray(folders: Sequence[Path], trackers: Sequence[str]) -> Iterator[tuple[Path, str]]:
-    """One cell at a time on every machine of the cluster of ``RAY_ADDRESS``, or of one that is started here.
-
-    A cell takes a whole machine, or else its times would be those of a busy one. Machines share the folders of data and
-    results.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise ParameterError("The engine ray needs its package: pip install 'pellucid[ray]'.") from None
-    address = os.environ.get("RAY_ADDRESS")
-    if address not in (None, "auto", "local"):
-        _check_reachable(address)
-    ray.init(include_dashboard=None if address else False, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        cores = min(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
-        remote = ray.remote(num_cpus=max(cores, 1), max_retries=0)(run_cell)
-        running = {remote.remote(folder.resolve(), list(trackers)): folder for folder in folders}
-        while running:
-            ready, _ = ray.wait(list(running))
-            for future in ready:
-                folder = running.pop(future)
-                try:
-                    yield folder, ray.get(future)
-                except ray.exceptions.RayError as error:
-                    yield folder, f"its worker was lost: {str(error).splitlines()[0]}"
-    finally:
-        ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError):
-        raise ParameterError(f"No Ray cluster at {address}: start one, or unset RAY_ADDRESS for one here.") from None
-
-
-def run_cell(folder: Path, trackers: Sequence[str]) -> str:
-    """Measure one cell in a fresh process; returns why it failed, or nothing."""
-    arguments = [sys.executable, "-m", "pellucid.study.measure", str(folder), *trackers]
-    source = str(Path(__file__).parents[2])
-    path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
-    error = folder / ERROR
-    error.unlink(missing_ok=True)
-    code = subprocess.run(arguments, env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"}, check=False).returncode
-    if code == 0:
-        return ""
-    return error.read_text("utf-8") if error.exists() else f"its process ended with code {code}"
-
-
-def _label(folder: Path) -> str:
-    """``padim``, or ``seed-1/padim``."""
-    own = folder.parent.name
-    return f"{own}/{folder.name}" if own.startswith("seed-") else folder.name
+def _sha256(path: str | None) -> str | None:
+    if path is None:
+        return None
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- the table ------------------------------------------------------------------------------------------------------

@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pellucid.acquisition.splits import needed
 from pellucid.errors import ParameterError
@@ -22,6 +24,7 @@ ESCAPES = (0.01, 0.05, 0.1)
 HELD_OUT = "normal images that were held out"
 SELECTION = "labelled training defects"
 TESTED = "test labels: optimistic"
+Rate = TypeVar("Rate", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Costs:
         if not 0 < self.defect_rate < 1:
             raise ParameterError(f"A defect rate of {self.defect_rate:g} is not allowed: give one between 0 and 1.")
 
-    def of(self, escape_rate: float, false_reject_rate: float) -> float:
+    def of(self, escape_rate: Rate, false_reject_rate: Rate) -> Rate:
         """Expected cost of one part."""
         return self.escape * self.defect_rate * escape_rate + self.reject * (1 - self.defect_rate) * false_reject_rate
 
@@ -64,7 +67,7 @@ def cheapest_limit(normal: Sequence[float], defects: Sequence[float], costs: Cos
     cuts = np.r_[np.nextafter(values[0], -np.inf), (values[:-1] + values[1:]) / 2, values[-1]]
     escaped = np.searchsorted(bad, cuts, "right") / len(bad)
     rejected = 1 - np.searchsorted(good, cuts, "right") / len(good)
-    cost = costs.escape * costs.defect_rate * escaped + costs.reject * (1 - costs.defect_rate) * rejected
+    cost = np.asarray(costs.of(escaped, rejected))
     return float(cuts[np.flatnonzero(cost <= cost.min() + 1e-12)[-1]])
 
 

@@ -1,0 +1,103 @@
+"""Where cells run: one after the other here, or on the machines of a Ray cluster. Always in a process of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pellucid.errors import ParameterError
+from pellucid.study.measure import ERROR
+
+Engine = Literal["local", "ray"]
+
+
+def run_all(folders: Sequence[Path], engine: Engine, trackers: Sequence[str]) -> dict[str, str]:
+    """Run the cells of these folders, each described by its ``config.toml``; returns why which folder's failed.
+
+    Args:
+        folders: of cells.
+        engine: ``local`` runs one after the other; ``ray`` as many as its cluster has machines.
+        trackers: names of trackers beside TensorBoard.
+
+    Raises:
+        ParameterError: Ray is not installed, or its cluster cannot be reached.
+    """
+    run = _on_ray if engine == "ray" else _one_by_one
+    failures = {}
+    for number, (folder, reason) in enumerate(run(folders, trackers), 1):
+        if reason:
+            failures[str(folder)] = reason
+        if len(folders) > 1:
+            print(f"{number} of {len(folders)} done", file=sys.stderr, flush=True)
+    return failures
+
+
+def _one_by_one(folders: Sequence[Path], trackers: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    for folder in folders:
+        print(f"{label(folder)}: fitting and testing ...", file=sys.stderr, flush=True)
+        yield folder, run_cell(folder, trackers)
+
+
+def _on_ray(folders: Sequence[Path], trackers: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    """One cell at a time on every machine of the cluster of ``RAY_ADDRESS``, or of one that is started here.
+
+    A cell takes a whole machine, or else its times would be those of a busy one. Machines share the folders of data and
+    results.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise ParameterError("The engine ray needs its package: pip install 'pellucid[ray]'.") from None
+    address = os.environ.get("RAY_ADDRESS")
+    if address not in (None, "auto", "local"):
+        _check_reachable(address)
+    ray.init(include_dashboard=None if address else False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        cores = min(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+        remote = ray.remote(num_cpus=max(cores, 1), max_retries=0)(run_cell)
+        running = {remote.remote(folder.resolve(), list(trackers)): folder for folder in folders}
+        while running:
+            ready, _ = ray.wait(list(running))
+            for future in ready:
+                folder = running.pop(future)
+                try:
+                    yield folder, ray.get(future)
+                except ray.exceptions.RayError as error:
+                    yield folder, f"its worker was lost: {str(error).splitlines()[0]}"
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError):
+        raise ParameterError(f"No Ray cluster at {address}: start one, or unset RAY_ADDRESS for one here.") from None
+
+
+def run_cell(folder: Path, trackers: Sequence[str]) -> str:
+    """Measure one cell in a fresh process; returns why it failed, or nothing."""
+    arguments = [sys.executable, "-m", "pellucid.study.measure", str(folder), *trackers]
+    source = str(Path(__file__).parents[2])
+    path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
+    error = folder / ERROR
+    error.unlink(missing_ok=True)
+    code = subprocess.run(arguments, env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"}, check=False).returncode
+    if code == 0:
+        return ""
+    return error.read_text("utf-8") if error.exists() else f"its process ended with code {code}"
+
+
+def label(folder: Path) -> str:
+    """``padim``, or ``seed-1/padim``."""
+    own = folder.parent.name
+    return f"{own}/{folder.name}" if own.startswith("seed-") else folder.name
