@@ -15,7 +15,7 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from pellucid.study import metrics, pixels
-from pellucid.study.intervals import areas, interval, resamples, wilson
+from pellucid.study.intervals import areas, auroc_interval, interval, resamples, wilson
 from pellucid.study.pixels import PixelMetrics, Tally, ordered
 
 # few different values: ties; huge, tiny and neighbouring ones: what clamping or a sigmoid would destroy
@@ -113,15 +113,36 @@ def test_resamples_keep_classes_and_groups_whole():
     assert (more[:, :2] == drawn[:, :2]).all()  # the same defects are drawn alike beside other normals
 
 
+@given(st.floats(0, 1), st.integers(1, 300), st.integers(1, 300))
+def test_the_ends_of_an_auroc_interval_are_where_the_seen_value_is_just_possible(seen, positives, negatives):
+    low, high = auroc_interval(seen, positives, negatives)
+    assert 0 <= low <= seen <= high <= 1
+    extra = (positives + negatives) / 2 - 1
+    for end in (low, high):
+        if 1e-5 < end < 1 - 1e-5 and 1e-5 < seen < 1 - 1e-5:
+            spread = 1 + extra * ((1 - end) / (2 - end) + end / (1 + end))
+            error = np.sqrt(end * (1 - end) * spread / (positives * negatives))
+            assert abs(end - seen) / error == pytest.approx(1.96, abs=0.02)
+
+
+def test_hardly_any_image_is_hardly_any_knowledge():
+    assert auroc_interval(1.0, 8, 6)[0] < 0.8
+    assert auroc_interval(1.0, 1000, 1000)[0] > 0.99
+    assert auroc_interval(0.0, 8, 6)[1] == pytest.approx(1 - auroc_interval(1.0, 8, 6)[0])
+
+
 def test_the_interval_of_an_auroc_covers_the_truth():
     """Normals N(0, 1), defects N(1, 1): the true AUROC is Phi(1 / sqrt(2)), missed about 5 times in 100."""
     rng = np.random.default_rng(3)
-    truth, labels, covered = 0.7602499, [False] * 60 + [True] * 40, 0
+    truth, labels, covered, by_chance = 0.7602499, [False] * 60 + [True] * 40, 0, 0
     drawn = resamples(labels, count=400)
     for _ in range(200):
         scores = np.r_[rng.normal(0, 1, 60), rng.normal(1, 1, 40)]
         low, high = interval(areas(labels, scores, drawn)[0])
         covered += low <= truth <= high
+        low, high = auroc_interval(metrics.auroc(labels, scores), 40, 60)
+        by_chance += low <= truth <= high
+    assert by_chance >= 180
     assert 178 <= covered <= 199  # binomial(200, 0.95) is outside once in some thousand, and the bootstrap a little low
 
 

@@ -109,7 +109,7 @@ def test_a_shift_is_found_and_said():
     assert "score lower" in down.words
     assert "does not carry over" in down.words
     assert down.beyond > 0.5
-    assert "agrees with the 5.0% promised" in shift(limit, list(held_out)).words
+    assert "does not contradict the 5.0% promised" in shift(limit, list(held_out)).words
     assert shift(limit, [1.0]) is None
 
 
@@ -150,6 +150,14 @@ def test_an_evaluation_counts_by_type_and_group_and_lets_maps_go():
     assert all(j.inspection.map.size == 0 for j in result.judged)
     assert any("2 normal test images are too few to check 5.0% false rejects" in n for n in result.notes)
     assert any("3 defective test images are too few" in n for n in result.notes)
+
+
+def test_no_mistake_is_no_certainty():
+    judged = [_judged(0.1 + k / 100, "normal") for k in range(6)] + [_judged(2.0 + k, "abnormal") for k in range(8)]
+    result = evaluate(judged, Limit(1.0, 1.0, 0.05, (0.5,) * 20))
+    assert result.metrics["image_auroc"] == result.metrics["image_auroc_high"] == 1
+    assert result.metrics["image_auroc_low"] < 0.8
+    assert result.metrics["image_ap_low"] is result.metrics["image_ap_high"] is None
 
 
 def test_nothing_to_evaluate():

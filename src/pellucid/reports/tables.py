@@ -90,8 +90,9 @@ def evaluation(result: Evaluation) -> list[Table]:
     parts = Table("part", "escapes", "of", "false rejects", "of", title="By type, size (px) and group")
     for kind, members in result.by.items():
         for name, counts in members.items():
-            wrong = ("escapes", "defectives", "false_rejects", "normals")
-            parts.add_row(f"{kind}: {name}", *(str(counts[key]) for key in wrong))
+            wrong = (("escapes", "defectives"), ("false_rejects", "normals"))
+            shown = (str(counts[key]) if counts[total] else "-" for w, total in wrong for key in (w, total))
+            parts.add_row(f"{kind}: {name}", *shown)
     points = Table("rule", "limit", "chosen on", "false rejects", "escapes", title="Where the limit could be")
     for point in result.operating_points:
         shares = (_share(point.counts, rate) for rate in ("false_reject_rate", "escape_rate"))

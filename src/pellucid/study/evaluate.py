@@ -10,7 +10,7 @@ import numpy as np
 from pellucid.acquisition.images import read_mask
 from pellucid.records import Evaluation, Judged, Limit
 from pellucid.study import metrics
-from pellucid.study.intervals import areas, interval, resamples, wilson
+from pellucid.study.intervals import areas, auroc_interval, interval, resamples, wilson
 from pellucid.study.metrics import Counts
 from pellucid.study.operating import Costs, operating_points
 from pellucid.study.pixels import PixelMetrics
@@ -76,13 +76,20 @@ def _look(j: Judged, pixels: PixelMetrics) -> Judged:
 
 
 def _area_intervals(judged: Sequence[Judged], labels: Sequence[bool], scores: Sequence[float]) -> Counts:
-    names = ("image_auroc", "image_ap")
+    """From resampled images, which know of groups; an AUROC's is at least as wide as one that knows of chance.
+
+    An average precision of 1 has no interval: resamples cannot show a mistake that was not made.
+    """
+    known: Counts = dict.fromkeys(f"image_{area}_{end}" for area in ("auroc", "ap") for end in ("low", "high"))
     if len(set(labels)) < 2:
-        return {f"{name}_{end}": None for name in names for end in ("low", "high")}
-    drawn = areas(labels, scores, resamples(labels, [j.sample.group for j in judged]))
-    ends = [interval(values) for values in drawn]
-    known = dict(zip(names, ends, strict=True))
-    return {f"{name}_{end}": known[name][k] for name in names for k, end in enumerate(("low", "high"))}
+        return known
+    aurocs, precisions = areas(labels, scores, resamples(labels, [j.sample.group for j in judged]))
+    resampled = interval(aurocs)
+    chance = auroc_interval(metrics.auroc(labels, scores) or 0.0, sum(labels), len(labels) - sum(labels))
+    known["image_auroc_low"], known["image_auroc_high"] = min(resampled[0], chance[0]), max(resampled[1], chance[1])
+    if precisions.min() < 1:
+        known["image_ap_low"], known["image_ap_high"] = interval(precisions)
+    return known
 
 
 def _aupimo(pixels: PixelMetrics) -> Counts:

@@ -24,6 +24,26 @@ def wilson(count: int, total: int) -> Interval | None:
     return float(found.low), float(found.high)
 
 
+def auroc_interval(auroc: float, positives: int, negatives: int) -> Interval:
+    """95 % interval of an AUROC that does not collapse where nothing was ranked wrongly, as resamples do.
+
+    All values from which the one seen is at most 1.96 of *their* standard errors away; the standard error is Hanley and
+    McNeil's with (positives + negatives) / 2 - 1 for both counts (Newcombe, Statistics in Medicine 2006, method 5).
+    """
+    from scipy.optimize import brentq
+
+    z, extra = 1.959963984540054, (positives + negatives) / 2 - 1
+
+    def lowest(seen: float) -> float:
+        def too_far(value: float) -> float:
+            spread = 1 + extra * ((1 - value) / (2 - value) + value / (1 + value))
+            return (value - seen) ** 2 - z**2 * value * (1 - value) * spread / (positives * negatives)
+
+        return float(brentq(too_far, 0, seen - 1e-9)) if seen > 1e-6 else 0.0
+
+    return lowest(auroc), 1 - lowest(1 - auroc)  # a ranking and its reverse are judged alike
+
+
 def resamples(
     labels: Sequence[bool], groups: Sequence[str | None] | None = None, *, count: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.uint16]:

@@ -35,7 +35,7 @@ def _words(p_value: float, higher: float, tail: float, above: int, count: int, l
     if p_value >= SURE and tail >= SURE:
         return (
             f"Normal test images score like the normal images that the limit was chosen from (p = {p_value:.2g});"
-            f" {seen}, which agrees with the {limit.false_reject_rate:.1%} promised."
+            f" {seen}, which does not contradict the {limit.false_reject_rate:.1%} promised."
         )
     how = "higher than" if higher > 0.5 else "lower than"
     said = (
