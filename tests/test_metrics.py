@@ -186,6 +186,7 @@ def test_pixel_areas_are_scikit_learns(seed):
 
 
 @given(st.integers(0, 60), st.sampled_from([0.05, 0.3, 1.0]))
+@settings(max_examples=30)
 def test_aupro_is_the_mean_of_each_regions_curve(seed, limit):
     maps, masks = _maps(seed)
     flat = _flat(masks)

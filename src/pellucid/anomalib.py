@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,12 +101,12 @@ class Folder:
         return found
 
 
-class _Logger:
+class _Logger(ABC):
     """What an engine hands tested models to."""
 
+    @abstractmethod
     def log(self, run: Run) -> None:
         """Record one tested model."""
-        raise NotImplementedError
 
 
 class AnomalibTensorBoardLogger(_Logger):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -121,7 +122,7 @@ def to_wandb(run: Run, project: str = "pellucid", **settings: Any) -> None:
             if values:
                 logged.log({f"scores/{label}": wandb.Histogram(values)})
         logged.log({f"{p.parent.name}/{p.stem}": wandb.Image(_rgb(p)) for p in run.pictures()})
-        artifact = wandb.Artifact(run.name.replace("=", "-"), type="model")
+        artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", run.name), type="model")
         for path in run.files():
             artifact.add_file(str(path))
         logged.log_artifact(artifact)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from pellucid.records import Role, Split
 from pellucid.reports.tables import between, cell, with_spread
 
 HERE = Path(__file__).parent
@@ -35,6 +37,7 @@ COLUMNS = (  # title, key, format, whether less is better, what it says
     ("MB", "model_mb", "{:.1f}", True, "size of the model file"),
     ("RAM MB", "peak_ram_mb", "{:.0f}", True, "highest memory while training and testing"),
 )
+ROLES: tuple[Role, ...] = ("fit", "calibrate", "select", "test")
 KINDS = {
     "false_reject": "false rejects",
     "escape": "escapes",
@@ -62,7 +65,7 @@ def report(
     sentence: str,
     reason: str,
     notes: Sequence[str],
-    plan: Sequence[tuple[str, int, int]],
+    split: Split,
     command: str,
     config: str,
     versions: Mapping[str, str],
@@ -75,11 +78,12 @@ def report(
         sentence: the recommendation.
         reason: the rule that led to it.
         notes: warnings about the data and what failed.
-        plan: (role, normal images, defective images).
+        split: who did what, the first seed's.
         command: that made the comparison.
         config: of the comparison, TOML.
         versions: of the software, and the machine.
     """
+    roles = Counter((role, sample.label) for sample, role in split.roles())
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=select_autoescape(("html", "j2")),
@@ -101,7 +105,8 @@ def report(
         sentence=sentence,
         reason=reason,
         notes=notes,
-        plan=plan,
+        plan=[(role, roles[role, "normal"], roles[role, "abnormal"]) for role in ROLES],
+        folds=split.folds,
         command=command,
         config=config,
         versions=versions,

@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -244,16 +243,13 @@ def _write(output: Path, rows: list[Row], choice: Choice, notes: Sequence[str], 
     writer.writerows(rows)
     write_text(output / "leaderboard.csv", out.getvalue())
     write_bytes(output / "pareto.png", curves.pareto(rows))
-    roles = Counter((role, sample.label) for sample, role in plan.split.roles())
     page = report(
         rows,
         [_model(output, row["name"]) for row in rows],
         sentence=choice.sentence,
         reason=choice.reason,
         notes=notes,
-        plan=[
-            (role, roles[role, "normal"], roles[role, "abnormal"]) for role in ("fit", "calibrate", "select", "test")
-        ],
+        split=plan.split,
         command=command,
         config=(output / CONFIG).read_text("utf-8"),
         versions=_versions(),

@@ -1,0 +1,55 @@
+"""Over 200 random splits of exchangeable good images: is the share rejected what the limit promises?
+
+    python benchmarks/coverage.py
+
+A detector learns from drawn panes of glass, then scores two thousand fresh ones. Those are split at random into 120
+that choose the limit and the rest, 200 times, for each rate. One row a detector and rate goes to ``coverage.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pellucid import detectors
+from pellucid.limits.calibration import conformal_limit
+from pellucid.synthesis.glass import grey_levels, pane
+
+LEARNED, FRESH, CALIBRATE, SPLITS = 60, 2000, 120, 200
+COLUMNS = ("detector", "promised", "expected", "realised", "monte_carlo_error", "inside_two_errors")
+
+
+def panes(start: int, count: int) -> list[torch.Tensor]:
+    """Batches of drawn panes at half their size."""
+    drawn = np.stack([grey_levels(pane(np.random.default_rng((5, n))))[::2, ::2] for n in range(start, start + count)])
+    return list((torch.from_numpy(drawn).float() / 255)[:, None].expand(-1, 3, -1, -1).split(20))
+
+
+def main() -> None:
+    rows = []
+    learned, fresh = panes(0, LEARNED), panes(LEARNED, FRESH)
+    rng = np.random.default_rng(0)
+    for name in ("dfm", "padim", "patchcore"):
+        detector = detectors.create(name).fit(learned)
+        scores = np.concatenate([detector.score(batch)[1].numpy() for batch in fresh]).astype(float)
+        for promised in (0.01, 0.05, 0.1):
+            shares = []
+            for _ in range(SPLITS):
+                mixed = rng.permutation(scores)
+                shares.append(float((mixed[CALIBRATE:] > conformal_limit(mixed[:CALIBRATE], promised)).mean()))
+            expected = 1 - np.ceil((CALIBRATE + 1) * (1 - promised) - 1e-9) / (CALIBRATE + 1)
+            error = np.std(shares) / np.sqrt(SPLITS)
+            inside = bool(abs(np.mean(shares) - expected) <= 2 * error)
+            rows.append((name, promised, f"{expected:.5f}", f"{np.mean(shares):.5f}", f"{error:.5f}", inside))
+            print(*rows[-1], flush=True)
+    with Path(__file__).with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
