@@ -136,8 +136,8 @@ def _cost(row: Row, prefer: Prefer) -> float:
 
 
 def _basis(best: Row, top: Row, ties: Sequence[Row], draws: Mapping[str, Draws | None], prefer: Prefer) -> str:
-    on = best["selection_on"]
-    said = f"On the {on} ({best['selection_positives']} defective, {best['selection_negatives']} normal) its AUROC is"
+    on, defective, normal = (best[f"selection_{key}"] for key in ("on", "positives", "negatives"))
+    said = f"On the {on} ({defective:g} defective, {normal:g} normal) its AUROC is"
     if len(ties) == 1:
         said += f" {best['selection_auroc']:.3f}, and no other model ties with that."
     elif best is top:
