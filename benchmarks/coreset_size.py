@@ -10,12 +10,12 @@ to ``coreset_size.csv`` beside this file.
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import torch
 
 import pellucid
+from pellucid._files import csv_text, write_text
 from pellucid.acquisition.images import ImageBatches
 from pellucid.detectors._memory import neighbours
 from pellucid.detectors.patchcore import Patchcore
@@ -63,10 +63,7 @@ def main() -> None:
             print(*rows[-1], flush=True)
     means = [sum(float(row[2 + k]) for row in rows) / len(rows) for k in range(len(SHARES))]
     rows.append(("mean", "", *(f"{mean:.4f}" for mean in means)))
-    with Path(__file__).with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("set", "seed", *SHARES))
-        writer.writerows(rows)
+    write_text(Path(__file__).with_suffix(".csv"), csv_text(("set", "seed", *SHARES), rows))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ that choose the limit and the rest, 200 times, for each rate. One row a detector
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from pellucid import detectors
+from pellucid._files import csv_text, write_text
 from pellucid.limits.calibration import conformal_limit
 from pellucid.synthesis.glass import grey_levels, pane
 
@@ -45,10 +45,7 @@ def main() -> None:
             inside = bool(abs(np.mean(shares) - expected) <= 2 * error)
             rows.append((name, promised, f"{expected:.5f}", f"{np.mean(shares):.5f}", f"{error:.5f}", inside))
             print(*rows[-1], flush=True)
-    with Path(__file__).with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+    write_text(Path(__file__).with_suffix(".csv"), csv_text(COLUMNS, rows))
 
 
 if __name__ == "__main__":

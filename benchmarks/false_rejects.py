@@ -9,7 +9,6 @@ another split. One row a split goes to ``false_rejects.csv`` beside this file.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from scipy.stats import binom
 
 import pellucid
+from pellucid._files import csv_text, write_text
 from pellucid.acquisition.folders import image_files
 
 COLUMNS = ("detector", "seed", "normals", "method", "tested", "rejected", "lowest", "highest", "inside")
@@ -56,10 +56,7 @@ def main() -> None:
             inside = sum(row[-1] for row in mine)
             print(f"{name}: {share:.1%} of good images rejected, promised {args.false_reject:.1%};", end=" ")
             print(f"{inside} of {len(mine)} splits within the binomial 95 % interval", flush=True)
-    with Path(__file__).with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+    write_text(Path(__file__).with_suffix(".csv"), csv_text(COLUMNS, rows))
 
 
 if __name__ == "__main__":

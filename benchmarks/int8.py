@@ -9,11 +9,11 @@ this file.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from pathlib import Path
 
 import pellucid
+from pellucid._files import csv_text, write_text
 from pellucid.errors import ExportError
 from pellucid.inspector import Inspector, Plan
 from pellucid.records import Sample
@@ -57,10 +57,7 @@ def main() -> None:
             pairs = zip(figures(inspector, tested), integers, strict=True)
             rows.append((name, detector, f"{agreement:.3f}", *(f"{value:.4f}" for pair in pairs for value in pair)))
             print(*rows[-1], flush=True)
-    with Path(__file__).with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+    write_text(Path(__file__).with_suffix(".csv"), csv_text(COLUMNS, rows))
 
 
 if __name__ == "__main__":

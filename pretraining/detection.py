@@ -9,8 +9,6 @@ the picture to ``detection.png`` and the table to ``README.md``, all beside this
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid import detectors
-from pellucid._files import write_bytes, write_text
+from pellucid._files import csv_text, write_bytes, write_text
 from pellucid.detectors._base import Detector
 from pellucid.reports.curves import png
 from pellucid.synthesis.glass import grey_levels, pane
@@ -115,11 +113,8 @@ def main() -> None:
                 found[backbone, name, cell] = float((scores(detector, flawed[cell]) > limit).mean())
             mean = np.mean([found[backbone, name, cell] for cell in cells])
             print(f"{name} {backbone}: {100 * mean:.1f} % of all flaws found", flush=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((b, d, *cell, args.panes, share) for (b, d, cell), share in found.items())
-    write_text(HERE / "detection.csv", text.getvalue())
+    rows = ((b, d, *cell, args.panes, share) for (b, d, cell), share in found.items())
+    write_text(HERE / "detection.csv", csv_text(COLUMNS, rows))
     write_bytes(HERE / "detection.png", picture(found, args.detectors[0]))
     into_readme("detection", list(table(found)))
 

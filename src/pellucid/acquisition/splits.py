@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pellucid._files import csv_text
 from pellucid.errors import DataError, listed
 from pellucid.records import Role, Sample, Samples, Split
 
@@ -77,13 +78,11 @@ def fold_of(samples: Sequence[Sample], folds: int, seed: int) -> list[int]:
 
 def splits_csv(split: Split, root: Path) -> str:
     """The split as CSV text: path,role,label,type,group,mask; paths as posix, relative to the data where possible."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["path", "role", "label", "type", "group", "mask"])
+    rows = []
     for sample, role in split.roles():
         mask = relative(sample.mask, root) if sample.mask else ""
-        writer.writerow([relative(sample.path, root), role, sample.label, sample.type or "", sample.group or "", mask])
-    return out.getvalue()
+        rows.append((relative(sample.path, root), role, sample.label, sample.type or "", sample.group or "", mask))
+    return csv_text(("path", "role", "label", "type", "group", "mask"), rows)
 
 
 def read_splits_csv(text: str, root: Path, folds: int | None) -> Split:

@@ -238,7 +238,7 @@ def _trial(trial: _Trial, file: Path) -> Trial:
 
 def _write(output: Path, rows: list[Row], choice: Choice, notes: Sequence[str], command: str, plan: Plan) -> None:
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")  # refuses a row with a column that it does not know
     writer.writeheader()
     writer.writerows(rows)
     write_text(output / "leaderboard.csv", out.getvalue())

@@ -36,10 +36,11 @@ def evaluate(
     kept = tuple(_look(j, pixels) for j in judged)
     labels = [j.sample.label == "abnormal" for j in kept]
     scores = [j.inspection.score for j in kept]
+    auroc = metrics.auroc(labels, scores)
     values: Counts = {
-        "image_auroc": metrics.auroc(labels, scores),
+        "image_auroc": auroc,
         "image_ap": metrics.average_precision(labels, scores),
-        **_area_intervals(kept, labels, scores),
+        **_area_intervals(kept, labels, scores, auroc),
         **metrics.at_limit(labels, scores, limit.value),
         "image_f1_best_optimistic": metrics.best_f1(labels, scores),
         "recall_at_5_percent_false_rejects_optimistic": metrics.recall_at(labels, scores, 0.05),
@@ -75,17 +76,19 @@ def _look(j: Judged, pixels: PixelMetrics) -> Judged:
     return replace(j, inspection=replace(j.inspection, map=j.inspection.map[:0]), defect_px=size)
 
 
-def _area_intervals(judged: Sequence[Judged], labels: Sequence[bool], scores: Sequence[float]) -> Counts:
+def _area_intervals(
+    judged: Sequence[Judged], labels: Sequence[bool], scores: Sequence[float], auroc: float | None
+) -> Counts:
     """From resampled images, which know of groups; an AUROC's is at least as wide as one that knows of chance.
 
     An average precision of 1 has no interval: resamples cannot show a mistake that was not made.
     """
     known: Counts = dict.fromkeys(f"image_{area}_{end}" for area in ("auroc", "ap") for end in ("low", "high"))
-    if len(set(labels)) < 2:
+    if auroc is None:
         return known
     aurocs, precisions = areas(labels, scores, resamples(labels, [j.sample.group for j in judged]))
     resampled = interval(aurocs)
-    chance = auroc_interval(metrics.auroc(labels, scores) or 0.0, sum(labels), len(labels) - sum(labels))
+    chance = auroc_interval(auroc, sum(labels), len(labels) - sum(labels))
     known["image_auroc_low"], known["image_auroc_high"] = min(resampled[0], chance[0]), max(resampled[1], chance[1])
     if precisions.min() < 1:
         known["image_ap_low"], known["image_ap_high"] = interval(precisions)

@@ -7,8 +7,6 @@ FOLDER holds ``config.toml``; ``splits.csv`` lies beside the folder.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 import sys
@@ -21,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pellucid import detectors
-from pellucid._files import write_bytes, write_text
+from pellucid._files import csv_text, write_bytes, write_text
 from pellucid.acquisition.images import read_image
 from pellucid.acquisition.splits import read_splits_csv, relative
 from pellucid.errors import PellucidError
@@ -31,7 +29,7 @@ from pellucid.reports import curves
 from pellucid.reports.pictures import picture_of
 from pellucid.study import metrics
 from pellucid.study.evaluate import evaluate
-from pellucid.study.operating import Costs
+from pellucid.study.operating import SELECTION, Costs
 from pellucid.study.scores import by_label, judge, scores_csv
 from pellucid.trackers import Run, track
 
@@ -117,7 +115,7 @@ def _selection(normal: Sequence[float], defects: Sequence[float], tested: Mappin
     """What the choice between models may look at: labelled training defects, or else, and said so, the test."""
     if defects:
         labels = [False] * len(normal) + [True] * len(defects)
-        auroc, on = metrics.auroc(labels, [*normal, *defects]), "labelled training defects"
+        auroc, on = metrics.auroc(labels, [*normal, *defects]), SELECTION
         positives, negatives = len(defects), len(normal)
     else:
         auroc, on = tested["image_auroc"], "test images"
@@ -132,14 +130,10 @@ def _selection(normal: Sequence[float], defects: Sequence[float], tested: Mappin
 
 def _selection_csv(inspector: Inspector, split: Split, defects: Sequence[float], root: Path) -> str:
     """Scores of the held-out normal images and of the labelled training defects."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["path", "label", "group", "score"])
     normal = split.calibrate if split.folds is None else split.fit
     pairs = [*zip(normal, inspector.held_out, strict=True), *zip(split.select, defects, strict=True)]
-    for sample, score in pairs:
-        writer.writerow([relative(sample.path, root), sample.label, sample.group or "", repr(score)])
-    return out.getvalue()
+    rows = ((relative(s.path, root), s.label, s.group or "", repr(score)) for s, score in pairs)
+    return csv_text(("path", "label", "group", "score"), rows)
 
 
 def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) -> None:

@@ -37,11 +37,12 @@ class Tally:
 
     def settle(self, bits: int = 0) -> None:
         """Count what waits, leaving out at least so many bits."""
-        keys = np.concatenate([self.keys, *(k >> np.uint32(self.bits) for k, _ in self._waiting)])
-        sums = np.concatenate([self.sums, *(w for _, w in self._waiting)])
-        self._waiting.clear()
-        order = np.argsort(keys)
-        self.keys, self.sums = _merged(keys[order], sums.take(order, axis=0))
+        if self._waiting:
+            keys = np.concatenate([self.keys, *(k >> np.uint32(self.bits) for k, _ in self._waiting)])
+            sums = np.concatenate([self.sums, *(w for _, w in self._waiting)])
+            self._waiting.clear()
+            order = np.argsort(keys)
+            self.keys, self.sums = _merged(keys[order], sums.take(order, axis=0))
         while self.bits < bits or len(self.keys) > DISTINCT:
             self.bits += 1
             self.keys, self.sums = _merged(self.keys >> np.uint32(1), self.sums)

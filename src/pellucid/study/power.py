@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pellucid.acquisition.images import read_image
+from pellucid._files import csv_text
+from pellucid.acquisition.images import Pixels, read_image
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector, Plan
 from pellucid.progress import track
@@ -79,12 +77,8 @@ class Power:
 
     def csv(self) -> str:
         """As power.csv has it."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["kind", "size_px", "contrast", "planted", "found", "share", "low", "high"])
-        for c in self.cells:
-            writer.writerow([c.kind, c.size_px, c.contrast, c.planted, c.found, c.share, c.low, c.high])
-        return out.getvalue()
+        columns = ("kind", "size_px", "contrast", "planted", "found", "share", "low", "high")
+        return csv_text(columns, ([getattr(c, column) for column in columns] for c in self.cells))
 
 
 def unseen(plan: Plan, inspector: Inspector) -> tuple[Sample, ...]:
@@ -119,8 +113,7 @@ def power(inspector: Inspector, samples: Sequence[Sample], *, each: int = 20, se
     Raises:
         DataError: every image is rejected without a flaw, or a file cannot be read.
     """
-    chosen, rejected = _accepted(inspector, samples, each)
-    images = [read_image(sample.path) for sample in chosen]
+    images, rejected = _accepted(inspector, samples, each)
     scale = max(1, round(min(min(i.shape[:2]) for i in images) / min(inspector.image_size)))
     cases = [(kind, px * scale, contrast) for kind, sizes in SIZES.items() for px in sizes for contrast in CONTRASTS]
     cells = []
@@ -132,14 +125,15 @@ def power(inspector: Inspector, samples: Sequence[Sample], *, each: int = 20, se
     return Power(inspector.limit.value, len(images), rejected, tuple(cells))
 
 
-def _accepted(inspector: Inspector, samples: Sequence[Sample], count: int) -> tuple[list[Sample], int]:
+def _accepted(inspector: Inspector, samples: Sequence[Sample], count: int) -> tuple[list[Pixels], int]:
     """The first images that are not rejected, spread over all of them, and how many were rejected before."""
     spread = [samples[k] for k in np.random.default_rng(0).permutation(len(samples))]
-    kept: list[Sample] = []
+    kept: list[Pixels] = []
     rejected = 0
     for sample in spread:
-        if inspector.inspect(sample.path).verdict == "ok":
-            kept.append(sample)
+        pixels = read_image(sample.path)
+        if inspector.inspect(pixels).verdict == "ok":
+            kept.append(pixels)
         else:
             rejected += 1
         if len(kept) == count:
@@ -150,8 +144,8 @@ def _accepted(inspector: Inspector, samples: Sequence[Sample], count: int) -> tu
 
 
 def _planted(
-    images: Sequence[NDArray[np.float32]], kind: str, size: int, contrast: float, count: int, seed: int
-) -> Iterator[NDArray[np.float32]]:
+    images: Sequence[Pixels], kind: str, size: int, contrast: float, count: int, seed: int
+) -> Iterator[Pixels]:
     """Images with a flaw, as an 8-bit camera would store them; a flaw keeps its place and form at every contrast."""
     for n in range(count):
         rng = np.random.default_rng((seed, list(SIZES).index(kind), size, n))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from pellucid._files import csv_text
 from pellucid.acquisition.splits import relative
 from pellucid.inspector import Inspector
 from pellucid.progress import track
@@ -32,12 +31,11 @@ def by_label(judged: Iterable[Judged]) -> dict[str, list[float]]:
 
 def scores_csv(judged: Iterable[Judged], root: Path, *, labelled: bool = True) -> str:
     """The scores as CSV text; floats are written so that reading them gives the same float again."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(SCORES_COLUMNS)
-    for j in judged:
-        label = j.sample.label if labelled else ""
-        i = j.inspection
-        path = relative(i.path, root)
-        writer.writerow([path, label, j.sample.type or "", repr(i.score), repr(i.limit), repr(i.p_value), i.verdict])
-    return out.getvalue()
+    rows = (
+        (
+            *(relative(j.inspection.path, root), j.sample.label if labelled else "", j.sample.type or ""),
+            *(repr(j.inspection.score), repr(j.inspection.limit), repr(j.inspection.p_value), j.inspection.verdict),
+        )
+        for j in judged
+    )
+    return csv_text(SCORES_COLUMNS, rows)
