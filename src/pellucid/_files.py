@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from pellucid.errors import OutputError
+from pellucid.errors import DiskFullError, OutputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file or nothing, making its folder if need be.
 
     Raises:
-        OutputError: the place cannot be written to, or is full.
+        OutputError: the place cannot be written to; DiskFullError when it is full.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -28,7 +31,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
-        raise OutputError(f"Cannot write '{path}': {error.strerror or error}.") from None
+        kind = DiskFullError if error.errno in FULL else OutputError
+        raise kind(f"Cannot write '{path}': {error.strerror or error}.") from None
 
 
 def write_text(path: Path, content: str) -> None:

@@ -7,6 +7,8 @@ PellucidError
 ├── ModelFileError    a model file that is truncated, foreign, newer or changed
 ├── ExportError       a graph that cannot be made or does not agree with its model
 ├── OutputError       a place that cannot be written to
+│   └── DiskFullError because it is full
+├── RecordError       a database that cannot be reached, read or written
 └── NotFittedError    a detector that has not been fitted yet
 
 Every message is one sentence or two: what came, what is allowed, what to do next.
@@ -44,6 +46,14 @@ class ExportError(PellucidError):
 
 class OutputError(PellucidError):
     """A place that cannot be written to."""
+
+
+class DiskFullError(OutputError):
+    """A place that is full."""
+
+
+class RecordError(PellucidError):
+    """A database that cannot be reached, read or written."""
 
 
 class NotFittedError(PellucidError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how TIFF and BigTIFF begin, in either order of bytes
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 1]
 Planes = NDArray[np.float32]  # (3, H, W), the same as a network takes it
 Size = tuple[int, int]  # height, width
@@ -30,13 +32,18 @@ def read_image(path: Path) -> Pixels:
     Raises:
         DataError: the file is missing, empty, truncated, no image, or holds NaN or values outside its range.
     """
-    image = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    return decode_image(_content(path), path)
+
+
+def decode_image(content: bytes, path: Path) -> Pixels:
+    """The same from the bytes of a file; ``path`` names it in messages."""
+    image = _decode(content, path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     return np.asarray(cv2.cvtColor(_unit_range(image, path), cv2.COLOR_BGR2RGB), np.float32)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask, (H, W), true where defective (any value above zero)."""
-    return np.asarray(_decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) > 0)
+    return np.asarray(_decode(_content(path), path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) > 0)
 
 
 def is_constant(pixels: Pixels) -> bool:
@@ -44,12 +51,15 @@ def is_constant(pixels: Pixels) -> bool:
     return bool((pixels == pixels[0, 0]).all())
 
 
-def _decode(path: Path, flags: int) -> NDArray[Any]:
-    """Decoded image as OpenCV gives it: BGR or grey, uint8, uint16 or float32."""
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from None
+
+
+def _decode(content: bytes, path: Path, flags: int) -> NDArray[Any]:
+    """Decoded image as OpenCV gives it: BGR or grey, uint8, uint16 or float32."""
     if not content:
         raise DataError(f"'{path}' is empty (0 bytes).")
     if _truncated(content):
@@ -59,8 +69,8 @@ def _decode(path: Path, flags: int) -> NDArray[Any]:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
         image = None
-    if image is None and path.suffix.lower() in (".tif", ".tiff"):
-        image = _decode_tiff(path, flags)
+    if image is None and content.startswith(TIFF):
+        image = _decode_tiff(content, flags)
     if image is None:
         raise DataError(f"'{path}' is not an image that can be read (png, jpg, bmp and tif can).")
     return image
@@ -77,10 +87,10 @@ def _truncated(content: bytes) -> bool:
     return False
 
 
-def _decode_tiff(path: Path, flags: int) -> NDArray[Any] | None:
+def _decode_tiff(content: bytes, flags: int) -> NDArray[Any] | None:
     """TIFF kinds that OpenCV leaves out (64-bit floats, unusual channel counts), in OpenCV's order of channels."""
     try:
-        image = np.asarray(tifffile.imread(path))
+        image = np.asarray(tifffile.imread(io.BytesIO(content)))
     except (ValueError, OSError, KeyError, IndexError, tifffile.TiffFileError):
         return None
     if image.ndim not in (2, 3) or not (image.dtype.kind == "f" or image.dtype in (np.uint8, np.uint16)):

@@ -23,26 +23,42 @@ def result_picture(
 ) -> Bgr:
     """Image, heat map, defects and, if given, the mask, with a caption; BGR as OpenCV writes it.
 
-    Colours span zero to twice the pixel limit, the same for all images of one model.
+    Colours are the same for all images of one model.
     """
-    image = np.ascontiguousarray((pixels[..., ::-1] * 255).round().astype(np.uint8))
-    scale = max(2 * pixel_limit, 1e-12)
-    heat = cv2.applyColorMap((np.clip(inspection.map / scale, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    panels = [("image", image), ("map", cv2.addWeighted(image, 0.35, heat, 0.65, 0))]
+    image = as_bgr(pixels)
+    panels = [("image", image), ("map", cv2.addWeighted(image, 0.35, heat(inspection.map, pixel_limit), 0.65, 0))]
     outlined = image.copy()
     if inspection.defects:
         above = (inspection.map > cut_of(inspection.map, pixel_limit)).astype(np.uint8)
         contours, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(outlined, contours, -1, YELLOW, 1)
     for defect in inspection.defects:
-        x, y, w, h = defect.box
-        cv2.rectangle(outlined, (x - 2, y - 2), (x + w + 1, y + h + 1), RED, max(1, image.shape[0] // 200))
+        frame(outlined, defect.box)
     count = len(inspection.defects)
     panels.append((f"{count} defect{'' if count == 1 else 's'}", outlined))
     if mask is not None:
         panels.append(("mask", np.repeat(mask[..., None].astype(np.uint8) * 255, 3, 2)))
     zoom = max(1.0, PANEL / image.shape[0])
     return _caption(np.hstack([_titled(title, panel, zoom) for title, panel in panels]), inspection)
+
+
+def as_bgr(pixels: NDArray[np.float32]) -> Bgr:
+    """Pixels (H, W, 3) RGB in [0, 1] as 8-bit BGR."""
+    return np.ascontiguousarray((pixels[..., ::-1] * 255).round().astype(np.uint8))
+
+
+def heat(anomaly_map: NDArray[np.float32], pixel_limit: float) -> Bgr:
+    """A map (H, W) in colours that span zero to twice the pixel limit."""
+    scale = max(2 * pixel_limit, 1e-12)
+    return np.asarray(
+        cv2.applyColorMap((np.clip(anomaly_map / scale, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), np.uint8
+    )
+
+
+def frame(image: Bgr, box: tuple[int, int, int, int]) -> None:
+    """Draw the box of a defect (x, y, width, height) on an image, around its pixels."""
+    x, y, w, h = box
+    cv2.rectangle(image, (x - 2, y - 2), (x + w + 1, y + h + 1), RED, max(1, image.shape[0] // 200))
 
 
 def _titled(title: str, panel: NDArray[Any], zoom: float) -> Bgr:

@@ -117,6 +117,22 @@ def export(
     return written
 
 
+def read_export_header(folder: Path) -> ExportHeader:
+    """``model.json`` of a folder.
+
+    Raises:
+        ModelFileError: there is none, or it cannot be understood.
+    """
+    try:
+        return ExportHeader.model_validate(json.loads((folder / "model.json").read_bytes()))
+    except OSError as error:
+        raise _not_whole(folder, error) from None
+    except ValidationError as error:
+        raise ModelFileError(f"'{folder / 'model.json'}' cannot be understood: {problem(error)}.") from None
+    except ValueError as error:
+        raise ModelFileError(f"'{folder / 'model.json'}' is not JSON: {error}.") from None
+
+
 def open_export(folder: Path) -> tuple[Runtime, Header]:
     """The graph in a folder, ready to score, and the header with its limit.
 
@@ -124,18 +140,12 @@ def open_export(folder: Path) -> tuple[Runtime, Header]:
         ModelFileError: no export, a newer one, or a graph that was changed or is not whole.
         ParameterError: its runtime is not installed.
     """
+    header = read_export_header(folder)
+    files = [folder / name for name in FILES[header.format]]
     try:
-        content = json.loads((folder / "model.json").read_bytes())
-        header = ExportHeader.model_validate(content)
-        files = [folder / name for name in FILES[header.format]]
         digest = _sha256(files)
     except OSError as error:
-        name = error.filename or folder
-        raise ModelFileError(f"'{folder}' is not a whole exported model: {name}: {error.strerror}.") from None
-    except ValidationError as error:
-        raise ModelFileError(f"'{folder / 'model.json'}' cannot be understood: {problem(error)}.") from None
-    except ValueError as error:
-        raise ModelFileError(f"'{folder / 'model.json'}' is not JSON: {error}.") from None
+        raise _not_whole(folder, error) from None
     if digest != header.sha256:
         raise ModelFileError(f"The graph in '{folder}' was changed since it was written: its checksum does not agree.")
     runtime = RUNTIMES[header.format](files[0])
@@ -147,6 +157,11 @@ def open_export(folder: Path) -> tuple[Runtime, Header]:
                 f" (score {found:.4g} instead of {header.probe:.4g}): export it on this machine."
             )
     return runtime, header.model
+
+
+def _not_whole(folder: Path, error: OSError) -> ModelFileError:
+    name = error.filename or folder
+    return ModelFileError(f"'{folder}' is not a whole exported model: {name}: {error.strerror}.")
 
 
 def _probe(runtime: Runtime, size: Size) -> float:

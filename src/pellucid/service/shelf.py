@@ -1,0 +1,263 @@
+"""The models that a service can inspect with, their limits in force, and how either is changed while it runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from pellucid.errors import ModelFileError, ParameterError, PellucidError, unknown
+from pellucid.inspector import Inspector, load
+from pellucid.model_file import Header, read_header
+from pellucid.records import Inspection, Limit
+from pellucid.runtimes import Name
+from pellucid.service.record import Change, Record
+
+FRESH = 1.0  # seconds that a look into the folder serves requests
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to inspect."""
+
+    name: str
+    path: Path
+    sha256: str  # of the model file, or of an exported model's graph
+    detector: str
+    inspector: Inspector  # with the limit in force
+    calibrated: Limit  # with the limit that the file holds
+    turns: threading.Semaphore  # as many images at a time as the runtime computes
+
+    def inspect(self, pixels: np.ndarray[Any, np.dtype[np.float32]]) -> Inspection:
+        """Inspect pixels (H, W, 3) when it is their turn."""
+        with self.turns:
+            return self.inspector.inspect(pixels)
+
+    def with_limit(self, value: float) -> Loaded:
+        """The same model with another limit."""
+        limit = replace(self.calibrated, value=value)
+        return replace(self, inspector=replace(self.inspector, limit=limit))
+
+
+class Shelf:
+    """Models by name: ``NAME.pellucid``, exported models in folders, and the cells of comparisons as ``RUN.CELL``.
+
+    Args:
+        folder: where they are; looked into again whenever names are asked for.
+        record: where limits and changes are kept.
+        runtime: what computes; see :func:`pellucid.inspector.load`.
+    """
+
+    def __init__(self, folder: Path, record: Record, runtime: str = "auto") -> None:
+        self.folder = folder
+        self._record = record
+        self._runtime = cast(Name | Literal["auto"], runtime)
+        self._loaded: dict[str, Loaded] = {}
+        self._paths: dict[str, Path] = {}
+        self._looked = -FRESH
+        self._headers: dict[Path, tuple[tuple[int, int], tuple[Header, str]]] = {}  # with the file's size and time
+        self._lock = threading.Lock()  # of loading and changing, not of inspecting
+        self._seen = max((change.id for change in record.changed(count=1)), default=0)
+
+    def paths(self) -> dict[str, Path]:
+        """Every model that there is."""
+        self._paths = dict(sorted(_models(self.folder)))
+        self._looked = time.monotonic()
+        return self._paths
+
+    def comparisons(self) -> list[str]:
+        """Folders with a report, the newest first."""
+        found = [path.parent for path in self.folder.glob("*/leaderboard.json")]
+        return [folder.name for folder in sorted(found, key=lambda f: -f.stat().st_mtime)]
+
+    def comparison(self, name: str) -> Path:
+        """The folder of a comparison.
+
+        Raises:
+            ParameterError: there is none of that name.
+        """
+        if name not in self.comparisons():
+            raise unknown("comparison", name, self.comparisons())
+        return self.folder / name
+
+    def chosen(self, name: str | None) -> str:
+        """The model that was named, or the only one.
+
+        Raises:
+            ParameterError: there is no such model, or none was named and there are several.
+        """
+        fresh = time.monotonic() - self._looked < FRESH
+        paths = self._paths if fresh and (name is None or name in self._paths) else self.paths()
+        if name is None and len(paths) == 1:
+            return next(iter(paths))
+        if not paths:
+            raise ParameterError(f"There are no models in '{self.folder}': fit one, or put a .pellucid file there.")
+        if name is None:
+            raise ParameterError(f"Say which model: ?model=NAME with one of {', '.join(paths)}.")
+        if name not in paths:
+            raise unknown("model", name, paths)
+        return name
+
+    def get(self, name: str) -> Loaded:
+        """A model, loaded when it is first asked for.
+
+        Raises:
+            ModelFileError: its file cannot be used.
+            ParameterError: there is none of that name.
+        """
+        if name in self._loaded:
+            return self._loaded[name]
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = self._load(self.chosen(name))
+            return self._loaded[name]
+
+    def loaded(self) -> list[str]:
+        """The names of the models that are in memory."""
+        return sorted(self._loaded)
+
+    def header(self, name: str) -> tuple[Header, str]:
+        """What a model says of itself, without loading it, and its SHA-256.
+
+        Raises:
+            ModelFileError: its file cannot be used.
+            ParameterError: there is none of that name.
+        """
+        path = self.paths()[self.chosen(name)]
+        file = path if path.is_file() else path / "model.json"
+        state = (file.stat().st_size, file.stat().st_mtime_ns)
+        known = self._headers.get(path)
+        if known is None or known[0] != state:
+            known = self._headers[path] = (state, _header(path))
+        return known[1]
+
+    def reload(self, name: str, who: str, *, kept: bool = True) -> Loaded:
+        """Read a model's file again; inspections go on with the old one until the new one has proved to work.
+
+        Args:
+            name: of the model.
+            who: asks for it.
+            kept: whether it goes into the record.
+
+        Raises:
+            ModelFileError: the file cannot be used; the old model stays.
+            ParameterError: there is none of that name.
+        """
+        with self._lock:
+            before = self._loaded.get(name)
+            after = self._load(self.chosen(name))
+            if kept:
+                told = before.sha256 if before else ""
+                self._note(Change(_now(), who, name, after.sha256, "reload", told, after.sha256))
+            self._loaded[name] = after
+            return after
+
+    def set_limit(self, name: str, value: float | None, who: str, reason: str = "") -> Loaded:
+        """Move a model's limit, or back to the one that its file holds.
+
+        Args:
+            name: of the model.
+            value: in the score's own unit; None for the calibrated one.
+            who: moves it.
+            reason: in their words.
+
+        Raises:
+            ModelFileError: the model's file cannot be used.
+            ParameterError: there is no such model, or the value is not finite.
+        """
+        self.get(name)
+        with self._lock:
+            before = self._loaded[name]
+            target = before.calibrated.value if value is None else value
+            if not np.isfinite(target):
+                raise ParameterError(f"A limit of {target} is not allowed: give a finite number.")
+            old, new = repr(before.inspector.limit.value), repr(float(target))
+            self._note(Change(_now(), who, name, before.sha256, "limit", old, new, reason))
+            self._loaded[name] = before.with_limit(float(target))
+            return self._loaded[name]
+
+    def follow(self) -> None:
+        """Do what other processes on the same record have done since: move limits, read files again."""
+        for change in reversed(self._record.changed(after=self._seen)):
+            self._seen = max(self._seen, change.id)
+            model = self._loaded.get(change.model)
+            if model is None:
+                continue
+            if change.kind == "reload" and model.sha256 != change.after:
+                self.reload(change.model, change.who, kept=False)
+            elif change.kind == "limit" and model.sha256 == change.model_sha256:
+                with self._lock:
+                    self._loaded[change.model] = model.with_limit(float(change.after))
+
+    def _note(self, change: Change) -> None:
+        self._record.change(change)
+
+    def _load(self, name: str) -> Loaded:
+        path = self.paths()[name]
+        header, digest = _header(path)
+        inspector = load(path, self._runtime if path.is_file() else None)
+        runtime = inspector.runtime.many
+        inspector = replace(inspector, runtime=runtime)
+        turns = threading.Semaphore(runtime.lanes)
+        model = Loaded(name, path, digest, header.detector, inspector, inspector.limit, turns)
+        grey = np.full((64, 64, 3), 0.5, np.float32)
+        try:
+            model.inspect(grey)  # a model that cannot is found out now, and the first part does not wait
+        except (PellucidError, RuntimeError) as error:
+            raise ModelFileError(f"The model in '{path}' loads but cannot inspect: {error}") from None
+        moved = self._record.limit_of(name, digest)
+        return model if moved is None else model.with_limit(float(moved.after))
+
+
+def _models(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in folder.glob("*.pellucid"):
+        yield path.stem, path
+    for path in folder.glob("*/model.json"):
+        yield path.parent.name, path.parent
+    for board in folder.glob("*/leaderboard.json"):
+        for path in board.parent.glob("*/model.pellucid"):
+            yield f"{board.parent.name}.{path.parent.name}", path
+
+
+def _header(path: Path) -> tuple[Header, str]:
+    """The header of a model file or an exported model, and the SHA-256 of what computes."""
+    if path.is_file():
+        return read_header(path)
+    from pellucid.runtimes.export import read_export_header
+
+    header = read_export_header(path)
+    return header.model, header.sha256
+
+
+def newest(shelf: Shelf) -> str | None:
+    """The model to offer first: what the newest comparison recommends, or else the first there is."""
+    for name in shelf.comparisons():
+        rows = json.loads((shelf.comparison(name) / "leaderboard.json").read_text("utf-8"))
+        for row in rows:
+            if row["recommended"] and f"{name}.{row['name']}" in shelf.paths():
+                return f"{name}.{row['name']}"
+    return next(iter(shelf.paths()), None)
+
+
+def safe_name(name: str) -> str:
+    """A name for a folder of results, from what a person typed.
+
+    Raises:
+        ParameterError: nothing is left of it.
+    """
+    cleaned = re.sub(r"[^\w-]+", "-", name.strip()).strip("-")[:60]
+    if not cleaned:
+        raise ParameterError("Give the training a name of letters and digits.")
+    return cleaned
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,140 @@
+"""Pictures and maps as files beside the record, in a folder for each day."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid._files import write_bytes
+from pellucid.acquisition.images import Pixels, read_image
+from pellucid.errors import DataError
+from pellucid.reports.pictures import as_bgr, frame, heat
+from pellucid.service.record import Entry
+
+Floats = NDArray[np.float32]
+LEVELS = 65_535
+SHOWN = {".png": "image/png", ".jpg": "image/jpeg", ".bmp": "image/bmp"}  # what browsers show as it is
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where a picture and its map are, below the folder, and what the map's levels stand for."""
+
+    picture: str
+    map: str
+    map_low: float
+    map_high: float
+
+
+class Store:
+    """Files of inspections.
+
+    Args:
+        folder: made when the first file is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def keep(self, time: datetime, content: bytes, suffix: str, anomaly_map: Floats, size: tuple[int, int]) -> Kept:
+        """Write a picture as it was sent, and its map.
+
+        Args:
+            time: of the inspection; its day names the folder.
+            content: of the image file.
+            suffix: of that file.
+            anomaly_map: (H, W).
+            size: (height, width) that a larger map is reduced to.
+
+        Raises:
+            DiskFullError: the disk is full.
+            OutputError: the folder cannot be written to.
+        """
+        if anomaly_map.size > size[0] * size[1]:
+            anomaly_map = np.asarray(cv2.resize(anomaly_map, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
+        low, high = float(anomaly_map.min()), float(anomaly_map.max())
+        levels = ((anomaly_map - low) * (LEVELS / max(high - low, 1e-30))).round().clip(0, LEVELS).astype(np.uint16)
+        drawn = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+        name = f"{time:%Y-%m-%d}/{time:%H%M%S}-{secrets.token_hex(8)}"
+        kept = Kept(f"{name}{suffix}", f"{name}.map.png", low, high)
+        try:
+            write_bytes(self._folder / kept.picture, content)
+            write_bytes(self._folder / kept.map, drawn)
+        except BaseException:
+            self.remove([kept.picture, kept.map])
+            raise
+        return kept
+
+    def remove(self, files: list[str]) -> None:
+        """Delete files, and the folders of days that have become empty."""
+        for file in files:
+            path = self._folder / file
+            path.unlink(missing_ok=True)
+            try:
+                path.parent.rmdir()
+            except OSError:
+                continue  # other files of that day
+
+    def picture(self, entry: Entry) -> Path:
+        """The file that was sent.
+
+        Raises:
+            DataError: it was removed when its time had come.
+        """
+        return self._file(entry, entry.picture)
+
+    def as_shown(self, entry: Entry) -> tuple[bytes, str]:
+        """The picture as browsers show it, and its media type."""
+        path = self.picture(entry)
+        if path.suffix in SHOWN:
+            return path.read_bytes(), SHOWN[path.suffix]
+        return _png(as_bgr(read_image(path))), "image/png"
+
+    def heat(self, entry: Entry) -> bytes:
+        """The map in colours, PNG; they span zero to twice the pixel limit."""
+        return _png(heat(self.map(entry), entry.pixel_limit))
+
+    def overlay(self, entry: Entry) -> bytes:
+        """The picture under its map, with the boxes of its defects, PNG."""
+        pixels = self.pixels(entry)
+        height, width = pixels.shape[:2]
+        coloured = heat(np.asarray(cv2.resize(self.map(entry), (width, height)), np.float32), entry.pixel_limit)
+        drawn = np.asarray(cv2.addWeighted(as_bgr(pixels), 0.6, coloured, 0.4, 0), np.uint8)
+        for defect in entry.defects:
+            x, y, w, h = defect["box"]
+            frame(drawn, (x, y, w, h))
+        return _png(drawn)
+
+    def thumbnail(self, entry: Entry, side: int = 240) -> bytes:
+        """The picture reduced to ``side`` pixels, JPEG."""
+        image = as_bgr(self.pixels(entry))
+        scale = side / max(image.shape[:2])
+        if scale < 1:
+            image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        return cv2.imencode(".jpg", image)[1].tobytes()
+
+    def pixels(self, entry: Entry) -> Pixels:
+        """The picture as it was inspected."""
+        return read_image(self.picture(entry))
+
+    def map(self, entry: Entry) -> Floats:
+        """The map's values, (H, W), to a 65,535th of their range."""
+        content = np.frombuffer(self._file(entry, entry.map).read_bytes(), np.uint8)
+        levels = np.asarray(cv2.imdecode(content, cv2.IMREAD_UNCHANGED), np.float32)
+        return np.asarray(entry.map_low + levels * ((entry.map_high - entry.map_low) / LEVELS), np.float32)
+
+    def _file(self, entry: Entry, name: str | None) -> Path:
+        path = self._folder / (name or "")
+        if name is None or not path.is_file():
+            raise DataError(f"The pictures of inspection {entry.id} were removed: their time was over.")
+        return path
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()

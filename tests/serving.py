@@ -1,0 +1,158 @@
+"""A real service in a process of its own, and a real PostgreSQL, for the tests that need them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+BINARIES = next((p.parent for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))), None)
+
+
+@dataclass
+class Served:
+    """A running service."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    folder: Path  # that holds models/ and record/
+    http: httpx.Client
+
+    def inspect(self, *files: Path | tuple[str, bytes], **query: str) -> httpx.Response:
+        """Send files as a form."""
+        sent = [("files", (f.name, f.read_bytes()) if isinstance(f, Path) else f) for f in files]
+        return self.http.post("/inspect", files=sent, params=query)
+
+    def kill(self) -> None:
+        """As a power cut of the process would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """As a service manager would."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def log(self) -> str:
+        """What it has said so far."""
+        return (self.folder / "log").read_text("utf-8")
+
+
+@contextmanager
+def served(folder: Path, *options: str, env: dict[str, str] | None = None, ready: bool = True) -> Iterator[Served]:
+    """Start ``pellucid serve`` in a folder and wait until it is ready."""
+    port = free_port()
+    command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), *options]
+    environment = {**os.environ, "PYTHONUTF8": "1", **(env or {})}
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
+    service = Served(
+        process, f"http://127.0.0.1:{port}", folder, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+    )
+    try:
+        wait_until(lambda: answers(service, ready), process=process, told=service.log)
+        yield service
+    finally:
+        service.http.close()
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def answers(service: Served, ready: bool) -> bool:
+    """Whether it is up, or up and ready."""
+    try:
+        return service.http.get("/ready" if ready else "/health").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def wait_until(done, seconds: float = 60, process=None, told=lambda: "") -> None:
+    """Ask until it is so."""
+    end = time.monotonic() + seconds
+    while not done():
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"the service ended with {process.returncode}: {told()}")
+        assert time.monotonic() < end, f"it was not so within {seconds} s: {told()}"
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Postgres:
+    """A server in a folder of its own, with one empty database."""
+
+    def __init__(self, folder: Path) -> None:
+        if BINARIES is None:
+            pytest.skip("PostgreSQL is not installed")
+        self.port = free_port()
+        self._data = folder / "data"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._user = {"user": "postgres"} if os.geteuid() == 0 else {}  # it refuses to run as root
+        if self._user:
+            for parent in (folder, *folder.parents):
+                if parent.stat().st_uid == 0 and parent != Path("/") and not parent.stat().st_mode & 0o1:
+                    parent.chmod(parent.stat().st_mode | 0o11)
+            os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
+        self._run("initdb", "-D", str(self._data), "-U", "pellucid", "--auth", "trust", "--no-sync")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://pellucid@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        options = f"-p {self.port} -h 127.0.0.1 -k ''"
+        self._run("pg_ctl", "-D", str(self._data), "-o", options, "-l", str(self._data / "log"), "-w", "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(BINARIES / program), *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            check=False,
+            **self._user,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def full_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """A file system of its own, so small that it fills up."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = shutil.which("mount")
+    made = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if not made or made.returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
