@@ -45,6 +45,7 @@ from pellucid.service.uploads import RefusedError
 if TYPE_CHECKING:
     from pellucid.service.app import Service
 
+STATIC = FilePath(__file__).parent / "static"
 FILES = 64  # that one request may hold
 PAGE = 100  # inspections in an answer of GET /inspections
 Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
@@ -514,6 +515,28 @@ def reload(name: Name, its: Its, who: Engineer) -> Reloaded:
 def changes(its: Its, model: Annotated[Text | None, Query()] = None) -> Changes:
     """Who moved which limit and read which model again, the newest first."""
     return Changes(items=[ChangeOut(**asdict(change)) for change in its.record.changed(model=model)])
+
+
+@router.get(
+    "/comparisons/{name}/report",
+    response_class=FileResponse,
+    responses=_answers(404, 422, _200=_binary("text/html")),
+)
+def report(name: Name, its: Its) -> FileResponse:
+    """The report of a comparison, a page that needs nothing else."""
+    try:
+        file = its.shelf.comparison(name) / "report.html"
+    except ParameterError as error:
+        raise HTTPException(404, str(error)) from None
+    if not file.is_file():
+        raise HTTPException(404, f"The comparison '{name}' has no report yet.")
+    return FileResponse(file, media_type="text/html")
+
+
+@router.get("/login", include_in_schema=False)
+def login() -> FileResponse:
+    """Where a browser exchanges a key for a session."""
+    return FileResponse(STATIC / "login.html", media_type="text/html")
 
 
 @router.get("/health")

@@ -8,7 +8,6 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -31,7 +30,6 @@ from pellucid.service.training import Trainings
 from pellucid.service.watch import Watch
 
 log = logging.getLogger("pellucid.service")
-STATIC = Path(__file__).parent / "static"
 FOLLOW = 1.0  # seconds until another process's changes are done here
 
 
@@ -144,7 +142,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     api.explain_errors(app)
     app.include_router(api.router)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", StaticFiles(directory=api.STATIC), name="static")
     if service.settings.pages:
         from pellucid.service.pages import add_pages
 
