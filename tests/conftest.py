@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 from pellucid import detectors
 from pellucid.detectors._base import Detector
@@ -52,3 +55,18 @@ def batches() -> list[torch.Tensor]:
     smooth = torch.rand(12, 3, 8, 8, generator=generator)
     images = torch.nn.functional.interpolate(smooth, size=(64, 64), mode="bilinear")
     return list((images * 0.2 + 0.4).split(4))
+
+
+@pytest.fixture(scope="module")  # each module reads its own log
+def browser() -> Iterator[webdriver.Chrome]:
+    chromium, driver_file = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if chromium is None or driver_file is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(driver_file))
+    yield driver
+    driver.quit()

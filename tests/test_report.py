@@ -10,15 +10,11 @@ import subprocess
 import sys
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from pellucid.study import metrics
 from pellucid.study.intervals import wilson
-
-CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
@@ -27,20 +23,6 @@ def compared(glass, tmp_path_factory):
     command = [sys.executable, "-m", "pellucid", "compare", str(glass), "-o", str(out), "--detectors", "dfm,patchcore"]
     subprocess.run([*command, "--image-size", "64", "--false-reject", "0.1"], check=True, capture_output=True)
     return out
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(params=[1280, 390])

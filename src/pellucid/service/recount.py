@@ -42,15 +42,15 @@ class Scores:
     """
 
     def __init__(self, model: Loaded, record: Record) -> None:
-        self._held_out = list(model.calibrated.scores)
+        self.held_out = list(model.calibrated.scores)
         tested = _tested(model.path)
-        self._tested_good = [score for score, defective in tested if not defective]
-        self._tested_bad = [score for score, defective in tested if defective]
+        self.tested_good = [score for score, defective in tested if not defective]
+        self.tested_bad = [score for score, defective in tested if defective]
         mine = Filter(model_sha256=model.sha256)
         decided = record.scores(Filter(model_sha256=model.sha256, decision="any"), LATELY)
-        self._decided_good = [score for score, decision in decided if decision != "defect"]
-        self._decided_bad = [score for score, decision in decided if decision == "defect"]
-        self._latest = [score for score, _ in record.scores(mine, LATELY)]
+        self.decided_good = [score for score, decision in decided if decision != "defect"]
+        self.decided_bad = [score for score, decision in decided if decision == "defect"]
+        self.latest = [score for score, _ in record.scores(mine, LATELY)]
 
     def at(self, limit: float) -> Recount:
         """Counted at one limit."""
@@ -63,17 +63,17 @@ class Scores:
 
         return Recount(
             limit,
-            above(self._held_out),
-            above(self._tested_good),
-            below(self._tested_bad),
-            above(self._decided_good),
-            below(self._decided_bad),
-            above(self._latest),
+            above(self.held_out),
+            above(self.tested_good),
+            below(self.tested_bad),
+            above(self.decided_good),
+            below(self.decided_bad),
+            above(self.latest),
         )
 
     def extent(self) -> tuple[float, float]:
         """The lowest and the highest of them."""
-        every = [*self._held_out, *self._tested_good, *self._tested_bad, *self._latest]
+        every = [*self.held_out, *self.tested_good, *self.tested_bad, *self.latest]
         return min(every), max(every)
 
 

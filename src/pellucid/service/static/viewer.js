@@ -29,9 +29,10 @@ class Viewer extends HTMLElement {
   #scale = 1; #x = 0; #y = 0; #pointers = new Map(); #opacity = 0.4; #size = [1, 1];
 
   connectedCallback() { this.#build(); }
-  attributeChangedCallback() { if (this.isConnected) queueMicrotask(() => this.#build()); }
+  attributeChangedCallback() { queueMicrotask(() => this.#build()); }
 
   #build() {
+    if (!this.isConnected || !this.hasAttribute("picture")) return;
     const texts = JSON.parse(this.getAttribute("texts") || "{}");
     const defects = JSON.parse(this.getAttribute("defects") || "[]");
     const [width, height] = (this.#size = [Number(this.getAttribute("width")) || 1, Number(this.getAttribute("height")) || 1]);

@@ -1,0 +1,252 @@
+"""What the pages say, in English and Persian. The English sentence is the key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Language = Literal["en", "fa"]
+
+
+@dataclass(frozen=True)
+class Say:
+    """The page's language: ``say("Inspect")``, ``say("{n} images", n=3)``."""
+
+    language: Language
+
+    def __call__(self, english: str, **values: object) -> str:
+        text = PERSIAN[english] if self.language == "fa" else english
+        return text.format(**values) if values else text
+
+    @property
+    def name(self) -> str:
+        """Of the language, in itself."""
+        return "فارسی" if self.language == "fa" else "English"
+
+    @property
+    def other(self) -> Say:
+        """The language that one may change to."""
+        return Say("en" if self.language == "fa" else "fa")
+
+    @property
+    def prefix(self) -> str:
+        """What addresses of pages begin with."""
+        return "/ui/fa" if self.language == "fa" else "/ui"
+
+    @property
+    def is_rtl(self) -> bool:
+        """Whether it is written from right to left."""
+        return self.language == "fa"
+
+    def moment(self, time: datetime) -> str:
+        """A moment in this machine's zone."""
+        return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+
+    def seconds(self, seconds: float) -> str:
+        """A span of time."""
+        minutes, rest = divmod(round(seconds), 60)
+        return self("{m} min {s} s", m=minutes, s=rest) if minutes else self("{s} s", s=rest)
+
+
+PERSIAN = {
+    # frame
+    "Inspect": "بازرسی",
+    "Review": "بازبینی",
+    "Models": "مدل‌ها",
+    "Train": "آموزش",
+    "Trends": "روندها",
+    "Pages": "صفحه‌ها",
+    "Skip to the content": "رفتن به محتوا",
+    "Colours": "رنگ‌ها",
+    "Automatic": "خودکار",
+    "Light": "روشن",
+    "Dark": "تیره",
+    "Log out": "خروج",
+    "operator": "اپراتور",
+    "engineer": "مهندس",
+    "{m} min {s} s": "{m} دقیقه و {s} ثانیه",
+    "{s} s": "{s} ثانیه",
+    "Model": "مدل",
+    "There are no models yet.": "هنوز مدلی نیست.",
+    "An engineer can do this.": "این کار را مهندس انجام می‌دهد.",
+    "Cancel": "لغو",
+    # viewer
+    "Map": "نقشه",
+    "Zoom in": "بزرگ‌نمایی",
+    "Zoom out": "کوچک‌نمایی",
+    "Show single pixels": "نمایش تک‌تک پیکسل‌ها",
+    "Show all": "نمایش کل تصویر",
+    "The inspected image": "تصویر بازرسی‌شده",
+    "The inspected image: plus and minus zoom, arrows move, 0 shows all": (
+        "تصویر بازرسی‌شده: با + و − بزرگ و کوچک می‌شود، با پیکان‌ها جابه‌جا، و با 0 کل آن دیده می‌شود"
+    ),
+    # inspect
+    "REJECT": "مردود",
+    "OK": "سالم",
+    "Drop images here, or choose them": "تصویرها را اینجا رها کنید یا انتخاب کنید",
+    "The service does not answer.": "سرویس پاسخ نمی‌دهد.",
+    "Follow the line": "دنبال کردن خط",
+    "Nothing has been inspected yet: drop an image above, or send one to POST /inspect.": (
+        "هنوز چیزی بازرسی نشده است: تصویری را در بالا رها کنید یا به POST /inspect بفرستید."
+    ),
+    "Latest": "تازه‌ترین‌ها",
+    "Last hour: {n} inspected, {bad} rejected": "یک ساعت گذشته: {n} بازرسی، {bad} مردود",
+    "Part": "قطعه",
+    "Time": "زمان",
+    "Score": "امتیاز",
+    "Limit": "حد",
+    "p-value": "مقدار p",
+    "Image": "تصویر",
+    "Runtime": "اجرا با",
+    "Defects": "عیب‌ها",
+    "Source": "فرستنده",
+    "Decision": "نظر",
+    "{x} of 100 good parts score as high": "از هر 100 قطعهٔ سالم {x} تا چنین امتیازی می‌گیرند",
+    "fewer than 1 of 100 good parts scores as high": "از هر 100 قطعهٔ سالم کمتر از یکی چنین امتیازی می‌گیرد",
+    "Confirm or overrule": "تأیید یا رد این نتیجه",
+    "The pictures were removed: their time was over.": "تصویرها پاک شده‌اند: مهلت نگه‌داری آن‌ها به پایان رسیده بود.",
+    "There is no inspection {n}.": "بازرسی {n} وجود ندارد.",
+    # review
+    "Show": "نمایش",
+    "Rejects and near calls, undecided": "مردودها و نزدیک به حدها، بی‌نظر",
+    "Decided": "نظر داده‌شده",
+    "All rejects": "همهٔ مردودها",
+    "Everything": "همه",
+    "Part number": "شمارهٔ قطعه",
+    "Nothing to review here.": "اینجا چیزی برای بازبینی نیست.",
+    "Older ones": "قدیمی‌ترها",
+    "It is good": "سالم است",
+    "Defect": "عیب دارد",
+    "Nuisance": "مزاحم (گرد، لکه)",
+    "Undo": "برگرداندن",
+    "Type of the defect": "نوع عیب",
+    "good": "سالم",
+    "defect": "عیب",
+    "nuisance": "مزاحم",
+    "none yet": "هنوز هیچ",
+    "by {who}": "از {who}",
+    "Nothing to undo.": "چیزی برای برگرداندن نیست.",
+    "Keys: arrows choose, O good, D defect, 1-9 a type, N nuisance, U undo": (
+        "کلیدها: پیکان‌ها انتخاب، O سالم، D عیب، 1 تا 9 نوع عیب، N مزاحم، U برگرداندن"
+    ),
+    "Pictures for review": "تصویرها برای بازبینی",
+    "bubble": "حباب",
+    "scratch": "خراش",
+    "stone": "سنگ",
+    "chip": "لب‌پریدگی",
+    "stain": "لکه",
+    "Export decisions": "خروجی نظرها",
+    "What was decided becomes a data set for the next training: good and nuisance as normal, defects as abnormal.": (
+        "نظرها یک مجموعه‌داده برای آموزش بعدی می‌شوند: سالم و مزاحم عادی‌اند و عیب‌ها غیرعادی."
+    ),
+    "Accepted parts that nobody looked at, as normal": "قطعه‌های پذیرفته‌شده‌ای که کسی ندیده است، به‌عنوان عادی",
+    "Download": "دریافت",
+    "Put it beside the training data": "گذاشتن کنار داده‌های آموزش",
+    "Name of the data set": "نام مجموعه‌داده",
+    "{n} images are now in the data set '{name}'.": "اکنون {n} تصویر در مجموعه‌دادهٔ «{name}» است.",
+    "There is a data set '{name}' already: choose another name.": (
+        "مجموعه‌دادهٔ «{name}» از پیش هست: نام دیگری برگزینید."
+    ),
+    # models
+    "Detector": "آشکارساز",
+    "Backbone": "شبکهٔ پایه",
+    "Size": "اندازه",
+    "Move the limit": "جابه‌جایی حد",
+    "New limit": "حد تازه",
+    "Counted again from stored scores": "شمارش دوباره از امتیازهای ثبت‌شده",
+    "now": "اکنون",
+    "with the new limit": "با حد تازه",
+    "Good images held out from fitting: rejected": "تصویرهای سالمِ کنارگذاشته از آموزش: مردود",
+    "Good test images: rejected": "تصویرهای سالم آزمون: مردود",
+    "Defective test images: escaped": "تصویرهای معیوب آزمون: گریخته",
+    "Parts that people called good or nuisance: rejected": "قطعه‌هایی که سالم یا مزاحم خوانده شدند: مردود",
+    "Parts that people called defective: escaped": "قطعه‌هایی که معیوب خوانده شدند: گریخته",
+    "Latest inspections: rejected": "بازرسی‌های تازه: مردود",
+    "A limit that was chosen on test or reviewed parts looks better on them than it will on the line.": (
+        "حدی که با قطعه‌های آزمون یا بازبینی‌شده برگزیده شود، روی آن‌ها بهتر از خط به نظر می‌رسد."
+    ),
+    "Reason": "دلیل",
+    "Apply": "اعمال",
+    "Back to the calibrated limit ({x})": "بازگشت به حد کالیبره ({x})",
+    "The limit of '{name}' is now {x}.": "حد «{name}» اکنون {x} است.",
+    "Read the file again": "خواندن دوبارهٔ فایل",
+    "'{name}' was read again.": "«{name}» دوباره خوانده شد.",
+    "What was changed": "تغییرها",
+    "Nothing has been changed yet.": "هنوز چیزی تغییر نکرده است.",
+    "Who": "چه کسی",
+    "What": "چه چیزی",
+    "From": "از",
+    "To": "به",
+    "limit": "حد",
+    "reload": "خواندن دوباره",
+    "held out": "کنارگذاشته",
+    "good, test": "سالم، آزمون",
+    "defective, test": "معیوب، آزمون",
+    "latest": "تازه",
+    "share of images": "سهم تصویرها",
+    "Comparisons": "مقایسه‌ها",
+    "There are no comparisons yet: train one, or put a folder of 'pellucid compare' among the models.": (
+        "هنوز مقایسه‌ای نیست: یکی آموزش دهید یا پوشه‌ای از «pellucid compare» را کنار مدل‌ها بگذارید."
+    ),
+    "Side by side": "کنار هم",
+    "Comparison": "مقایسه",
+    "AUROC": "AUROC",
+    "False rejects": "ردهای نادرست",
+    "Escapes": "گریخته‌ها",
+    "ms per image": "میلی‌ثانیه برای هر تصویر",
+    "MB": "مگابایت",
+    "recommended": "پیشنهادی",
+    "Report": "گزارش",
+    "Report of '{name}'": "گزارش «{name}»",
+    # train
+    "Start the service with --data FOLDER to train on the data sets in that folder.": (
+        "برای آموزش، سرویس را با --data FOLDER آغاز کنید تا مجموعه‌داده‌های آن پوشه در دسترس باشند."
+    ),
+    "There is no data set in '{folder}'.": "در «{folder}» مجموعه‌داده‌ای نیست.",
+    "Data set": "مجموعه‌داده",
+    "Name of the result": "نام نتیجه",
+    "Image size (px)": "اندازهٔ تصویر (پیکسل)",
+    "False rejects allowed (%)": "ردهای نادرست مجاز (٪)",
+    "Detectors": "آشکارسازها",
+    "Start": "آغاز",
+    "running": "در حال اجرا",
+    "done": "پایان یافت",
+    "failed": "ناموفق",
+    "cancelled": "لغو شد",
+    "{k} of {n} detectors": "{k} از {n} آشکارساز",
+    "since {t}": "از {t} پیش",
+    "about {t} to go": "حدود {t} مانده",
+    "See it in Models": "دیدن در مدل‌ها",
+    "Log": "گزارش کار",
+    "'{name}' has been started.": "«{name}» آغاز شد.",
+    # trends
+    "Hours": "ساعت",
+    "Rejects per hour": "مردودها در هر ساعت",
+    "rejected": "مردود",
+    "Scores against the calibration": "امتیازها در برابر کالیبراسیون",
+    "share of pairs in which a part scores higher": "سهم جفت‌هایی که قطعه امتیاز بالاتری دارد",
+    "Fewer than {n} parts were inspected with this model file: there is nothing to compare yet.": (
+        "با این فایل مدل کمتر از {n} قطعه بازرسی شده است: هنوز چیزی برای مقایسه نیست."
+    ),
+    "Parts score like the good images that the limit was chosen from (p = {p}).": (
+        "قطعه‌ها مانند تصویرهای سالمی که حد از آن‌ها برگزیده شد امتیاز می‌گیرند (p = {p})."
+    ),
+    "Parts score higher than the good images that the limit was chosen from in {x} of pairs (p = {p}).": (
+        "در {x} از جفت‌ها، قطعه‌ها بالاتر از تصویرهای سالمی که حد از آن‌ها برگزیده شد امتیاز می‌گیرند (p = {p})."
+    ),
+    "Parts score lower than the good images that the limit was chosen from in {x} of pairs (p = {p}).": (
+        "در {x} از جفت‌ها، قطعه‌ها پایین‌تر از تصویرهای سالمی که حد از آن‌ها برگزیده شد امتیاز می‌گیرند (p = {p})."
+    ),
+    "More are rejected than the promised {rate} allows (p = {p}): more defects, or a changed line.": (
+        "بیش از {rate} قول‌داده‌شده مردود می‌شوند (p = {p}): عیب‌ها بیشتر شده‌اند یا خط تغییر کرده است."
+    ),
+    "{k} of {n} groups of {size} parts lie outside the control limits.": (
+        "{k} گروه از {n} گروهِ {size}تایی بیرون از حدود کنترل‌اند."
+    ),
+    "Parts that people called defective are left out.": "قطعه‌هایی که معیوب خوانده شدند کنار گذاشته شده‌اند.",
+    "Types, as people named them": "نوع‌ها، به نام‌گذاری افراد",
+    "Nobody has decided on a part of this model yet.": "هنوز کسی دربارهٔ قطعه‌های این مدل نظر نداده است.",
+    "Where defects lie": "جای عیب‌ها",
+    "No defect has been found yet.": "هنوز عیبی یافت نشده است.",
+}
