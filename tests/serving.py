@@ -12,11 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
+
+from pellucid.service.record import Entry
 
 BINARIES = next((p.parent for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))), None)
 
@@ -156,3 +159,27 @@ def full_disk(folder: Path, megabytes: int) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def an_entry(**more: object) -> Entry:
+    """An inspection as it is kept, plain but for what is given."""
+    usual = Entry(
+        time=datetime.now(UTC),
+        file="a.png",
+        part_id="a",
+        model="m",
+        model_sha256="0" * 64,
+        runtime="torch",
+        milliseconds=1.0,
+        score=1.0,
+        limit=2.0,
+        pixel_limit=2.0,
+        p_value=0.5,
+        verdict="ok",
+        width=8,
+        height=8,
+        defects=[],
+        source="http",
+        account="local",
+    )
+    return replace(usual, **more)

@@ -16,7 +16,6 @@ import zipfile
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,7 +27,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from serving import Postgres, full_disk, served, wait_until
+from serving import Postgres, an_entry, full_disk, served, wait_until
 
 import pellucid
 from pellucid.acquisition.folders import image_files, read_folder
@@ -37,7 +36,7 @@ from pellucid.inspector import load
 from pellucid.model_file import read_header
 from pellucid.records import Limit
 from pellucid.service.access import Accounts, add_account, is_loopback, of_token
-from pellucid.service.record import Change, Entry, Filter, Record
+from pellucid.service.record import Change, Filter, Record
 from pellucid.service.retention import expire
 from pellucid.service.settings import Settings
 from pellucid.service.store import LEVELS, Store
@@ -430,6 +429,15 @@ def test_exported_models_and_comparisons_are_on_the_shelf(model, cache, tmp_path
         normals = sum(s.label == "normal" and s.split == "test" for s in tested)
         assert found["tested_rejected"] == {"count": normals, "of": normals}
         assert found["tested_escaped"]["count"] == 0
+        report = service.http.get("/comparisons/run/report")
+        assert report.headers["content-type"].startswith("text/html")
+        assert report.text == (folder / "models" / "run" / "report.html").read_text("utf-8")
+        for name, words in (("walk", "walk"), ("..", "Not Found"), ("..%2Fmodels", "Not Found")):
+            refused = service.http.get(f"/comparisons/{name}/report")
+            assert refused.status_code == 404
+            assert words in refused.json()["detail"]
+        (folder / "models" / "run" / "report.html").unlink()
+        assert "no report yet" in service.http.get("/comparisons/run/report").json()["detail"]
 
 
 # --- decisions ------------------------------------------------------------------------------------------------------
@@ -694,29 +702,6 @@ def test_a_database_that_goes_and_comes_back(postgres, model, cache, tmp_path, g
 # --- the record itself ----------------------------------------------------------------------------------------------
 
 
-def _entry(**more) -> Entry:
-    usual = Entry(
-        time=datetime.now(UTC),
-        file="a.png",
-        part_id="a",
-        model="m",
-        model_sha256="0" * 64,
-        runtime="torch",
-        milliseconds=1.0,
-        score=1.0,
-        limit=2.0,
-        pixel_limit=2.0,
-        p_value=0.5,
-        verdict="ok",
-        width=8,
-        height=8,
-        defects=[],
-        source="http",
-        account="local",
-    )
-    return replace(usual, **more)
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def record(request, tmp_path):
     if request.param == "sqlite":
@@ -729,7 +714,7 @@ def record(request, tmp_path):
 
 
 def test_entries_come_back_as_they_went_in(record):
-    entry = _entry(
+    entry = an_entry(
         file="ü.png",
         score=0.1 + 0.2,
         defects=[{"box": [1, 2, 3, 4], "area_px": 5, "peak": 1e-9, "centroid": [0.5, 1.5]}],
@@ -755,7 +740,7 @@ def test_filters_agree_with_a_slow_reference(record):
         p = float(rng.choice([0.05, 0.1, 0.3]))
         entries.append(
             record.add(
-                _entry(
+                an_entry(
                     time=start + timedelta(minutes=k),
                     score=score,
                     verdict=verdict,
@@ -814,10 +799,11 @@ def test_pictures_are_kept_for_their_time(tmp_path):
     ):
         moment = now - timedelta(days=days)
         files = store.keep(moment, b"content", ".png", anomaly_map, (8, 8))
-        entry = record.add(_entry(time=moment, verdict=verdict, picture=files.picture, map=files.map))
+        entry = record.add(an_entry(time=moment, verdict=verdict, picture=files.picture, map=files.map))
         if decision:
             record.decide(entry.id, decision, None, "ann")
         kept[name] = entry.id
+    store.keep(now - timedelta(days=401), b"left by a kill", ".png", anomaly_map, (8, 8))  # without a row
     assert expire(record, store, keep_ok=30, keep_reject=365) == 3
     left = {name for name, number in kept.items() if record.get(number).picture}
     assert left == {"new ok", "decided ok", "old reject"}
@@ -834,7 +820,7 @@ def test_maps_keep_their_values(tmp_path, low, spread, seed):
     anomaly_map = np.float32(low + spread * np.random.default_rng(seed).random((9, 11)))
     store = Store(tmp_path)
     kept = store.keep(datetime.now(UTC), b"x", ".png", anomaly_map, (9, 11))
-    found = store.map(_entry(map=kept.map, map_low=kept.map_low, map_high=kept.map_high))
+    found = store.map(an_entry(map=kept.map, map_low=kept.map_low, map_high=kept.map_high))
     step = (float(anomaly_map.max()) - float(anomaly_map.min())) / LEVELS
     np.testing.assert_allclose(found, anomaly_map, atol=step / 2 + 1e-6 * (abs(low) + spread) + 1e-7)
 

@@ -29,6 +29,7 @@ def expire(record: Record, store: Store, *, keep_ok: float, keep_reject: float) 
         store.remove([file for entry in old for file in (entry.picture, entry.map) if file])
         record.forget_pictures(old)
         removed += len(old)
+    store.remove_before(now - timedelta(days=max(keep_ok, keep_reject) + 1))
     return removed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -80,6 +81,12 @@ class Store:
                 path.parent.rmdir()
             except OSError:
                 continue  # other files of that day
+
+    def remove_before(self, moment: datetime) -> None:
+        """Delete the days before that of a moment: what is still there was left by a kill, between file and row."""
+        for day in self._folder.glob("????-??-??"):
+            if day.name < f"{moment:%Y-%m-%d}":
+                shutil.rmtree(day, ignore_errors=True)
 
     def picture(self, entry: Entry) -> Path:
         """The file that was sent.

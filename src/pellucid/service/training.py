@@ -45,7 +45,6 @@ class _Running:
     name: str
     folder: Path
     process: subprocess.Popen[bytes]
-    log: IO[bytes]
     began: float
     models: int
     cancelled: bool = False
@@ -94,10 +93,10 @@ class Trainings:
             command = [sys.executable, "-m", "pellucid", "compare", str((self._data / data).resolve())]
             command += ["-o", str(folder), "--detectors", ",".join(detectors), "--image-size", str(image_size)]
             command += ["--false-reject", str(false_reject)]
-            log = (folder / LOG).open("wb")
             environment = {**os.environ, REPORT: str(folder / "step.json"), "PYTHONUTF8": "1", "NO_COLOR": "1"}
-            process = _started(command, log, environment)
-            self._running = _Running(name, folder, process, log, time.monotonic(), len(detectors))
+            with (folder / LOG).open("wb") as log:
+                process = _started(command, log, environment)
+            self._running = _Running(name, folder, process, time.monotonic(), len(detectors))
 
     def now(self) -> Training | None:
         """The training that is running, or the last one of this service."""
@@ -108,7 +107,6 @@ class Trainings:
             code = running.process.poll()
             if code is not None and running.ended is None:
                 running.ended = time.monotonic()
-                running.log.close()
         state: State = "running"
         if code is not None:
             state = "done" if code == 0 else "cancelled" if running.cancelled else "failed"

@@ -73,6 +73,12 @@ def trends(record: Record, model: Loaded, *, hours: int = 48) -> Trends:
     )
 
 
+def control_limits(held_out: int) -> tuple[float, float]:
+    """Between which a group of :data:`GROUP` alike parts lies, 99.7 % of the time, for so many normal images."""
+    spread = 3 * math.sqrt((GROUP + held_out + 1) / (12 * GROUP * held_out))
+    return 0.5 - spread, 0.5 + spread
+
+
 def _drift(record: Record, model: Loaded) -> Drift | None:
     """Parts that people called defective are left out; those that nobody looked at are in, defective or not."""
     held_out = np.asarray(model.calibrated.scores)
@@ -86,7 +92,7 @@ def _drift(record: Record, model: Loaded) -> Drift | None:
         scores = np.asarray([entry.score for entry in group])
         pairs = np.searchsorted(held_out, scores, "left") + np.searchsorted(held_out, scores, "right")
         higher.append(float(pairs.mean() / (2 * len(held_out))))
-    spread = 3 * math.sqrt((GROUP + len(held_out) + 1) / (12 * GROUP * len(held_out)))
+    low, high = control_limits(len(held_out))
     found = shift(model.calibrated, [entry.score for group in groups for entry in group])
     ends = tuple(group[-1].time for group in groups)
-    return Drift(tuple(higher), ends, 0.5 - spread, 0.5 + spread, found)
+    return Drift(tuple(higher), ends, low, high, found)

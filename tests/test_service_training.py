@@ -1,0 +1,124 @@
+"""Trainings of the service: real ones, that end, fail or are cancelled, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from serving import wait_until
+
+from pellucid.errors import DataError, ParameterError
+from pellucid.progress import REPORT, bar, read_step, track
+from pellucid.service.record import Record
+from pellucid.service.shelf import Shelf, newest
+from pellucid.service.training import Trainings
+
+
+@pytest.fixture
+def trainings(tmp_path, glass):
+    data = tmp_path / "data"
+    shutil.copytree(glass, data / "line 1" / "panes")
+    (data / "few" / "normal").mkdir(parents=True)
+    shutil.copy(next((glass / "normal_train").iterdir()), data / "few" / "normal")
+    (data / "empty").mkdir()
+    (data / ".hidden").mkdir()
+    made = Trainings(tmp_path / "models", data)
+    yield made
+    made.close()
+
+
+def _start(trainings, data="line 1/panes", name="run", detectors=("dfm",), size=64, false_reject=0.1):
+    trainings.start(data, name, detectors, size, false_reject)
+
+
+def test_data_sets_are_found(trainings, tmp_path):
+    assert trainings.data_sets() == ["few", "line 1/panes"], "nothing inside of a data set"
+    assert Trainings(tmp_path / "models", None).data_sets() == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "words"),
+    [
+        ({"data": "../data/few"}, DataError, "not a data set of this service"),
+        ({"data": "/etc"}, DataError, "not a data set of this service"),
+        ({"name": "../.."}, ParameterError, "letters and digits"),
+        ({"name": "taken"}, ParameterError, "There is a result 'taken' already"),
+        ({"detectors": ()}, ParameterError, "Choose at least one detector"),
+    ],
+)
+def test_what_cannot_be_started_is_told(trainings, tmp_path, asked, kind, words):
+    (tmp_path / "models" / "taken").mkdir(parents=True)
+    with pytest.raises(kind, match=words):
+        _start(trainings, **asked)
+    assert trainings.now() is None
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["taken"]
+
+
+def test_a_training_is_followed_to_its_end(trainings, tmp_path):
+    _start(trainings, name="a/../b", detectors=("dfm", "padim"))
+    with pytest.raises(ParameterError, match="'a-b' is still running"):
+        _start(trainings, name="second")
+    seen = []
+
+    def ended() -> bool:
+        seen.append(trainings.now())
+        return seen[-1].state != "running"
+
+    wait_until(ended, 300)
+    last = seen[-1]
+    assert (last.state, last.done, last.of, last.name) == ("done", 2, 2, "a-b"), last.log
+    assert "2 of 2 done" in last.log
+    assert any(training.step is not None for training in seen), "what is being counted was shown"
+    halfway = [training for training in seen if training.done == 1]
+    assert all(training.remaining is not None for training in halfway)
+    assert last.seconds == trainings.now().seconds, "the clock stands"
+    record = Record(f"sqlite:///{tmp_path / 'r.db'}")
+    shelf = Shelf(tmp_path / "models", record)
+    assert newest(shelf) in ("a-b.dfm", "a-b.padim")
+    assert shelf.comparisons() == ["a-b"]
+    record.close()
+
+
+def test_a_training_that_fails_says_why(trainings):
+    _start(trainings, data="few")
+    wait_until(lambda: trainings.now().state != "running", 120)
+    assert trainings.now().state == "failed"
+    assert "normal" in trainings.now().log
+
+
+def _processes(folder: Path) -> list[str]:
+    """Processes that were told to write to a folder."""
+    commands = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if os.access(path, os.R_OK))
+    return [command.decode() for command in commands if str(folder).encode() in command]
+
+
+def test_cancel_ends_all_of_it(trainings, tmp_path):
+    _start(trainings, detectors=("stfpm",), size=256)
+    wait_until(lambda: trainings.now().log or trainings.now().step, 120)
+    assert _processes(tmp_path / "models" / "run")
+    trainings.cancel()
+    assert trainings.now().state == "cancelled"
+    wait_until(lambda: not _processes(tmp_path / "models" / "run"), 10)
+    trainings.cancel()  # once more does nothing
+    _start(trainings, name="next")
+    trainings.close()
+    wait_until(lambda: not _processes(tmp_path / "models" / "next"), 10)
+
+
+def test_a_program_that_waits_sees_the_step(tmp_path, monkeypatch):
+    file = tmp_path / "step.json"
+    assert read_step(file) is None
+    monkeypatch.setenv(REPORT, str(file))
+    for k in track(range(3), "counting"):
+        step = read_step(file)
+        assert (step.description, step.of) == ("counting", 3)
+        assert step.done <= k
+    with bar() as progress:
+        task = progress.add_task("more", total=None)
+        progress.advance(task)
+    assert read_step(file).description == "more"
+    assert read_step(file).of is None
+    file.write_text('{"description": "half')
+    assert read_step(file) is None
