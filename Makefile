@@ -4,10 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check bench pretrain
+.PHONY: demo serve test test-slow check bench pretrain
 
 demo: $(READY)
 	$(BIN)/pellucid demo -o out/demo
+
+serve: $(READY)
+	mkdir -p out/demo
+	$(BIN)/pellucid serve --models out --data out/demo --record out/record
 
 test: $(READY)
 	$(BIN)/python -m pytest -q -m "not slow"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from serving import served
 from typer.testing import CliRunner
 
 from pellucid import cli
@@ -209,11 +210,17 @@ def desk(glass, tmp_path_factory):
 
 
 def test_the_commands_of_the_readme_run(desk):
-    assert [c[1] for c in COMMANDS] == ["compare", "fit", "inspect", "evaluate", "study", "export", "inspect"]
-    for command in COMMANDS[1:]:
+    names = ["compare", "fit", "inspect", "evaluate", "study", "export", "inspect", "account", "serve"]
+    assert [c[1] for c in COMMANDS] == names
+    for command in COMMANDS[1:-1]:
         command += ["--each", "2"] if command[1] == "study" else []  # 20 are a minute's work
         subprocess.run([sys.executable, "-m", *command], cwd=desk, check=True, capture_output=True)
     assert (desk / "results/scores.csv").exists()
+    with served(desk, *COMMANDS[-1][2:]) as service:
+        answer = service.inspect(desk / "pane_0412.png", model="glass").json()["items"][0]
+        assert answer["verdict"] in ("ok", "reject")
+        names = [model["name"] for model in service.http.get("/models").json()["items"]]
+        assert names == ["exported", "glass"]
 
 
 def test_an_empty_folder_is_one_sentence(compared, tmp_path):

@@ -80,7 +80,7 @@ class Viewer(Tag):
         tall: share of the window's height that the picture may have, in percent.
     """
 
-    def __init__(self, say: Say, tall: int = 62) -> None:
+    def __init__(self, say: Say, tall: int = 56) -> None:
         texts = {
             "map": say("Map"),
             "in": say("Zoom in"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -144,7 +145,7 @@ def how_unusual(say: Say, p_value: float) -> str:
     """A conformal p-value in words."""
     if p_value < 0.01:
         return say("fewer than 1 of 100 good parts scores as high")
-    return say("{x} of 100 good parts score as high", x=round(100 * p_value))
+    return say("at most {x} of 100 good parts score as high", x=math.ceil(100 * p_value))
 
 
 def about(say: Say, entry: Entry) -> list[tuple[str, str]]:

@@ -114,7 +114,7 @@ class _Progress:
         if training.step is not None:
             count = "" if training.step.of is None else f" {training.step.done:g}/{training.step.of:g}"
             words.append(f"{training.step.description}{count}")
-        words.append(say("since {t}", t=say.seconds(training.seconds)))
+        words.append(say("after {t}", t=say.seconds(training.seconds)))
         if training.remaining is not None:
             words.append(say("about {t} to go", t=say.seconds(training.remaining)))
         return " · ".join(words)

@@ -10,8 +10,8 @@ const STYLE = `
   .stage { position: relative; overflow: hidden; background: var(--line); border-radius: 6px; direction: ltr; touch-action: none; cursor: grab; width: 100%; margin: 0 auto }
   .glass { position: absolute; inset: 0; transform-origin: 0 0 } .glass > * { position: absolute; inset: 0; width: 100%; height: 100% }
   .pixels img { image-rendering: pixelated }
-  svg { overflow: visible } rect { fill: transparent; stroke: #fff; stroke-width: 2; vector-effect: non-scaling-stroke; cursor: pointer; filter: drop-shadow(0 0 1px #000) }
-  rect.chosen { stroke: #ffd24a; stroke-width: 4 }
+  svg { overflow: visible } rect { fill: transparent; stroke: #fff; stroke-width: calc(2px / var(--scale, 1)); vector-effect: non-scaling-stroke; cursor: pointer; filter: drop-shadow(0 0 1px #000) }
+  rect.chosen { stroke: #ffd24a; stroke-width: calc(4px / var(--scale, 1)) }
   ol { list-style: none; margin: .6rem 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: .4rem }
   ol button { text-align: start; font-variant-numeric: tabular-nums; background: var(--ground) } ol button[aria-pressed=true] { border-color: var(--accent); box-shadow: inset 0 0 0 1px var(--accent) }
   small { color: var(--soft) }`;
@@ -56,7 +56,7 @@ class Viewer extends HTMLElement {
     this.glass = made("div", { class: "glass" }, this.shown, this.heat, boxes);
     this.stage = made("div", { class: "stage", tabindex: "0", role: "group", "aria-label": texts.stage || "" }, this.glass);
     this.stage.style.aspectRatio = `${width} / ${height}`;
-    this.stage.style.maxWidth = `calc(${this.getAttribute("tall") || 62}vh * ${width / height})`;
+    this.stage.style.maxWidth = `calc(${this.getAttribute("tall") || 56}vh * ${width / height})`;
     const list = made("ol");
     this.linked = defects.map((defect, k) => {
       const [x, y, w, h] = defect.box;
@@ -147,6 +147,7 @@ class Viewer extends HTMLElement {
     this.#x = Math.min(0, Math.max(this.#x, width * (1 - this.#scale)));
     this.#y = Math.min(0, Math.max(this.#y, height * (1 - this.#scale)));
     this.glass.style.transform = `translate(${this.#x}px, ${this.#y}px) scale(${this.#scale})`;
+    this.glass.style.setProperty("--scale", this.#scale); // boxes keep their stroke
     this.glass.classList.toggle("pixels", this.#unit() * this.#scale >= 3);
   }
 }
