@@ -353,9 +353,9 @@ def test_the_browser_chooses_the_language(service, page):
     assert lands("de-DE,de;q=0.9,en;q=0.8") == "/ui/inspect"
     assert lands("") == "/ui/inspect"
     assert lands("en", "language=fa") == "/ui/fa/inspect"
-    page.open("trends")
+    page.open("models?model=pane&page=1")
     page.click("header a", "فارسی")
-    page.until(lambda: page.browser.current_url.endswith("/ui/fa/trends"))
+    page.until(lambda: page.browser.current_url.endswith("/ui/fa/models?model=pane"))
     page.browser.get(service.url)
     page.until(lambda: page.browser.current_url.endswith("/ui/fa/inspect"))
 
@@ -445,12 +445,36 @@ def test_review_finds_what_is_asked_for(page, service):
     service.http.put(f"/inspections/{_rows(service)[0]['id']}/decision", json={"decision": None})
 
 
-def test_arrows_go_with_the_writing(page):
+def test_keys_go_with_the_writing(page, service):
     page.open("fa/review")
     page.until(lambda: len(page.all(".gallery .thumb")) >= 2)
     left, right = (page.all(".gallery .thumb")[k].location["x"] for k in (1, 0))
     assert left < right
     page.key(Keys.ARROW_LEFT)
+    page.until(lambda: "chosen" in page.all(".gallery .thumb")[1].get_attribute("class"))
+    number = page.all(".gallery .thumb img")[1].get_attribute("src").split("/")[-2]
+    page.script("document.dispatchEvent(new KeyboardEvent('keydown', {code: 'Digit1', key: '۱'}))")
+    wait_until(lambda: service.http.get(f"/inspections/{number}").json()["decision"] == "defect")
+    page.script("document.dispatchEvent(new KeyboardEvent('keydown', {code: 'KeyU', key: 'ع'}))")
+    wait_until(lambda: service.http.get(f"/inspections/{number}").json()["decision"] is None)
+
+
+def test_keys_are_not_taken_from_what_has_the_focus(page, service):
+    page.open("review")
+    page.until(lambda: len(page.all(".gallery .thumb")) >= 2)
+    slider = page.until(lambda: page.inside("pellucid-viewer", "input[type=range]")[0])
+    page.script("arguments[0].focus()", slider)
+    page.key(Keys.ARROW_RIGHT)
+    page.until(lambda: slider.get_property("value") == "41")
+    page.click("button", "Export decisions")
+    page.with_text(".q-dialog h2", "Export decisions")
+    before = [row["decision"] for row in _rows(service)]
+    page.key("o", "n", Keys.ARROW_RIGHT)
+    page.click(".q-dialog button", "Cancel")
+    page.until(lambda: not page.all(".q-dialog"))
+    assert [row["decision"] for row in _rows(service)] == before
+    assert "chosen" in page.all(".gallery .thumb")[0].get_attribute("class")
+    page.key(Keys.ARROW_RIGHT)
     page.until(lambda: "chosen" in page.all(".gallery .thumb")[1].get_attribute("class"))
 
 

@@ -27,7 +27,7 @@ def record(tmp_path):
 
 def _model(scores) -> Loaded:
     limit = Limit(9.0, 1.0, 0.05, tuple(sorted(map(float, scores))))
-    return Loaded("m", Path("m"), SHA, "dfm", None, limit, threading.Semaphore())
+    return Loaded("m", Path("m"), SHA, None, None, limit, threading.Semaphore())
 
 
 def _inspected(record, scores, **more):

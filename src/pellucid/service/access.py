@@ -15,14 +15,14 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
 import tomli_w
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
+from starlette.requests import Request, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid._files import write_text
@@ -239,6 +239,11 @@ class Guard:
             return self._accounts.with_key(key.strip())
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         return self._sessions.read(cookie, self._accounts) if cookie else None
+
+
+def account_of(request: Request) -> Account:
+    """Who asks, as the guard found out."""
+    return cast(Account, request.scope["account"])
 
 
 class _TooLargeError(Exception):

@@ -34,7 +34,7 @@ from pellucid.errors import (
     RecordError,
 )
 from pellucid.records import Verdict
-from pellucid.service.access import COOKIE, SESSION, Account
+from pellucid.service.access import COOKIE, SESSION, Account, account_of
 from pellucid.service.dataset import export_decisions
 from pellucid.service.desk import BusyError, Job
 from pellucid.service.record import Decision, Entry, Filter
@@ -252,19 +252,15 @@ def _service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-def _account(request: Request) -> Account:
-    return cast(Account, request.scope["account"])
-
-
 def _engineer(request: Request) -> Account:
-    account = _account(request)
+    account = account_of(request)
     if account.role != "engineer":
         raise HTTPException(403, f"'{account.name}' is an operator: an engineer has to do this.")
     return account
 
 
 Its = Annotated["Service", Depends(_service)]
-Who = Annotated[Account, Depends(_account)]
+Who = Annotated[Account, Depends(account_of)]
 Engineer = Annotated[Account, Depends(_engineer)]
 router = APIRouter()
 

@@ -100,6 +100,14 @@ class Desk:
                 self._bytes -= size
                 self._seconds += 0.05 * (time.perf_counter() - start - self._seconds)
 
+    def has(self, key: str) -> bool:
+        """Whether the record holds what was sent under a key.
+
+        Raises:
+            RecordError: the record cannot be read.
+        """
+        return self._record.with_key(key) is not None
+
     def submit(self, job: Job) -> Future[Entry]:
         """Begin one image of an admitted request.
 

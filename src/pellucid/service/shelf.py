@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import threading
 import time
@@ -21,6 +22,7 @@ from pellucid.records import Inspection, Limit
 from pellucid.runtimes import Name
 from pellucid.service.record import Change, Record
 
+log = logging.getLogger("pellucid.service")
 FRESH = 1.0  # seconds that a look into the folder serves requests
 
 
@@ -31,7 +33,7 @@ class Loaded:
     name: str
     path: Path
     sha256: str  # of the model file, or of an exported model's graph
-    detector: str
+    header: Header  # of the file
     inspector: Inspector  # with the limit in force
     calibrated: Limit  # with the limit that the file holds
     turns: threading.Semaphore  # as many images at a time as the runtime computes
@@ -87,6 +89,20 @@ class Shelf:
         if name not in self.comparisons():
             raise unknown("comparison", name, self.comparisons())
         return self.folder / name
+
+    def leaderboard(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a comparison, one for each model; none when its file cannot be read.
+
+        Raises:
+            ParameterError: there is none of that name.
+        """
+        file = self.comparison(name) / "leaderboard.json"
+        try:
+            rows: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            log.warning("%s cannot be read: %s", file, error)
+            return []
+        return rows
 
     def chosen(self, name: str | None) -> str:
         """The model that was named, or the only one.
@@ -207,7 +223,7 @@ class Shelf:
         runtime = inspector.runtime.many
         inspector = replace(inspector, runtime=runtime)
         turns = threading.Semaphore(runtime.lanes)
-        model = Loaded(name, path, digest, header.detector, inspector, inspector.limit, turns)
+        model = Loaded(name, path, digest, header, inspector, inspector.limit, turns)
         grey = np.full((64, 64, 3), 0.5, np.float32)
         try:
             model.inspect(grey)  # a model that cannot is found out now, and the first part does not wait
@@ -240,8 +256,7 @@ def _header(path: Path) -> tuple[Header, str]:
 def newest(shelf: Shelf) -> str | None:
     """The model to offer first: what the newest comparison recommends, or else the first there is."""
     for name in shelf.comparisons():
-        rows = json.loads((shelf.comparison(name) / "leaderboard.json").read_text("utf-8"))
-        for row in rows:
+        for row in shelf.leaderboard(name):
             if row["recommended"] and f"{name}.{row['name']}" in shelf.paths():
                 return f"{name}.{row['name']}"
     return next(iter(shelf.paths()), None)

@@ -49,9 +49,13 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(PAUSE):
+        pause = PAUSE
+        while not self._stop.wait(pause):
             try:
-                for path, state in self._settled():
+                start = time.monotonic()
+                settled = self._settled()
+                pause = max(PAUSE, 3 * (time.monotonic() - start))  # a large folder is not looked through all the time
+                for path, state in settled:
                     if self._stop.is_set():
                         return
                     self._take(path, state)
@@ -59,7 +63,7 @@ class Watch:
                 log.warning("watching %s: %s", self._folder, error)
                 self._stop.wait(2)
 
-    def _settled(self) -> Iterator[tuple[Path, State]]:
+    def _settled(self) -> list[tuple[Path, State]]:
         """Files that have not changed since the last look, the oldest first."""
         now = {path: state for path, state in _files(self._folder) if self._done.get(path) != state}
         before, self._since = self._since, {}
@@ -67,12 +71,15 @@ class Watch:
             known = before.get(path)
             self._since[path] = known if known and known[0] == state else (state, time.monotonic())
         settled = [(path, state) for path, state in now.items() if path in before and before[path][0] == state]
-        yield from sorted(settled, key=lambda found: found[1][1])
+        return sorted(settled, key=lambda found: found[1][1])
 
     def _take(self, path: Path, state: State) -> None:
         name = path.relative_to(self._folder).as_posix()
         key = f"watch:{name}:{state[0]}:{state[1]}"
         try:
+            if self._desk.has(key):
+                self._done[path] = state
+                return
             content = path.read_bytes()
             job = Job(content, name, path.stem, self._model(), "watch", "watch", key)
             with self._desk.admitted(len(content)):

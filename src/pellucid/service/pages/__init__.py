@@ -15,8 +15,9 @@ from nicegui import ui
 from starlette.responses import RedirectResponse
 
 from pellucid.errors import PellucidError
+from pellucid.service.access import account_of
 from pellucid.service.pages import inspect, models, review, train, trends
-from pellucid.service.pages.frame import MOUNT, NAMES, THEMES, Tag, Visit, account_of, address, frame
+from pellucid.service.pages.frame import MOUNT, NAMES, THEMES, Tag, Visit, address, frame
 from pellucid.service.pages.texts import Say
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def _register(service: Service, say: Say, page: str) -> None:
     @ui.page(path, title=title, language="fa" if say.is_rtl else "en-US", response_timeout=PATIENCE)
     async def shown(request: Request) -> None:
         theme = THEMES.get(request.cookies.get("theme", ""))
-        visit = Visit(service, say, account_of(request), theme, dict(request.query_params))
+        query = {key: request.query_params[key] for key in ("inspection", "model") if key in request.query_params}
+        visit = Visit(service, say, account_of(request), theme, query)
         with frame(visit, page):
             try:
                 await BUILD[page](visit)

@@ -7,8 +7,8 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, cast
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING, Any, ParamSpec
+from urllib.parse import urlencode
 
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
@@ -40,7 +40,7 @@ class Visit:
     say: Say
     who: Account
     theme: bool | None  # dark, light, or as the browser wishes
-    query: dict[str, str]
+    query: dict[str, str]  # of the address: an inspection, a model
 
     @property
     def is_engineer(self) -> bool:
@@ -104,6 +104,23 @@ class Viewer(Tag):
         )
 
 
+class Thumb(Tag):
+    """A small picture to click on, with a line of text."""
+
+    def __init__(self, entry: Entry, act: Callable[[], Any]) -> None:
+        super().__init__("button", classes=f"thumb {entry.verdict}", type="button", title=entry.part_id)
+        with self:
+            picture = f"/inspections/{entry.id}/thumbnail" if entry.picture else None
+            Tag("img", src=picture, alt="", loading="lazy")
+            self._line = Tag("span", dir="auto")
+        self.on("click", act)
+
+    def tell(self, text: str, classes: str = "") -> None:
+        """What the line says."""
+        self._line.text = text
+        self._line.classes(replace=classes)
+
+
 def address(say: Say, page: str, **query: object) -> str:
     """Where a page is, in the language that is spoken."""
     return f"{say.prefix}/{page}" + (f"?{urlencode(query)}" if query else "")
@@ -124,7 +141,7 @@ def frame(visit: Visit, page: str) -> Iterator[None]:
         with Tag("div", classes="own"):
             _theme_button(visit, dark)
             other = say.other
-            to = Tag("a", other.name, lang=other.language, href=address(other, page))
+            to = Tag("a", other.name, lang=other.language, href=address(other, page, **visit.query))
             to.on("click", js_handler=f"() => {{ {_cookie('language', other.language)} }}")
             if visit.its.settings.accounts:
                 Tag("span", f"{visit.who.name} · {say(visit.who.role)}")
@@ -196,23 +213,3 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1)
 def verdict_words(say: Say, entry: Entry) -> str:
     """The verdict with a sign, for those who cannot tell its colour."""
     return f"✕ {say('REJECT')}" if entry.verdict == "reject" else f"✓ {say('OK')}"
-
-
-def thumb(entry: Entry, text: str, act: Callable[[], Any]) -> Tag:
-    """A small picture to click on."""
-    made = Tag("button", classes=f"thumb {entry.verdict}", type="button", title=entry.part_id)
-    with made:
-        Tag("img", src=f"/inspections/{entry.id}/thumbnail" if entry.picture else "", alt="", loading="lazy")
-        Tag("span", text, dir="auto")
-    made.on("click", act)
-    return made
-
-
-def model_address(say: Say, name: str) -> str:
-    """Where a model is shown."""
-    return address(say, "models") + f"?model={quote(name)}"
-
-
-def account_of(request: Any) -> Account:
-    """Who asks, as the guard found out."""
-    return cast(Account, request.scope["account"])

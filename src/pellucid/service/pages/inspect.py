@@ -14,13 +14,12 @@ from starlette.concurrency import run_in_threadpool
 from pellucid.errors import PellucidError
 from pellucid.service.pages.frame import (
     Tag,
+    Thumb,
     Viewer,
     Visit,
     address,
     facts,
-    model_address,
     telling,
-    thumb,
     verdict_words,
 )
 from pellucid.service.pages.texts import Say
@@ -38,20 +37,20 @@ async def build(visit: Visit) -> None:
     if not names:
         Tag("p", say("There are no models yet."), "empty")
         Tag("a", say("Train"), href=address(say, "train"))
-    _Inspecting(visit, names)
+    _Inspecting(visit, names, await run_in_threadpool(newest, its.shelf))
 
 
 class _Inspecting:
     """What is shown, and how it follows the line."""
 
-    def __init__(self, visit: Visit, models: list[str]) -> None:
+    def __init__(self, visit: Visit, models: list[str], first: str | None) -> None:
         self._its, self._say = visit.its, visit.say
         self._shown = 0  # the inspection
         self._newest = 0
         say, asked = visit.say, visit.inspection
         with Tag("div", classes="bar"):
             if models:
-                self._entrance(models)
+                self._entrance(models, first)
             self._live = ui.switch(say("Follow the line"), value=asked is None)
             self._hour = Tag("span", classes="soft mono small")
         self._verdict = Tag("div", classes="verdict", role="status", aria_live="polite")
@@ -73,15 +72,15 @@ class _Inspecting:
             ui.timer(0, partial(telling(self._show), asked), once=True)
         ui.timer(LOOK, self._look, immediate=True)
 
-    def _entrance(self, models: list[str]) -> None:
+    def _entrance(self, models: list[str], first: str | None) -> None:
         """Where images are dropped, and for which model."""
-        say, first = self._say, newest(self._its.shelf)
+        say = self._say
         texts = {"drop": say("Drop images here, or choose them"), "away": say("The service does not answer.")}
         model = ui.select(models, value=first, label=say("Model")).props("outlined dense")
         drop = Tag("pellucid-drop", classes="wide", texts=json.dumps(texts, ensure_ascii=False), model=first)
         model.on_value_change(lambda e: drop.set(model=e.value))
         drop.on("inspected", self._dropped, args=["detail"])
-        drop.on("refused", lambda e: ui.notify(str(e.args["detail"]), type="negative", multi_line=True))
+        drop.on("refused", lambda e: ui.notify(str(e.args["detail"]), type="negative", multi_line=True), ["detail"])
 
     async def _look(self) -> None:
         """Whether something new is in the record; while the database is away, the page waits."""
@@ -109,7 +108,7 @@ class _Inspecting:
         self._strip.clear()
         with self._strip:
             for entry in latest:
-                thumb(entry, entry.part_id, partial(self._choose, entry.id))
+                Thumb(entry, partial(self._choose, entry.id)).tell(entry.part_id)
 
     @telling
     async def _choose(self, number: int) -> None:
@@ -136,7 +135,7 @@ class _Inspecting:
         with self._facts:
             facts(about(self._say, entry))
             Tag("a", self._say("Confirm or overrule"), href=address(self._say, "review", inspection=number))
-            Tag("a", f"{self._say('Model')}: {entry.model}", href=model_address(self._say, entry.model))
+            Tag("a", f"{self._say('Model')}: {entry.model}", href=address(self._say, "models", model=entry.model))
         for element in (self._verdict, self._about):
             element.set_visibility(True)
 

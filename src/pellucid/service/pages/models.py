@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -38,14 +37,11 @@ async def build(visit: Visit) -> None:
     if names:
         asked = visit.query.get("model", "")
         first = asked if asked in names else await run_in_threadpool(newest, its.shelf)
-        shown = Tag("div", classes="panel")
-        page = _Model(visit, shown)
-        with shown:
-            ui.select(names, value=first, label=say("Model"), on_change=lambda e: page.show(e.value)).props(
-                "outlined dense"
-            )
-            page.place()
-        await page.show(first)
+        with Tag("div", classes="panel"):
+            choice = ui.select(names, value=first, label=say("Model")).props("outlined dense")
+            page = _Model(visit)
+        choice.on_value_change(lambda e: page.show(e.value))
+        await page.show(choice.value)
     else:
         Tag("p", say("There are no models yet."), "empty")
     Tag("h2", say("Comparisons"))
@@ -55,48 +51,51 @@ async def build(visit: Visit) -> None:
 class _Model:
     """One model: what it is, its limit, its history."""
 
-    def __init__(self, visit: Visit, panel: Tag) -> None:
-        self._visit, self._its, self._say, self._panel = visit, visit.its, visit.say, panel
+    def __init__(self, visit: Visit) -> None:
+        self._visit, self._its, self._say = visit, visit.its, visit.say
         self._name = ""
+        self._body = Tag("div", classes="stack")
 
-    def place(self) -> None:
-        """Where it is shown."""
-        self._body = Tag("div", classes="page").style("padding: 0")
-
-    @telling
-    async def show(self, name: str | None) -> None:
+    async def show(self, name: str) -> None:
         """Show a model by its name."""
-        if name is None:
-            return
         self._name = name
-        say = self._say
-        self._body.clear()
-        with self._body:
-            try:
-                model = await run_in_threadpool(self._its.shelf.get, name)
-                header, digest = await run_in_threadpool(self._its.shelf.header, name)
-                scores = await run_in_threadpool(Scores, model, self._its.record)
-                changes = await run_in_threadpool(lambda: self._its.record.changed(model=name, count=20))
-            except PellucidError as error:
+        try:
+            model, scores, changes = await run_in_threadpool(self._read, name)
+        except PellucidError as error:
+            with self._cleared():
                 Tag("p", str(error), "trouble", role="alert")
-                return
-            size = " × ".join(str(side) for side in header.image_size)
+            return
+        if name != self._name:
+            return  # another one was chosen in the meantime
+        with self._cleared():
             with Tag("div", classes="two"):
                 _Limit(self._visit, model, scores, self._again)
                 with Tag("div"):
-                    facts(
-                        [
-                            (say("Detector"), header.detector),
-                            (say("Backbone"), header.backbone or ""),
-                            (say("Size"), f"{size} px"),
-                            (say("Runtime"), model.inspector.runtime.name),
-                            ("SHA-256", digest[:16]),
-                        ]
-                    )
-                    reload = ui.button(say("Read the file again"), icon="refresh", on_click=self._reload)
-                    reload.props("outline no-caps").set_enabled(self._visit.is_engineer)
-            Tag("h2", say("What was changed"))
+                    self._facts(model)
+            Tag("h2", self._say("What was changed"))
             self._history(changes)
+
+    def _cleared(self) -> Tag:
+        self._body.clear()
+        return self._body
+
+    def _facts(self, model: Loaded) -> None:
+        say, header = self._say, model.header
+        facts(
+            [
+                (say("Detector"), header.detector),
+                (say("Backbone"), header.backbone),
+                (say("Size"), " × ".join(map(str, header.image_size)) + " px"),
+                (say("Runtime"), model.inspector.runtime.name),
+                ("SHA-256", model.sha256[:16]),
+            ]
+        )
+        reload = ui.button(say("Read the file again"), icon="refresh", on_click=self._reload)
+        reload.props("outline no-caps").set_enabled(self._visit.is_engineer)
+
+    def _read(self, name: str) -> tuple[Loaded, Scores, list[Change]]:
+        model = self._its.shelf.get(name)
+        return model, Scores(model, self._its.record), self._its.record.changed(model=name, count=20)
 
     async def _again(self) -> None:
         await self.show(self._name)
@@ -231,7 +230,7 @@ async def _comparisons(visit: Visit) -> None:
         told = "There are no comparisons yet: train one, or put a folder of 'pellucid compare' among the models."
         Tag("p", say(told), "empty")
         return
-    rows = {name: await run_in_threadpool(_leaderboard, visit, name) for name in names}
+    rows = {name: await run_in_threadpool(its.shelf.leaderboard, name) for name in names}
     with Tag("div", classes="panel"):
         chosen = ui.select(names, value=names[:2], multiple=True, label=say("Side by side"))
         chosen.props("outlined dense use-chips")
@@ -255,11 +254,6 @@ async def _comparisons(visit: Visit) -> None:
     which.on_value_change(embed)
     side_by_side()
     embed()
-
-
-def _leaderboard(visit: Visit, name: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads((visit.its.shelf.comparison(name) / "leaderboard.json").read_text("utf-8"))
-    return rows
 
 
 def _line(visit: Visit, name: str, row: dict[str, Any]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import ParameterError
 from pellucid.service.dataset import export_decisions
-from pellucid.service.pages.frame import Tag, Viewer, Visit, facts, telling, thumb, verdict_words
+from pellucid.service.pages.frame import Tag, Thumb, Viewer, Visit, facts, telling, verdict_words
 from pellucid.service.pages.inspect import about, said
 from pellucid.service.record import Decision, Entry, Filter
 from pellucid.service.shelf import safe_name
@@ -42,16 +42,19 @@ class _Reviewing:
     def __init__(self, visit: Visit, types: list[str]) -> None:
         self._visit, self._its, self._say = visit, visit.its, visit.say
         self._entries: list[Entry] = []
-        self._thumbs: list[Tag] = []
+        self._thumbs: list[Thumb] = []
         self._at = 0
+        self._asked = ""  # the part whose pictures are shown
         self._undo: list[Entry] = []  # as they were before each decision
         self._turn = asyncio.Lock()  # what is pressed quickly is done in order, each on what it was meant for
         say = visit.say
         self._types = types or [say(name) for name in TYPES]
         with Tag("div", classes="bar"):
             shown = {key: say(title) for key, (title, _) in SHOW.items()}
-            self._show = ui.select(shown, value="open", label=say("Show"), on_change=self._reload)
-            self._part = ui.input(say("Part number")).on("keydown.enter", self._reload).on("blur", self._reload)
+            self._show = ui.select(shown, value="open", label=say("Show"), on_change=self._in_turn(self.load))
+            self._part = ui.input(say("Part number"))
+            for event in ("keydown.enter", "blur"):
+                self._part.on(event, self._in_turn(self._part_named))
             for field in (self._show, self._part):
                 field.props("outlined dense")
             ui.button(say("Export decisions"), icon="download", on_click=self._export).props("outline no-caps")
@@ -59,9 +62,9 @@ class _Reviewing:
         with Tag("div", classes="two") as self._both:
             with Tag("div", classes="panel"):
                 self._gallery = Tag("div", classes="gallery", role="group", aria_label=say("Pictures for review"))
-                self._more = ui.button(say("Older ones"), on_click=self._older).props("flat no-caps")
+                self._more = ui.button(say("Older ones"), on_click=self._in_turn(self._older)).props("flat no-caps")
             self._desk()
-        ui.keyboard(self._key, repeating=False, ignore=["input", "select", "textarea"])
+        self._keyboard = ui.keyboard(self._key, repeating=False, ignore=["input", "select", "textarea"])
 
     def _desk(self) -> None:
         """The picture, its decision, and the buttons."""
@@ -100,39 +103,37 @@ class _Reviewing:
 
     async def load(self, asked: int | None = None) -> None:
         """Fill the gallery, with the inspection that was asked for in front."""
-        self._entries, self._at = [], 0
-        if asked is not None and (entry := await run_in_threadpool(self._its.record.get, asked)) is not None:
-            self._entries = [entry]
-        first = list(self._entries)
-        found = await run_in_threadpool(self._its.record.find, self._where(), COUNT)
-        self._entries += [entry for entry in found if entry.id not in {e.id for e in first}]
-        self._more.set_visibility(len(found) == COUNT)
-        self._thumbs = []
+        self._entries, self._thumbs, self._at = [], [], 0
         self._gallery.clear()
-        self._add(self._entries)
+        if asked is not None and (entry := await run_in_threadpool(self._its.record.get, asked)) is not None:
+            self._add([entry])
+        await self._find(self._where())
         self._look(0)
 
     def _where(self) -> Filter:
-        part = (self._part.value or "").strip()
-        return replace(SHOW[self._show.value][1], part_id=part or None)
+        self._asked = (self._part.value or "").strip()
+        return replace(SHOW[self._show.value][1], part_id=self._asked or None)
 
-    @telling
-    async def _reload(self) -> None:
-        await self.load()
-
-    @telling
-    async def _older(self) -> None:
-        where = replace(self._where(), before=self._entries[-1].id)
+    async def _find(self, where: Filter) -> None:
         found = await run_in_threadpool(self._its.record.find, where, COUNT)
+        there = {entry.id for entry in self._entries}
+        self._add([entry for entry in found if entry.id not in there])
         self._more.set_visibility(len(found) == COUNT)
-        self._entries += found
-        self._add(found)
+
+    async def _part_named(self) -> None:
+        if (self._part.value or "").strip() != self._asked:
+            await self.load()
+
+    async def _older(self) -> None:
+        await self._find(replace(self._where(), before=self._entries[-1].id))
 
     def _add(self, entries: list[Entry]) -> None:
         with self._gallery:
             for entry in entries:
-                at = len(self._thumbs)
-                self._thumbs.append(thumb(entry, self._label(entry), partial(self._look, at)))
+                made = Thumb(entry, partial(self._look, len(self._thumbs)))
+                made.tell(self._label(entry), f"chip {entry.decision}" if entry.decision else "")
+                self._thumbs.append(made)
+                self._entries.append(entry)
 
     def _label(self, entry: Entry) -> str:
         return said(self._say, entry) or entry.part_id
@@ -192,8 +193,10 @@ class _Reviewing:
             await self._decide("defect", self._type.value)
         elif code == "KeyU":
             await self._take_back()
-        elif event.key.number and event.key.number <= len(self._types[:KEYS]):
-            await self._decide("defect", self._types[event.key.number - 1])
+        else:
+            digit = code.removeprefix("Digit").removeprefix("Numpad")
+            if digit.isdecimal() and 0 < int(digit) <= len(self._types[:KEYS]):
+                await self._decide("defect", self._types[int(digit) - 1])
 
     async def _decide(self, decision: Decision, type: str | None = None) -> None:
         before = self._entries[self._at]
@@ -215,16 +218,15 @@ class _Reviewing:
         for k, entry in enumerate(self._entries):
             if now is not None and entry.id == number:
                 self._entries[k] = now
-                self._thumbs[k].clear()
-                with self._thumbs[k]:
-                    Tag("img", src=f"/inspections/{number}/thumbnail", alt="")
-                    Tag("span", self._label(now), f"chip {now.decision or ''}")
+                self._thumbs[k].tell(self._label(now), f"chip {now.decision}" if now.decision else "")
 
     # --- export -----------------------------------------------------------------------------------------------------
 
     def _export(self) -> None:
         say, data = self._say, self._its.settings.data
         with ui.dialog(value=True) as dialog, ui.card():
+            self._keyboard.active = False  # letters are for the dialog
+            dialog.on_value_change(lambda e: setattr(self._keyboard, "active", not e.value))
             Tag("h2", say("Export decisions"))
             Tag(
                 "p",

@@ -34,8 +34,11 @@ async def build(visit: Visit) -> None:
 
     @telling
     async def show() -> None:
-        loaded = await run_in_threadpool(its.shelf.get, model.value)
-        found = await run_in_threadpool(lambda: trends(its.record, loaded, hours=hours.value))
+        asked = model.value, hours.value
+        loaded = await run_in_threadpool(its.shelf.get, asked[0])
+        found = await run_in_threadpool(lambda: trends(its.record, loaded, hours=asked[1]))
+        if asked != (model.value, hours.value):
+            return  # others were chosen in the meantime
         body.clear()
         with body:
             _by_hour(say, found, hours.value)

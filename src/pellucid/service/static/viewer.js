@@ -44,6 +44,7 @@ class Viewer extends HTMLElement {
     };
     this.slider = made("input", { type: "range", min: 0, max: 100, value: this.#opacity * 100, "aria-label": texts.map });
     this.slider.addEventListener("input", () => this.#fade(this.slider.value / 100));
+    this.slider.addEventListener("keydown", (e) => e.stopPropagation()); // arrows are its own
     const tools = made("div", { class: "tools" },
       button("−", texts.out, () => this.#zoom(1 / 1.5)), button("+", texts.in, () => this.#zoom(1.5)),
       button("1:1", texts.pixels, () => this.#pixels()), button("⤢", texts.fit, () => this.#fit()),
