@@ -530,7 +530,7 @@ def test_a_stop_finishes_what_was_accepted(model, cache, tmp_path, good):
         ]
         wait_until(lambda: len(_rows(folder)) >= 20)
         service.stop()
-        assert "Application shutdown complete" in service.log()
+        assert "stopped: all that was taken in" in service.log()
         done = [future for future in sent if future.exception() is None and future.result().status_code == 200]
         numbers = [f.result().json()["items"][0]["id"] for f in done]
     assert len(numbers) >= 20
@@ -997,10 +997,12 @@ def test_uploads_are_checked_by_their_head(name, content, words):
         check_upload(content, name, 50)
 
 
-def test_what_is_missing_is_said_at_the_start(tmp_path):
+def test_what_is_missing_is_said_at_the_start(tmp_path, service):
+    taken = service.url.rsplit(":", 1)[1]
     for options, words in (
         (["--watch", "nowhere"], "'nowhere' is not a folder"),
         (["--host", "0.0.0.0"], "needs accounts"),
+        (["--port", taken], f"Port {taken} of '127.0.0.1' cannot be listened on"),
     ):
         command = [sys.executable, "-m", "pellucid", "serve", *options]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

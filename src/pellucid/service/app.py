@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pellucid import __name__ as NAME
 from pellucid._files import check_writable
-from pellucid.errors import DataError, PellucidError
+from pellucid.errors import DataError, ParameterError, PellucidError
 from pellucid.service import api
 from pellucid.service.access import Guard, Sessions
 from pellucid.service.desk import Desk
@@ -134,9 +135,11 @@ def create_app(service: Service) -> FastAPI:
         if service.watch is not None:
             service.watch.start()
         following = asyncio.create_task(_follow(service))
+        log.info("serving on http://%s:%s; Ctrl+C stops it", service.settings.host, service.settings.port)
         yield
         following.cancel()
         await run_in_threadpool(_stop, service)
+        log.info("stopped: all that was taken in is in the record")
 
     app = FastAPI(title=NAME, description="Finds the flaw in the glass.", lifespan=lifespan, docs_url=None)
     app.state.service = service
@@ -180,14 +183,26 @@ def serve(settings: Settings) -> None:
     Raises:
         PellucidError: it cannot start; see :func:`create_service`.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    app = create_app(create_service(settings))
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level="info",
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger(NAME).setLevel(logging.INFO)
+    listening = _listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        create_app(create_service(settings)),
+        log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=int(settings.timeout) + 5,
         server_header=False,
     )
+    with listening, contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run([listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        why = (error.strerror or str(error)).partition(" (")[0]
+        raise ParameterError(
+            f"Port {port} of '{host}' cannot be listened on ({why}): choose another by --port or --host."
+        ) from None
