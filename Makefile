@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Most tests wait for processes of their own: two at a time, a core each. The longest files come early in the alphabet.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder -p no:benchmark
 
 .PHONY: demo serve test test-slow check bench pretrain
 
@@ -14,7 +16,7 @@ serve: $(READY)
 	$(BIN)/pellucid serve --models out --data out/demo --record out/record
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" $(PARALLEL)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow --timeout 1800

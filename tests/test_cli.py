@@ -169,20 +169,28 @@ def test_help_and_detectors_run_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+STFPM = ("--detector", "stfpm", "--set", "epochs=3", *SMALL)
+
+
+@pytest.fixture(scope="module")
+def trained(glass, tmp_path_factory):
+    model = tmp_path_factory.mktemp("trained") / "m.pellucid"
+    pellucid("fit", glass, "-o", model, *STFPM)
+    return model
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
 @pytest.mark.parametrize("delay", [1.0, 3.0, 4.5])
-def test_a_killed_fit_leaves_the_old_model_or_the_new_one(glass, tmp_path, delay):
-    model = tmp_path / "m.pellucid"
-    options = ("--detector", "stfpm", "--set", "epochs=3", *SMALL)
-    pellucid("fit", glass, "-o", model, *options)
+def test_a_killed_fit_leaves_the_old_model_or_the_new_one(glass, trained, tmp_path, delay):
+    model = Path(shutil.copy(trained, tmp_path))
     before = model.read_bytes()
-    command = [sys.executable, "-m", "pellucid", "fit", str(glass), "-o", str(model), *options]
+    command = [sys.executable, "-m", "pellucid", "fit", str(glass), "-o", str(model), *STFPM]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(delay)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert model.read_bytes() == before
-    pellucid("fit", glass, "-o", model, *options, "--resume")  # resumed or afresh, the result is the same
+    pellucid("fit", glass, "-o", model, *STFPM, "--resume")  # resumed or afresh, the result is the same
     assert model.read_bytes() == before
 
 

@@ -27,7 +27,7 @@ seeds = 2
 prefer = "size"
 
 [grid.padim]
-n_features = [10, 20]
+n_features = [10]
 """
 
 
@@ -60,7 +60,7 @@ def swept(sweep, tmp_path_factory):
 
 def test_a_sweep_keeps_every_model_and_averages_over_seeds(swept, glass):
     rows = table(swept)
-    assert set(rows) == {"dfm-64", "padim-64-n_features=10", "padim-64-n_features=20"}
+    assert set(rows) == {"dfm-64", "padim-64-n_features=10"}
     for name, row in rows.items():
         metrics = []
         for folder in (swept / name, swept / "seed-1" / name):
@@ -120,10 +120,10 @@ def test_a_killed_sweep_goes_on_and_gives_the_same_table(sweep, swept, tmp_path)
 
 def test_a_cell_whose_settings_changed_is_run_again_and_no_other(sweep, swept, tmp_path):
     longer = tmp_path / "longer.toml"
-    longer.write_text(sweep.read_text().replace("[10, 20]", "[10, 20, 30]").replace("seeds = 2", "seeds = 1"))
+    longer.write_text(sweep.read_text().replace("[10]", "[10, 20]").replace("seeds = 2", "seeds = 1"))
     said = pellucid("compare", longer, "-o", swept).stderr
     assert said.count(": fitting") == 1
-    assert "padim-64-n_features=30: fitting" in said
+    assert "padim-64-n_features=20: fitting" in said
     pellucid("compare", sweep, "-o", swept)
 
 
@@ -146,7 +146,7 @@ def test_ray_tells_why_a_cell_failed(glass, tmp_path):
 def test_a_failed_cell_is_a_note_and_the_others_go_on(glass, tmp_path):
     file = tmp_path / "sweep.toml"
     text = SWEEP.format(data=json.dumps(str(glass))).replace("seeds = 2", "seeds = 1")
-    file.write_text(text.replace("[10, 20]", "[10, 0]"))
+    file.write_text(text.replace("[10]", "[10, 0]"))
     pellucid("compare", file, "-o", tmp_path / "out")
     assert set(table(tmp_path / "out")) == {"dfm-64", "padim-64-n_features=10"}
     assert "padim-64-n_features=0 failed: n_features=0" in (tmp_path / "out/report.html").read_text()
