@@ -441,7 +441,8 @@ def test_review_finds_what_is_asked_for(page, service):
     page.choose("Model", "pane")
     page.until(lambda: any("tin drip" in e.get_attribute("innerHTML") for e in page.all(".chart")))
     page.open("review")
-    page.with_text("button", "tin drip")  # has become a type to choose
+    assert "1" in page.with_text("button", "tin drip").text, "has become the first type to choose"
+    page.with_text("button", "bubble")
     service.http.put(f"/inspections/{_rows(service)[0]['id']}/decision", json={"decision": None})
 
 

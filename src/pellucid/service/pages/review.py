@@ -20,7 +20,7 @@ from pellucid.service.record import Decision, Entry, Filter
 from pellucid.service.shelf import safe_name
 
 COUNT = 60  # pictures that are added at a time
-TYPES = ("bubble", "scratch", "stone", "chip", "stain")  # offered until people have named their own
+TYPES = ("bubble", "scratch", "stone", "chip", "stain")  # offered after those that people have named
 KEYS = 9  # types that have a digit
 SHOW = {
     "open": ("Rejects and near calls, undecided", Filter(near=True, decision="none")),
@@ -48,7 +48,8 @@ class _Reviewing:
         self._undo: list[Entry] = []  # as they were before each decision
         self._turn = asyncio.Lock()  # what is pressed quickly is done in order, each on what it was meant for
         say = visit.say
-        self._types = types or [say(name) for name in TYPES]
+        usual = (say(name) for name in TYPES)
+        self._types = [*types, *(name for name in usual if name not in types)][:KEYS]
         with Tag("div", classes="bar"):
             shown = {key: say(title) for key, (title, _) in SHOW.items()}
             self._show = ui.select(shown, value="open", label=say("Show"), on_change=self._in_turn(self.load))
@@ -85,7 +86,7 @@ class _Reviewing:
             with Tag("div", classes="bar"):
                 self._type = ui.input(say("Type of the defect")).props("outlined dense")
                 self._type.on("keydown.enter", self._in_turn(lambda: self._decide("defect", self._type.value)))
-                for number, name in enumerate(self._types[:KEYS], 1):
+                for number, name in enumerate(self._types, 1):
                     self._button(str(number), name, "defect", name)
             self._viewer = Viewer(say, tall=46)
             self._gone = Tag("p", say("The pictures were removed: their time was over."), "empty")
@@ -195,7 +196,7 @@ class _Reviewing:
             await self._take_back()
         else:
             digit = code.removeprefix("Digit").removeprefix("Numpad")
-            if digit.isdecimal() and 0 < int(digit) <= len(self._types[:KEYS]):
+            if digit.isdecimal() and 0 < int(digit) <= len(self._types):
                 await self._decide("defect", self._types[int(digit) - 1])
 
     async def _decide(self, decision: Decision, type: str | None = None) -> None:
