@@ -13,6 +13,7 @@ from hypothesis import settings
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+import pellucid
 from pellucid import detectors
 from pellucid.detectors._base import Detector
 from pellucid.synthesis.glass import draw_data_set
@@ -70,3 +71,10 @@ def browser() -> Iterator[webdriver.Chrome]:
     driver = webdriver.Chrome(options=options, service=Service(driver_file))
     yield driver
     driver.quit()
+
+
+@pytest.fixture(scope="session")
+def model(glass, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "pane.pellucid"
+    pellucid.fit(glass, "dfm", image_size=64, false_reject=0.1).save(path)
+    return path

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -183,3 +184,19 @@ def an_entry(**more: object) -> Entry:
         account="local",
     )
     return replace(usual, **more)
+
+
+def place(folder: Path, model: Path) -> Path:
+    """A folder to serve from, with one model, ``pane``."""
+    (folder / "models").mkdir()
+    shutil.copy(model, folder / "models" / "pane.pellucid")
+    return folder
+
+
+def rows_of(folder: Path, table: str = "inspections") -> list[sqlite3.Row]:
+    """All that a service's own database holds in a table."""
+    with sqlite3.connect(folder / "record" / "record.db") as connection:
+        connection.row_factory = sqlite3.Row
+        rows = connection.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
+    connection.close()
+    return rows

@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import shutil
-import sqlite3
 import time
 import zipfile
 from pathlib import Path
@@ -22,9 +21,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from serving import Served, served, wait_until
+from serving import Served, place, rows_of, served, wait_until
 
-import pellucid
 from pellucid.acquisition.folders import image_files, read_folder
 from pellucid.inspector import load
 from pellucid.service import pages
@@ -133,13 +131,6 @@ def data(glass, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(glass, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "pane.pellucid"
-    pellucid.fit(glass, "dfm", image_size=64, false_reject=0.1).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def bad(glass, model):
     inspector = load(model)
     return [f for f in image_files(glass / "abnormal_test") if inspector.inspect(f).verdict == "reject"]
@@ -147,9 +138,7 @@ def bad(glass, model):
 
 @pytest.fixture(scope="module")
 def service(model, data, glass, bad, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pages")
-    (folder / "models").mkdir()
-    shutil.copy(model, folder / "models" / "pane.pellucid")
+    folder = place(tmp_path_factory.mktemp("pages"), model)
     with served(folder, "--data", str(data)) as running:
         for file in [*image_files(glass / "normal_test")[:4], *bad[:4]]:
             running.inspect(file, model="pane")
@@ -162,12 +151,6 @@ def page(browser, service):
     browser.delete_all_cookies()
     browser.get_log("browser")
     return Page(browser, service)
-
-
-def _rows(service: Served) -> list[sqlite3.Row]:
-    with sqlite3.connect(service.folder / "record" / "record.db") as database:
-        database.row_factory = sqlite3.Row
-        return list(database.execute("SELECT * FROM inspections ORDER BY id"))
 
 
 def test_from_a_training_to_a_moved_limit(page, service, data):
@@ -213,13 +196,13 @@ def test_from_a_training_to_a_moved_limit(page, service, data):
     )
     page.inside("pellucid-viewer", "ol button")[0].click()
     assert "chosen" in boxes[0].get_attribute("class")
-    row = _rows(service)[-1]
+    row = rows_of(service.folder)[-1]
     assert (row["source"], row["verdict"], row["model"]) == ("page", "reject", "first-try.patchcore")
 
     page.click("a", "Confirm or overrule")
     page.says("Decision: none yet")
     page.click("button", "It is good")
-    wait_until(lambda: _rows(service)[-1]["decision"] == "ok")
+    wait_until(lambda: rows_of(service.folder)[-1]["decision"] == "ok")
     page.click("button", "Export decisions")
     page.fill("Name of the data set", "reviewed")
     page.click("button", "Put it beside the training data")
@@ -425,7 +408,7 @@ def test_what_cannot_be_inspected_is_said(page, tmp_path, glass):
 
 def test_review_finds_what_is_asked_for(page, service):
     page.open("review")
-    part = _rows(service)[0]["part_id"]
+    part = rows_of(service.folder)[0]["part_id"]
     page.choose("Show", "Everything")
     page.fill("Part number", part, Keys.ENTER)
     page.until(lambda: {e.get_attribute("title") for e in page.all(".gallery .thumb")} == {part})
@@ -434,7 +417,7 @@ def test_review_finds_what_is_asked_for(page, service):
     page.fill("Part number", part, Keys.ENTER)
     page.until(lambda: page.all(".gallery .thumb"))
     page.fill("Type of the defect", "tin drip", Keys.ENTER)
-    wait_until(lambda: _rows(service)[0]["type"] == "tin drip")
+    wait_until(lambda: rows_of(service.folder)[0]["type"] == "tin drip")
     page.choose("Show", "Decided")
     page.until(lambda: page.all(".gallery .thumb"))
     page.open("trends")
@@ -443,7 +426,7 @@ def test_review_finds_what_is_asked_for(page, service):
     page.open("review")
     assert "1" in page.with_text("button", "tin drip").text, "has become the first type to choose"
     page.with_text("button", "bubble")
-    service.http.put(f"/inspections/{_rows(service)[0]['id']}/decision", json={"decision": None})
+    service.http.put(f"/inspections/{rows_of(service.folder)[0]['id']}/decision", json={"decision": None})
 
 
 def test_keys_go_with_the_writing(page, service):
@@ -469,11 +452,11 @@ def test_keys_are_not_taken_from_what_has_the_focus(page, service):
     page.until(lambda: slider.get_property("value") == "41")
     page.click("button", "Export decisions")
     page.with_text(".q-dialog h2", "Export decisions")
-    before = [row["decision"] for row in _rows(service)]
+    before = [row["decision"] for row in rows_of(service.folder)]
     page.key("o", "n", Keys.ARROW_RIGHT)
     page.click(".q-dialog button", "Cancel")
     page.until(lambda: not page.all(".q-dialog"))
-    assert [row["decision"] for row in _rows(service)] == before
+    assert [row["decision"] for row in rows_of(service.folder)] == before
     assert "chosen" in page.all(".gallery .thumb")[0].get_attribute("class")
     page.key(Keys.ARROW_RIGHT)
     page.until(lambda: "chosen" in page.all(".gallery .thumb")[1].get_attribute("class"))
@@ -510,9 +493,7 @@ def test_a_broken_model_is_told_on_its_page(page, service):
 
 
 def test_operators_log_in_and_change_no_model(browser, model, glass, tmp_path):
-    folder = tmp_path
-    (folder / "models").mkdir()
-    shutil.copy(model, folder / "models" / "pane.pellucid")
+    folder = place(tmp_path, model)
     key = add_account(folder / "accounts.toml", "sara", "operator")
     with served(folder, "--accounts", "accounts.toml", "--data", str(glass), ready=False) as service:
         browser.delete_all_cookies()

@@ -27,7 +27,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from serving import Postgres, an_entry, full_disk, served, wait_until
+from serving import Postgres, an_entry, full_disk, place, rows_of, served, wait_until
 
 import pellucid
 from pellucid.acquisition.folders import image_files, read_folder
@@ -44,26 +44,13 @@ from pellucid.service.uploads import RefusedError, check_upload
 
 
 @pytest.fixture(scope="module")
-def model(glass, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "pane.pellucid"
-    pellucid.fit(glass, "dfm", image_size=64, false_reject=0.1).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return {"PELLUCID_CACHE": str(tmp_path_factory.mktemp("cache"))}
 
 
-def _place(folder: Path, model: Path) -> Path:
-    (folder / "models").mkdir()
-    shutil.copy(model, folder / "models" / "pane.pellucid")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def service(model, cache, tmp_path_factory):
-    folder = _place(tmp_path_factory.mktemp("served"), model)
+    folder = place(tmp_path_factory.mktemp("served"), model)
     with served(folder, "--no-pages", env=cache) as running:
         yield running
 
@@ -77,14 +64,6 @@ def good(glass):
 def bad(glass, model):
     inspector = load(model)
     return next(f for f in image_files(glass / "abnormal_test") if inspector.inspect(f).verdict == "reject")
-
-
-def _rows(folder: Path, table: str = "inspections") -> list[sqlite3.Row]:
-    with sqlite3.connect(folder / "record" / "record.db") as connection:
-        connection.row_factory = sqlite3.Row
-        rows = connection.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
-    connection.close()
-    return rows
 
 
 # --- inspecting -----------------------------------------------------------------------------------------------------
@@ -162,7 +141,7 @@ def test_inspections_are_filtered_and_paged(service, good, bad):
 
 
 def test_the_same_key_gives_the_same_answer(service, good, bad):
-    before = len(_rows(service.folder))
+    before = len(rows_of(service.folder))
     answers = [
         service.http.post(
             "/inspect", files={"files": ("a.png", f.read_bytes())}, headers={"Idempotency-Key": "k1"}
@@ -174,12 +153,12 @@ def test_the_same_key_gives_the_same_answer(service, good, bad):
         send = {"files": {"files": ("b.png", good.read_bytes())}, "headers": {"Idempotency-Key": "k2"}}
         at_once = list(pool.map(lambda _: httpx.post(service.url + "/inspect", **send).json(), range(8)))
     assert all(answer == at_once[0] for answer in at_once)
-    assert len(_rows(service.folder)) == before + 2
-    kept = {row["picture"] for row in _rows(service.folder)}
+    assert len(rows_of(service.folder)) == before + 2
+    kept = {row["picture"] for row in rows_of(service.folder)}
     there = {
         p.relative_to(service.folder / "record/pictures").as_posix() for p in service.folder.glob("record/pictures/*/*")
     }
-    assert there == kept | {row["map"] for row in _rows(service.folder)}, "no file without a row"
+    assert there == kept | {row["map"] for row in rows_of(service.folder)}, "no file without a row"
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------
@@ -236,12 +215,12 @@ def test_what_cannot_be_inspected_gets_one_sentence(service, good, kind):
         out = io.BytesIO()
         tifffile.imwrite(out, np.full((40, 40), np.nan, np.float32))
         content = out.getvalue()
-    before = len(_rows(service.folder))
+    before = len(rows_of(service.folder))
     answer = service.inspect((f"{kind}.png", content))
     assert answer.status_code == status, answer.text
     assert words in answer.json()["detail"]
     assert "\n" not in answer.json()["detail"]
-    assert len(_rows(service.folder)) == before
+    assert len(rows_of(service.folder)) == before
     mixed = service.inspect((f"{kind}.png", content), good)
     assert mixed.status_code == 207
     first, second = mixed.json()["items"]
@@ -283,8 +262,8 @@ SEEDS = [content for content, *_ in REFUSED.values() if content] + [
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_mutated_files_are_inspected_or_refused(service, seed, cut, flips):
     content = bytearray(seed[: len(seed) - cut] if cut < len(seed) else seed)
-    for place, value in flips:
-        content[place % len(content)] = value
+    for where, value in flips:
+        content[where % len(content)] = value
     answer = service.inspect(("mutated.png", bytes(content)))
     assert answer.status_code in (200, 413, 415, 422), answer.text
     if answer.status_code != 200:
@@ -328,7 +307,7 @@ def test_names_cannot_leave_their_folder(service, good):
 
 
 def test_a_limit_is_moved_kept_and_audited(model, cache, tmp_path, good):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     with served(folder, "--no-pages", env=cache) as service:
         score = service.inspect(good).json()["items"][0]["score"]
         before = service.http.get("/models/pane/limit").json()
@@ -360,7 +339,7 @@ def test_a_preview_counts_as_we_do(service, model, good, bad):
     items = service.inspect(good, bad).json()["items"]
     for item, decision in zip(items, ("ok", "defect"), strict=True):
         service.http.put(f"/inspections/{item['id']}/decision", json={"decision": decision})
-    rows = _rows(service.folder)
+    rows = rows_of(service.folder)
     for value in (0.0, limit.value, items[1]["score"], 1e9):
         found = service.http.get("/models/pane/limit/preview", params={"value": value}).json()
         assert found["held_out_rejected"] == {"count": sum(s > value for s in limit.scores), "of": len(limit.scores)}
@@ -373,7 +352,7 @@ def test_a_preview_counts_as_we_do(service, model, good, bad):
 
 
 def test_a_corrupt_model_is_refused_and_the_old_one_serves_on(model, cache, tmp_path, glass, good):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     file = folder / "models" / "pane.pellucid"
     with served(folder, "--no-pages", env=cache) as service:
         before = service.inspect(good).json()["items"][0]
@@ -402,7 +381,7 @@ def test_a_corrupt_model_is_refused_and_the_old_one_serves_on(model, cache, tmp_
 
 
 def test_a_limit_of_another_model_is_not_taken_over(model, cache, tmp_path, glass):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     with served(folder, "--no-pages", env=cache) as service:
         service.http.put("/models/pane/limit", json={"value": 123.0})
         pellucid.fit(glass, "dfm", image_size=64, false_reject=0.1, seed=1).save(folder / "models" / "pane.pellucid")
@@ -444,7 +423,7 @@ def test_exported_models_and_comparisons_are_on_the_shelf(model, cache, tmp_path
 
 
 def test_decisions_are_kept_undone_and_exported(model, cache, tmp_path, good, bad):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     with served(folder, "--no-pages", env=cache) as service:
         assert service.http.get("/decisions.zip").status_code == 404
         first, second, third, _ = service.inspect(bad, good, bad, good).json()["items"]
@@ -477,7 +456,7 @@ def test_decisions_are_kept_undone_and_exported(model, cache, tmp_path, good, ba
 
 
 def test_too_much_at_once_is_told_to_come_back(model, cache, tmp_path, good):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     with served(folder, "--no-pages", "--waiting", "2", env=cache) as service:
         with ThreadPoolExecutor(24) as pool:
             answers = list(pool.map(lambda _: service.inspect(good), range(120)))
@@ -486,7 +465,7 @@ def test_too_much_at_once_is_told_to_come_back(model, cache, tmp_path, good):
         busy = next(answer for answer in answers if answer.status_code == 429)
         assert int(busy.headers["retry-after"]) >= 1
         assert "try again" in busy.json()["detail"]
-        assert len(_rows(folder)) == counts[200]
+        assert len(rows_of(folder)) == counts[200]
         text = service.http.get("/metrics").text
         assert f"pellucid_refused_total {counts[429]}.0" in text
         inspected = re.findall(r'pellucid_inspections_total\{model="pane",verdict="\w+"\} (\d+)', text)
@@ -495,7 +474,7 @@ def test_too_much_at_once_is_told_to_come_back(model, cache, tmp_path, good):
 
 
 def test_requests_that_are_too_large(model, cache, tmp_path):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     with served(folder, "--no-pages", "--request-mb", "1", "--megapixels", "0.5", env=cache) as service:
         answer = service.inspect(("big.png", bytes(1_500_000)))
         assert answer.status_code == 413
@@ -513,7 +492,7 @@ def test_requests_that_are_too_large(model, cache, tmp_path):
 
 
 def test_a_request_is_given_up_after_its_time(model, cache, tmp_path, good):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     with served(folder, "--no-pages", "--timeout", "0.0001", env=cache) as service:
         answer = service.inspect(good)
         assert answer.status_code == 504
@@ -522,26 +501,26 @@ def test_a_request_is_given_up_after_its_time(model, cache, tmp_path, good):
 
 
 def test_a_stop_finishes_what_was_accepted(model, cache, tmp_path, good):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     with served(folder, "--no-pages", env=cache) as service, ThreadPoolExecutor(32) as pool:
         sent = [
             pool.submit(lambda: httpx.post(service.url + "/inspect", files={"files": good.read_bytes()}, timeout=60))
             for _ in range(200)
         ]
-        wait_until(lambda: len(_rows(folder)) >= 20)
+        wait_until(lambda: len(rows_of(folder)) >= 20)
         service.stop()
         assert "stopped: all that was taken in" in service.log()
         done = [future for future in sent if future.exception() is None and future.result().status_code == 200]
         numbers = [f.result().json()["items"][0]["id"] for f in done]
     assert len(numbers) >= 20
-    assert set(numbers) == {row["id"] for row in _rows(folder)}, "an answer for every row, a row for every answer"
+    assert set(numbers) == {row["id"] for row in rows_of(folder)}, "an answer for every row, a row for every answer"
 
 
 # --- faults ---------------------------------------------------------------------------------------------------------
 
 
 def test_killed_under_load_it_has_kept_every_answer_once(model, cache, tmp_path, good):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     answered: list[tuple[int, str]] = []
 
     def client(service, number):
@@ -570,7 +549,7 @@ def test_killed_under_load_it_has_kept_every_answer_once(model, cache, tmp_path,
             for thread in threads:
                 thread.join()
     with served(folder, "--no-pages", env=cache) as service:
-        kept = {row["id"]: row["part_id"] for row in _rows(folder)}
+        kept = {row["id"]: row["part_id"] for row in rows_of(folder)}
         assert dict(answered).items() <= kept.items()
         assert len(kept.values()) == len(set(kept.values())), "none twice"
         for number, _ in answered[::10]:
@@ -582,7 +561,7 @@ def test_killed_under_load_it_has_kept_every_answer_once(model, cache, tmp_path,
 
 
 def test_a_full_disk_is_told_and_survived(model, cache, tmp_path, glass):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     files = image_files(glass / "normal_test")
     with full_disk(folder / "record", 3), served(folder, "--no-pages", env=cache) as service:
         statuses = Counter()
@@ -595,7 +574,7 @@ def test_a_full_disk_is_told_and_survived(model, cache, tmp_path, glass):
         assert "space" in answer.json()["detail"]
         assert service.http.get("/health").status_code == 200
         assert service.http.get("/inspections").json()["items"]
-        rows = _rows(folder)
+        rows = rows_of(folder)
         kept = {row["picture"] for row in rows} | {row["map"] for row in rows}
         for path in (folder / "record" / "pictures").glob("*/*"):
             assert path.relative_to(folder / "record" / "pictures").as_posix() in kept, "no half of anything is left"
@@ -606,7 +585,7 @@ def test_a_full_disk_is_told_and_survived(model, cache, tmp_path, glass):
 
 
 def test_a_database_that_is_not_pellucids_or_newer(tmp_path, model):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     Record(f"sqlite:///{tmp_path / 'new.db'}").close()
     with sqlite3.connect(tmp_path / "new.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -642,7 +621,7 @@ def postgres(tmp_path_factory):
 
 
 def test_two_workers_keep_one_record(postgres, model, cache, tmp_path, good, bad):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     options = ("--no-pages", "--database", postgres.url)
     with served(folder, *options, env=cache) as one, served(folder, *options, env=cache) as two:
 
@@ -674,7 +653,7 @@ def test_two_workers_keep_one_record(postgres, model, cache, tmp_path, good, bad
 
 
 def test_a_database_that_goes_and_comes_back(postgres, model, cache, tmp_path, good):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     with served(folder, "--no-pages", "--database", postgres.url, env=cache) as service:
         first = service.inspect(good).json()["items"][0]["id"]
         postgres.stop()
@@ -865,7 +844,7 @@ def test_elsewhere_needs_accounts(tmp_path):
 
 
 def test_accounts_and_roles(model, cache, tmp_path, keys, good):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     with served(
         folder, "--accounts", str(keys["file"]), "--host", "0.0.0.0", "--no-pages", env=cache, ready=False
     ) as service:
@@ -910,7 +889,7 @@ def test_other_sites_stay_out(service, good):
 
 
 def test_the_token_of_the_environment(model, cache, tmp_path):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     token = "a-token-of-the-environment"
     with served(folder, "--no-pages", env={**cache, "PELLUCID_TOKEN": token}, ready=False) as service:
         assert service.http.get("/models").status_code == 401
@@ -922,14 +901,14 @@ def test_the_token_of_the_environment(model, cache, tmp_path):
 
 
 def test_a_watched_folder_is_inspected_once(model, cache, tmp_path, glass):
-    folder = _place(tmp_path, model)
+    folder = place(tmp_path, model)
     watched = tmp_path / "camera"
     watched.mkdir()
     files = image_files(glass / "normal_test")[:4] + image_files(glass / "abnormal_test")[:2]
     for file in files[:3]:
         shutil.copy(file, watched / file.name)
     with served(folder, "--no-pages", "--watch", str(watched), env=cache):
-        wait_until(lambda: len(_rows(folder)) == 3)
+        wait_until(lambda: len(rows_of(folder)) == 3)
         slow = watched / "slow.png"
         content = files[3].read_bytes()
         with slow.open("wb") as stream:  # a camera that writes in pieces
@@ -942,16 +921,16 @@ def test_a_watched_folder_is_inspected_once(model, cache, tmp_path, glass):
         (watched / "broken.png").write_bytes(b"\x89PNG broken")
         (watched / "lot 7").mkdir()
         shutil.copy(files[4], watched / "lot 7" / "a.png")
-        wait_until(lambda: len(_rows(folder)) == 5)
+        wait_until(lambda: len(rows_of(folder)) == 5)
         time.sleep(1.5)
-        rows = _rows(folder)
+        rows = rows_of(folder)
     assert sorted(r["file"] for r in rows) == sorted([*(f.name for f in files[:3]), "slow.png", "lot 7/a.png"])
     assert {r["source"] for r in rows} == {"watch"}
     shutil.copy(files[5], watched / "next.png")
     with served(folder, "--no-pages", "--watch", str(watched), env=cache) as service:
-        wait_until(lambda: len(_rows(folder)) == 6)
+        wait_until(lambda: len(rows_of(folder)) == 6)
         time.sleep(1.5)
-        assert len(_rows(folder)) == 6, "a restart inspects none again"
+        assert len(rows_of(folder)) == 6, "a restart inspects none again"
         assert "Traceback" not in service.log()
 
 

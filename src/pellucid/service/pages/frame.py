@@ -72,8 +72,8 @@ class Tag(TextElement):
                 self.props[name] = value
 
 
-class Viewer(Tag):
-    """A picture under its map with the boxes of its defects; see ``static/viewer.js``.
+class Picture(Tag):
+    """An inspected image under its map with the boxes of its defects (``static/viewer.js``), or word that it is gone.
 
     Args:
         say: the page's language.
@@ -90,12 +90,20 @@ class Viewer(Tag):
             "picture": say("The inspected image"),
             "stage": say("The inspected image: plus and minus zoom, arrows move, 0 shows all"),
         }
-        super().__init__("pellucid-viewer", texts=json.dumps(texts, ensure_ascii=False), tall=tall)
+        super().__init__("div")
+        with self:
+            self._viewer = Tag("pellucid-viewer", texts=json.dumps(texts, ensure_ascii=False), tall=tall)
+            self._gone = Tag("p", say("The pictures were removed: their time was over."), "empty")
 
     def show(self, entry: Entry) -> None:
-        """Show an inspection whose pictures are there."""
+        """Show an inspection."""
+        there = entry.picture is not None
+        self._viewer.set_visibility(there)
+        self._gone.set_visibility(not there)
+        if not there:
+            return
         address = f"/inspections/{entry.id}"
-        self.set(
+        self._viewer.set(
             picture=f"{address}/picture",
             map=f"{address}/map",
             width=entry.width,

@@ -13,9 +13,9 @@ from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import PellucidError
 from pellucid.service.pages.frame import (
+    Picture,
     Tag,
     Thumb,
-    Viewer,
     Visit,
     address,
     facts,
@@ -45,7 +45,6 @@ class _Inspecting:
 
     def __init__(self, visit: Visit, models: list[str], first: str | None) -> None:
         self._its, self._say = visit.its, visit.say
-        self._shown = 0  # the inspection
         self._newest = 0
         say, asked = visit.say, visit.inspection
         with Tag("div", classes="bar"):
@@ -55,9 +54,7 @@ class _Inspecting:
             self._hour = Tag("span", classes="soft mono small")
         self._verdict = Tag("div", classes="verdict", role="status", aria_live="polite")
         with Tag("div", classes="two") as self._about:
-            with Tag("div"):
-                self._viewer = Viewer(say)
-                self._gone = Tag("p", say("The pictures were removed: their time was over."), "empty")
+            self._picture = Picture(say)
             self._facts = Tag("div", classes="panel")
         self._empty = Tag(
             "p",
@@ -120,17 +117,12 @@ class _Inspecting:
         if entry is None:
             ui.notify(self._say("There is no inspection {n}.", n=number), type="warning")
             return
-        self._shown = number
         self._verdict.classes(replace=f"verdict {entry.verdict}")
         self._verdict.clear()
         with self._verdict:
             Tag("span", verdict_words(self._say, entry), "word")
             Tag("span", how_unusual(self._say, entry.p_value), "why")
-        there = entry.picture is not None
-        self._viewer.set_visibility(there)
-        self._gone.set_visibility(not there)
-        if there:
-            self._viewer.show(entry)
+        self._picture.show(entry)
         self._facts.clear()
         with self._facts:
             facts(about(self._say, entry))

@@ -128,6 +128,7 @@ class _Limit:
     def __init__(self, visit: Visit, model: Loaded, scores: Scores, done: Callable[[], Any]) -> None:
         self._visit, self._say, self._model, self._scores, self._done = visit, visit.say, model, scores, done
         self._now = model.inspector.limit.value
+        self._as_it_is = scores.at(self._now)
         say = self._say
         low, high = scores.extent()
         low, high = min(low, self._now), max(high, self._now)
@@ -162,7 +163,7 @@ class _Limit:
         tried = self._slider.value
         if tried is None:
             return
-        now, then = self._scores.at(self._now), self._scores.at(float(tried))
+        now, then = self._as_it_is, self._scores.at(float(tried))
         say = self._say
         self._table.clear()
         with self._table:

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import ParameterError
 from pellucid.service.dataset import export_decisions
-from pellucid.service.pages.frame import Tag, Thumb, Viewer, Visit, facts, telling, verdict_words
+from pellucid.service.pages.frame import Picture, Tag, Thumb, Visit, facts, telling, verdict_words
 from pellucid.service.pages.inspect import about, said
 from pellucid.service.record import Decision, Entry, Filter
 from pellucid.service.shelf import safe_name
@@ -88,8 +88,7 @@ class _Reviewing:
                 self._type.on("keydown.enter", self._in_turn(lambda: self._decide("defect", self._type.value)))
                 for number, name in enumerate(self._types, 1):
                     self._button(str(number), name, "defect", name)
-            self._viewer = Viewer(say, tall=46)
-            self._gone = Tag("p", say("The pictures were removed: their time was over."), "empty")
+            self._picture = Picture(say, tall=46)
             self._facts = Tag("div")
             Tag("p", say("Keys: arrows choose, O good, D defect, 1-9 a type, N nuisance, U undo"), "soft small")
 
@@ -132,12 +131,14 @@ class _Reviewing:
         with self._gallery:
             for entry in entries:
                 made = Thumb(entry, partial(self._look, len(self._thumbs)))
-                made.tell(self._label(entry), f"chip {entry.decision}" if entry.decision else "")
+                self._tell(made, entry)
                 self._thumbs.append(made)
                 self._entries.append(entry)
 
-    def _label(self, entry: Entry) -> str:
-        return said(self._say, entry) or entry.part_id
+    def _tell(self, small: Thumb, entry: Entry) -> None:
+        """Its line: what was decided, or else which part it is."""
+        chip = f"chip {entry.decision}" if entry.decision else ""
+        small.tell(said(self._say, entry) or entry.part_id, chip)
 
     def _look(self, at: int) -> None:
         """Show one of the gallery."""
@@ -156,10 +157,7 @@ class _Reviewing:
         self._verdict.text = verdict_words(self._say, entry)
         self._decision.classes(replace=f"chip {entry.decision or ''}")
         self._decision.text = f"{self._say('Decision')}: {said(self._say, entry) or self._say('none yet')}"
-        self._viewer.set_visibility(entry.picture is not None)
-        self._gone.set_visibility(entry.picture is None)
-        if entry.picture is not None:
-            self._viewer.show(entry)
+        self._picture.show(entry)
         self._facts.clear()
         with self._facts:
             facts(about(self._say, entry))
@@ -219,7 +217,7 @@ class _Reviewing:
         for k, entry in enumerate(self._entries):
             if now is not None and entry.id == number:
                 self._entries[k] = now
-                self._thumbs[k].tell(self._label(now), f"chip {now.decision}" if now.decision else "")
+                self._tell(self._thumbs[k], now)
 
     # --- export -----------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ function made(tag, attributes = {}, ...children) {
 }
 
 class Viewer extends HTMLElement {
-  static observedAttributes = ["picture", "defects"];
+  static observedAttributes = ["picture"]; // all others change with it
   #scale = 1; #x = 0; #y = 0; #pointers = new Map(); #opacity = 0.4; #size = [1, 1];
 
   connectedCallback() { this.#build(); }
@@ -117,8 +117,7 @@ class Viewer extends HTMLElement {
   }
 
   #zoom(factor, x = this.stage.clientWidth / 2, y = this.stage.clientHeight / 2) {
-    const most = Math.max(32 / this.#unit(), 1);
-    const scale = Math.min(Math.max(this.#scale * factor, 1), most);
+    const scale = this.#allowed(this.#scale * factor);
     this.#x = x - ((x - this.#x) * scale) / this.#scale;
     this.#y = y - ((y - this.#y) * scale) / this.#scale;
     this.#scale = scale;
@@ -126,6 +125,7 @@ class Viewer extends HTMLElement {
   }
 
   #unit() { return this.stage.clientWidth / this.#size[0] || 1; } // CSS pixels of one pixel of the picture, unzoomed
+  #allowed(scale) { return Math.min(Math.max(scale, 1), Math.max(32 / this.#unit(), 1)); }
   #move(dx, dy) { this.#x += dx; this.#y += dy; this.#draw(); }
   #fit() { this.#scale = 1; this.#x = this.#y = 0; this.#draw(); }
   #pixels() { this.#zoom(Math.max(1, 8 / this.#unit()) / this.#scale); }
@@ -137,7 +137,7 @@ class Viewer extends HTMLElement {
     if (!zoom) return item.focus();
     const [x, y, w, h] = defect.box;
     const unit = this.#unit();
-    this.#scale = Math.min(Math.max(1, 0.35 * Math.min(this.#size[0] / w, this.#size[1] / h)), Math.max(32 / unit, 1));
+    this.#scale = this.#allowed(0.35 * Math.min(this.#size[0] / w, this.#size[1] / h));
     this.#x = this.stage.clientWidth / 2 - (x + w / 2) * unit * this.#scale;
     this.#y = this.stage.clientHeight / 2 - (y + h / 2) * unit * this.#scale;
     this.#draw();
