@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from pellucid import detectors
 from pellucid.detectors import _memory
-from pellucid.detectors._base import smooth_map
+from pellucid.detectors._base import locally_aware, smooth_map
 from pellucid.detectors._flow import CouplingStep, Flow
 from pellucid.errors import DataError, NotFittedError, ParameterError
 
@@ -126,6 +126,8 @@ def test_unknown_names_suggest_the_near_one():
         ("fastflow", {"epochs": 0}),
         ("fastflow", {"flow_steps": 0}),
         ("reverse_distillation", {"layers": ("layer3",)}),
+        ("reverse_distillation", {"patchsize": 0}),
+        ("reverse_distillation", {"patchsize": 2}),
     ],
 )
 def test_values_that_are_not_allowed(name, wrong, batches):
@@ -345,7 +347,11 @@ def test_stfpm_distance_is_half_the_squared_l2_of_unit_vectors(batches, make):
 def test_reverse_distillation_distance_is_one_minus_cosine(batches, make):
     detector = make("reverse_distillation").fit(batches)
     with torch.no_grad():
-        encoded = detector.backbone_(batches[0])
+        features = detector.backbone_(batches[0])
+        assert torch.allclose(
+            locally_aware(features, 3)[0][1, :, 2, 5], features[0][1, :, 1:4, 4:7].mean((1, 2)), atol=1e-5
+        )
+        encoded = locally_aware(features, detector.patchsize)
         decoded = detector.decoder_(detector.embedding_(encoded))
         assert [d.shape for d in decoded] == [e.shape for e in encoded]
         assert all((d < 0).any() for d in decoded)  # prism's features have both signs

@@ -81,6 +81,17 @@ def test_foreign_missing_and_newer(inspector, tmp_path, monkeypatch):
         pellucid.load(tmp_path / "newer.pellucid")
 
 
+def test_a_detector_that_has_got_a_parameter_since(inspector, tmp_path, monkeypatch):
+    now = type(inspector.detector).parameters
+    monkeypatch.setattr(
+        type(inspector.detector), "parameters", lambda self: {k: v for k, v in now(self).items() if k != "seed"}
+    )
+    inspector.save(tmp_path / "older.pellucid")
+    monkeypatch.undo()
+    with pytest.raises(ModelFileError, match=r"older pellucid, whose \w+ had no seed: fit it again"):
+        pellucid.load(tmp_path / "older.pellucid")
+
+
 def test_unwritable_output(inspector, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Cannot write"):

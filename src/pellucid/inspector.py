@@ -248,7 +248,7 @@ def load(path: str | Path, runtime: Name | Literal["auto"] | None = None, *, ima
         images: how many will be inspected, if that is known: for a few, ``auto`` does not export.
 
     Raises:
-        ModelFileError: missing, truncated, foreign, newer or changed.
+        ModelFileError: missing, truncated, foreign, newer, changed, or of a detector that has got parameters since.
         ParameterError: the runtime is not installed, or not the one that the folder was exported for.
         ExportError: the graph does not agree with torch; ``auto`` then takes torch.
     """
@@ -268,7 +268,12 @@ def load(path: str | Path, runtime: Name | Literal["auto"] | None = None, *, ima
     if runtime in ("openvino", "onnx"):
         return _inspector(*_exported(path, runtime))
     header, tensors = read_model(path)
-    return _inspector(Torch(detectors.create(header.detector, **header.parameters).load_state(tensors)), header)
+    detector = detectors.create(header.detector, **header.parameters)
+    new = detector.parameters().keys() - header.parameters.keys()
+    if new:  # its default might not be what the model was fitted with
+        names = ", ".join(sorted(new))
+        raise ModelFileError(f"'{path}' is of an older pellucid, whose {header.detector} had no {names}: fit it again.")
+    return _inspector(Torch(detector.load_state(tensors)), header)
 
 
 def _inspector(runtime: Runtime, header: Header) -> Inspector:

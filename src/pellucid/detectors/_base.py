@@ -196,6 +196,11 @@ def unit_distance(a: Tensor, b: Tensor) -> Tensor:
     return 0.5 * (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1)
 
 
+def locally_aware(maps: list[Tensor], patchsize: int) -> list[Tensor]:
+    """Every feature the mean of its ``patchsize`` x ``patchsize`` neighbours, zeros around (PatchCore, section 3.1)."""
+    return [F.avg_pool2d(m, patchsize, stride=1, padding=patchsize // 2) for m in maps]
+
+
 def concatenate(maps: list[Tensor]) -> Tensor:
     """Every map brought to the first one's grid and joined along channels: (B, sum of C, h, w)."""
     size = (maps[0].shape[-2], maps[0].shape[-1])

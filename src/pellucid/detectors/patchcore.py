@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from pellucid.detectors._base import Detector, Images, concatenate, require, smooth_map
+from pellucid.detectors._base import Detector, Images, concatenate, locally_aware, require, smooth_map
 from pellucid.detectors._memory import Sketch, Vectors, k_center_greedy, nearest, neighbours, principal_directions
 from pellucid.progress import track
 
@@ -51,8 +50,7 @@ class Patchcore(Detector):
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Locally aware patch features (B, h, w, D): each is the mean of its 3x3 neighbourhood (section 3.1)."""
-        maps = [F.avg_pool2d(m, 3, stride=1, padding=1) for m in self.backbone_(pixels)]
-        return concatenate(maps).permute(0, 2, 3, 1)
+        return concatenate(locally_aware(self.backbone_(pixels), 3)).permute(0, 2, 3, 1)
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
         ratio, size = self.coreset_sampling_ratio, self.coreset_size

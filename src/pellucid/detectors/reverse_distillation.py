@@ -9,7 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pellucid.detectors._base import Detector, Images, peak, require, resize_to, smooth_map, unit_distance
+from pellucid.detectors._base import (
+    Detector,
+    Images,
+    locally_aware,
+    peak,
+    require,
+    resize_to,
+    smooth_map,
+    unit_distance,
+)
 from pellucid.detectors._training import Objective, train
 
 
@@ -22,6 +31,8 @@ class ReverseDistillation(Detector):
     Args:
         backbone, layers, weights: the teacher, at least two layers from fine to coarse. Not the paper's finest one by
             default: what it sees of prism_s's lifted noise no embedding can carry.
+        patchsize: the features to rebuild are means over this many positions in each direction, an odd number, as
+            PatchCore's are: that much less noise. 1 is the paper, and finds fainter flaws of a few pixels.
         epochs, batch_size, lr: Adam with betas (0.5, 0.999), the paper's values but for epochs and batch.
         precision: of the training, as Lightning Fabric names it; ``auto`` takes bfloat16 where it is native.
         seed: of the weights and the order of images.
@@ -36,6 +47,7 @@ class ReverseDistillation(Detector):
         backbone: str = "prism_s",
         layers: Sequence[str] = ("layer2", "layer3"),
         weights: str | None = None,
+        patchsize: int = 3,
         epochs: int = 20,
         batch_size: int = 8,
         lr: float = 0.005,
@@ -43,11 +55,12 @@ class ReverseDistillation(Detector):
         seed: int = 0,
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
-        self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
+        self.patchsize, self.epochs, self.batch_size, self.lr = patchsize, epochs, batch_size, lr
         self.precision, self.seed = precision, seed
 
     def _build(self, height: int, width: int) -> None:
         require(len(self.layers) >= 2, "layers", self.layers, "two or more layers from fine to coarse")
+        require(self.patchsize >= 1 and self.patchsize % 2 == 1, "patchsize", self.patchsize, "odd and at least 1")
         shapes = self.backbone_.shapes(height, width)
         channels = [c for c, _, _ in shapes]
         halvings = [_halvings(h, shapes[-1][1]) for _, h, _ in shapes]
@@ -57,7 +70,7 @@ class ReverseDistillation(Detector):
     def _distances(self, pixels: Tensor) -> list[Tensor]:
         """Per layer, one minus the cosine between the teacher's and the rebuilt features, (B, h, w): equation 1."""
         with torch.no_grad():
-            encoded = self.backbone_(pixels)
+            encoded = locally_aware(self.backbone_(pixels), self.patchsize)
         decoded = self.decoder_(self.embedding_(encoded))
         return [unit_distance(e, d) for e, d in zip(encoded, decoded, strict=True)]
 
