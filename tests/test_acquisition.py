@@ -71,6 +71,18 @@ def test_nan_and_range(tmp_path):
         read_image(tmp_path / "big.tif")
 
 
+@pytest.mark.parametrize("write", [tifffile.imwrite, lambda path, image: Image.fromarray(image).save(path)])
+def test_a_tiff_without_a_width_is_refused(tmp_path, write):
+    path = tmp_path / "a.tif"  # tifffile divides by zero in one of these and finds no pixels in the other
+    write(path, np.zeros((8, 8), np.uint8))
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        content[file.pages.first.tags["ImageWidth"].offset + 2] = 0  # a type that does not exist
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not an image that can be read"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif"])
 def test_truncated_files_are_refused(tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)

@@ -198,6 +198,11 @@ REFUSED = {
     "truncated jpeg": (_saved(Image.effect_noise((80, 80), 50), "JPEG")[:900], 422, "truncated"),
     "truncated bmp": (_saved(FRAMES[0], "BMP")[:900], 422, "truncated"),
     "truncated tiff": (_saved(FRAMES[0], "TIFF")[:90], 422, "TIFF"),
+    "gif that ends in its second image": (  # where Pillow raises IndexError
+        _saved(FRAMES[0], "GIF").rstrip(b";") + b"," + bytes(4) + b"\x28\0\x28\0\0",
+        415,
+        "not an image",
+    ),
     "bomb": (_bomb(30_000), 413, "megapixels"),
     "60,000 px wide": (_png(np.zeros((2, 60_000), np.uint8)), 413, "32767"),
     "animated gif": (_saved(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), 415, "GIF"),

@@ -91,9 +91,10 @@ def _decode_tiff(content: bytes, flags: int) -> NDArray[Any] | None:
     """TIFF kinds that OpenCV leaves out (64-bit floats, unusual channel counts), in OpenCV's order of channels."""
     try:
         image = np.asarray(tifffile.imread(io.BytesIO(content)))
-    except (ValueError, OSError, KeyError, IndexError, tifffile.TiffFileError):
+    except Exception:  # it raises whatever its parsing stumbles over
         return None
-    if image.ndim not in (2, 3) or not (image.dtype.kind == "f" or image.dtype in (np.uint8, np.uint16)):
+    readable = image.dtype.kind == "f" or image.dtype in (np.uint8, np.uint16)
+    if not (readable and image.size and image.ndim in (2, 3)):
         return None
     image = image[..., None] if image.ndim == 2 else image
     grey, wants_grey = image.shape[2] < 3, not flags & cv2.IMREAD_COLOR

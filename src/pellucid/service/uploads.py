@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 
 import tifffile
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pellucid.acquisition.images import TIFF
 from pellucid.errors import DataError
@@ -51,7 +50,7 @@ def _other(content: bytes, name: str) -> tuple[str, int, tuple[int, int]]:
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content))
             frames = getattr(image, "n_frames", 1) if image.format not in ("JPEG", "MPO") else 1
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, struct.error, EOFError, KeyError):
+    except Exception:  # Pillow raises whatever its parsing stumbles over, as tifffile does
         raise RefusedError(f"'{name}' is not an image that can be read (png, jpg, bmp and tif can).", 415) from None
     return str(image.format), frames, image.size
 
@@ -61,5 +60,5 @@ def _tiff(content: bytes, name: str) -> tuple[str, int, tuple[int, int]]:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             page = file.pages.first
             return "TIFF", len(file.pages), (int(page.imagewidth), int(page.imagelength))
-    except Exception:  # tifffile raises whatever its parsing stumbles over
+    except Exception:
         raise RefusedError(f"'{name}' is not a TIFF that can be read.", 422) from None
