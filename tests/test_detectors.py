@@ -21,7 +21,8 @@ from pellucid import detectors
 from pellucid.detectors import _memory
 from pellucid.detectors._base import locally_aware, smooth_map
 from pellucid.detectors._flow import CouplingStep, Flow
-from pellucid.errors import DataError, NotFittedError, ParameterError
+from pellucid.detectors._vectors import Vectors
+from pellucid.errors import DataError, NotFittedError, ParameterError, WeightsError
 
 NAMES = detectors.names()
 
@@ -72,6 +73,13 @@ class TestContract:
         loaded = make(name).load_state(fitted[name].state())
         for a, b in zip(loaded.score(batches[1]), fitted[name].score(batches[1]), strict=True):
             assert torch.equal(a, b)
+
+    def test_a_state_that_lacks_something(self, name, make, fitted):
+        state = fitted[name].state()
+        # directions_ of PatchCore are not there where features are short, and torch does without counts of batches
+        for absent in {k for k in state if k != "directions_" and not k.endswith("num_batches_tracked")}:
+            with pytest.raises(WeightsError, match="is not that of a"):
+                make(name).load_state({k: v for k, v in state.items() if k != absent})
 
     def test_a_planted_scratch_scores_higher(self, name, fitted, batches):
         clean = batches[0]
@@ -149,7 +157,7 @@ def test_k_center_is_the_naive_greedy(seed, working_set, monkeypatch):
         chosen.append(int(nearest.argmax()))
         nearest = torch.minimum(nearest, (points - points[chosen[-1]]).square().sum(1))
     assert _memory.k_center_greedy(points, 120, 7).tolist() == chosen
-    with _memory.Vectors(torch.device("cpu")) as in_file:
+    with Vectors(torch.device("cpu")) as in_file:
         for part in points.float().split(77):
             in_file.append(part)
         assert _memory.k_center_greedy(in_file, 120, 7).tolist() == chosen
@@ -161,7 +169,7 @@ def test_vectors_in_a_file_are_those_written(lengths, seed):
     parts = [torch.randn(length, 3, generator=generator) for length in lengths]
     expected = torch.cat(parts)
     some = torch.randint(len(expected), (4,), generator=generator)
-    with _memory.Vectors(torch.device("cpu")) as vectors:
+    with Vectors(torch.device("cpu")) as vectors:
         for part in parts:
             vectors.append(part)
         assert len(vectors) == len(expected)
@@ -169,16 +177,18 @@ def test_vectors_in_a_file_are_those_written(lengths, seed):
         assert vectors[1:3].equal(expected[1:3])
 
 
-def test_patches_that_find_no_room(tmp_path):
+def test_features_that_find_no_room(tmp_path):
     code = """
 import resource, torch
-from pellucid.detectors._memory import Vectors
+from pellucid.detectors._vectors import Vectors
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 Vectors(torch.device("cpu")).append(torch.zeros(1000, 10))
 """
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-    assert f"OutputError: The patches do not fit into the temporary folder '{tmp_path}' (File too large)" in done.stderr
+    assert (
+        f"OutputError: The features do not fit into the temporary folder '{tmp_path}' (File too large)" in done.stderr
+    )
 
 
 def test_k_center_with_fewer_distinct_points_than_asked():
@@ -303,7 +313,7 @@ def test_coupling_log_determinant_is_the_jacobians():
 def test_fastflow_map_is_the_negative_log_likelihood(batches, make):
     detector = make("fastflow", layers=("layer2",)).fit(batches)
     with torch.no_grad():
-        z = detector._latents(batches[0])[0][0]  # (B, C, h, w)
+        z = detector._latents(*detector.backbone_(batches[0]))[0][0]  # (B, C, h, w)
     normal = torch.distributions.Normal(0.0, 1.0)
     expected = -(normal.log_prob(z) - normal.log_prob(torch.zeros(()))).mean(1)
     torch.testing.assert_close(detector.score(batches[0])[0], smooth_map(expected, (64, 64)))
@@ -338,7 +348,7 @@ def test_stfpm_distance_is_half_the_squared_l2_of_unit_vectors(batches, make):
     with torch.no_grad():
         teacher = detector.backbone_(batches[0])[1]
         student = detector.student_(batches[0])["layer2"]  # Prism takes pixels as they are
-        d = detector._distances(batches[0])[1]
+        d = detector._distances(*detector._see(batches[0]))[1]
     t, s = teacher[2, :, 3, 4], student[2, :, 3, 4]
     expected = 0.5 * ((t / t.norm() - s / s.norm()) ** 2).sum()
     assert float(d[2, 3, 4]) == pytest.approx(float(expected), rel=1e-3, abs=1e-6)
@@ -356,5 +366,20 @@ def test_reverse_distillation_distance_is_one_minus_cosine(batches, make):
         assert [d.shape for d in decoded] == [e.shape for e in encoded]
         assert all((d < 0).any() for d in decoded)  # prism's features have both signs
         a, b = encoded[0][1, :, 2, 5], decoded[0][1, :, 2, 5]
-        d = detector._distances(batches[0])[0]
+        d = detector._distances(*detector._encode(batches[0]))[0]
     assert float(d[1, 2, 5]) == pytest.approx(float(1 - a @ b / (a.norm() * b.norm())), rel=1e-3, abs=1e-6)
+
+
+def test_reverse_distillation_counts_what_is_above_the_usual(batches, make):
+    detector = make("reverse_distillation").fit(batches)
+    with torch.no_grad():
+        distances = [detector._distances(*detector._encode(batch)) for batch in batches]
+    maps = [
+        torch.cat([smooth_map(d, (64, 64)) for d in level]).double().numpy() for level in zip(*distances, strict=True)
+    ]
+    expected = np.zeros_like(maps[0])
+    for level in maps:
+        deviation = level.std(0)
+        expected += (level - level.mean(0)) / (deviation + deviation.mean())
+    found = torch.cat([detector.score(batch)[0] for batch in batches])
+    np.testing.assert_allclose(found, expected, rtol=0.01, atol=0.02)

@@ -92,6 +92,14 @@ def test_a_detector_that_has_got_a_parameter_since(inspector, tmp_path, monkeypa
         pellucid.load(tmp_path / "older.pellucid")
 
 
+def test_a_detector_that_learns_something_else_by_now(inspector, tmp_path, monkeypatch):
+    now = type(inspector.detector).state
+    monkeypatch.setattr(type(inspector.detector), "state", lambda self: dict(list(now(self).items())[:-1]))
+    inspector.save(tmp_path / "older.pellucid")
+    with pytest.raises(ModelFileError, match=r"another pellucid, whose \w+ learned something else: fit it again"):
+        pellucid.load(tmp_path / "older.pellucid")
+
+
 def test_unwritable_output(inspector, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Cannot write"):

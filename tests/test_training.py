@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import pellucid
-from pellucid.detectors._training import _shuffled, _stalled, train
+from pellucid.detectors._training import Lessons, _shuffled, _split, _stalled, train
 
 
 class Mean(nn.Module):
@@ -22,7 +22,9 @@ class Mean(nn.Module):
 def _run(batches, epochs, checkpoint=None, **options):
     module = Mean()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
-    history = train(module, optimizer, batches, epochs=epochs, batch_size=4, checkpoint=checkpoint, **options)
+    history = train(
+        module, optimizer, batches, lambda p: [p], epochs=epochs, batch_size=4, checkpoint=checkpoint, **options
+    )
     return float(module.value.detach()), history
 
 
@@ -45,13 +47,45 @@ def test_stops_when_the_held_out_loss_stalls():
     assert not _stalled([1.0, 0.5], patience=2)
 
 
-def test_every_image_but_the_held_out_is_seen_once():
-    images = [torch.full((5, 1, 1, 1), 0.0) + torch.arange(5 * k, 5 * k + 5).view(5, 1, 1, 1) for k in range(6)]
-    seen = torch.cat(list(_shuffled(images, 4, torch.Generator().manual_seed(0)))).flatten().tolist()
-    expected = [i for i in range(30) if i % 10 != 9]
-    left_out = len(expected) % 4 == 1
-    assert len(seen) == len(set(seen)) == len(expected) - left_out
-    assert seen != sorted(seen)
+@pytest.mark.parametrize(("count", "batch_size"), [(30, 4), (31, 4), (28, 4), (30, 1), (2, 8), (1, 8)])
+def test_every_image_but_the_held_out_is_seen_once(count, batch_size):
+    learned, held_out = _split(count)
+    assert sorted([*learned.tolist(), *held_out.tolist()]) == list(range(count))
+    assert held_out.tolist() == [i for i in range(count) if i % 10 == 9]
+    batches = _shuffled(learned, batch_size, 0)
+    seen = torch.cat(batches).tolist()
+    left_out = len(learned) > batch_size > 1 and len(learned) % batch_size == 1
+    assert len(seen) == len(set(seen)) == len(learned) - left_out
+    assert set(seen) <= set(learned.tolist())
+    assert count < 10 or seen != sorted(seen)
+    assert all(len(batch) <= batch_size for batch in batches)
+
+
+def test_an_image_is_looked_at_once_however_many_epochs(batches):
+    looked = 0
+
+    def see(pixels):
+        nonlocal looked
+        looked += len(pixels)
+        return [pixels]
+
+    module = Mean()
+    train(module, torch.optim.Adam(module.parameters()), batches, see, epochs=5, batch_size=4)
+    assert looked == sum(len(batch) for batch in batches)
+
+
+def test_lessons_are_what_was_seen(batches):
+    def see(pixels):
+        return [pixels, 1e6 * pixels[:, :1, ::2, ::4]]  # the second is more than half precision can hold
+
+    with Lessons(batches, see, torch.device("cpu")) as lessons:
+        assert len(lessons) == sum(len(batch) for batch in batches)
+        some = torch.tensor([11, 0, 3])
+        pixels, large = lessons[some]
+    expected = torch.cat(batches)[some]
+    torch.testing.assert_close(pixels, expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(large, see(expected)[1].clamp(max=65504), rtol=1e-3, atol=1e-6)
+    assert pixels.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_progress_is_taken_up_by_the_same_configuration_only(glass, tmp_path, monkeypatch):

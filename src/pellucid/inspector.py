@@ -31,7 +31,7 @@ from pellucid.acquisition.images import (
     read_image,
 )
 from pellucid.acquisition.splits import fold_of, plan_split
-from pellucid.errors import DataError, ExportError, ModelFileError, OutputError, ParameterError
+from pellucid.errors import DataError, ExportError, ModelFileError, OutputError, ParameterError, WeightsError
 from pellucid.limits.calibration import calibrate, check_rate, f1_optimal
 from pellucid.model_file import Header, LimitHeader, read_header, read_model, tensors_sha256, write_model
 from pellucid.records import Inspection, Limit, Sample, Samples, Split
@@ -273,7 +273,13 @@ def load(path: str | Path, runtime: Name | Literal["auto"] | None = None, *, ima
     if new:  # its default might not be what the model was fitted with
         names = ", ".join(sorted(new))
         raise ModelFileError(f"'{path}' is of an older pellucid, whose {header.detector} had no {names}: fit it again.")
-    return _inspector(Torch(detector.load_state(tensors)), header)
+    try:
+        detector.load_state(tensors)
+    except WeightsError:
+        raise ModelFileError(
+            f"'{path}' is of another pellucid, whose {header.detector} learned something else: fit it again."
+        ) from None
+    return _inspector(Torch(detector), header)
 
 
 def _inspector(runtime: Runtime, header: Header) -> Inspector:

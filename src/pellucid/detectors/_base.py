@@ -140,11 +140,14 @@ class Detector(ABC):
                     prefix = f"{name}."
                     value.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
                     value.eval()
+            for name, tensor in state.items():
+                if "." not in name:
+                    setattr(self, name, tensor)
+            for name in inspect.get_annotations(type(self)):
+                if name.endswith("_") and not hasattr(self, name):
+                    raise KeyError(name)
         except (KeyError, RuntimeError):
             raise WeightsError(f"This state is not that of a {type(self).__name__} with these parameters.") from None
-        for name, tensor in state.items():
-            if "." not in name:
-                setattr(self, name, tensor)
         self._move()
         self.backbone_.fold()
         self._ready()

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import AbstractContextManager
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.errors import OutputError
+from pellucid.detectors._vectors import Vectors
 from pellucid.progress import bar
 
 WORKING_SET = 2048  # points that greedy looks at between two passes over all of them
@@ -20,60 +15,6 @@ CELL = 64  # points of the bank whose bounds are judged together
 COLUMNS = 2048  # points of the bank whose bounds are computed together: what that writes stays in the cache
 MANY = 200  # candidates of one query from which on comparing it with the whole bank is faster
 ROWS = 2048  # points a block when all are brought up to date: their distances stay in the cache
-
-
-class Vectors(AbstractContextManager["Vectors"]):
-    """Vectors (N, D) in a temporary file, written once and read in parts, so that memory does not grow with N.
-
-    The file is where the environment variable TMPDIR says, ``/tmp`` by default, and goes when the context is left.
-
-    Args:
-        device: where the vectors are taken to when they are read.
-    """
-
-    dtype = torch.float32
-
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.shape = device, (0, 0)
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def append(self, vectors: Tensor) -> None:
-        """Write vectors (n, D) behind the others.
-
-        Raises:
-            OutputError: the file has no room.
-        """
-        try:
-            self.file.write(vectors.cpu().contiguous().numpy().data)
-            self.file.flush()
-        except OSError as error:
-            raise OutputError(
-                f"The patches do not fit into the temporary folder '{tempfile.gettempdir()}' ({error.strerror}): make"
-                " room there, or name another folder in the environment variable TMPDIR."
-            ) from None
-        self.shape = (self.shape[0] + len(vectors), vectors.shape[1])
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice | Tensor) -> Tensor:
-        if isinstance(rows, slice):
-            start, stop, _ = rows.indices(len(self))
-            found = self._read(np.empty((stop - start, self.shape[1]), np.float32), start)
-        else:
-            found = np.empty((len(rows), self.shape[1]), np.float32)
-            for into, row in zip(found, rows.tolist(), strict=True):
-                self._read(into, row)
-        return torch.from_numpy(found).to(self.device)
-
-    def _read(self, into: NDArray[np.float32], start: int) -> NDArray[np.float32]:
-        """Not by mapping the file: its pages would count as this process's memory."""
-        self.file.seek(start * self.shape[1] * into.itemsize)
-        self.file.readinto(into.data)
-        return into
 
 
 def k_center_greedy(points: Tensor | Vectors, count: int, first: int) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from torch.optim import Optimizer
 
 from pellucid._files import write_bytes
 from pellucid.detectors._base import require
-from pellucid.progress import bar
+from pellucid.detectors._vectors import Vectors
+from pellucid.progress import bar, track
 
+HALF = torch.float16
 HOLD_OUT = 10  # every tenth image is held out to decide when to stop
-BUFFER = 512  # images that are shuffled among each other
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on every fit
 
 
@@ -31,21 +33,61 @@ class History:
 
 
 class Objective(nn.Module):
-    """A loss as a module: ``loss(pixels)``, a scalar, over the parameters of ``learners``."""
+    """A loss as a module: ``loss(*maps)``, a scalar, over the parameters of ``learners``."""
 
-    def __init__(self, loss: Callable[[Tensor], Tensor], *learners: nn.Module) -> None:
+    def __init__(self, loss: Callable[..., Tensor], *learners: nn.Module) -> None:
         super().__init__()
         self.learners = nn.ModuleList(learners)
         self._loss = loss
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self._loss(pixels)
+    def forward(self, *maps: Tensor) -> Tensor:
+        return self._loss(*maps)
+
+
+class Lessons(AbstractContextManager["Lessons"]):
+    """What every image has to teach, computed once and read in every epoch: in half precision, in a temporary file.
+
+    Args:
+        images: batches (B, 3, H, W).
+        see: a batch of images -> maps (B, C, h, w) that do not change while something is trained on them.
+        device: where that is computed and trained.
+
+    Raises:
+        OutputError: the file has no room.
+    """
+
+    def __init__(
+        self, images: Iterable[Tensor], see: Callable[[Tensor], Sequence[Tensor]], device: torch.device
+    ) -> None:
+        self._rows = Vectors(device, HALF)
+        self._shapes: list[torch.Size] = []
+        largest = torch.finfo(HALF).max
+        with torch.inference_mode():
+            for pixels in track(images, "extracting features"):
+                maps = [m.permute(0, 2, 3, 1) for m in see(pixels.to(device))]  # channels last, as networks want them
+                self._shapes = [m.shape[1:] for m in maps]
+                self._rows.append(torch.cat([m.flatten(1) for m in maps], 1).clamp(-largest, largest))
+
+    def __exit__(self, *_: object) -> None:
+        self._rows.__exit__()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, images: Tensor) -> list[Tensor]:
+        """The maps (B, C, h, w) of some images, by their indices (B,)."""
+        parts = torch.split(self._rows[images].float(), [shape.numel() for shape in self._shapes], 1)
+        return [
+            part.contiguous().view(-1, *shape).permute(0, 3, 1, 2)
+            for part, shape in zip(parts, self._shapes, strict=True)
+        ]
 
 
 def train(
     module: nn.Module,
     optimizer: Optimizer,
     images: Iterable[Tensor],
+    see: Callable[[Tensor], Sequence[Tensor]],
     *,
     epochs: int,
     batch_size: int,
@@ -56,12 +98,13 @@ def train(
     checkpoint: Path | None = None,
     description: str = "training",
 ) -> History:
-    """Minimise ``module(pixels)``, a scalar loss, over normal images; ends with the weights of the best epoch.
+    """Minimise ``module(*see(pixels))``, a scalar loss, over normal images; ends with the weights of the best epoch.
 
     Args:
-        module: maps a batch (B, 3, H, W) to its loss; changed in place.
+        module: maps what was seen in a batch to its loss; changed in place.
         optimizer: over the module's trainable parameters.
-        images: re-iterable of batches; every tenth image is held out for early stopping.
+        images: batches (B, 3, H, W), read once; every tenth image is held out for early stopping.
+        see: what a batch has to teach, maps (B, C, h, w): computed once an image, see :class:`Lessons`.
         epochs: passes over the images, at most.
         batch_size: images a step.
         seed: of the order of images; a resumed run sees the order that an uninterrupted one would have seen.
@@ -73,6 +116,7 @@ def train(
 
     Raises:
         ParameterError: no epochs.
+        OutputError: no room for what was seen.
     """
     require(epochs >= 1, "epochs", epochs, "at least 1")
     chosen = native_precision() if precision == "auto" else precision
@@ -87,16 +131,16 @@ def train(
         module.load_state_dict(saved["module"])
         optimizer.load_state_dict(saved["optimizer"])
         best, train_losses, held_out_losses = saved["best"], saved["train"], saved["held_out"]
-    with bar() as progress:
+    with Lessons(images, see, fabric.device) as lessons, bar() as progress:
+        learned, held_out = _split(len(lessons))
         task = progress.add_task(description, total=epochs, completed=len(train_losses))
         for epoch in range(len(train_losses), epochs):
             if _stalled(held_out_losses, patience):
                 break
             module.train()
-            order = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             losses = []
-            for pixels in _shuffled(images, batch_size, order):
-                loss = step_module(pixels.to(fabric.device))
+            for some in _shuffled(learned, batch_size, seed * 1_000_003 + epoch):
+                loss = step_module(*lessons[some])
                 step_optimizer.zero_grad()
                 fabric.backward(loss)
                 if clip is not None:
@@ -104,7 +148,7 @@ def train(
                 step_optimizer.step()
                 losses.append(float(loss.detach()))
             train_losses.append(sum(losses) / len(losses))
-            held_out_losses.append(_held_out_loss(step_module, images, batch_size, fabric.device, train_losses[-1]))
+            held_out_losses.append(_held_out_loss(step_module, lessons, held_out, batch_size, train_losses[-1]))
             if held_out_losses[-1] <= min(held_out_losses):
                 best = _copy(module)
             if checkpoint is not None:
@@ -132,58 +176,27 @@ def _stalled(losses: list[float], patience: int) -> bool:
     return len(losses) > patience and min(losses[-patience:]) > min(losses)
 
 
-def _singles(images: Iterable[Tensor], *, held_out: bool) -> Iterator[Tensor]:
-    """Images (3, H, W) one by one: every tenth, or all the others."""
-    index = 0
-    for batch in images:
-        for image in batch:
-            if (index % HOLD_OUT == HOLD_OUT - 1) == held_out:
-                yield image
-            index += 1
+def _split(count: int) -> tuple[Tensor, Tensor]:
+    """Indices of the images to learn from and of those held out, every tenth."""
+    held_out = torch.arange(count) % HOLD_OUT == HOLD_OUT - 1
+    return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 
-def _batched(images: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
-    batch: list[Tensor] = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == batch_size:
-            yield torch.stack(batch)
-            batch = []
-    if batch:
-        yield torch.stack(batch)
+def _shuffled(images: Tensor, batch_size: int, seed: int) -> list[Tensor]:
+    """Mini-batches of indices in random order, without a single image left over: its batch statistics say nothing."""
+    order = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
+    batches = list(torch.split(order, batch_size))
+    return batches[:-1] if len(batches) > 1 and len(batches[-1]) < min(2, batch_size) else batches
 
 
-def _shuffled(images: Iterable[Tensor], batch_size: int, order: torch.Generator) -> Iterator[Tensor]:
-    """Mini-batches in random order; more images than the buffer holds are shuffled as they stream by."""
-
-    def stream() -> Iterator[Tensor]:
-        buffer: list[Tensor] = []
-        for image in _singles(images, held_out=False):
-            if len(buffer) == BUFFER:
-                k = int(torch.randint(BUFFER, (1,), generator=order))
-                yield buffer[k]
-                buffer[k] = image
-            else:
-                buffer.append(image)
-        for k in torch.randperm(len(buffer), generator=order):
-            yield buffer[int(k)]
-
-    for batch in _batched(stream(), batch_size):
-        if len(batch) > 1 or batch_size == 1:  # batch statistics of one image say nothing
-            yield batch
-
-
-def _held_out_loss(
-    module: nn.Module, images: Iterable[Tensor], batch_size: int, device: torch.device, fallback: float
-) -> float:
+def _held_out_loss(module: nn.Module, lessons: Lessons, images: Tensor, batch_size: int, fallback: float) -> float:
     """Mean loss on the held-out images; with fewer than ten images there are none, and the training loss serves."""
     module.eval()
-    total, count = 0.0, 0
+    total = 0.0
     with torch.no_grad():
-        for pixels in _batched(_singles(images, held_out=True), batch_size):
-            total += float(module(pixels.to(device))) * len(pixels)
-            count += len(pixels)
-    return total / count if count else fallback
+        for some in torch.split(images, batch_size):
+            total += float(module(*lessons[some])) * len(some)
+    return total / len(images) if len(images) else fallback
 
 
 def _save(path: Path, content: dict[str, object]) -> None:

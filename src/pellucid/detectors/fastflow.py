@@ -58,15 +58,13 @@ class Fastflow(Detector):
             Flow(channels, self.flow_steps, self.hidden_ratio, self.conv3x3_only) for channels, _, _ in shapes
         )
 
-    def _latents(self, pixels: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Per level, z (B, C, h, w) and the log-determinant (B,)."""
-        with torch.no_grad():
-            maps = self.backbone_(pixels)
+    def _latents(self, *maps: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Per level, z (B, C, h, w) and the log-determinant (B,) of features (B, C, h, w)."""
         return [flow(norm(m)) for m, norm, flow in zip(maps, self.norms_, self.flows_, strict=True)]
 
-    def _loss(self, pixels: Tensor) -> Tensor:
+    def _loss(self, *maps: Tensor) -> Tensor:
         """Negative log-likelihood per level (equation 4, constants dropped), summed over levels."""
-        losses = [(0.5 * z.square().sum((1, 2, 3)) - log_det).mean() for z, log_det in self._latents(pixels)]
+        losses = [(0.5 * z.square().sum((1, 2, 3)) - log_det).mean() for z, log_det in self._latents(*maps)]
         return torch.stack(losses).sum()
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
@@ -77,6 +75,7 @@ class Fastflow(Detector):
             objective,
             optimizer,
             images,
+            self.backbone_,
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=self.seed,
@@ -90,6 +89,6 @@ class Fastflow(Detector):
         size = (pixels.shape[2], pixels.shape[3])
         # Negative log-likelihood, constants dropped, a mean over channels so that levels of any width weigh the same.
         # The paper draws its exponential, which rounds to the same value wherever a part is very anomalous.
-        levels = [0.5 * z.square().mean(1) for z, _ in self._latents(pixels)]
+        levels = [0.5 * z.square().mean(1) for z, _ in self._latents(*self.backbone_(pixels))]
         anomaly_map = torch.stack([smooth_map(level, size) for level in levels]).mean(0)
         return anomaly_map, peak(anomaly_map)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pellucid.detectors._base import Detector, Images, concatenate, locally_aware, require, smooth_map
-from pellucid.detectors._memory import Sketch, Vectors, k_center_greedy, nearest, neighbours, principal_directions
+from pellucid.detectors._memory import Sketch, k_center_greedy, nearest, neighbours, principal_directions
+from pellucid.detectors._vectors import Vectors
 from pellucid.progress import track
 
 DIRECTIONS = 128  # of the projection that the coreset is chosen in

@@ -20,6 +20,7 @@ from pellucid.detectors._base import (
     unit_distance,
 )
 from pellucid.detectors._training import Objective, train
+from pellucid.progress import track
 
 
 class ReverseDistillation(Detector):
@@ -27,6 +28,8 @@ class ReverseDistillation(Detector):
 
     The paper's decoder mirrors its ResNet block by block; this one uses basic residual blocks for any backbone, and a
     linear map to the features at each level, because those of prism and of linear bottlenecks have both signs.
+    Where the paper sums the distances of all levels, this sums how far each is above what is usual in that place of a
+    good part: else the level that is rebuilt worst, and edges that always are, drown the rest.
 
     Args:
         backbone, layers, weights: the teacher, at least two layers from fine to coarse. Not the paper's finest one by
@@ -40,6 +43,8 @@ class ReverseDistillation(Detector):
 
     embedding_: nn.Module
     decoder_: nn.Module
+    usual_: Tensor  # mean of the levels' maps over the images of the fit, (levels, H, W)
+    spread_: Tensor  # and their standard deviation, smoothed towards the level's mean deviation, (levels, H, W)
 
     def __init__(
         self,
@@ -67,16 +72,18 @@ class ReverseDistillation(Detector):
         self.embedding_ = _Embedding(channels, halvings)
         self.decoder_ = _Decoder(channels, [(h, w) for _, h, w in shapes])
 
-    def _distances(self, pixels: Tensor) -> list[Tensor]:
+    def _encode(self, pixels: Tensor) -> list[Tensor]:
+        """The teacher's features, per layer (B, C, h, w)."""
+        return locally_aware(self.backbone_(pixels), self.patchsize)
+
+    def _distances(self, *encoded: Tensor) -> list[Tensor]:
         """Per layer, one minus the cosine between the teacher's and the rebuilt features, (B, h, w): equation 1."""
-        with torch.no_grad():
-            encoded = locally_aware(self.backbone_(pixels), self.patchsize)
         decoded = self.decoder_(self.embedding_(encoded))
         return [unit_distance(e, d) for e, d in zip(encoded, decoded, strict=True)]
 
-    def _loss(self, pixels: Tensor) -> Tensor:
+    def _loss(self, *encoded: Tensor) -> Tensor:
         """Equation 2: the mean distance of every level, summed."""
-        return torch.stack([d.mean() for d in self._distances(pixels)]).sum()
+        return torch.stack([d.mean() for d in self._distances(*encoded)]).sum()
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
         objective = Objective(self._loss, self.embedding_, self.decoder_)
@@ -85,6 +92,7 @@ class ReverseDistillation(Detector):
             objective,
             optimizer,
             images,
+            self._encode,
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=self.seed,
@@ -92,10 +100,26 @@ class ReverseDistillation(Detector):
             checkpoint=checkpoint,
             description="reverse_distillation",
         )
+        self._learn_what_is_usual(images)
+
+    def _learn_what_is_usual(self, images: Images) -> None:
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
+        with torch.inference_mode():
+            for pixels in track(images, "scoring good images"):
+                levels = self._levels(pixels.to(self.device)).double()
+                count, total, squares = count + len(pixels), total + levels.sum(1), squares + levels.square().sum(1)
+            usual = total / count
+            deviation = (squares / count - usual.square()).clamp_min(0).sqrt()
+            spread = deviation + deviation.mean((1, 2), keepdim=True) + 1e-6
+        self.usual_, self.spread_ = usual.float().clone(), spread.float().clone()
+
+    def _levels(self, pixels: Tensor) -> Tensor:
+        """The smoothed map of every level, (levels, B, H, W)."""
+        size = (pixels.shape[2], pixels.shape[3])
+        return torch.stack([smooth_map(level, size) for level in self._distances(*self._encode(pixels))])
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        size = (pixels.shape[2], pixels.shape[3])
-        anomaly_map = torch.stack([smooth_map(level, size) for level in self._distances(pixels)]).sum(0)
+        anomaly_map = ((self._levels(pixels) - self.usual_[:, None]) / self.spread_[:, None]).sum(0)
         return anomaly_map, peak(anomaly_map)
 
 
@@ -139,7 +163,7 @@ class _Embedding(nn.Module):
         )
         self.one_class = nn.Sequential(_Block(coarse * len(channels), 2 * coarse, 2), _Block(2 * coarse, 2 * coarse))
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
         fused = [fuse(m) for fuse, m in zip(self.fusion, maps, strict=True)]
         embedded: Tensor = self.one_class(torch.cat(fused, dim=1))
         return embedded

@@ -54,16 +54,18 @@ class Stfpm(Detector):
             delattr(student, name)
         self.student_ = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def _distances(self, pixels: Tensor) -> list[Tensor]:
+    def _see(self, pixels: Tensor) -> list[Tensor]:
+        """The images (B, 3, H, W) and what the teacher makes of them."""
+        return [pixels, *self.backbone_(pixels)]
+
+    def _distances(self, pixels: Tensor, *teacher: Tensor) -> list[Tensor]:
         """Per layer, half the squared distance of unit vectors, (B, h, w) in [0, 2]: equation 1."""
-        with torch.no_grad():
-            teacher = self.backbone_(pixels)
         student = self.student_(self.backbone_.normalise(pixels), self.backbone_._last)
         return [unit_distance(t, student[name]) for name, t in zip(self.layers, teacher, strict=True)]
 
-    def _loss(self, pixels: Tensor) -> Tensor:
+    def _loss(self, pixels: Tensor, *teacher: Tensor) -> Tensor:
         """Equations 2 and 3: the mean over positions, summed over layers."""
-        return torch.stack([d.mean() for d in self._distances(pixels)]).sum()
+        return torch.stack([d.mean() for d in self._distances(pixels, *teacher)]).sum()
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
         require(self.distance in ("l2", "cosine"), "distance", self.distance, "l2 or cosine")
@@ -75,6 +77,7 @@ class Stfpm(Detector):
             objective,
             optimizer,
             images,
+            self._see,
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=self.seed,
@@ -86,7 +89,7 @@ class Stfpm(Detector):
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         size = (pixels.shape[2], pixels.shape[3])
         # half the squared L2 of unit vectors is 1 - cosine
-        levels = torch.stack([resize_to(level[:, None], size)[:, 0] for level in self._distances(pixels)])
+        levels = torch.stack([resize_to(level[:, None], size)[:, 0] for level in self._distances(*self._see(pixels))])
         # The paper multiplies the levels; the mean of their cosines is the gentler alternative.
         combined = levels.prod(0) if self.distance == "l2" else levels.mean(0)
         anomaly_map = smooth_map(combined, size)
