@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from pellucid import detectors
 from pellucid.backbones import create
+from pellucid.backbones._openvino import convert
 from pellucid.detectors._base import smooth_map
 from pellucid.detectors._memory import Sketch, k_center_greedy, nearest, neighbours, principal_directions
 
@@ -101,6 +102,20 @@ def test_backbone(benchmark: Benchmark, way: str) -> None:
             benchmark(backbone, pixels)
     else:
         benchmark(backbone, pixels)
+
+
+@pytest.mark.benchmark(group="backbones, one image of 256x256, OpenVINO")
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+@pytest.mark.parametrize(("name", "layers"), [("prism_s", ("layer1", "layer2", "layer3")), ("resnet18", ("layer3",))])
+def test_backbone_compiled(benchmark: Benchmark, name: str, layers: tuple[str, ...], precision: str) -> None:
+    import openvino
+
+    pixels = torch.rand(1, 3, 256, 256)
+    model = convert(create(name, layers=layers, pretrained=name == "prism_s"), pixels)
+    hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    benchmark.pedantic(
+        openvino.Core().compile_model(model, "CPU", hints), ([pixels.numpy()],), rounds=100, warmup_rounds=20
+    )
 
 
 @pytest.mark.benchmark(group="one image of 256x256, torch")

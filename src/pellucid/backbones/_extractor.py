@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -76,9 +75,7 @@ class Backbone(nn.Module):
         """Within it, images of this size go through OpenVINO in float32, on a processor up to a third faster."""
         import openvino
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the converter's own, about sizes that are constants here
-            model = convert(self, torch.zeros(1, 3, height, width))
+        model = convert(self, torch.zeros(1, 3, height, width))
         self._compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         try:
             yield

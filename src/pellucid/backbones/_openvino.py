@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ def convert(module: nn.Module, example: Tensor) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     frontend = FrontEndManager().load_by_framework("pytorch")
-    with torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # its own, about sizes that are constants here
         decoder = TorchScriptPythonDecoder(module, example_input=example)  # a name keeps it alive until the end
         model = frontend.convert(frontend.load(decoder))
     model.reshape([-1, *example.shape[1:]])
