@@ -310,13 +310,14 @@ def test_coupling_log_determinant_is_the_jacobians():
     assert log_det == pytest.approx(float(torch.linalg.slogdet(jacobian)[1]), rel=1e-9)
 
 
-def test_fastflow_map_is_the_negative_log_likelihood(batches, make):
+def test_fastflow_levels_are_the_negative_log_likelihood(batches, make):
     detector = make("fastflow", layers=("layer2",)).fit(batches)
     with torch.no_grad():
         z = detector._latents(*detector.backbone_(batches[0]))[0][0]  # (B, C, h, w)
+        found = detector._levels(batches[0])[0]
     normal = torch.distributions.Normal(0.0, 1.0)
     expected = -(normal.log_prob(z) - normal.log_prob(torch.zeros(()))).mean(1)
-    torch.testing.assert_close(detector.score(batches[0])[0], smooth_map(expected, (64, 64)))
+    torch.testing.assert_close(found, smooth_map(expected, (64, 64)))
 
 
 def test_flow_inverts():
@@ -370,16 +371,22 @@ def test_reverse_distillation_distance_is_one_minus_cosine(batches, make):
     assert float(d[1, 2, 5]) == pytest.approx(float(1 - a @ b / (a.norm() * b.norm())), rel=1e-3, abs=1e-6)
 
 
-def test_reverse_distillation_counts_what_is_above_the_usual(batches, make):
-    detector = make("reverse_distillation").fit(batches)
+@pytest.mark.parametrize("name", ["fastflow", "reverse_distillation"])
+def test_a_map_is_above_what_is_usual_in_its_place(name, batches, make):
+    detector = make(name).fit(batches)
     with torch.no_grad():
-        distances = [detector._distances(*detector._encode(batch)) for batch in batches]
-    maps = [
-        torch.cat([smooth_map(d, (64, 64)) for d in level]).double().numpy() for level in zip(*distances, strict=True)
-    ]
-    expected = np.zeros_like(maps[0])
-    for level in maps:
+        levels = torch.cat([detector._levels(batch) for batch in batches], 1).double().numpy()  # (levels, N, H, W)
+    expected = np.zeros(levels.shape[1:])
+    for level in levels:
         deviation = level.std(0)
-        expected += (level - level.mean(0)) / (deviation + deviation.mean())
+        expected += (level - level.mean(0)) / (deviation + deviation.mean()) / len(levels)
     found = torch.cat([detector.score(batch)[0] for batch in batches])
     np.testing.assert_allclose(found, expected, rtol=0.01, atol=0.02)
+
+
+def test_reverse_distillation_levels_are_its_smoothed_distances(batches, make):
+    detector = make("reverse_distillation").fit(batches)
+    with torch.no_grad():
+        distances = detector._distances(*detector._encode(batches[0]))
+        for level, distance in zip(detector._levels(batches[0]), distances, strict=True):
+            torch.testing.assert_close(level, smooth_map(distance, (64, 64)))

@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from pellucid.detectors._base import Detector, Images, peak, require, smooth_map
 from pellucid.detectors._flow import Flow
 from pellucid.detectors._training import Objective, train
+from pellucid.detectors._usual import above_usual, learn_usual
 
 
 class Fastflow(Detector):
     """A normalising flow per feature level maps normal features to a standard normal; unlikely is anomalous.
+
+    Where the paper adds the likelihoods of all levels, this takes how far the negative logarithm of each is above what
+    is usual in that place: a likelihood rounds to the same value wherever a part is very anomalous.
 
     Args:
         backbone, layers, weights: where the features come from.
@@ -29,6 +33,8 @@ class Fastflow(Detector):
 
     norms_: nn.ModuleList
     flows_: nn.ModuleList
+    usual_: Tensor  # what the levels' maps are for good parts, (levels, H, W)
+    spread_: Tensor  # and how much they differ, (levels, H, W)
 
     def __init__(
         self,
@@ -84,11 +90,15 @@ class Fastflow(Detector):
             checkpoint=checkpoint,
             description="fastflow",
         )
+        self.usual_, self.spread_ = learn_usual(self._levels, images, self.device)
+
+    def _levels(self, pixels: Tensor) -> Tensor:
+        """The smoothed map of every level, (levels, B, H, W): negative log-likelihood, constants dropped, a mean over
+        channels."""
+        size = (pixels.shape[2], pixels.shape[3])
+        latents = self._latents(*self.backbone_(pixels))
+        return torch.stack([smooth_map(0.5 * z.square().mean(1), size) for z, _ in latents])
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        size = (pixels.shape[2], pixels.shape[3])
-        # Negative log-likelihood, constants dropped, a mean over channels so that levels of any width weigh the same.
-        # The paper draws its exponential, which rounds to the same value wherever a part is very anomalous.
-        levels = [0.5 * z.square().mean(1) for z, _ in self._latents(*self.backbone_(pixels))]
-        anomaly_map = torch.stack([smooth_map(level, size) for level in levels]).mean(0)
+        anomaly_map = above_usual(self._levels(pixels), self.usual_, self.spread_)
         return anomaly_map, peak(anomaly_map)

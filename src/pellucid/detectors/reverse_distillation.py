@@ -20,7 +20,7 @@ from pellucid.detectors._base import (
     unit_distance,
 )
 from pellucid.detectors._training import Objective, train
-from pellucid.progress import track
+from pellucid.detectors._usual import above_usual, learn_usual
 
 
 class ReverseDistillation(Detector):
@@ -28,8 +28,7 @@ class ReverseDistillation(Detector):
 
     The paper's decoder mirrors its ResNet block by block; this one uses basic residual blocks for any backbone, and a
     linear map to the features at each level, because those of prism and of linear bottlenecks have both signs.
-    Where the paper sums the distances of all levels, this sums how far each is above what is usual in that place of a
-    good part: else the level that is rebuilt worst, and edges that always are, drown the rest.
+    Where the paper sums the distances of all levels, this takes how far each is above what is usual in that place.
 
     Args:
         backbone, layers, weights: the teacher, at least two layers from fine to coarse. Not the paper's finest one by
@@ -43,8 +42,8 @@ class ReverseDistillation(Detector):
 
     embedding_: nn.Module
     decoder_: nn.Module
-    usual_: Tensor  # mean of the levels' maps over the images of the fit, (levels, H, W)
-    spread_: Tensor  # and their standard deviation, smoothed towards the level's mean deviation, (levels, H, W)
+    usual_: Tensor  # what the levels' maps are for good parts, (levels, H, W)
+    spread_: Tensor  # and how much they differ, (levels, H, W)
 
     def __init__(
         self,
@@ -100,18 +99,7 @@ class ReverseDistillation(Detector):
             checkpoint=checkpoint,
             description="reverse_distillation",
         )
-        self._learn_what_is_usual(images)
-
-    def _learn_what_is_usual(self, images: Images) -> None:
-        count, total, squares = 0, torch.zeros(()), torch.zeros(())
-        with torch.inference_mode():
-            for pixels in track(images, "scoring good images"):
-                levels = self._levels(pixels.to(self.device)).double()
-                count, total, squares = count + len(pixels), total + levels.sum(1), squares + levels.square().sum(1)
-            usual = total / count
-            deviation = (squares / count - usual.square()).clamp_min(0).sqrt()
-            spread = deviation + deviation.mean((1, 2), keepdim=True) + 1e-6
-        self.usual_, self.spread_ = usual.float().clone(), spread.float().clone()
+        self.usual_, self.spread_ = learn_usual(self._levels, images, self.device)
 
     def _levels(self, pixels: Tensor) -> Tensor:
         """The smoothed map of every level, (levels, B, H, W)."""
@@ -119,7 +107,7 @@ class ReverseDistillation(Detector):
         return torch.stack([smooth_map(level, size) for level in self._distances(*self._encode(pixels))])
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        anomaly_map = ((self._levels(pixels) - self.usual_[:, None]) / self.spread_[:, None]).sum(0)
+        anomaly_map = above_usual(self._levels(pixels), self.usual_, self.spread_)
         return anomaly_map, peak(anomaly_map)
 
 
