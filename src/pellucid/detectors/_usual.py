@@ -1,4 +1,4 @@
-"""How far a map is above what is usual in the same place of a good part.
+"""How far a map is above what is usual in the same place of a good part (``docs/decisions/0014-above-the-usual.md``).
 
 The levels of a pyramid differ in how well good parts can be predicted, and so do places. Adding up raw levels lets the
 worst one drown the rest, and the highest value of an image is then often an edge that is high in every image.
