@@ -112,12 +112,15 @@ def test_reject_is_exit_code_3(compared, glass):
 
 
 def test_bad_files_are_skipped_and_all_bad_is_an_error(compared, glass, tmp_path):
-    (tmp_path / "bad.png").write_text("no image")
-    good = next((glass / "normal_test").glob("*.png"))
-    done = pellucid("inspect", compared / "dfm/model.pellucid", tmp_path / "bad.png", good)
-    assert "bad.png" in done.stderr
+    bad = tmp_path / f"{'b' * 80}[bad].png"  # longer than a line, and like the markup of the console
+    bad.write_text("no image")
+    good = tmp_path / "good[b].png"
+    good.write_bytes(next((glass / "normal_test").glob("*.png")).read_bytes())
+    done = pellucid("inspect", compared / "dfm/model.pellucid", bad, good)
+    assert f"skipped: '{bad}' is not an image" in done.stderr
+    assert good.name in done.stdout
     assert "1 skipped" in done.stdout
-    done = pellucid("inspect", compared / "dfm/model.pellucid", tmp_path / "bad.png", check=1)
+    done = pellucid("inspect", compared / "dfm/model.pellucid", bad, check=1)
     assert "None of the 1 files could be inspected" in done.stderr
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pellucid import backbones as backbone_catalogue
 from pellucid import detectors as detector_catalogue
@@ -100,7 +102,7 @@ def fit(
         low, high = realised_rate(count, false_reject)
         said += f" for {false_reject:.1%} false rejects; from so many, the true rate lies between {low:.1%} and"
         out.print(f"{said} {high:.1%} nine times in ten", highlight=False)
-    out.print(f"wrote {output}")
+    out.print(f"wrote {output}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -139,7 +141,7 @@ def inspect(
 
     def skip(error: DataError) -> None:
         skipped.append(str(error))
-        err.print(f"[yellow]skipped:[/] {error}", highlight=False)
+        _say("skipped", "yellow", str(error))
 
     inspections = inspector.inspect_many(paths, finish=draw, skip=skip)
     for found in track(inspections, "inspecting", len(paths)):
@@ -189,7 +191,12 @@ def export(
             f" {written.agreement:.3f}, {AGREEMENT:g} asked); limit {limit.value:.6g} from their scores",
             highlight=False,
         )
-    out.print(f"wrote {output}; its limit may be edited in {output / 'model.json'}", highlight=False, soft_wrap=True)
+    out.print(
+        f"wrote {output}; its limit may be edited in {output / 'model.json'}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -231,7 +238,7 @@ def evaluate(
         for table in evaluation(result):
             out.print(table)
         for note in (*([result.shift.words] if result.shift else []), *result.notes):
-            out.print(note, highlight=False)
+            out.print(note, highlight=False, markup=False)
 
 
 @app.command()
@@ -411,7 +418,7 @@ def demo(output: Output = Path("pellucid-demo")) -> None:
 
     data = output / "data"
     draw_data_set(data, seed=0)
-    err.print(f"drew panes of glass in {data}", highlight=False)
+    err.print(f"drew panes of glass in {data}", highlight=False, markup=False, soft_wrap=True)
     fewer = {"stfpm": {"epochs": 15}, "reverse_distillation": {"epochs": 10}}  # a first look, not a last word
     _compare(data, {"parameters": fewer, "image_size": 128}, output, False, "local", [], False)
 
@@ -481,7 +488,7 @@ def _compare(
     out.print(summary({name: (cost["parts"], cost["model_mb"]) for name, cost in costs.items()}))
     out.print(leaderboard(done.rows))
     out.print(f"[bold]{done.choice.sentence}[/] {done.choice.reason}".rstrip(), highlight=False)
-    out.print(f"report: {output / 'report.html'}", highlight=False, soft_wrap=True)
+    out.print(f"report: {output / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _parameters(
@@ -531,7 +538,7 @@ def _announce(plan: Plan) -> None:
         highlight=False,
     )
     for note in plan.notes:
-        err.print(f"[yellow]note:[/] {note}", highlight=False)
+        _say("note", "yellow", note)
 
 
 def _print_inspections(judged: list[Any]) -> None:
@@ -541,7 +548,7 @@ def _print_inspections(judged: list[Any]) -> None:
         colour = "red" if i.verdict == "reject" else "green"
         boxes = "; ".join(str(d.box) for d in i.defects[:3]) + (" ..." if len(i.defects) > 3 else "")
         verdict = f"[{colour}]{i.verdict}[/]"
-        table.add_row(i.path.name, verdict, f"{i.score:.5g}", f"{i.limit:.5g}", f"{i.p_value:.3f}", boxes)
+        table.add_row(escape(i.path.name), verdict, f"{i.score:.5g}", f"{i.limit:.5g}", f"{i.p_value:.3f}", boxes)
     out.print(table)
 
 
@@ -574,5 +581,10 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    err.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    _say("error", "bold red", message)
     sys.exit(1)
+
+
+def _say(label: str, style: str, message: str) -> None:
+    """One line, however long, as it is: it may name files, and those may have brackets in their names."""
+    err.print(Text.assemble((f"{label}:", style), " ", message), soft_wrap=True)
