@@ -102,7 +102,7 @@ def fit(
         low, high = realised_rate(count, false_reject)
         said += f" for {false_reject:.1%} false rejects; from so many, the true rate lies between {low:.1%} and"
         out.print(f"{said} {high:.1%} nine times in ten", highlight=False)
-    out.print(f"wrote {output}", highlight=False, markup=False, soft_wrap=True)
+    _line(out, f"wrote {output}")
 
 
 @app.command()
@@ -141,7 +141,7 @@ def inspect(
 
     def skip(error: DataError) -> None:
         skipped.append(str(error))
-        _say("skipped", "yellow", str(error))
+        _line(err, ("skipped:", "yellow"), f" {error}")
 
     inspections = inspector.inspect_many(paths, finish=draw, skip=skip)
     for found in track(inspections, "inspecting", len(paths)):
@@ -191,12 +191,7 @@ def export(
             f" {written.agreement:.3f}, {AGREEMENT:g} asked); limit {limit.value:.6g} from their scores",
             highlight=False,
         )
-    out.print(
-        f"wrote {output}; its limit may be edited in {output / 'model.json'}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    _line(out, f"wrote {output}; its limit may be edited in {output / 'model.json'}")
 
 
 @app.command()
@@ -418,7 +413,7 @@ def demo(output: Output = Path("pellucid-demo")) -> None:
 
     data = output / "data"
     draw_data_set(data, seed=0)
-    err.print(f"drew panes of glass in {data}", highlight=False, markup=False, soft_wrap=True)
+    _line(err, f"drew panes of glass in {data}")
     fewer = {"stfpm": {"epochs": 15}, "reverse_distillation": {"epochs": 10}}  # a first look, not a last word
     _compare(data, {"parameters": fewer, "image_size": 128}, output, False, "local", [], False)
 
@@ -488,7 +483,7 @@ def _compare(
     out.print(summary({name: (cost["parts"], cost["model_mb"]) for name, cost in costs.items()}))
     out.print(leaderboard(done.rows))
     out.print(f"[bold]{done.choice.sentence}[/] {done.choice.reason}".rstrip(), highlight=False)
-    out.print(f"report: {output / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+    _line(out, f"report: {output / 'report.html'}")
 
 
 def _parameters(
@@ -538,7 +533,7 @@ def _announce(plan: Plan) -> None:
         highlight=False,
     )
     for note in plan.notes:
-        _say("note", "yellow", note)
+        _line(err, ("note:", "yellow"), f" {note}")
 
 
 def _print_inspections(judged: list[Any]) -> None:
@@ -581,10 +576,10 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    _say("error", "bold red", message)
+    _line(err, ("error:", "bold red"), f" {message}")
     sys.exit(1)
 
 
-def _say(label: str, style: str, message: str) -> None:
-    """One line, however long, as it is: it may name files, and those may have brackets in their names."""
-    err.print(Text.assemble((f"{label}:", style), " ", message), soft_wrap=True)
+def _line(console: Console, *parts: str | tuple[str, str]) -> None:
+    """Print text, or (text, style), as one line, however long: it may name files, with brackets in their names."""
+    console.print(Text.assemble(*parts), soft_wrap=True)

@@ -248,7 +248,7 @@ def load(path: str | Path, runtime: Name | Literal["auto"] | None = None, *, ima
         images: how many will be inspected, if that is known: for a few, ``auto`` does not export.
 
     Raises:
-        ModelFileError: missing, truncated, foreign, newer, changed, or of a detector that has got parameters since.
+        ModelFileError: missing, truncated, foreign, newer, changed, or of a detector that takes or learns more by now.
         ParameterError: the runtime is not installed, or not the one that the folder was exported for.
         ExportError: the graph does not agree with torch; ``auto`` then takes torch.
     """

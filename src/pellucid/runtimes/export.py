@@ -191,9 +191,7 @@ def write_graph(detector: Detector, size: Size, format: Format, path: Path) -> N
     example = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     detector.score(example)  # what is computed once and kept is there before the graph is traced
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # the converters' own, about sizes that are constants here and each other
-            (_to_openvino if format == "openvino" else _to_onnx)(_graph(detector), example, path)
+        (_to_openvino if format == "openvino" else _to_onnx)(_graph(detector), example, path)
     except ImportError as error:
         raise ExportError(f"Exporting to {format} needs a package that is missing: pip install {error.name}.") from None
 
@@ -228,8 +226,10 @@ def _to_onnx(graph: nn.Module, example: Tensor, path: Path) -> None:
     import torch
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells every user that torchvision is not installed
-    program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.onnx.export(program, (), path, input_names=["pixels"], external_data=False, verbose=False)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch's own, about sizes that are constants here
+        program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        torch.onnx.export(program, (), path, input_names=["pixels"], external_data=False, verbose=False)
 
 
 def difference(reference: Runtime, other: Runtime, images: Sequence[Planes]) -> float:
