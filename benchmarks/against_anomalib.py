@@ -30,15 +30,18 @@ COLUMNS = (
     *("work", "pellucid_seconds", "runtime", "anomalib_seconds", "ratio", "asked", "score_difference"),
     *("cpu", "cores", "torch", "anomalib", "date"),
 )
+IMAGES = 200  # fitted on
 STEPS = 500  # of anomalib's coreset at 256 px, from which the whole is extrapolated
 ASKED = {
     "patchcore_fit_128": 20,
     "patchcore_fit_256": 120,
     "patchcore_image": 4,
     "patchcore_image_openvino": 10,
+    "patchcore_image_int8": 10,
     "padim_fit": 6,
     "padim_image": 3,
     "padim_image_openvino": 3,
+    "padim_image_int8": 3,
     "dfm_fit": 4,
     "stfpm_step": 1.5,
     "stfpm_image_openvino": 3,
@@ -81,7 +84,7 @@ def detector_of(name: str) -> tuple[str, str, Sequence[str]]:
 
 
 def prepare(work: Path, images: Path) -> None:
-    """Pixels and random weights for both sides."""
+    """Pixels, those beyond the first ``IMAGES`` held out from fits, and random weights for both sides."""
     import numpy as np
     import torch
     from safetensors.torch import save_file
@@ -91,7 +94,7 @@ def prepare(work: Path, images: Path) -> None:
     from pellucid.backbones import network
 
     work.mkdir(parents=True, exist_ok=True)
-    paths = [*image_files(images / "normal_train"), *image_files(images / "normal_test")][:200]
+    paths = [*image_files(images / "normal_train"), *image_files(images / "normal_test")]
     for size in (128, 256):
         np.save(work / f"pixels-{size}.npy", np.stack([as_planes(read_image(path), (size, size)) for path in paths]))
     for name in ("wide_resnet50_2", "resnet18"):
@@ -107,6 +110,8 @@ def ours(name: str, work: Path) -> dict[str, Any]:
     from pellucid.detectors._training import Lessons, native_precision
     from pellucid.runtimes.export import write_graph
     from pellucid.runtimes.openvino import OpenVino
+    from pellucid.runtimes.quantise import quantise
+    from pellucid.runtimes.torch import Torch
 
     detector, backbone, layers = detector_of(name)
     size = 128 if name.endswith("128") else 256
@@ -114,7 +119,7 @@ def ours(name: str, work: Path) -> dict[str, Any]:
     if detector == "patchcore":
         given["coreset_sampling_ratio"] = 0.1  # anomalib's, not ours
     if name.endswith("_fit") or "_fit_" in name:
-        batches = list(pixels(work, size, 200).split(8))
+        batches = list(pixels(work, size, IMAGES).split(8))
         made = detectors.create(detector, **given)
         start = time.perf_counter()
         made.fit(batches)
@@ -146,16 +151,25 @@ def ours(name: str, work: Path) -> dict[str, Any]:
     if state.exists():
         made.load_state(torch.load(state))
     else:
-        made.fit(list(pixels(work, size, 200).split(8)))
+        made.fit(list(pixels(work, size, IMAGES).split(8)))
         torch.save(made.state(), state)
     image = pixels(work, size, 1)
-    if name.endswith("openvino"):
+    if name.endswith(("openvino", "int8")):
         graph = work / f"{detector}.xml"
         if not graph.exists():
             write_graph(made, (size, size), "openvino", graph)
+        if name.endswith("int8"):
+            whole, graph = graph, work / f"{detector}-int8.xml"
+            if not graph.exists():
+                every = list(np.load(work / f"pixels-{size}.npy"))
+                quantise(whole, Torch(made), every[: IMAGES // 2], every[IMAGES:], graph)
         run = OpenVino(graph)
         seconds, (_, score) = median_time(lambda: run.score(image.numpy()))
-        return {"seconds": seconds, "scores": [float(score[0])], "runtime": "openvino f32"}
+        return {
+            "seconds": seconds,
+            "scores": [float(score[0])],
+            "runtime": f"openvino {'int8' if name.endswith('int8') else 'f32'}",
+        }
     seconds, (_, score) = median_time(lambda: made.score(image))
     if detector == "padim":
         np.save(work / "channels.npy", made.channels_.numpy())
@@ -190,7 +204,7 @@ def theirs(name: str, work: Path) -> dict[str, Any]:
     size = 128 if name.endswith("128") else 256
     torch.manual_seed(0)
     mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    images = (pixels(work, size, 200) - mean) / std
+    images = (pixels(work, size, IMAGES) - mean) / std
     weights = load_file(work / f"{backbone}.safetensors")
 
     def given(model: Any) -> Any:

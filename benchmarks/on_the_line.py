@@ -92,22 +92,28 @@ def growth(_: Path, images: Path, count: str) -> dict[str, float]:
     return {"ms": 1e3 * median_time(lambda: made.score(one), 41)[0]}
 
 
+def quickly_fitted(detector: str, images: Path) -> Any:
+    """A detector with its defaults but for one epoch, as its scoring takes no less time for that."""
+    from pellucid import detectors
+    from pellucid.acquisition.images import ImageBatches
+
+    more = {"epochs": 1} if "epochs" in detectors.describe(detector).defaults else {}
+    return detectors.create(detector, **more).fit(ImageBatches(tuple(files(images, 100)), SIZE))
+
+
 def over_backbone(work: Path, images: Path, detector: str) -> dict[str, float]:
     """One image's time over that of its backbone alone, both by OpenVINO in float32."""
     from torch import nn
 
-    from pellucid import detectors
     from pellucid.acquisition.images import ImageBatches
     from pellucid.backbones._openvino import convert
     from pellucid.runtimes.export import write_graph
     from pellucid.runtimes.openvino import OpenVino
 
-    batches = ImageBatches(tuple(files(images, 100)), SIZE)
-    more = {"epochs": 1} if "epochs" in detectors.describe(detector).defaults else {}
-    made = detectors.create(detector, **more).fit(batches)
+    made = quickly_fitted(detector, images)
     graph, alone = work / f"{detector}.xml", work / f"{detector}-backbone.xml"
     write_graph(made, SIZE, "openvino", graph)
-    one = next(iter(batches))[:1]
+    one = next(iter(ImageBatches(tuple(files(images, 1)), SIZE)))
 
     class Alone(nn.Module):
         def __init__(self) -> None:

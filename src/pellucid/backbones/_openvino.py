@@ -21,7 +21,8 @@ def convert(module: nn.Module, example: Tensor) -> Any:
     frontend = FrontEndManager().load_by_framework("pytorch")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # its own, about sizes that are constants here
-        decoder = TorchScriptPythonDecoder(module, example_input=example)  # a name keeps it alive until the end
+        unchecked = {"check_trace": False}  # it would run twice more and import half of torch, a second of every start
+        decoder = TorchScriptPythonDecoder(module, example_input=example, trace_kwargs=unchecked)  # kept until the end
         model = frontend.convert(frontend.load(decoder))
     model.reshape([-1, *example.shape[1:]])
     return model

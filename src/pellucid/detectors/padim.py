@@ -88,8 +88,8 @@ class Padim(Detector):
                 n, mean, scatter = b, batch_mean, centred.mT @ centred
                 continue
             delta = batch_mean - mean
-            scatter.baddbmm_(centred.mT, centred)
-            scatter.baddbmm_((delta * (n * b / (n + b)))[:, :, None], delta[:, None, :])
+            rows = torch.cat([centred, delta[:, None] * (n * b / (n + b)) ** 0.5], 1)
+            scatter.baddbmm_(rows.mT, rows)
             mean += delta * (b / (n + b))
             n += b
         if n < 2:

@@ -102,7 +102,7 @@ def export(
             if int8 is not None:
                 graph, files = files[0], [Path(made) / "int8" / file.name for file in files]
                 files[0].parent.mkdir()
-                reached = quantise(graph, Torch(detector), int8, files[0])
+                reached = quantise(graph, Torch(detector), int8.learn, int8.held_out, files[0])
                 quantised = OpenVino(files[0])
                 header, probe = int8.header(quantised), _probe(quantised, size)
             written = ExportHeader(

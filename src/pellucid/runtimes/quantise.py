@@ -43,13 +43,16 @@ class Normals:
     header: Callable[[Runtime], Header]
 
 
-def quantise(graph: Path, reference: Runtime, normals: Normals, target: Path) -> float:
+def quantise(
+    graph: Path, reference: Runtime, learn: Sequence[Planes], held_out: Sequence[Planes], target: Path
+) -> float:
     """Write an OpenVINO graph with an 8-bit backbone; layers stay in float32 where the ranking asks for it.
 
     Args:
         graph: the ``.xml`` file in float32.
         reference: scores as the graph should.
-        normals: to learn from and to be judged by.
+        learn: normal images (3, H, W) that the detector was fitted on; ranges of activations are learned from them.
+        held_out: normal images that it was not fitted on; they judge.
         target: the ``.xml`` file to write.
 
     Returns:
@@ -68,7 +71,7 @@ def quantise(graph: Path, reference: Runtime, normals: Normals, target: Path) ->
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     from scipy.stats import spearmanr
 
-    expected = {id(image): float(reference.score(image[None])[1][0]) for image in normals.held_out}
+    expected = {id(image): float(reference.score(image[None])[1][0]) for image in held_out}
 
     def agreement(compiled: Any, images: Iterable[Planes]) -> tuple[float, None]:
         chosen = list(images)
@@ -80,12 +83,12 @@ def quantise(graph: Path, reference: Runtime, normals: Normals, target: Path) ->
     with redirect_stdout(sys.stderr):  # its progress bars
         quantised = nncf.quantize_with_accuracy_control(
             model,
-            nncf.Dataset([*normals.learn, *map(_marked, normals.learn[::MARKED])], _batch),
-            nncf.Dataset(normals.held_out),
+            nncf.Dataset([*learn, *map(_marked, learn[::MARKED])], _batch),
+            nncf.Dataset(held_out),
             validation_fn=agreement,
             max_drop=1 - AGREEMENT,
             preset=nncf.QuantizationPreset.MIXED,
-            subset_size=2 * len(normals.learn),  # all of them
+            subset_size=2 * len(learn),  # all of them
             ignored_scope=nncf.IgnoredScope(names=_float_operations(model), validate=False),
             advanced_quantization_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE,  # older processors add pairs of products in 16 bits
@@ -94,7 +97,7 @@ def quantise(graph: Path, reference: Runtime, normals: Normals, target: Path) ->
         )
     openvino.save_model(quantised, target, compress_to_fp16=False)
     compiled = openvino.Core().compile_model(target, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    reached = agreement(compiled, normals.held_out)[0]
+    reached = agreement(compiled, held_out)[0]
     if not reached >= AGREEMENT:
         raise ExportError(
             f"The int8 graph ranks {len(expected)} held-out normal images otherwise than float32 (rank correlation"
