@@ -158,18 +158,15 @@ def ours(name: str, work: Path) -> dict[str, Any]:
         graph = work / f"{detector}.xml"
         if not graph.exists():
             write_graph(made, (size, size), "openvino", graph)
-        if name.endswith("int8"):
+        precision = "int8" if name.endswith("int8") else "f32"
+        if precision == "int8":
             whole, graph = graph, work / f"{detector}-int8.xml"
             if not graph.exists():
                 every = list(np.load(work / f"pixels-{size}.npy"))
                 quantise(whole, Torch(made), every[: IMAGES // 2], every[IMAGES:], graph)
         run = OpenVino(graph)
         seconds, (_, score) = median_time(lambda: run.score(image.numpy()))
-        return {
-            "seconds": seconds,
-            "scores": [float(score[0])],
-            "runtime": f"openvino {'int8' if name.endswith('int8') else 'f32'}",
-        }
+        return {"seconds": seconds, "scores": [float(score[0])], "runtime": f"openvino {precision}"}
     seconds, (_, score) = median_time(lambda: made.score(image))
     if detector == "padim":
         np.save(work / "channels.npy", made.channels_.numpy())

@@ -23,6 +23,8 @@ from typing import Any
 from against_anomalib import ASKED, IMAGES, cpu, detector_of, median_time
 from on_the_line import quickly_fitted
 
+from pellucid._files import csv_text, write_text
+
 HERE = Path(__file__)
 COLUMNS = (
     *("work", "gflop", "mb", "floor_seconds", "seconds", "over_floor", "ratio_at_floor", "ratio", "asked"),
@@ -30,7 +32,6 @@ COLUMNS = (
 )
 TABLES = {"padim": ("mean_", "whiten_")}  # read whole for every image, as no bank of patches is
 CONVOLUTIONS = ((64, 64), (128, 64), (256, 32), (256, 64))  # channels and side, of which one is fastest
-OVER_BACKBONE = 1.3  # what was asked for of an image's time over its backbone's
 
 
 @dataclass(frozen=True)
@@ -140,32 +141,32 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="of on_the_line.py")
     args = parser.parse_args()
     machine = Machine(max(convolving(*shape) for shape in CONVOLUTIONS), reading())
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[object, ...]] = []
 
-    def add(work: str, needs: Needs, seconds: float, at_floor: float, ratio: float, asked: float) -> None:
+    def add(work: str, needs: Needs, seconds: float, at_floor: float, ratio: float, asked: str) -> None:
         floor = needs.floor(machine)
-        values = (
-            *(work, f"{needs.operations / 1e9:.4g}", f"{needs.bytes / 1e6:.3g}", f"{floor:.3g}", f"{seconds:.3g}"),
-            *(f"{seconds / floor:.2f}", f"{at_floor:.2f}", f"{ratio:.2f}", asked),
-            *(f"{machine.operations / 1e9:.0f}", f"{machine.bytes / 1e9:.1f}", cpu(), os.cpu_count()),
-            datetime.date.today().isoformat(),
+        rows.append(
+            (
+                *(work, f"{needs.operations / 1e9:.4g}", f"{needs.bytes / 1e6:.3g}", f"{floor:.3g}", f"{seconds:.3g}"),
+                *(f"{seconds / floor:.2f}", f"{at_floor:.2f}", f"{ratio:.2f}", asked),
+                *(f"{machine.operations / 1e9:.0f}", f"{machine.bytes / 1e9:.1f}", cpu(), os.cpu_count()),
+                datetime.date.today().isoformat(),
+            )
         )
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
-        print(*(f"{k}={rows[-1][k]}" for k in COLUMNS[:11]), flush=True)
+        print(*(f"{k}={v}" for k, v in zip(COLUMNS[:11], rows[-1], strict=False)), flush=True)
 
     rival = table("against_anomalib.csv", "work")
     for work, needs in beside_anomalib(args.folder):
-        mine, its = (float(rival[work,][f"{who}_seconds"]) for who in ("pellucid", "anomalib"))
-        add(work, needs, mine, its / needs.floor(machine), its / mine, ASKED[work])
+        row = rival[work,]
+        mine, its = (float(row[f"{who}_seconds"]) for who in ("pellucid", "anomalib"))
+        add(work, needs, mine, its / needs.floor(machine), its / mine, row["asked"])
     line = table("on_the_line.csv", "figure", "unit")
     for name, needs, alone in over_backbone(args.images):
         figure = f"over backbone, {name}"
         seconds, ratio = float(line[figure, "ms"]["value"]) / 1e3, float(line[figure, "ratio"]["value"])
-        add(figure, needs, seconds, needs.floor(machine) / alone.floor(machine), ratio, OVER_BACKBONE)
-    with HERE.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        at_floor = needs.floor(machine) / alone.floor(machine)
+        add(figure, needs, seconds, at_floor, ratio, line[figure, "ratio"]["asked"])
+    write_text(HERE.with_suffix(".csv"), csv_text(COLUMNS, rows))
 
 
 if __name__ == "__main__":

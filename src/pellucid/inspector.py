@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.detectors._base import Detector
-    from pellucid.runtimes.export import ExportHeader, Format
-    from pellucid.runtimes.quantise import Normals
+    from pellucid.runtimes.export import ExportHeader, Format, Normals
 
 LimitMethod = Literal["conformal", "f1"]
 Map = NDArray[np.float32]  # (H, W)
@@ -190,7 +189,8 @@ class Inspector:
 
     def _normals(self, data: str | Path | Samples, header: Header) -> Normals:
         """Images that were fitted on and images that were not, as the model's own split has them."""
-        from pellucid.runtimes.quantise import LEARNED, Normals
+        from pellucid.runtimes.export import Normals
+        from pellucid.runtimes.quantise import LEARNED
 
         plan = Plan.of(data, false_reject=self.false_reject, seed=self.seed)
         if plan.data_sha256() != self.data_sha256:

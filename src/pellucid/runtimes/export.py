@@ -13,7 +13,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,7 +30,7 @@ from pellucid.model_file import Header, problem
 from pellucid.runtimes import MODULES, Runtime, require_installed
 from pellucid.runtimes.onnx import Onnx
 from pellucid.runtimes.openvino import OpenVino
-from pellucid.runtimes.quantise import Normals, quantise
+from pellucid.runtimes.quantise import quantise
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
@@ -43,6 +44,21 @@ FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
 CACHED = 8  # graphs that the cache holds
 PROBED = 0.02  # by how much, relatively, an int8 graph's score for one image may move from processor to processor
 TOLERANCE = 1e-3  # largest difference from torch, of scores relative to the score and of maps relative to their peak
+
+
+@dataclass(frozen=True)
+class Normals:
+    """Normal images for the network (3, H, W), and what becomes of the limit.
+
+    Args:
+        learn: that the detector was fitted on; ranges of activations are learned from them.
+        held_out: that it was not fitted on; they judge.
+        header: of the model with the limit that the quantised graph gives the held-out images.
+    """
+
+    learn: Sequence[Planes]
+    held_out: Sequence[Planes]
+    header: Callable[[Runtime], Header]
 
 
 class ExportHeader(BaseModel):

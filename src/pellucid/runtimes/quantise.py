@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +18,12 @@ import numpy as np
 
 from pellucid.acquisition.images import Planes
 from pellucid.errors import ExportError, ParameterError
-from pellucid.model_file import Header
 from pellucid.runtimes import Runtime
 
 AGREEMENT = 0.97  # least rank correlation of held-out normal images' scores with those of float32
 MARKED = 4  # every so many of the images that ranges are learned from is learned from with bold marks, too
 LEARNED = 100  # images that ranges of activations are learned from, at most
 QUANTISED = ("Convolution", "GroupConvolution")
-
-
-@dataclass(frozen=True)
-class Normals:
-    """Normal images for the network (3, H, W), and what becomes of the limit.
-
-    Args:
-        learn: that the detector was fitted on; ranges of activations are learned from them.
-        held_out: that it was not fitted on; they judge.
-        header: of the model with the limit that the quantised graph gives the held-out images.
-    """
-
-    learn: Sequence[Planes]
-    held_out: Sequence[Planes]
-    header: Callable[[Runtime], Header]
 
 
 def quantise(
