@@ -47,16 +47,15 @@ def drawn(folder: Path, seed: int, count: int, workers: int) -> Drawn:
     return np.concatenate([np.load(path) for path in paths.values()])
 
 
-def crops(images: Drawn, seed: int, first: int, last: int, batch: int) -> Iterator[Batch]:
-    """Batches for steps ``first`` to ``last``; each step is seeded, so a resumed run sees the same ones."""
+def crops(images: Drawn, seed: int, first: int, last: int, batch: int, rank: int = 0) -> Iterator[Batch]:
+    """Batches of process ``rank`` for steps ``first`` to ``last``; each is seeded, so a resumed run sees the same."""
     for step in range(first, last):
-        rng = np.random.default_rng((seed, 1, step))
+        rng = np.random.default_rng((seed, 1, step, rank))
         clean = np.empty((batch, CROP, CROP, 3), np.float32)
-        noise = rng.standard_normal(clean.shape, np.float32)
+        taken = rng.standard_normal(clean.shape, np.float32)
         for b in range(batch):
             clean[b] = cut(rng, images)
-            noise[b] = camera_noise(rng, noise[b])
-        taken = (clean + noise).clip(0, 1)
+            taken[b] = filed(rng, (clean[b] + camera_noise(rng, taken[b])).clip(0, 1))
         yield torch.from_numpy(taken).permute(0, 3, 1, 2), torch.from_numpy(clean).permute(0, 3, 1, 2)
 
 
@@ -84,6 +83,16 @@ def camera_noise(rng: np.random.Generator, noise: Picture) -> Picture:
     if rng.random() < 0.5:
         noise = noise[..., :1]
     return noise * np.float32(np.exp(rng.uniform(np.log(0.001), np.log(0.03))))
+
+
+def filed(rng: np.random.Generator, picture: Picture) -> Picture:
+    """In two of five cases what a JPEG file keeps of a picture, because a camera or a plant's archive wrote one."""
+    if rng.random() > 0.4:
+        return picture
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 97))]
+    _, file = cv2.imencode(".jpg", np.round(picture[..., ::-1] * 255).astype(np.uint8), quality)
+    read = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR), np.float32)
+    return read[..., ::-1] / np.float32(255)
 
 
 def ahead(batches: Iterator[Batch], depth: int = 4) -> Iterator[Batch]:

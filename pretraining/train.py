@@ -1,6 +1,10 @@
 """Draw images from formulas and teach Prism to see them as a teacher does. One command, seeded, resumable.
 
     python -m pretraining.train --weights ../shared/weights/mobilenet_v2_imagenet.safetensors
+    torchrun --standalone --nproc-per-node auto -m pretraining.train --weights ...
+
+The second way uses every GPU, or every core if there is none: two processes of one thread see twice as many crops a
+second as one process of two threads.
 
 Knowledge distillation of features (Romero et al., "FitNets", ICLR 2015): Prism's layers have to equal the teacher's
 features of the same picture, where the teacher sees it with its contrast lifted and Prism as a camera would take it.
@@ -12,17 +16,20 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pellucid import backbones
 from pellucid._files import write_bytes
@@ -92,26 +99,35 @@ def main() -> None:
     name_teacher(parser)
     parser.add_argument("--images", type=int, default=12_000, help="drawn images")
     parser.add_argument("--steps", type=int, default=8_000)
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--batch", type=int, default=48, help="crops a step, in each of torchrun's processes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--start", type=Path, help="weights of an earlier Prism to go on from")
+    parser.add_argument("--from", dest="start", type=Path, help="weights of an earlier Prism to go on from")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
     parser.add_argument("--work", type=Path, default=Path("runs/pretraining"), help="drawn images and checkpoints")
     parser.add_argument("-o", "--output", type=Path, default=WEIGHTS / "prism_s.safetensors")
     args = parser.parse_args()
 
+    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else kind
+    if processes > 1:
+        distributed.init_process_group(timeout=timedelta(days=1))  # the others wait while the first one draws
     torch.manual_seed(args.seed)
     lesson = Lesson(Teacher(args.teacher, args.weights))
     if args.start:
         lesson.prism.load_state_dict(load_file(args.start))
+    if rank > 0:
+        distributed.barrier()
     images = drawn(args.work / "drawn", args.seed, args.images, args.workers)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if rank == 0 and processes > 1:
+        distributed.barrier()
     lesson.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = list(lesson.prism.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.01)
     lesson.teacher.standardise([clean.to(device) for _, clean in crops(images, args.seed + 1, 0, 20, args.batch)])
 
+    taught = DistributedDataParallel(lesson) if processes > 1 else lesson
     run = f"prism_s-{args.teacher.replace('/', '-')}-{args.seed}-{args.steps}"
     start, seconds, checkpoint = 0, 0.0, args.work / f"{run}.pt"
     if checkpoint.exists():
@@ -122,19 +138,19 @@ def main() -> None:
 
     native_bf16 = native_precision() == "bf16-mixed"
     running, since = 0.0, time.monotonic()
-    batches = ahead(crops(images, args.seed, start, args.steps, args.batch))
+    batches = ahead(crops(images, args.seed, start, args.steps, args.batch, rank))
     for step, (taken, clean) in enumerate(batches, start=start + 1):
         for group in optimizer.param_groups:
             warm, turn = min(step / 100, 1.0), 0.5 * (1 + math.cos(math.pi * step / args.steps))
             group["lr"] = args.lr * warm * turn
-        with torch.autocast(device, torch.bfloat16, enabled=native_bf16):
-            loss = lesson(taken.to(device), clean.to(device))
+        with torch.autocast(kind, torch.bfloat16, enabled=native_bf16):
+            loss = taught(taken.to(device), clean.to(device))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         running = 0.98 * running + 0.02 * loss.item() if step > start + 1 else loss.item()
-        if step % 125 == 0 or step == args.steps:
+        if rank == 0 and (step % 125 == 0 or step == args.steps):
             spent = seconds + time.monotonic() - since
             torch.save(
                 {"lesson": lesson.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": spent},
@@ -143,6 +159,10 @@ def main() -> None:
             part.replace(checkpoint)
             print(f"step {step}/{args.steps}  loss {running:.4f}  {spent / 60:.1f} min", flush=True)
 
+    if processes > 1:
+        distributed.destroy_process_group()
+    if rank > 0:
+        return
     publish(
         lesson.prism,
         args.output,
@@ -152,7 +172,7 @@ def main() -> None:
             "start_sha256": digest(args.start),
             "seed": args.seed,
             "images_drawn": args.images,
-            "crops_seen": args.steps * args.batch,
+            "crops_seen": args.steps * args.batch * processes,
             "final_loss": round(running, 4),
             "train_minutes": round((seconds + time.monotonic() - since) / 60, 1),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},

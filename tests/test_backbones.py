@@ -15,7 +15,8 @@ from safetensors.torch import load, load_file, save_file
 from pellucid import backbones
 from pellucid.backbones import create, network
 from pellucid.errors import ParameterError, WeightsError
-from pellucid.synthesis.textures import FIELDS, scene
+from pellucid.synthesis.fields import CHANGES, FIELDS, UNIONS, formula
+from pellucid.synthesis.textures import scene
 
 
 def test_embedded_weights_agree_with_their_record():
@@ -270,9 +271,31 @@ def test_drawing_is_deterministic_and_of_many_kinds():
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=15, deadline=None)
 def test_every_field_fills_its_range(field, seed):
-    drawn = field(np.random.default_rng(seed), 64)
-    assert drawn.shape == (64, 64)
-    assert drawn.dtype == np.float32
-    assert np.isfinite(drawn).all()
-    assert drawn.min() >= 0
-    assert drawn.max() <= 1
+    fills_its_range(field(np.random.default_rng(seed), 64))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_a_changed_field_fills_its_range(change, seed):
+    rng = np.random.default_rng(seed)
+    fills_its_range(change(rng, formula(rng, 64, 1)))
+    fills_its_range(change(rng, np.zeros((64, 64), np.float32)))
+
+
+@pytest.mark.parametrize("union", UNIONS)
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_two_fields_joined_fill_their_range(union, seed):
+    rng = np.random.default_rng(seed)
+    one = formula(rng, 64, 1)
+    fills_its_range(union(rng, one, formula(rng, 64, 1)))
+    fills_its_range(union(rng, one, np.zeros((64, 64), np.float32)))
+
+
+def fills_its_range(field):
+    assert field.shape == (64, 64)
+    assert field.dtype == np.float32
+    assert np.isfinite(field).all()
+    assert field.min() >= 0
+    assert field.max() <= 1

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import r2_score
 from torch.nn import functional as F
 
 from pellucid.backbones import create, network
 from pellucid.backbones.prism import CONTRAST, OUTPUTS, Prism, gain_control
 from pellucid.errors import ParameterError
 from pellucid.synthesis.textures import scene
-from pretraining import pictures, train
+from pretraining import agreement, pictures, train
 from pretraining.teacher import Teacher
 
 
@@ -130,6 +135,70 @@ def test_the_command_draws_trains_publishes_and_goes_on(tmp_path, monkeypatch, c
     again = create("prism_s", layers=Prism.layers, weights=out)(pixels)
     for layer, features in zip(Prism.layers, again, strict=True):
         torch.testing.assert_close(features, published[layer].float(), atol=2e-2, rtol=2e-2)
+
+
+def test_torchrun_trains_one_network_in_two_processes(tmp_path):
+    weights, out = random_weights("resnet18", tmp_path / "net.safetensors"), tmp_path / "prism.safetensors"
+    options = ["--images", "6", "--steps", "3", "--batch", "4", "--workers", "1", "--work", str(tmp_path / "work")]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, "-m", "pretraining.train", "--teacher", "resnet18", "--weights", str(weights), *options]
+    first = subprocess.run([*command, "-o", str(out)], capture_output=True, text=True, check=True)
+    assert first.stdout.count("step 3/3") == 1
+    record = json.loads(out.with_suffix(".json").read_text())
+    assert record["crops_seen"] == 24
+    trained = out.read_bytes()
+    further = [*command, "--from", str(out), "-o", str(tmp_path / "further.safetensors"), "--seed", "1"]
+    subprocess.run(further, capture_output=True, check=True)
+    assert (tmp_path / "further.safetensors").read_bytes() != trained
+    record = json.loads((tmp_path / "further.json").read_text())
+    assert record["start_sha256"] == hashlib.sha256(trained).hexdigest()
+
+
+def test_crops_are_the_same_again_and_others_in_another_process():
+    images = np.stack([scene(np.random.default_rng(i), pictures.SIDE) * 255 for i in range(3)]).astype(np.uint8)
+    (taken, clean), again, other = (next(pictures.crops(images, 0, 5, 6, 8, rank)) for rank in (0, 0, 1))
+    assert torch.equal(taken, again[0])
+    assert torch.equal(clean, again[1])
+    assert not torch.equal(clean, other[1])
+
+
+def test_a_camera_files_some_pictures_as_jpeg_in_their_colours():
+    """Reds stay red: the file holds blue first."""
+    red = np.zeros((pictures.CROP, pictures.CROP, 3), np.float32)
+    red[..., 0] = np.linspace(0.2, 0.9, pictures.CROP)[:, None]
+    filed = [pictures.filed(np.random.default_rng(seed), red) for seed in range(200)]
+    changed = [picture for picture in filed if not np.array_equal(picture, red)]
+    assert 50 < len(changed) < 110  # two of five
+    for picture in changed:
+        assert picture.dtype == np.float32
+        assert np.abs(picture - red).max() < 0.1
+
+
+def test_what_is_left_unexplained_is_that_of_scikit_learns_regression():
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.randn(3, 5, 8, 8, generator=generator) + 2
+    answers = torch.einsum("bchw,dc->bdhw", seen, torch.randn(4, 5, generator=generator))
+    assert agreement.unexplained(seen, answers) == pytest.approx(0, abs=1e-6)
+    answers += 2 * torch.randn(answers.shape, generator=generator)
+    x, y = (maps.permute(0, 2, 3, 1).flatten(0, 2).numpy() for maps in (seen, answers))
+    expected = 1 - r2_score(y, LinearRegression().fit(x, y).predict(x))
+    assert agreement.unexplained(seen, answers) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_agreement_of_a_folder_is_a_row_and_an_empty_folder_a_sentence(tmp_path, monkeypatch, capsys):
+    weights = random_weights("resnet18", tmp_path / "net.safetensors")
+    (tmp_path / "tiles").mkdir()
+    command = ["agreement", "--teacher", "resnet18", "--weights", str(weights), str(tmp_path / "tiles")]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match=re.escape(f"error: There are no images in '{tmp_path / 'tiles'}'.")):
+        train.run(agreement.main)
+    picture = np.round(scene(np.random.default_rng(1), 64) * 255).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "tiles/one.png"), picture)
+    capsys.readouterr()
+    agreement.main()
+    row = capsys.readouterr().out.splitlines()[-1].strip("| ").split(" | ")
+    assert row[:2] == ["tiles", "1"]
+    assert all(0 < float(share) <= 1 for share in row[2:])
 
 
 def test_prism_gives_back_the_contrast_that_the_gain_control_took():

@@ -1,123 +1,41 @@
-"""Images from formulas: power-law noise, warped gratings, cells, sparse noise, and shapes filled with them.
+"""Pictures from formulas: surfaces of several layers, shapes on them, and quiet surfaces with lines and specks.
 
 Nothing here is photographed. One seed gives one image, on any machine with the same NumPy and OpenCV. The ideas follow
 work on learning to see from noise and procedures (Baradad et al., NeurIPS 2021, arXiv 2106.05963; Kataoka et al.,
-ACCV 2020); every field is float32 (size, size) in [0, 1].
+ACCV 2020).
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]  # (size, size) in [0, 1]
+from pellucid.synthesis.fields import cut, formula, log_uniform, power_law, slow_noise, stretch
+
 Image = NDArray[np.float32]  # (size, size, 3) in [0, 1]
 
 
-def _stretch(field: NDArray[np.floating]) -> Field:
-    """Linearly to [0, 1]; a constant field becomes zero."""
-    low, high = float(field.min()), float(field.max())
-    return ((field - low) / max(high - low, 1e-9)).astype(np.float32)
+def texture(rng: Generator, size: int, depth: int = 2) -> Image:
+    """A formula between two to five similar colours; contrast and colourfulness are random, faint ones included."""
+    field = formula(rng, size, depth)
+    count, contrast = int(rng.integers(2, 6)), log_uniform(rng, 0.03, 0.7)
+    base = rng.uniform(0.1, 0.9) + rng.random() * (rng.random(3) - 0.5)
+    tones = rng.normal(0, 1, (count, 1)) + rng.normal(0, rng.choice([0.0, 0.15, 0.5, 1.0]), (count, 3))
+    palette, levels = (base + contrast / 2 * tones).clip(0, 1), np.linspace(0, 1, count)
+    return np.stack([np.interp(field, levels, palette[:, c]) for c in range(3)], -1).astype(np.float32)
 
 
-def power_law(rng: Generator, size: int) -> Field:
-    """Noise whose power falls as 1/f^beta, optionally stretched along one direction."""
-    beta, stretch, angle = rng.uniform(0.5, 3.5), np.exp(rng.normal(0, 0.7)), rng.uniform(0, np.pi)
-    fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]
-    u, v = fx * np.cos(angle) + fy * np.sin(angle), (fy * np.cos(angle) - fx * np.sin(angle)) * stretch
-    radius = np.sqrt(u * u + v * v)
-    radius[0, 0] = np.inf  # no mean
-    spectrum = np.exp(2j * np.pi * rng.random(radius.shape)) * radius ** (-beta / 2)
-    return _stretch(np.fft.irfft2(spectrum, s=(size, size)))
-
-
-def grating(rng: Generator, size: int) -> Field:
-    """Parallel waves, bent by slow noise; sine, square or saw profile; sometimes two crossed."""
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
-    field = np.zeros((size, size), np.float32)
-    for _ in range(rng.integers(1, 3)):
-        angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(3), np.log(80)))
-        bend = cv2.resize(rng.normal(0, 1, (6, 6)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
-        phase = (x * np.cos(angle) + y * np.sin(angle)) / period + bend * rng.choice([0.0, 0.2, 1.0])
-        profile = rng.integers(3)
-        wave = np.sin(2 * np.pi * phase)
-        if profile == 1:
-            wave = np.tanh(wave * 6 + rng.uniform(-3, 3))
-        elif profile == 2:
-            wave = phase % 1.0
-        field += wave.astype(np.float32)
-    return _stretch(field)
-
-
-def cells(rng: Generator, size: int) -> Field:
-    """Voronoi cells: distance to the nearest point, a random tone per cell, or the walls between cells."""
-    points = int(np.exp(rng.uniform(np.log(6), np.log(900))))
-    ground = np.full((size, size), 255, np.uint8)
-    ground[rng.integers(0, size, points), rng.integers(0, size, points)] = 0
-    distance, labels = cv2.distanceTransformWithLabels(ground, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    tone = rng.random(int(labels.max()) + 1).astype(np.float32)[labels]
-    kind = rng.integers(3)
-    if kind == 0:
-        return _stretch(np.asarray(distance, np.float32))
-    if kind == 1:
-        return np.asarray(tone, np.float32)
-    walls = (cv2.Laplacian(tone, cv2.CV_32F) != 0).astype(np.float32)
-    return np.asarray(cv2.GaussianBlur(walls, (0, 0), rng.uniform(0.6, 2.0)), np.float32)
-
-
-def sparse_noise(rng: Generator, size: int) -> Field:
-    """Few bright grains of one size on black."""
-    density = np.exp(rng.uniform(np.log(0.0005), np.log(0.05)))
-    grains = (rng.random((size, size)) < density) * rng.random((size, size))
-    return _stretch(cv2.GaussianBlur(grains.astype(np.float32), (0, 0), rng.uniform(0.6, 4.0)))
-
-
-def weave(rng: Generator, size: int) -> Field:
-    """A small seamless patch of noise, repeated: cloth, mesh, print; the rows may be shifted or bent."""
-    side = int(np.exp(rng.uniform(np.log(6), np.log(64))))
-    patch = cv2.GaussianBlur(power_law(rng, side), (0, 0), rng.uniform(0.3, 1.5), borderType=cv2.BORDER_REFLECT)
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
-    angle, zoom = rng.uniform(0, np.pi), rng.uniform(0.7, 1.6)
-    bend = cv2.resize(rng.normal(0, 1, (5, 5)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
-    u = (x * np.cos(angle) + y * np.sin(angle)) * zoom + bend * rng.choice([0.0, 3.0, 10.0])
-    v = (y * np.cos(angle) - x * np.sin(angle)) * zoom
-    u += np.floor(v / side) * side * rng.choice([0.0, 0.5, 0.3])
-    wrapped = cv2.copyMakeBorder(patch, 0, 1, 0, 1, cv2.BORDER_WRAP)
-    field = cv2.remap(wrapped, (u % side).astype(np.float32), (v % side).astype(np.float32), cv2.INTER_LINEAR)
-    return _stretch(np.asarray(field, np.float32))
-
-
-def relief(rng: Generator, size: int) -> Field:
-    """Another field as a surface, lit from one side."""
-    height = FLAT[rng.integers(len(FLAT))](rng, size)
-    height = np.asarray(cv2.GaussianBlur(height, (0, 0), np.exp(rng.uniform(np.log(0.6), np.log(5)))), np.float32)
-    angle = rng.uniform(0, 2 * np.pi)
-    slope = np.cos(angle) * cv2.Sobel(height, cv2.CV_32F, 1, 0) + np.sin(angle) * cv2.Sobel(height, cv2.CV_32F, 0, 1)
-    return _stretch(np.tanh(slope / (slope.std() * np.exp(rng.uniform(-0.5, 1.5)) + 1e-6)))
-
-
-FLAT: tuple[Callable[[Generator, int], Field], ...] = (power_law, grating, cells, sparse_noise, weave)
-FIELDS = (*FLAT, relief)
-
-
-def texture(rng: Generator, size: int) -> Image:
-    """One field (or the mean or product of two) between two colours whose contrast is random, faint ones included."""
-    field: NDArray[np.floating] = FIELDS[rng.integers(len(FIELDS))](rng, size)
-    if rng.random() < 0.4:
-        other = FIELDS[rng.integers(len(FIELDS))](rng, size)
-        field = field * other if rng.random() < 0.5 else (field + other) / 2
-    if rng.random() < 0.3:
-        field = field ** np.float32(np.exp(rng.normal(0, 0.7)))
-    base, tint = rng.random(3), rng.normal(0, 1, 3)
-    if rng.random() < 0.5:  # half of the textures are tones of one colour
-        tint[:] = tint[0]
-    contrast = np.exp(rng.uniform(np.log(0.03), np.log(0.7)))
-    low, high = base - contrast * tint / 2, base + contrast * tint / 2
-    return np.asarray(np.clip(low + field[..., None] * (high - low), 0, 1), np.float32)
+def _surface(rng: Generator, size: int) -> Image:
+    """Textures in layers, the upper ones in patches; grain, stains and shading over all of them."""
+    image = texture(rng, size, depth=int(rng.integers(1, 4)))
+    for _ in range(rng.integers(0, 3)):
+        patches = cut(rng, power_law(rng, size) if rng.random() < 0.6 else formula(rng, size, 1))
+        image += patches[..., None] * np.float32(rng.uniform(0.2, 1)) * (texture(rng, size) - image)
+    for _ in range(rng.integers(0, 3)):
+        image *= 1 + np.float32(log_uniform(rng, 0.02, 0.6)) * (formula(rng, size, 1)[..., None] - np.float32(0.5))
+    return image
 
 
 def _shape_mask(rng: Generator, size: int) -> NDArray[np.uint8]:
@@ -146,15 +64,13 @@ def _shape_mask(rng: Generator, size: int) -> NDArray[np.uint8]:
 
 def _light(rng: Generator, size: int) -> NDArray[np.float32]:
     """A smooth multiplicative light field (size, size, 1) around one."""
-    coarse = rng.normal(0, 1, (3, 3)).astype(np.float32)
-    field = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    return (1 + rng.uniform(0, 0.25) * field)[..., None]
+    return (1 + rng.uniform(0, 0.25) * slow_noise(rng, size, 3))[..., None].astype(np.float32)
 
 
 def _composite(rng: Generator, size: int) -> Image:
-    """A texture with up to 90 shapes of other textures on it."""
-    image = texture(rng, size)
-    fills = [texture(rng, size) for _ in range(rng.integers(1, 5))]
+    """A surface with up to 90 shapes of other textures on it."""
+    image = _surface(rng, size)
+    fills = [texture(rng, size, depth=1) for _ in range(rng.integers(1, 4))]
     for _ in range(int(91 * rng.random() ** 2)):  # few shapes are as common as many
         mask = _shape_mask(rng, size)
         x, y, w, h = cv2.boundingRect(mask)
@@ -170,7 +86,7 @@ def _composite(rng: Generator, size: int) -> Image:
 def _quiet(rng: Generator, size: int) -> Image:
     """A nearly flat surface, as panes and cast parts are: long lines, thin scratches, specks and rings of any
     contrast, some reflected light."""
-    ground = _stretch(power_law(rng, size)) if rng.random() < 0.7 else texture(rng, size).mean(2)
+    ground = stretch(power_law(rng, size)) if rng.random() < 0.7 else texture(rng, size).mean(2)
     image = rng.uniform(0.15, 0.85) + np.exp(rng.uniform(np.log(0.005), np.log(0.2))) * (ground - ground.mean())
     angle = rng.uniform(0, np.pi)
     for _ in range(rng.integers(0, 40)):
@@ -194,17 +110,17 @@ def _quiet(rng: Generator, size: int) -> Image:
         contrast = rng.choice((-1, 1)) * np.exp(rng.uniform(np.log(0.01), np.log(0.4)))
         image = image * (1 + contrast * soft.astype(np.float32) / 255)
     if rng.random() < 0.3:  # a reflection
-        image = image + rng.uniform(0.02, 0.3) * _stretch(power_law(rng, size)) ** np.float32(rng.uniform(2, 6))
+        image = image + rng.uniform(0.02, 0.3) * stretch(power_law(rng, size)) ** np.float32(rng.uniform(2, 6))
     tint = 1 + rng.normal(0, 0.1, 3) * (rng.random() < 0.5)
     return np.asarray(image[..., None] * tint, np.float32)
 
 
 def scene(rng: Generator, size: int = 256) -> Image:
-    """A busy or a quiet picture without noise, lit, sometimes blurred, sometimes grey."""
-    image = (_quiet if rng.random() < 0.3 else _composite)(rng, size)
-    image *= _light(rng, size)
+    """A surface, one with shapes on it, or a quiet one, without noise, lit, sometimes blurred, sometimes grey."""
+    draw = (_quiet, _surface, _composite)[rng.choice(3, p=(0.25, 0.4, 0.35))]
+    image = draw(rng, size) * _light(rng, size)
     if rng.random() < 0.4:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.8)), np.float32)
     if rng.random() < 0.35:
         image = np.repeat(image.mean(2, keepdims=True), 3, 2)
-    return np.clip(image, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(image, 0, 1), np.float32)
