@@ -29,7 +29,7 @@
     const values = [...new Set(model.scores)].sort((a, b) => a - b);
     const between = values.slice(1).map((v, k) => (v + values[k]) / 2);
     const span = values.length > 1 ? values[values.length - 1] - values[0] : 1;
-    const ends = values.length ? [values[0] - span / 50, values[values.length - 1]] : [];
+    const ends = values.length ? [values[0] - span / 50, values[values.length - 1] + span / 50] : [];
     const given = [model.limit, ...model.points.map((point) => point.limit)];
     return [...new Set([...ends, ...between, ...given])].sort((a, b) => a - b);
   }
@@ -108,16 +108,16 @@
   }
 
   function recount() {
-    const model = shown(), at = counts(model, limit());
+    const model = shown(), at = counts(model, limit()), rounded = Number(limit().toPrecision(6));
     const said = (title, count, total, words) => {
       if (!total) return `<div>${title}<b>none to count</b></div>`;
       const [low, high] = wilson(count, total);
       return `<div>${title}<b>${count} of ${total}</b>${percent(count / total)} ${words}, 95 %: ${percent(low)} to ${percent(high)}</div>`;
     };
     const own = limit() === model.limit ? " (the model's own)" : "";
-    $("#counts").innerHTML = `<div>limit<b>${Number(limit().toPrecision(5))}</b>reject when the score is higher${own}</div>`
+    $("#counts").innerHTML = `<div>limit<b>${rounded}</b>reject when the score is higher${own}</div>`
       + said("escapes", at.escapes, at.defectives, "of defective images pass") + said("false rejects", at.rejects, at.normals, "of good images are rejected");
-    $("#cut").setAttribute("aria-valuetext", `limit ${limit().toPrecision(4)}: ${at.escapes} escapes, ${at.rejects} false rejects`);
+    $("#cut").setAttribute("aria-valuetext", `limit ${rounded}: ${at.escapes} escapes, ${at.rejects} false rejects`);
     drawHistogram(); drawCurves();
   }
 
