@@ -31,7 +31,7 @@ bench: $(READY)
 	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-columns median,iqr,rounds --benchmark-sort name
 
 pretrain: $(READY)
-	$(BIN)/torchrun --standalone --nproc-per-node auto -m pretraining.train --weights $(WEIGHTS)
+	$(BIN)/torchrun --standalone --nproc-per-node auto -m pretraining.train --weights $(WEIGHTS) $(OPTIONS)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -106,12 +106,13 @@ def test_backbone(benchmark: Benchmark, way: str) -> None:
 
 @pytest.mark.benchmark(group="backbones, one image of 256x256, OpenVINO")
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
-@pytest.mark.parametrize(("name", "layers"), [("prism_s", ("layer1", "layer2", "layer3")), ("resnet18", ("layer3",))])
-def test_backbone_compiled(benchmark: Benchmark, name: str, layers: tuple[str, ...], precision: str) -> None:
+@pytest.mark.parametrize("name", ["prism_s", "prism_m", "resnet18"])
+def test_backbone_compiled(benchmark: Benchmark, name: str, precision: str) -> None:
     import openvino
 
     pixels = torch.rand(1, 3, 256, 256)
-    model = convert(create(name, layers=layers, pretrained=name == "prism_s"), pixels)
+    layers = ("layer3",) if name == "resnet18" else ("layer1", "layer2", "layer3")
+    model = convert(create(name, layers=layers, pretrained=name != "resnet18"), pixels)
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     benchmark.pedantic(
         openvino.Core().compile_model(model, "CPU", hints), ([pixels.numpy()],), rounds=100, warmup_rounds=20

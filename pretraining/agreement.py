@@ -19,6 +19,7 @@ from torch import Tensor
 from pellucid.acquisition.folders import image_files
 from pellucid.acquisition.images import ImageBatches
 from pellucid.backbones import create
+from pellucid.backbones._weights import EMBEDDED
 from pellucid.backbones.prism import Prism, gain_control
 from pellucid.errors import DataError
 from pretraining.teacher import Teacher
@@ -33,7 +34,7 @@ def unexplained(seen: Tensor, answers: Tensor) -> float:
     x, y = (maps.transpose(0, 1).flatten(1).T.double() for maps in (seen, answers))  # (N, C)
     x, y = x - x.mean(0), y - y.mean(0)
     y = y / y.std(0).clamp(min=1e-6)
-    left = y - x @ torch.linalg.lstsq(x.T @ x, x.T @ y).solution
+    left = y - x @ torch.linalg.lstsq(x, y).solution
     return float(left.square().sum() / y.square().sum())
 
 
@@ -53,10 +54,11 @@ def disagreement(prism: Prism, teacher: Teacher, batches: Iterable[Tensor]) -> l
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     name_teacher(parser)
-    parser.add_argument("--prism", type=Path, help="weights of a Prism; those that ship by default")
+    parser.add_argument("--student", default=EMBEDDED[0], choices=EMBEDDED)
+    parser.add_argument("--prism", type=Path, help="its weights; those that ship by default")
     parser.add_argument("folders", type=Path, nargs="+", help="folders of images, with their subfolders")
     args = parser.parse_args()
-    prism = create("prism_s", layers=Prism.layers, weights=args.prism).net
+    prism = create(args.student, layers=Prism.layers, weights=args.prism).net
     teacher = Teacher(args.teacher, args.weights)
     print("| folder | images | " + " | ".join(Prism.layers) + " | mean |")
     print("|---|---|" + "---|" * (len(Prism.layers) + 1))

@@ -1,4 +1,4 @@
-"""Is the embedded backbone better than its teacher? The same detectors, images and seeds on both, one table.
+"""Are the embedded backbones better than their teacher? The same detectors, images and seeds on both, one table.
 
     python -m pretraining.evaluate --weights ../shared/weights/mobilenet_v2_imagenet.safetensors --data ../shared/data
 
@@ -24,6 +24,7 @@ import pellucid
 from pellucid import detectors
 from pellucid._files import write_text
 from pellucid.acquisition.folders import read_folder
+from pellucid.backbones._weights import EMBEDDED
 from pellucid.inspector import Plan
 from pellucid.records import Samples
 from pellucid.study import metrics
@@ -116,7 +117,7 @@ def main() -> None:
         rows = list(csv.DictReader(file))
     done = {tuple(row[c] for c in COLUMNS[:-1]) for row in rows}
     compared = [
-        ("prism_s", None, str(digest(WEIGHTS / "prism_s.safetensors"))[:12]),
+        *((name, None, str(digest(WEIGHTS / f"{name}.safetensors"))[:12]) for name in EMBEDDED),
         (args.teacher, args.weights, (digest(args.weights) or "from the hub")[:12]),
     ]
     for seed in range(args.seeds):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from pellucid.synthesis.fields import log_uniform
 from pellucid.synthesis.flaws import cover, plant, sign_of
 from pellucid.synthesis.glass import SIDE, Pane, pane, write_pane
 
@@ -26,7 +27,7 @@ def any_flaw(rng: Generator) -> tuple[Pane, NDArray[np.bool_]]:
     """A flaw of any kind, size and contrast within the ranges above."""
     kind = str(rng.choice(list(SIZES)))
     size = rng.uniform(SIZES[kind][0], SIZES[kind][-1])
-    return flawed(rng, kind, size, float(np.exp(rng.uniform(np.log(CONTRASTS[0]), np.log(CONTRASTS[-1])))))
+    return flawed(rng, kind, size, log_uniform(rng, CONTRASTS[0], CONTRASTS[-1]))
 
 
 def draw_data_set(folder: Path, *, seed: int, train: int = 125, normal: int = 100, flaws: int = 150) -> None:

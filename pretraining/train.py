@@ -23,22 +23,23 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pellucid import backbones
 from pellucid._files import write_bytes
 from pellucid.backbones._extractor import Backbone
+from pellucid.backbones._weights import EMBEDDED, load_weights
 from pellucid.backbones.prism import Prism, gain_control
 from pellucid.detectors._training import native_precision
 from pellucid.errors import PellucidError
 from pellucid.synthesis.textures import scene
-from pretraining.pictures import ahead, crops, drawn
+from pretraining.pictures import crops, drawn
 from pretraining.teacher import Teacher
 
 WEIGHTS = Path(__file__).parents[1] / "src/pellucid/backbones/weights"
@@ -47,9 +48,9 @@ WEIGHTS = Path(__file__).parents[1] / "src/pellucid/backbones/weights"
 class Lesson(nn.Module):
     """Prism, and the teacher that it has to agree with."""
 
-    def __init__(self, teacher: Teacher) -> None:
+    def __init__(self, prism: Prism, teacher: Teacher) -> None:
         super().__init__()
-        self.prism, self.teacher = Prism(), teacher
+        self.prism, self.teacher = prism, teacher
 
     def forward(self, taken: Tensor, clean: Tensor) -> Tensor:
         """Squared error relative to the variance within each image: what tells parts of one product apart counts."""
@@ -89,7 +90,7 @@ def digest(path: Path | None) -> str | None:
 
 def name_teacher(parser: argparse.ArgumentParser) -> None:
     """Options that every command here has."""
-    known = ", ".join(name for name in backbones.names() if name != "prism_s")
+    known = ", ".join(name for name in backbones.names() if name not in EMBEDDED)
     parser.add_argument("--teacher", default="mobilenet_v2", help=f"the backbone to learn from: {known}, timm/NAME")
     parser.add_argument("--weights", type=Path, help="its weights, a file; some backbones have theirs on the hub")
 
@@ -97,38 +98,42 @@ def name_teacher(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     name_teacher(parser)
+    parser.add_argument("--student", default=EMBEDDED[0], choices=EMBEDDED)
     parser.add_argument("--images", type=int, default=12_000, help="drawn images")
     parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--batch", type=int, default=48, help="crops a step, in each of torchrun's processes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--from", dest="start", type=Path, help="weights of an earlier Prism to go on from")
-    parser.add_argument("--workers", type=int, default=2, help="processes that draw")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw")
     parser.add_argument("--work", type=Path, default=Path("runs/pretraining"), help="drawn images and checkpoints")
-    parser.add_argument("-o", "--output", type=Path, default=WEIGHTS / "prism_s.safetensors")
+    parser.add_argument("-o", "--output", type=Path, help="the student's embedded weights by default")
     args = parser.parse_args()
 
     rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    kind = "cuda" if torch.cuda.is_available() else "cpu"
-    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else kind
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # "cuda" is this process's own from here on
+        torch.backends.cudnn.benchmark = True
     if processes > 1:
         distributed.init_process_group(timeout=timedelta(days=1))  # the others wait while the first one draws
     torch.manual_seed(args.seed)
-    lesson = Lesson(Teacher(args.teacher, args.weights))
+    prism = cast(Prism, backbones.network(args.student))
+    lesson = Lesson(prism, Teacher(args.teacher, args.weights))
     if args.start:
-        lesson.prism.load_state_dict(load_file(args.start))
+        load_weights(prism, args.student, args.start)
     if rank > 0:
         distributed.barrier()
-    images = drawn(args.work / "drawn", args.seed, args.images, args.workers)
+    images = torch.from_numpy(drawn(args.work / "drawn", args.seed, args.images, args.workers)).to(device)
     if rank == 0 and processes > 1:
         distributed.barrier()
     lesson.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    parameters = list(lesson.prism.parameters())
+    parameters = list(prism.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.01)
-    lesson.teacher.standardise([clean.to(device) for _, clean in crops(images, args.seed + 1, 0, 20, args.batch)])
+    lesson.teacher.standardise([clean for _, clean in crops(images, args.seed + 1, 0, 20, args.batch)])
 
     taught = DistributedDataParallel(lesson) if processes > 1 else lesson
-    run = f"prism_s-{args.teacher.replace('/', '-')}-{args.seed}-{args.steps}"
+    run = f"{args.student}-{args.teacher.replace('/', '-')}-{args.seed}-{args.steps}"
     start, seconds, checkpoint = 0, 0.0, args.work / f"{run}.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -137,19 +142,19 @@ def main() -> None:
         start, seconds = saved["step"], saved["seconds"]
 
     native_bf16 = native_precision() == "bf16-mixed"
-    running, since = 0.0, time.monotonic()
-    batches = ahead(crops(images, args.seed, start, args.steps, args.batch, rank))
+    running, since = torch.tensor(math.nan), time.monotonic()
+    batches = crops(images, args.seed, start, args.steps, args.batch, rank)
     for step, (taken, clean) in enumerate(batches, start=start + 1):
         for group in optimizer.param_groups:
             warm, turn = min(step / 100, 1.0), 0.5 * (1 + math.cos(math.pi * step / args.steps))
             group["lr"] = args.lr * warm * turn
-        with torch.autocast(kind, torch.bfloat16, enabled=native_bf16):
-            loss = taught(taken.to(device), clean.to(device))
+        with torch.autocast(device, torch.bfloat16, enabled=native_bf16):
+            loss = taught(taken, clean)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        running = 0.98 * running + 0.02 * loss.item() if step > start + 1 else loss.item()
+        running = torch.lerp(running, loss.detach(), 0.02) if step > start + 1 else loss.detach()
         if rank == 0 and (step % 125 == 0 or step == args.steps):
             spent = seconds + time.monotonic() - since
             torch.save(
@@ -164,8 +169,8 @@ def main() -> None:
     if rank > 0:
         return
     publish(
-        lesson.prism,
-        args.output,
+        prism,
+        args.output or WEIGHTS / f"{args.student}.safetensors",
         {
             "teacher": args.teacher,
             "teacher_sha256": digest(args.weights),
@@ -173,7 +178,11 @@ def main() -> None:
             "seed": args.seed,
             "images_drawn": args.images,
             "crops_seen": args.steps * args.batch * processes,
-            "final_loss": round(running, 4),
+            "processes": processes,
+            "processor": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            "batch": args.batch,
+            "lr": args.lr,
+            "final_loss": round(float(running), 4),
             "train_minutes": round((seconds + time.monotonic() - since) / 60, 1),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         },

@@ -14,23 +14,32 @@ from safetensors.torch import load, load_file, save_file
 
 from pellucid import backbones
 from pellucid.backbones import create, network
+from pellucid.backbones._weights import EMBEDDED
 from pellucid.errors import ParameterError, WeightsError
 from pellucid.synthesis.fields import CHANGES, FIELDS, UNIONS, formula
 from pellucid.synthesis.textures import scene
 
 
-def test_embedded_weights_agree_with_their_record():
-    out = create("prism_s", layers=("layer1", "layer2", "layer3"))(torch.rand(1, 3, 64, 96))
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_weights_agree_with_their_record(name):
+    out = create(name, layers=("layer1", "layer2", "layer3"))(torch.rand(1, 3, 64, 96))
     assert [tuple(m.shape) for m in out] == [(1, 24, 16, 24), (1, 32, 8, 12), (1, 160, 4, 6)]
 
 
-def test_embedded_weights_compute_what_they_computed_after_their_training():
-    record = resources.files("pellucid.backbones") / "weights" / "prism_s.activations.safetensors"
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_weights_compute_what_they_computed_after_their_training(name):
+    record = resources.files("pellucid.backbones") / "weights" / f"{name}.activations.safetensors"
     expected = load(record.read_bytes())
     pixels = torch.from_numpy(scene(np.random.default_rng(0), 64)).permute(2, 0, 1)[None]
-    out = create("prism_s", layers=("layer1", "layer2", "layer3"))(pixels)
-    for name, features in zip(("layer1", "layer2", "layer3"), out, strict=True):
-        torch.testing.assert_close(features, expected[name].float(), atol=2e-2, rtol=2e-2)
+    out = create(name, layers=("layer1", "layer2", "layer3"))(pixels)
+    for layer, features in zip(("layer1", "layer2", "layer3"), out, strict=True):
+        torch.testing.assert_close(features, expected[layer].float(), atol=2e-2, rtol=2e-2)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_weights_are_as_small_as_promised(name):
+    assert sum(p.numel() for p in network(name).parameters()) <= 2_000_000
+    assert len((resources.files("pellucid.backbones") / "weights" / f"{name}.safetensors").read_bytes()) <= 4 << 20
 
 
 def moved(name):

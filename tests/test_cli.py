@@ -172,6 +172,12 @@ def test_help_and_detectors_run_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_table_of_backbones_names_the_extra_to_install():
+    shown = CliRunner().invoke(cli.app, ["backbones"], env={"COLUMNS": "200"}).output
+    assert shown.index("prism_s") < shown.index("prism_m")
+    assert "extra [vit]" in shown
+
+
 STFPM = ("--detector", "stfpm", "--set", "epochs=3", *SMALL)
 
 

@@ -36,9 +36,13 @@ def teacher(request, tmp_path):
     return Teacher(request.param, random_weights(request.param, tmp_path / "net.safetensors"))
 
 
+def drawings(count):
+    images = np.stack([scene(np.random.default_rng(i), pictures.SIDE) for i in range(count)])
+    return torch.from_numpy(np.round(images * 255).astype(np.uint8))
+
+
 def drawn_crops(count):
-    images = (np.stack([scene(np.random.default_rng(i), pictures.SIDE) for i in range(4)]) * 255).astype(np.uint8)
-    return next(pictures.crops(images, 0, 0, 1, count))[1]
+    return next(pictures.crops(drawings(4), 0, 0, 1, count))[1]
 
 
 def test_a_teachers_answers_fit_prisms_layers_and_are_standardised(teacher):
@@ -155,23 +159,66 @@ def test_torchrun_trains_one_network_in_two_processes(tmp_path):
 
 
 def test_crops_are_the_same_again_and_others_in_another_process():
-    images = np.stack([scene(np.random.default_rng(i), pictures.SIDE) * 255 for i in range(3)]).astype(np.uint8)
-    (taken, clean), again, other = (next(pictures.crops(images, 0, 5, 6, 8, rank)) for rank in (0, 0, 1))
+    images = drawings(3)
+    (taken, clean), again, other = (next(pictures.crops(images, 0, 5, 6, 30, rank)) for rank in (0, 0, 1))
+    assert taken.shape == clean.shape == (30, 3, pictures.CROP, pictures.CROP)
     assert torch.equal(taken, again[0])
     assert torch.equal(clean, again[1])
     assert not torch.equal(clean, other[1])
 
 
-def test_a_camera_files_some_pictures_as_jpeg_in_their_colours():
-    """Reds stay red: the file holds blue first."""
-    red = np.zeros((pictures.CROP, pictures.CROP, 3), np.float32)
-    red[..., 0] = np.linspace(0.2, 0.9, pictures.CROP)[:, None]
-    filed = [pictures.filed(np.random.default_rng(seed), red) for seed in range(200)]
-    changed = [picture for picture in filed if not np.array_equal(picture, red)]
-    assert 50 < len(changed) < 110  # two of five
-    for picture in changed:
-        assert picture.dtype == np.float32
-        assert np.abs(picture - red).max() < 0.1
+def test_crops_of_a_camera_lie_in_their_images_at_one_scale_and_turned_alike():
+    """Red tells the column of a pixel and green its row; how both change across a crop tells where it was cut."""
+    images = torch.full((2, pictures.SIDE, pictures.SIDE, 3), 100, dtype=torch.uint8)
+    images[..., 0] = torch.arange(pictures.SIDE)
+    images[..., 1] = torch.arange(pictures.SIDE)[:, None]
+    inside = slice(20, -20)  # the ends of a crop in bright light are clipped
+    ways = set()
+    for seed in range(60):
+        crop = pictures.cut(np.random.default_rng(seed), images, 5)
+        assert 0 <= float(crop.min()) <= float(crop.max()) <= 1
+        slopes = {}
+        for channel in (0, 1):
+            values = crop[:, channel, inside, inside]
+            unclipped = (values > 0.001) & (values < 0.999)
+            for axis in (1, 2):
+                steps = values.diff(dim=axis)
+                both = unclipped.narrow(axis, 0, steps.shape[axis]) & unclipped.narrow(axis, 1, steps.shape[axis])
+                slopes[channel, axis] = torch.stack([s[b].median() for s, b in zip(steps, both, strict=True)])
+        turned = bool(slopes[0, 1].abs().max() > slopes[0, 2].abs().max())
+        red, green = (slopes[0, 1], slopes[1, 2]) if turned else (slopes[0, 2], slopes[1, 1])
+        torch.testing.assert_close(red.abs(), green.abs(), rtol=0.05, atol=1e-5)
+        for slope in (red, green):
+            assert len(set(slope.sign().tolist())) == 1
+            assert slope.abs().max() < 250 / pictures.CROP / 255 * 1.2 * 1.01
+        ways.add((turned, float(red[0].sign()), float(green[0].sign())))
+    assert len(ways) == 8
+
+
+def test_a_cameras_noise_is_of_any_strength_and_sometimes_grey_or_smooth():
+    clean, generator = torch.zeros(6, 3, pictures.CROP, pictures.CROP), torch.Generator().manual_seed(0)
+    grey, smooth, strengths = 0, 0, []
+    for seed in range(100):
+        noise = pictures.camera_noise(np.random.default_rng(seed), generator, clean)
+        grey += noise.shape[1] == 1
+        neighbours = (noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean()
+        smooth += bool(neighbours > 0.05)
+        strengths += noise.std((1, 2, 3)).tolist()
+    assert 30 < grey < 70
+    assert 15 < smooth < 45
+    assert 0.0005 < min(strengths) < 0.002
+    assert 0.02 < max(strengths) < 0.045
+
+
+@pytest.mark.parametrize("quality", [50, 60, 75, 90, 96, 100])
+def test_what_a_jpeg_file_keeps_is_what_opencv_reads_back(quality):
+    pixels = drawings(4)
+    kept = pictures.filed(pixels.permute(0, 3, 1, 2).float() / 255, quality).permute(0, 2, 3, 1).numpy() * 255
+    for before, mine in zip(pixels.numpy(), kept, strict=True):
+        _, file = cv2.imencode(".jpg", before[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        read = cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32)
+        changed = np.abs(read - before).mean()
+        assert np.abs(read - mine).mean() < max(0.4 * changed, 0.75)  # levels; a decoder rounds in between
 
 
 def test_what_is_left_unexplained_is_that_of_scikit_learns_regression():

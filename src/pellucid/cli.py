@@ -446,7 +446,7 @@ def backbones(as_json: Json = False) -> None:
         return
     table = Table("backbone", "weights")
     for e in entries:
-        table.add_row(e.name, e.source)
+        table.add_row(e.name, escape(e.source))
     out.print(table)
 
 

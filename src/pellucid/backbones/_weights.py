@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pellucid.errors import WeightsError, listed
 
-EMBEDDED = ("prism_s",)
+EMBEDDED = ("prism_s", "prism_m")
 HUB = {name: f"timm/{name}.tv_in1k" for name in ("resnet18", "resnet34", "resnet50", "wide_resnet50_2")} | {
     f"dinov2_{size}": f"facebook/dinov2-{size}" for size in ("small", "base")
 }

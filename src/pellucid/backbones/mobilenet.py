@@ -75,3 +75,8 @@ class MobileNetV2(nn.Module):
                 if stage == last:
                     break
         return maps
+
+
+def mobilenet_v2() -> MobileNetV2:
+    """Its one width."""
+    return MobileNetV2()

@@ -1,20 +1,19 @@
-"""Prism: pellucid's own backbone, trained on images drawn from formulas (see ``pretraining/``).
+"""Prism: pellucid's own backbones, trained on images drawn from formulas (see ``pretraining/``).
 
-A small residual network (He et al., "Deep Residual Learning", CVPR 2016) with 3x3 convolutions only, behind a fixed
-gain control that lifts faint contrast, as a retina does. Its weights travel inside the package, so the first image
+Small residual networks (He et al., "Deep Residual Learning", CVPR 2016) with 3x3 convolutions only, behind a fixed
+gain control that lifts faint contrast, as a retina does. Their weights travel inside the package, so the first image
 needs no network and no ImageNet licence.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CHANNELS = (24, 48, 96, 160)  # at strides 2, 4, 8, 16
-BLOCKS = (1, 2, 3)  # residual blocks at strides 4, 8, 16
 OUTPUTS = (24, 32, 160)  # channels of layer1 to layer3: a linear map of what the blocks computed
 TARGET = 0.12  # local standard deviation, of [0, 1], that the gain control aims at
 GAIN = 8.0  # and the most that it amplifies
@@ -93,6 +92,8 @@ class Prism(nn.Module):
     """Prism network; ``layer1`` to ``layer3`` have strides 4, 8, 16 and 24, 32, 160 channels of unit variance.
 
     Args:
+        channels: of the blocks at strides 2, 4, 8, 16.
+        blocks: residual blocks at strides 4, 8, 16.
         contrast: weight of the contrast that is given back to the features; 0 for a student, who has to learn it.
     """
 
@@ -101,14 +102,14 @@ class Prism(nn.Module):
     layers = ("layer1", "layer2", "layer3")
     signs: Tensor  # (channels, 1, 1)
 
-    def __init__(self, contrast: float = CONTRAST) -> None:
+    def __init__(self, channels: Sequence[int], blocks: Sequence[int], contrast: float) -> None:
         super().__init__()
         self.contrast = contrast
         self.stem = nn.Sequential(
-            nn.Conv2d(6, CHANNELS[0], 3, 2, 1, bias=False), nn.BatchNorm2d(CHANNELS[0]), nn.ReLU()
+            nn.Conv2d(6, channels[0], 3, 2, 1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()
         )
-        for n, c_in, c_out, blocks, features in zip((1, 2, 3), CHANNELS, CHANNELS[1:], BLOCKS, OUTPUTS, strict=False):
-            setattr(self, f"layer{n}", _Layer(c_in, c_out, blocks, features))
+        for name, *shape in zip(self.layers, channels[:-1], channels[1:], blocks, OUTPUTS, strict=True):
+            setattr(self, name, _Layer(*shape))
         signs = 1 - 2 * (torch.arange(max(OUTPUTS)) % 2)
         self.register_buffer("signs", signs.float().view(-1, 1, 1), persistent=False)
 
@@ -139,3 +140,13 @@ class Prism(nn.Module):
             if name == last:
                 break
         return maps
+
+
+def prism_s(contrast: float = CONTRAST) -> Prism:
+    """The fast one, 1.4 million parameters."""
+    return Prism((24, 48, 96, 192), (1, 1, 2), contrast)
+
+
+def prism_m(contrast: float = CONTRAST) -> Prism:
+    """The one that sees more, 1.7 million parameters."""
+    return Prism((24, 48, 96, 160), (1, 2, 3), contrast)

@@ -194,14 +194,14 @@ FIELDS: tuple[Callable[[Generator, int], Field], ...] = (
 
 def _warp(rng: Generator, field: Field) -> Field:
     """Pixels moved by noise."""
-    size, reach = len(field), log_uniform(rng, 2, 40)
+    size, reach = len(field), np.float32(log_uniform(rng, 2, 40))
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
     u, v = (
         stretch(slow_noise(rng, size, int(rng.integers(2, 24)))) if rng.random() < 0.5 else power_law(rng, size)
         for _ in range(2)
     )
-    by = np.float32(reach)
-    moved = cv2.remap(field, x + (u - 0.5) * by, y + (v - 0.5) * by, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    x, y = x + (u - 0.5) * reach, y + (v - 0.5) * reach
+    moved = cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     return np.asarray(moved, np.float32)
 
 
@@ -248,6 +248,7 @@ def _patches(rng: Generator, one: Field, two: Field) -> Field:
     return one + where * (two - one)
 
 
+# sums are drawn twice as often
 UNIONS: tuple[Callable[[Generator, Field, Field], Field], ...] = (_sum, _sum, _product, _higher, _patches)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from pellucid.synthesis.fields import cut, formula, log_uniform, power_law, slow_noise, stretch
+from pellucid.synthesis.fields import blur, cut, formula, log_uniform, power_law, slow_noise
 
 Image = NDArray[np.float32]  # (size, size, 3) in [0, 1]
 
@@ -42,7 +42,7 @@ def _shape_mask(rng: Generator, size: int) -> NDArray[np.uint8]:
     """One random shape, 255 inside: ellipse, polygon, stroke or ring, from 2 px to half the image."""
     mask = np.zeros((size, size), np.uint8)
     centre = rng.integers(0, size, 2)
-    radius = np.exp(rng.uniform(np.log(1.5), np.log(size / 3)))
+    radius = log_uniform(rng, 1.5, size / 3)
     kind = rng.integers(5)
     middle = (int(centre[0]), int(centre[1]))
     axes = (max(int(radius), 1), max(int(radius * rng.uniform(0.3, 1)), 1))
@@ -86,7 +86,7 @@ def _composite(rng: Generator, size: int) -> Image:
 def _quiet(rng: Generator, size: int) -> Image:
     """A nearly flat surface, as panes and cast parts are: long lines, thin scratches, specks and rings of any
     contrast, some reflected light."""
-    ground = stretch(power_law(rng, size)) if rng.random() < 0.7 else texture(rng, size).mean(2)
+    ground = power_law(rng, size) if rng.random() < 0.7 else texture(rng, size).mean(2)
     image = rng.uniform(0.15, 0.85) + np.exp(rng.uniform(np.log(0.005), np.log(0.2))) * (ground - ground.mean())
     angle = rng.uniform(0, np.pi)
     for _ in range(rng.integers(0, 40)):
@@ -104,23 +104,23 @@ def _quiet(rng: Generator, size: int) -> Image:
             cv2.polylines(cover, [(path * 16).astype(np.int32)], False, 255, int(rng.integers(1, 5)), cv2.LINE_AA, 4)
         else:  # a speck or a ring
             thickness = -1 if kind == 3 else int(rng.integers(1, 3))
-            radius = int(16 * np.exp(rng.uniform(np.log(0.7), np.log(9))))
+            radius = int(16 * log_uniform(rng, 0.7, 9))
             cv2.circle(cover, middle, radius, 255, thickness, cv2.LINE_AA, 4)
         soft = cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.3, 1.2)) if rng.random() < 0.5 else cover
-        contrast = rng.choice((-1, 1)) * np.exp(rng.uniform(np.log(0.01), np.log(0.4)))
+        contrast = rng.choice((-1, 1)) * log_uniform(rng, 0.01, 0.4)
         image = image * (1 + contrast * soft.astype(np.float32) / 255)
     if rng.random() < 0.3:  # a reflection
-        image = image + rng.uniform(0.02, 0.3) * stretch(power_law(rng, size)) ** np.float32(rng.uniform(2, 6))
+        image = image + rng.uniform(0.02, 0.3) * power_law(rng, size) ** np.float32(rng.uniform(2, 6))
     tint = 1 + rng.normal(0, 0.1, 3) * (rng.random() < 0.5)
     return np.asarray(image[..., None] * tint, np.float32)
 
 
 def scene(rng: Generator, size: int = 256) -> Image:
     """A surface, one with shapes on it, or a quiet one, without noise, lit, sometimes blurred, sometimes grey."""
-    draw = (_quiet, _surface, _composite)[rng.choice(3, p=(0.25, 0.4, 0.35))]
+    draw = (_quiet, _surface, _composite)[rng.choice(3, p=(0.3, 0.4, 0.3))]
     image = draw(rng, size) * _light(rng, size)
     if rng.random() < 0.4:
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.8)), np.float32)
+        image = blur(image, rng.uniform(0.4, 1.8))
     if rng.random() < 0.35:
         image = np.repeat(image.mean(2, keepdims=True), 3, 2)
     return np.asarray(np.clip(image, 0, 1), np.float32)
