@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pellucid import detectors
 from pellucid._files import csv_text, write_bytes, write_text
+from pellucid.backbones._weights import EMBEDDED
 from pellucid.detectors._base import Detector
 from pellucid.reports.curves import png
 from pellucid.synthesis.glass import grey_levels, pane
@@ -30,6 +31,7 @@ from pretraining.train import name_teacher, run
 
 FALSE_ALARMS = 0.01
 TRAIN, CLEAN = 100, 400  # panes to learn from, and to find the limit with
+COLOURS = ("#888888", "#2a9d8f", "#e76f51")  # teacher, prism_s, prism_m
 COLUMNS = ("backbone", "detector", "kind", "size", "contrast", "panes", "found")
 Cell = tuple[str, int, float]  # kind, size in px, contrast
 
@@ -76,7 +78,7 @@ def picture(found: dict[tuple[str, str, Cell], float], detector: str) -> bytes:
     axes = figure.subplots(len(flaws.SIZES), rows, sharex=True, sharey=True)
     for row, (kind, sizes) in zip(axes, flaws.SIZES.items(), strict=True):
         for ax, size in zip(row, sizes, strict=True):
-            for backbone, colour in zip(dict.fromkeys(b for b, _, _ in found), ("#888888", "#2a9d8f"), strict=True):
+            for backbone, colour in zip(dict.fromkeys(b for b, _, _ in found), COLOURS, strict=True):
                 shares = [found[backbone, detector, (kind, size, c)] for c in flaws.CONTRASTS]
                 ax.plot([100 * c for c in flaws.CONTRASTS], shares, "o-", color=colour, label=backbone)
             ax.set(title=f"{kind}, {size} px", xscale="log", ylim=(-0.03, 1.03))
@@ -104,7 +106,7 @@ def main() -> None:
         }
     found: dict[tuple[str, str, Cell], float] = {}
     for name in args.detectors:
-        for backbone, weights in ((args.teacher, args.weights), ("prism_s", None)):
+        for backbone, weights in ((args.teacher, args.weights), *((prism, None) for prism in EMBEDDED)):
             given = {"backbone": backbone, "weights": str(weights) if weights else None} | SETTINGS.get(name, {})
             detector = detectors.create(name, **given)
             detector.fit(batches(panes[:TRAIN]))
