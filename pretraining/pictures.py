@@ -24,7 +24,9 @@ CHUNK = 500  # images a file
 CAMERAS = 12  # in a batch, each with a scale, an orientation, a kind of noise and a way to file of its own
 
 # from red, green and blue in [0, 255] to luma and two differences of colour around 0 (T.871)
-YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+YCC = torch.tensor(((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)))
+COSINES = torch.from_numpy(dct(np.eye(8), axis=0, norm="ortho")).float()
+WAVES = torch.einsum("ij,kl->ikjl", COSINES, COSINES).reshape(64, 1, 8, 8)  # what an 8x8 block is made of
 # fmt: off
 LUMA = (16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
         14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
@@ -33,7 +35,6 @@ CHROMA = (17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26
           47, 66, 99, 99, 99, 99, 99, 99, *32 * (99,))  # table K.2
 # fmt: on
 
-Drawn = NDArray[np.uint8]  # (N, SIDE, SIDE, 3)
 Batch = tuple[Tensor, Tensor]  # what Prism sees, what the teacher sees, both (batch, 3, CROP, CROP) in [0, 1]
 
 
@@ -46,7 +47,7 @@ def draw_chunk(path: Path, seed: int, first: int, last: int) -> None:
     temporary.replace(path)
 
 
-def drawn(folder: Path, seed: int, count: int, workers: int) -> Drawn:
+def drawn(folder: Path, seed: int, count: int, workers: int) -> NDArray[np.uint8]:
     """``count`` images (count, SIDE, SIDE, 3); those already in ``folder`` are not drawn again."""
     folder.mkdir(parents=True, exist_ok=True)
     ranges = [(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
@@ -76,10 +77,6 @@ def crops(images: Tensor, seed: int, first: int, last: int, batch: int, rank: in
 def cut(rng: np.random.Generator, images: Tensor, count: int) -> Tensor:
     """Crops (count, 3, CROP, CROP) of some of the images, all at one random scale and turned alike; each in its own
     light, and of its own contrast or a fainter one."""
-
-    def each(low: float, high: float) -> Tensor:
-        return torch.from_numpy(rng.uniform(low, high, (count, 1, 1, 1)).astype(np.float32)).to(images.device)
-
     side = int(rng.integers(100, 251))
     which = torch.from_numpy(rng.integers(len(images), size=(count, 1, 1)))
     top, left = torch.from_numpy(rng.integers(SIDE - side + 1, size=(2, count, 1, 1)))
@@ -89,8 +86,14 @@ def cut(rng: np.random.Generator, images: Tensor, count: int) -> Tensor:
     crop = crop.flip([axis for axis in (2, 3) if rng.random() < 0.5])
     crop = crop.mT if rng.random() < 0.5 else crop
     middle = crop.mean((2, 3), keepdim=True)
-    crop = middle + (crop - middle) * (each(-1, 1) * math.log(10)).clamp(max=0).exp()  # half of them as they are
-    return (crop * each(0.7, 1.2) + each(-0.1, 0.1)).clamp(0, 1)
+    fainter = _each(rng, -math.log(10), math.log(10), crop).clamp(max=0).exp()  # half of them stay as they are
+    crop = middle + (crop - middle) * fainter
+    return (crop * _each(rng, 0.7, 1.2, crop) + _each(rng, -0.1, 0.1, crop)).clamp(0, 1)
+
+
+def _each(rng: np.random.Generator, low: float, high: float, pictures: Tensor) -> Tensor:
+    """A random number (B, 1, 1, 1) for each of the pictures (B, 3, H, W)."""
+    return torch.from_numpy(rng.uniform(low, high, (len(pictures), 1, 1, 1)).astype(np.float32)).to(pictures.device)
 
 
 def camera_noise(rng: np.random.Generator, generator: torch.Generator, clean: Tensor) -> Tensor:
@@ -103,26 +106,23 @@ def camera_noise(rng: np.random.Generator, generator: torch.Generator, clean: Te
         bell = (bell / bell.sum()).expand(channels, 1, 1, 7)
         noise = F.conv2d(F.pad(noise, (3, 3, 3, 3), mode="reflect"), bell, groups=channels)
         noise = 1.5 * F.conv2d(noise, bell.mT, groups=channels)
-    strength = np.exp(rng.uniform(math.log(0.001), math.log(0.03), (len(clean), 1, 1, 1)))
-    return noise * torch.from_numpy(strength.astype(np.float32)).to(clean.device)
+    return noise * _each(rng, math.log(0.001), math.log(0.03), clean).exp()
 
 
 def filed(pictures: Tensor, quality: int) -> Tensor:
     """What a JPEG file of ``quality`` 50 to 100 keeps of pictures (B, 3, H, W) in [0, 1], H and W multiples of 16, with
     colours at half the resolution, because a camera or a plant's archive wrote one (ITU-T T.81, T.871)."""
-    to_ycc = torch.tensor(YCC, device=pictures.device)
-    ycc = torch.einsum("dc,bchw->bdhw", to_ycc, (pictures * 255).round())
+    ycc = torch.einsum("dc,bchw->bdhw", YCC.to(pictures.device), (pictures * 255).round())
     luma, chroma = (ycc[:, :1] - 128).round(), F.avg_pool2d(ycc[:, 1:], 2).round()
     luma, chroma = _quantised(luma, LUMA, quality) + 128, _quantised(chroma, CHROMA, quality)
     ycc = torch.cat([luma, F.interpolate(chroma, scale_factor=2, mode="bilinear")], 1)
-    rgb = torch.einsum("dc,bchw->bdhw", to_ycc.inverse(), ycc)
+    rgb = torch.einsum("dc,bchw->bdhw", YCC.inverse().to(pictures.device), ycc)
     return rgb.round().clamp(0, 255) / 255
 
 
 def _quantised(planes: Tensor, table: tuple[int, ...], quality: int) -> Tensor:
     """Planes (B, C, H, W) with the cosines of their 8x8 blocks rounded to multiples of ``table`` at ``quality``."""
-    cosines = torch.from_numpy(dct(np.eye(8), axis=0, norm="ortho")).float()
-    waves = torch.einsum("ij,kl->ikjl", cosines, cosines).reshape(64, 1, 8, 8).to(planes.device)
+    waves = WAVES.to(planes.device)
     step = ((torch.tensor(table) * (200 - 2 * quality) + 50) // 100).clamp(1, 255).view(-1, 1, 1).to(planes.device)
     coefficients = F.conv2d(planes.flatten(0, 1)[:, None], waves, stride=8)
     return F.conv_transpose2d((coefficients / step).round() * step, waves, stride=8).view_as(planes)

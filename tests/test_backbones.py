@@ -157,7 +157,9 @@ def test_without_network_the_error_names_the_file(monkeypatch, tmp_path):
         port = probe.getsockname()[1]
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"bring model.safetensors of timm/wide_resnet50_2.tv_in1k"):
+    with pytest.raises(
+        WeightsError, match=r"bring model.safetensors of timm/wide_resnet50_2.tv_in1k.*--backbone prism_s\.$"
+    ):
         create("wide_resnet50_2", layers=("layer2",))
 
 

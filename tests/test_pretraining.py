@@ -210,6 +210,14 @@ def test_a_cameras_noise_is_of_any_strength_and_sometimes_grey_or_smooth():
     assert 0.02 < max(strengths) < 0.045
 
 
+def test_two_of_five_cameras_file_their_pictures_as_jpeg():
+    """What was read from a file has whole levels, what comes from a sensor has noise."""
+    images = drawings(2)
+    taken = torch.cat([taken for taken, _ in pictures.crops(images, 0, 0, 17, pictures.CAMERAS)])
+    filed = ((taken * 255 - (taken * 255).round()).abs() < 1e-3).all(dim=(1, 2, 3))
+    assert 50 < int(filed.sum()) < 110
+
+
 @pytest.mark.parametrize("quality", [50, 60, 75, 90, 96, 100])
 def test_what_a_jpeg_file_keeps_is_what_opencv_reads_back(quality):
     pixels = drawings(4)

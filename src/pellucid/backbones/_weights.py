@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
-from pellucid.errors import WeightsError, listed
+from pellucid.errors import WeightsError
 
 EMBEDDED = ("prism_s", "prism_m")
 HUB = {name: f"timm/{name}.tv_in1k" for name in ("resnet18", "resnet34", "resnet50", "wide_resnet50_2")} | {
@@ -96,7 +96,7 @@ def _download(name: str, repository: str) -> Path:
         raise WeightsError(
             f"Cannot get the weights of '{name}' from the hub ({type(error).__name__}). Without network: bring {FILE}"
             f" of {repository} (or a torchvision checkpoint) and give it with --weights FILE, put it into the cache"
-            f" {constants.HF_HUB_CACHE}, or use the embedded default, --backbone {listed(EMBEDDED)}."
+            f" {constants.HF_HUB_CACHE}, or use the embedded default, --backbone {EMBEDDED[0]}."
         ) from None
 
 
