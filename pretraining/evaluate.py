@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -34,7 +34,44 @@ from pretraining.train import WEIGHTS, digest, name_teacher, run
 HERE = Path(__file__).parent
 # The tables compare backbones and were begun when PatchCore kept a tenth of its patches.
 SETTINGS: dict[str, dict[str, Any]] = {"patchcore": {"coreset_sampling_ratio": 0.1}}
-COLUMNS = ("backbone", "sha256", "size", "detector", "set", "seed", "image_auroc")
+KEYS = ("backbone", "sha256", "size", "detector", "set", "seed")
+
+
+class Figures:
+    """Rows of a CSV file that grows as they are measured, so that a killed run goes on where it stopped.
+
+    Args:
+        path: the file; begun if it is not there.
+        keys: columns that say what was measured.
+        values: columns of what came out.
+    """
+
+    def __init__(self, path: Path, keys: Sequence[str], values: Sequence[str]) -> None:
+        self.path, self.columns = path, (*keys, *values)
+        if not path.exists():
+            write_text(path, ",".join(self.columns) + "\n")
+        with path.open(newline="", encoding="utf-8") as file:
+            self.rows = list(csv.DictReader(file))
+        self._done = {tuple(row[c] for c in keys) for row in self.rows}
+
+    def __contains__(self, key: tuple[str, ...]) -> bool:
+        return key in self._done
+
+    def add(self, key: tuple[str, ...], *values: float) -> None:
+        """Write a row and print it."""
+        self._done.add(key)
+        self.rows.append(dict(zip(self.columns, (*key, *map(repr, values)), strict=True)))
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(self.rows[-1])
+        print(*key, *(f"{value:.4f}" for value in values), flush=True)
+
+
+def compared(teacher: str, weights: Path | None) -> list[tuple[str, Path | None, str]]:
+    """The embedded backbones and their teacher: name, file of weights, and how its SHA-256 begins."""
+    return [
+        *((name, None, str(digest(WEIGHTS / f"{name}.safetensors"))[:12]) for name in EMBEDDED),
+        (teacher, weights, (digest(weights) or "from the hub")[:12]),
+    ]
 
 
 def by_photo(folder: Path) -> Samples:
@@ -110,30 +147,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("runs/pretraining"))
     args = parser.parse_args()
-    path = HERE / "evaluation.csv"
-    if not path.exists():
-        write_text(path, ",".join(COLUMNS) + "\n")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    done = {tuple(row[c] for c in COLUMNS[:-1]) for row in rows}
-    compared = [
-        *((name, None, str(digest(WEIGHTS / f"{name}.safetensors"))[:12]) for name in EMBEDDED),
-        (args.teacher, args.weights, (digest(args.weights) or "from the hub")[:12]),
-    ]
+    figures, backbones = Figures(HERE / "evaluation.csv", KEYS, ["image_auroc"]), compared(args.teacher, args.weights)
     for seed in range(args.seeds):
         for name, read in sets(args.data, args.work).items():
             plan = Plan.of(read(), seed=seed)
-            for size, detector in product(args.sizes, args.detectors):
-                for backbone, weights, sha256 in compared:
-                    key = (backbone, sha256, str(size), detector, name, str(seed))
-                    if key in done:
-                        continue
-                    value = auroc(plan, detector, backbone, weights, size, seed)
-                    rows.append(dict(zip(COLUMNS, (*key, repr(value)), strict=True)))
-                    with path.open("a", newline="", encoding="utf-8") as file:
-                        csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(rows[-1])
-                    print(*key, f"{value:.4f}", flush=True)
-    lines = list(table([row for row in rows if row["sha256"] in {c[2] for c in compared}]))
+            for size, detector, (backbone, weights, sha256) in product(args.sizes, args.detectors, backbones):
+                key = (backbone, sha256, str(size), detector, name, str(seed))
+                if key not in figures:
+                    figures.add(key, auroc(plan, detector, backbone, weights, size, seed))
+    lines = list(table([row for row in figures.rows if row["sha256"] in {b[2] for b in backbones}]))
     into_readme("evaluation", lines)
     print("\n".join(lines))
 

@@ -106,7 +106,7 @@ def camera_noise(rng: np.random.Generator, generator: torch.Generator, clean: Te
         bell = (bell / bell.sum()).expand(channels, 1, 1, 7)
         noise = F.conv2d(F.pad(noise, (3, 3, 3, 3), mode="reflect"), bell, groups=channels)
         noise = 1.5 * F.conv2d(noise, bell.mT, groups=channels)
-    return noise * _each(rng, math.log(0.001), math.log(0.03), clean).exp()
+    return noise * _each(rng, math.log(0.0005), math.log(0.012), clean).exp()
 
 
 def filed(pictures: Tensor, quality: int) -> Tensor:

@@ -88,6 +88,14 @@ def digest(path: Path | None) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
 
 
+def provenance(path: Path | None) -> dict[str, Any] | None:
+    """How a file of weights came to be, as far as is known."""
+    if path is None:
+        return None
+    beside = path.with_suffix(".json")
+    return cast(dict[str, Any], json.loads(beside.read_text())) if beside.exists() else {"sha256": digest(path)}
+
+
 def name_teacher(parser: argparse.ArgumentParser) -> None:
     """Options that every command here has."""
     known = ", ".join(name for name in backbones.names() if name not in EMBEDDED)
@@ -174,7 +182,7 @@ def main() -> None:
         {
             "teacher": args.teacher,
             "teacher_sha256": digest(args.weights),
-            "start_sha256": digest(args.start),
+            "start": provenance(args.start),
             "seed": args.seed,
             "images_drawn": args.images,
             "crops_seen": args.steps * args.batch * processes,
