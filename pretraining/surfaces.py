@@ -132,25 +132,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     name_teacher(parser)
     parser.add_argument("--detectors", nargs="+", default=["patchcore", "padim"], choices=detectors.names())
-    parser.add_argument("--most", type=int, default=80, help="images that are taken, evenly")
     parser.add_argument("folders", type=Path, nargs="+", help="folders of images, with their subfolders")
     args = parser.parse_args()
     named = {str(path.relative_to(folder)): path for folder in args.folders for path in image_files(folder)}
-    usable = [name for name, path in named.items() if surface(path) is not None]
-    if len(usable) < 2:
-        raise DataError(f"Two images are needed at least, of {SIDE} px or more and not flat; there are {len(usable)}.")
-    figures, backbones = (
-        Figures(HERE / "surfaces.csv", ("backbone", "sha256", "detector", "surface"), VALUES),
-        compared(args.teacher, args.weights),
-    )
-    for name in usable[:: -(-len(usable) // args.most)]:
-        picture = surface(named[name])
-        assert picture is not None
+    figures = Figures(HERE / "surfaces.csv", ("backbone", "sha256", "detector", "surface"), VALUES)
+    backbones, usable = compared(args.teacher, args.weights), 0
+    for name, path in named.items():
+        picture = surface(path)
+        if picture is None:
+            continue
+        usable += 1
         made = crops(name, picture)
         for detector, (backbone, weights, sha256) in product(args.detectors, backbones):
             key = (backbone, sha256, detector, name)
             if key not in figures:
                 figures.add(key, *measure(made, detector, backbone, weights))
+    if usable < 2:
+        raise DataError(f"Two images are needed at least, of {SIDE} px or more and not flat; there are {usable}.")
     lines = list(table([row for row in figures.rows if row["sha256"] in {b[2] for b in backbones}], args.teacher))
     into_readme("surfaces", lines)
     print("\n".join(lines))

@@ -307,7 +307,10 @@ def test_what_is_found_on_surfaces_is_written_at_once_and_not_measured_again(tmp
     monkeypatch.setattr(sys, "argv", ["surfaces", *options])
     rng = np.random.default_rng(0)
     written(rng.uniform(0.3, 0.7, (512, 512, 3)), folder / "noise.png")
-    with pytest.raises(SystemExit, match=re.escape("Two images are needed at least, of 512 px or more and not flat")):
+    written(rng.uniform(0.3, 0.7, (256, 256, 3)), folder / "small.png")
+    with pytest.raises(
+        SystemExit, match=re.escape("Two images are needed at least, of 512 px or more and not flat; there are 1.")
+    ):
         train.run(surfaces.main)
     written(np.kron(rng.uniform(0.3, 0.7, (64, 64, 3)), np.ones((8, 8, 1))), folder / "tiles.png")
     surfaces.main()
