@@ -26,7 +26,7 @@ from pellucid.detectors._base import Detector
 from pellucid.reports.curves import png
 from pellucid.synthesis.glass import grey_levels, pane
 from pretraining import flaws
-from pretraining.evaluate import HERE, SETTINGS, into_readme
+from pretraining.evaluate import HERE, into_readme, settings
 from pretraining.train import name_teacher, run
 
 FALSE_ALARMS = 0.01
@@ -107,8 +107,7 @@ def main() -> None:
     found: dict[tuple[str, str, Cell], float] = {}
     for name in args.detectors:
         for backbone, weights in ((args.teacher, args.weights), *((prism, None) for prism in EMBEDDED)):
-            given = {"backbone": backbone, "weights": str(weights) if weights else None} | SETTINGS.get(name, {})
-            detector = detectors.create(name, **given)
+            detector = detectors.create(name, **settings(name, backbone, weights))
             detector.fit(batches(panes[:TRAIN]))
             limit = np.quantile(scores(detector, panes[TRAIN:]), 1 - FALSE_ALARMS)
             for cell in cells:

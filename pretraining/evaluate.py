@@ -32,8 +32,7 @@ from pretraining import flaws
 from pretraining.train import WEIGHTS, digest, name_teacher, run
 
 HERE = Path(__file__).parent
-# The tables compare backbones and were begun when PatchCore kept a tenth of its patches.
-SETTINGS: dict[str, dict[str, Any]] = {"patchcore": {"coreset_sampling_ratio": 0.1}}
+Compared = tuple[str, Path | None, str]  # a backbone's name, file of weights, and how its SHA-256 begins
 KEYS = ("backbone", "sha256", "size", "detector", "set", "seed")
 
 
@@ -57,6 +56,10 @@ class Figures:
     def __contains__(self, key: tuple[str, ...]) -> bool:
         return key in self._done
 
+    def of(self, backbones: list[Compared]) -> list[dict[str, str]]:
+        """The rows of these weights; others were measured when they shipped."""
+        return [row for row in self.rows if row["sha256"] in {sha256 for _, _, sha256 in backbones}]
+
     def add(self, key: tuple[str, ...], *values: float) -> None:
         """Write a row and print it."""
         self._done.add(key)
@@ -66,12 +69,18 @@ class Figures:
         print(*key, *(f"{value:.4f}" for value in values), flush=True)
 
 
-def compared(teacher: str, weights: Path | None) -> list[tuple[str, Path | None, str]]:
-    """The embedded backbones and their teacher: name, file of weights, and how its SHA-256 begins."""
+def compared(teacher: str, weights: Path | None) -> list[Compared]:
+    """The embedded backbones and their teacher."""
     return [
         *((name, None, str(digest(WEIGHTS / f"{name}.safetensors"))[:12]) for name in EMBEDDED),
         (teacher, weights, (digest(weights) or "from the hub")[:12]),
     ]
+
+
+def settings(detector: str, backbone: str, weights: Path | None) -> dict[str, Any]:
+    """A detector's parameters where backbones are compared, which began when PatchCore kept a tenth of its patches."""
+    more = {"coreset_sampling_ratio": 0.1} if detector == "patchcore" else {}
+    return {"backbone": backbone, "weights": str(weights) if weights else None, **more}
 
 
 def by_photo(folder: Path) -> Samples:
@@ -104,9 +113,7 @@ def sets(data: Path, work: Path) -> dict[str, Callable[[], Samples]]:
 
 def auroc(plan: Plan, detector: str, backbone: str, weights: Path | None, size: int, seed: int) -> float:
     """Image AUROC on the plan's test images."""
-    given = str(weights) if weights else None
-    more: dict[str, Any] = {"backbone": backbone, "weights": given} | SETTINGS.get(detector, {})
-    inspector = pellucid.fit(plan, detector, image_size=size, seed=seed, **more)
+    inspector = pellucid.fit(plan, detector, image_size=size, seed=seed, **settings(detector, backbone, weights))
     scores = [i.score for i in inspector.inspect_many(s.path for s in plan.split.test)]
     return metrics.auroc([s.label == "abnormal" for s in plan.split.test], scores) or 0.0
 
@@ -155,7 +162,7 @@ def main() -> None:
                 key = (backbone, sha256, str(size), detector, name, str(seed))
                 if key not in figures:
                     figures.add(key, auroc(plan, detector, backbone, weights, size, seed))
-    lines = list(table([row for row in figures.rows if row["sha256"] in {b[2] for b in backbones}]))
+    lines = list(table(figures.of(backbones)))
     into_readme("evaluation", lines)
     print("\n".join(lines))
 

@@ -16,7 +16,6 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
@@ -24,12 +23,13 @@ from numpy.typing import NDArray
 
 from pellucid import detectors
 from pellucid.acquisition.folders import image_files
-from pellucid.acquisition.images import read_image
+from pellucid.acquisition.images import read_image, resize
 from pellucid.errors import DataError
 from pellucid.study import metrics
 from pellucid.study.pixels import PixelMetrics
+from pellucid.synthesis.fields import blur
 from pellucid.synthesis.flaws import cover, plant
-from pretraining.evaluate import HERE, SETTINGS, Figures, compared, into_readme
+from pretraining.evaluate import HERE, Figures, compared, into_readme, settings
 from pretraining.train import name_teacher, run
 
 SIDE, CROP = 512, 128  # px, of what an image is resized to, and of a crop
@@ -57,9 +57,9 @@ def surface(path: Path) -> Surface | None:
     if min(height, width) < SIDE:
         return None
     scale = SIDE / min(height, width)
-    resized = cv2.resize(pixels, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    resized = resize(pixels, (round(height * scale), round(width * scale)))
     top, left = ((side - SIDE) // 2 for side in resized.shape[:2])
-    middle = np.asarray(resized[top : top + SIDE, left : left + SIDE], np.float32)
+    middle = resized[top : top + SIDE, left : left + SIDE]
     flat = min(middle[:, : SIDE // 2].std(), middle[:, SIDE // 2 :].std()) < FLAT
     return None if flat else middle
 
@@ -79,9 +79,9 @@ def spoil(rng: Generator, kind: str, crop: Surface) -> tuple[Surface, NDArray[np
     if kind == "blot":
         return plant(crop, covered, rng.choice((-1, 1)) * rng.uniform(0.05, 0.4)), covered > 0.3
     if kind == "blur":
-        changed = cv2.GaussianBlur(crop, (0, 0), rng.uniform(1, 4))
+        changed = blur(crop, rng.uniform(1, 4))
     else:
-        changed = cv2.resize(crop[CROP // 4 : -CROP // 4, CROP // 4 : -CROP // 4], (CROP, CROP))
+        changed = resize(crop[CROP // 4 : -CROP // 4, CROP // 4 : -CROP // 4], (CROP, CROP))
     return crop + covered[..., None] * (changed - crop), covered > 0.3
 
 
@@ -103,8 +103,7 @@ def crops(name: str, picture: Surface) -> Crops:
 
 def measure(made: Crops, detector: str, backbone: str, weights: Path | None) -> tuple[float, float]:
     """AUROC of images and of the pixels of those with a flaw."""
-    given = {"backbone": backbone, "weights": str(weights) if weights else None} | SETTINGS.get(detector, {})
-    fitted = detectors.create(detector, **given).fit(torch.split(made.learned, 8))
+    fitted = detectors.create(detector, **settings(detector, backbone, weights)).fit(torch.split(made.learned, 8))
     _, clean = fitted.score(made.clean)
     maps, flawed = fitted.score(made.flawed)
     pixels = PixelMetrics()
@@ -142,14 +141,19 @@ def main() -> None:
         if picture is None:
             continue
         usable += 1
+        missing = [
+            (key, detector, backbone, weights)
+            for detector, (backbone, weights, sha256) in product(args.detectors, backbones)
+            if (key := (backbone, sha256, detector, name)) not in figures
+        ]
+        if not missing:
+            continue
         made = crops(name, picture)
-        for detector, (backbone, weights, sha256) in product(args.detectors, backbones):
-            key = (backbone, sha256, detector, name)
-            if key not in figures:
-                figures.add(key, *measure(made, detector, backbone, weights))
+        for key, *what in missing:
+            figures.add(key, *measure(made, *what))
     if usable < 2:
         raise DataError(f"Two images are needed at least, of {SIDE} px or more and not flat; there are {usable}.")
-    lines = list(table([row for row in figures.rows if row["sha256"] in {b[2] for b in backbones}], args.teacher))
+    lines = list(table(figures.of(backbones), args.teacher))
     into_readme("surfaces", lines)
     print("\n".join(lines))
 

@@ -241,6 +241,12 @@ def test_what_is_left_unexplained_is_that_of_scikit_learns_regression():
     assert agreement.unexplained(seen, answers) == pytest.approx(expected, abs=1e-5)
 
 
+def written(picture, path):
+    path.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(path), np.round(picture * 255).astype(np.uint8))
+    return path
+
+
 def test_the_agreement_of_a_folder_is_a_row_and_an_empty_folder_a_sentence(tmp_path, monkeypatch, capsys):
     weights = random_weights("resnet18", tmp_path / "net.safetensors")
     (tmp_path / "tiles").mkdir()
@@ -248,19 +254,12 @@ def test_the_agreement_of_a_folder_is_a_row_and_an_empty_folder_a_sentence(tmp_p
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit, match=re.escape(f"error: There are no images in '{tmp_path / 'tiles'}'.")):
         train.run(agreement.main)
-    picture = np.round(scene(np.random.default_rng(1), 64) * 255).astype(np.uint8)
-    cv2.imwrite(str(tmp_path / "tiles/one.png"), picture)
+    written(scene(np.random.default_rng(1), 64), tmp_path / "tiles/one.png")
     capsys.readouterr()
     agreement.main()
     row = capsys.readouterr().out.splitlines()[-1].strip("| ").split(" | ")
     assert row[:2] == ["tiles", "1"]
     assert all(0 < float(share) <= 1 for share in row[2:])
-
-
-def written(picture, path):
-    path.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(path), np.round(picture * 255).astype(np.uint8))
-    return path
 
 
 @pytest.mark.parametrize("kind", surfaces.KINDS)
