@@ -81,7 +81,7 @@ def cut(rng: np.random.Generator, images: Tensor, count: int) -> Tensor:
     which = torch.from_numpy(rng.integers(len(images), size=(count, 1, 1)))
     top, left = torch.from_numpy(rng.integers(SIDE - side + 1, size=(2, count, 1, 1)))
     at = (which, top + torch.arange(side)[:, None], left + torch.arange(side))
-    crop = images[tuple(where.to(images.device) for where in at)].permute(0, 3, 1, 2).float() / 255
+    crop = images[tuple(_beside(images, where) for where in at)].permute(0, 3, 1, 2).float() / 255
     crop = F.interpolate(crop, (CROP, CROP), mode="bilinear", antialias=True)
     crop = crop.flip([axis for axis in (2, 3) if rng.random() < 0.5])
     crop = crop.mT if rng.random() < 0.5 else crop
@@ -93,7 +93,12 @@ def cut(rng: np.random.Generator, images: Tensor, count: int) -> Tensor:
 
 def _each(rng: np.random.Generator, low: float, high: float, pictures: Tensor) -> Tensor:
     """A random number (B, 1, 1, 1) for each of the pictures (B, 3, H, W)."""
-    return torch.from_numpy(rng.uniform(low, high, (len(pictures), 1, 1, 1)).astype(np.float32)).to(pictures.device)
+    return _beside(pictures, torch.from_numpy(rng.uniform(low, high, (len(pictures), 1, 1, 1)).astype(np.float32)))
+
+
+def _beside(pictures: Tensor, numbers: Tensor) -> Tensor:
+    """Numbers where the pictures are; a GPU's queue of work is not waited for."""
+    return numbers.to(pictures.device, non_blocking=True)
 
 
 def camera_noise(rng: np.random.Generator, generator: torch.Generator, clean: Tensor) -> Tensor:
@@ -112,17 +117,17 @@ def camera_noise(rng: np.random.Generator, generator: torch.Generator, clean: Te
 def filed(pictures: Tensor, quality: int) -> Tensor:
     """What a JPEG file of ``quality`` 50 to 100 keeps of pictures (B, 3, H, W) in [0, 1], H and W multiples of 16, with
     colours at half the resolution, because a camera or a plant's archive wrote one (ITU-T T.81, T.871)."""
-    ycc = torch.einsum("dc,bchw->bdhw", YCC.to(pictures.device), (pictures * 255).round())
+    ycc = torch.einsum("dc,bchw->bdhw", _beside(pictures, YCC), (pictures * 255).round())
     luma, chroma = (ycc[:, :1] - 128).round(), F.avg_pool2d(ycc[:, 1:], 2).round()
     luma, chroma = _quantised(luma, LUMA, quality) + 128, _quantised(chroma, CHROMA, quality)
     ycc = torch.cat([luma, F.interpolate(chroma, scale_factor=2, mode="bilinear")], 1)
-    rgb = torch.einsum("dc,bchw->bdhw", YCC.inverse().to(pictures.device), ycc)
+    rgb = torch.einsum("dc,bchw->bdhw", _beside(pictures, YCC.inverse()), ycc)
     return rgb.round().clamp(0, 255) / 255
 
 
 def _quantised(planes: Tensor, table: tuple[int, ...], quality: int) -> Tensor:
     """Planes (B, C, H, W) with the cosines of their 8x8 blocks rounded to multiples of ``table`` at ``quality``."""
-    waves = WAVES.to(planes.device)
-    step = ((torch.tensor(table) * (200 - 2 * quality) + 50) // 100).clamp(1, 255).view(-1, 1, 1).to(planes.device)
+    waves = _beside(planes, WAVES)
+    step = _beside(planes, ((torch.tensor(table) * (200 - 2 * quality) + 50) // 100).clamp(1, 255).view(-1, 1, 1))
     coefficients = F.conv2d(planes.flatten(0, 1)[:, None], waves, stride=8)
     return F.conv_transpose2d((coefficients / step).round() * step, waves, stride=8).view_as(planes)

@@ -27,7 +27,7 @@ class Entry:
 
 _FAMILIES = {
     "prism_s": Entry("prism_s", "prism", "embedded in the package: the fast one, and the default"),
-    "prism_m": Entry("prism_m", "prism", "embedded in the package: a quarter slower, sees fainter flaws"),
+    "prism_m": Entry("prism_m", "prism", "embedded in the package: sees more, in three times the time"),
     "mobilenet_v2": Entry("mobilenet_v2", "mobilenet", "--weights FILE"),
     "resnet18": Entry("resnet18", "resnet", "--weights FILE, or the hub: timm/resnet18.tv_in1k"),
     "resnet34": Entry("resnet34", "resnet", "--weights FILE, or the hub: timm/resnet34.tv_in1k"),

@@ -148,5 +148,5 @@ def prism_s(contrast: float = CONTRAST) -> Prism:
 
 
 def prism_m(contrast: float = CONTRAST) -> Prism:
-    """The one that sees more, 1.7 million parameters."""
-    return Prism((24, 48, 96, 160), (1, 2, 3), contrast)
+    """The one that sees more, 5.5 million parameters."""
+    return Prism((32, 64, 128, 256), (2, 3, 4), contrast)
