@@ -21,12 +21,11 @@ from torch import Tensor
 
 from pellucid import detectors
 from pellucid._files import csv_text, write_bytes, write_text
-from pellucid.backbones._weights import EMBEDDED
 from pellucid.detectors._base import Detector
 from pellucid.reports.curves import png
 from pellucid.synthesis.glass import grey_levels, pane
 from pretraining import flaws
-from pretraining.evaluate import HERE, into_readme, settings
+from pretraining.evaluate import HERE, compared, into_readme, settings
 from pretraining.train import name_teacher, run
 
 FALSE_ALARMS = 0.01
@@ -106,7 +105,7 @@ def main() -> None:
         }
     found: dict[tuple[str, str, Cell], float] = {}
     for name in args.detectors:
-        for backbone, weights in ((args.teacher, args.weights), *((prism, None) for prism in EMBEDDED)):
+        for backbone, weights, _ in compared(args.teacher, args.weights):
             detector = detectors.create(name, **settings(name, backbone, weights))
             detector.fit(batches(panes[:TRAIN]))
             limit = np.quantile(scores(detector, panes[TRAIN:]), 1 - FALSE_ALARMS)

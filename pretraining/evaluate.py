@@ -70,10 +70,10 @@ class Figures:
 
 
 def compared(teacher: str, weights: Path | None) -> list[Compared]:
-    """The embedded backbones and their teacher."""
+    """The teacher and the embedded backbones."""
     return [
-        *((name, None, str(digest(WEIGHTS / f"{name}.safetensors"))[:12]) for name in EMBEDDED),
         (teacher, weights, (digest(weights) or "from the hub")[:12]),
+        *((name, None, str(digest(WEIGHTS / f"{name}.safetensors"))[:12]) for name in EMBEDDED),
     ]
 
 
