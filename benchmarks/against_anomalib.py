@@ -107,10 +107,10 @@ def ours(name: str, work: Path) -> dict[str, Any]:
     import torch
 
     from pellucid import detectors
-    from pellucid.detectors._training import Lessons, native_precision
-    from pellucid.runtimes.export import write_graph
+    from pellucid.detectors._training import FeatureCache, native_precision
+    from pellucid.models.export import write_graph
+    from pellucid.models.quantise import quantise
     from pellucid.runtimes.openvino import OpenVino
-    from pellucid.runtimes.quantise import quantise
     from pellucid.runtimes.torch import Torch
 
     detector, backbone, layers = detector_of(name)
@@ -144,7 +144,7 @@ def ours(name: str, work: Path) -> dict[str, Any]:
             optimizer.step()
 
         # A fit computes what is frozen once, before its first epoch; anomalib does in every step.
-        with Lessons([pixels(work, size, 8)], see, made.device) as lessons:
+        with FeatureCache([pixels(work, size, 8)], see, made.device) as lessons:
             return {"seconds": median_time(step)[0], "scores": None, "runtime": f"torch {native_precision()}"}
     made = detectors.create(detector, **given, **({"epochs": 1} if detector in ("stfpm", "fastflow") else {}))
     state = work / f"{detector}-state.pt"

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 import pellucid
-from pellucid._files import csv_text, write_text
+from pellucid._io.files import csv_text, write_text
 from pellucid.acquisition.images import ImageBatches
-from pellucid.detectors._memory import neighbours
+from pellucid.acquisition.plan import Plan
+from pellucid.detectors._search import neighbours
 from pellucid.detectors.patchcore import Patchcore
-from pellucid.inspector import Plan
 from pellucid.study import metrics
 from pretraining.evaluate import sets
 
@@ -34,7 +34,7 @@ def scores(fitted: Patchcore, patches: list[torch.Tensor], share: float) -> list
     smaller = Patchcore()
     smaller.bank_, smaller.norms_ = bank, (bank * bank).sum(1)
     smaller.neighbours_ = neighbours(bank, bank, smaller.norms_, fitted.num_neighbors)
-    smaller._ready()
+    smaller._prepare_scoring()
     found = []
     for one in patches:
         smaller._embed = lambda _, one=one: one  # type: ignore[method-assign]
@@ -51,7 +51,7 @@ def main() -> None:
     rows = []
     for seed in range(args.seeds):
         for name, read in sets(args.data, args.work).items():
-            plan = Plan.of(read(), seed=seed)
+            plan = Plan.from_data(read(), seed=seed)
             fitted = pellucid.fit(plan, "patchcore", seed=seed, coreset_sampling_ratio=max(SHARES)).detector
             assert isinstance(fitted, Patchcore)
             paths = tuple(sample.path for sample in plan.split.test)

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from pellucid import detectors
-from pellucid._files import csv_text, write_text
-from pellucid.limits.calibration import conformal_limit
+from pellucid._io.files import csv_text, write_text
+from pellucid.limits.conformal import conformal_limit
 from pellucid.synthesis.glass import grey_levels, pane
 
 LEARNED, FRESH, CALIBRATE, SPLITS = 60, 2000, 120, 200

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import binom
 
 import pellucid
-from pellucid._files import csv_text, write_text
+from pellucid._io.files import csv_text, write_text
 from pellucid.acquisition.folders import image_files
 
 COLUMNS = ("detector", "seed", "normals", "method", "tested", "rejected", "lowest", "highest", "inside")

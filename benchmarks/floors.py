@@ -23,7 +23,7 @@ from typing import Any
 from against_anomalib import ASKED, IMAGES, cpu, detector_of, median_time
 from on_the_line import quickly_fitted
 
-from pellucid._files import csv_text, write_text
+from pellucid._io.files import csv_text, write_text
 
 HERE = Path(__file__)
 COLUMNS = (
@@ -60,7 +60,7 @@ def convolving(channels: int, side: int) -> float:
     import torch
     from torch import nn
 
-    from pellucid.backbones._openvino import convert
+    from pellucid._io.convert import convert
 
     layer, x = nn.Conv2d(channels, channels, 3, padding=1), torch.rand(1, channels, side, side)
     compiled = openvino.Core().compile_model(convert(layer, x), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -13,9 +13,10 @@ import tempfile
 from pathlib import Path
 
 import pellucid
-from pellucid._files import csv_text, write_text
+from pellucid._io.files import csv_text, write_text
+from pellucid.acquisition.plan import Plan
 from pellucid.errors import ExportError
-from pellucid.inspector import Inspector, Plan
+from pellucid.inspector import Inspector
 from pellucid.records import Sample
 from pellucid.study import metrics
 from pretraining.evaluate import sets
@@ -44,12 +45,12 @@ def main() -> None:
     rows = []
     for name, read in sets(args.data, args.work).items():
         data = read()
-        tested = Plan.of(data).split.test
+        tested = Plan.from_data(data).split.test
         for detector in args.detectors:
             inspector = pellucid.fit(data, detector)
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    agreement = inspector.export(folder, int8=data).agreement
+                    agreement = inspector.export(folder, int8=data).rank_correlation
                     integers = figures(pellucid.load(folder), tested)
                 except ExportError as error:
                     print(name, detector, error, flush=True)

@@ -105,9 +105,9 @@ def over_backbone(work: Path, images: Path, detector: str) -> dict[str, float]:
     """One image's time over that of its backbone alone, both by OpenVINO in float32."""
     from torch import nn
 
+    from pellucid._io.convert import convert
     from pellucid.acquisition.images import ImageBatches
-    from pellucid.backbones._openvino import convert
-    from pellucid.runtimes.export import write_graph
+    from pellucid.models.export import write_graph
     from pellucid.runtimes.openvino import OpenVino
 
     made = quickly_fitted(detector, images)

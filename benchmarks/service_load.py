@@ -95,15 +95,14 @@ def _inspect(model: Path, files: list[Path], out: Path) -> tuple[float, float]:
     code = """if True:
         import sys, time
         from pathlib import Path
-        from pellucid._files import write_bytes
-        from pellucid.inspector import load
-        from pellucid.reports.pictures import picture_of
+        from pellucid._io.files import write_bytes
+        from pellucid.models.load import load
 
         inspector, out = load(sys.argv[1], "openvino"), Path(sys.argv[2])
         files = [Path(file) for file in sys.argv[3:]]
 
-        def draw(number, pixels, found):
-            write_bytes(out / f"{number}.png", picture_of(pixels, found, inspector.limit.pixel))
+        def draw(number, found):
+            write_bytes(out / f"{number}.png", found.png())
 
         list(inspector.inspect_many(files[:32]))
         for finish in (None, draw):

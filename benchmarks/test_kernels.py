@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid import detectors
+from pellucid._io.convert import convert
 from pellucid.backbones import create
-from pellucid.backbones._openvino import convert
-from pellucid.detectors._base import smooth_map
-from pellucid.detectors._memory import Sketch, k_center_greedy, nearest, neighbours, principal_directions
+from pellucid.detectors._coreset import k_center_greedy
+from pellucid.detectors._maps import smooth_map
+from pellucid.detectors._search import BoundedSearch, nearest, neighbours, principal_directions
 
 Benchmark = Callable[..., Any]  # pytest-benchmark's fixture
 
@@ -26,7 +27,7 @@ def _no_gradients() -> Any:
 
 
 def patches(count: int, channels: int, rank: int = 48) -> Tensor:
-    """Vectors that vary in ``rank`` directions, most in the first, as features do."""
+    """DiskTensor that vary in ``rank`` directions, most in the first, as features do."""
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(rank, channels, generator=generator) / torch.arange(1, rank + 1)[:, None] ** 0.5
     noise = 0.1 * torch.randn(count, channels, generator=generator)
@@ -58,7 +59,7 @@ def test_coreset(benchmark: Benchmark, way: str) -> None:
 @pytest.mark.parametrize("way", ["sketch", "product", "cdist"])
 def test_nearest(benchmark: Benchmark, bank: Tensor, way: str) -> None:
     queries, norms = patches(9216, bank.shape[1])[8192:], (bank * bank).sum(1)
-    sketch = Sketch(bank, norms, principal_directions(bank))
+    sketch = BoundedSearch(bank, norms, principal_directions(bank))
     ways = {
         "sketch": lambda: sketch.nearest(queries),
         "product": lambda: nearest(queries, bank, norms),
@@ -71,7 +72,7 @@ def test_nearest(benchmark: Benchmark, bank: Tensor, way: str) -> None:
 @pytest.mark.parametrize("way", ["sketch", "product"])
 def test_neighbours(benchmark: Benchmark, bank: Tensor, way: str) -> None:
     norms = (bank * bank).sum(1)
-    sketch = Sketch(bank, norms, principal_directions(bank))
+    sketch = BoundedSearch(bank, norms, principal_directions(bank))
     call = (lambda: sketch.neighbours(9)) if way == "sketch" else lambda: neighbours(bank, bank, norms, 9)
     benchmark.pedantic(call, rounds=3)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid import detectors
-from pellucid._files import csv_text, write_bytes, write_text
+from pellucid._io.files import csv_text, write_bytes, write_text
 from pellucid.detectors._base import Detector
 from pellucid.reports.curves import png
 from pellucid.synthesis.glass import grey_levels, pane

@@ -22,10 +22,10 @@ import numpy as np
 
 import pellucid
 from pellucid import detectors
-from pellucid._files import write_text
+from pellucid._io.files import write_text
 from pellucid.acquisition.folders import read_folder
+from pellucid.acquisition.plan import Plan
 from pellucid.backbones._weights import EMBEDDED
-from pellucid.inspector import Plan
 from pellucid.records import Samples
 from pellucid.study import metrics
 from pretraining import flaws
@@ -157,7 +157,7 @@ def main() -> None:
     figures, backbones = Figures(HERE / "evaluation.csv", KEYS, ["image_auroc"]), compared(args.teacher, args.weights)
     for seed in range(args.seeds):
         for name, read in sets(args.data, args.work).items():
-            plan = Plan.of(read(), seed=seed)
+            plan = Plan.from_data(read(), seed=seed)
             for size, detector, (backbone, weights, sha256) in product(args.sizes, args.detectors, backbones):
                 key = (backbone, sha256, str(size), detector, name, str(seed))
                 if key not in figures:

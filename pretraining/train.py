@@ -32,7 +32,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pellucid import backbones
-from pellucid._files import write_bytes
+from pellucid._io.files import write_bytes
 from pellucid.backbones._extractor import Backbone
 from pellucid.backbones._weights import EMBEDDED, load_weights
 from pellucid.backbones.prism import Prism, gain_control

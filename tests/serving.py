@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pellucid.service.record import Entry
+from pellucid.service.storage.record import Entry
 
 BINARIES = next((p.parent for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))), None)
 

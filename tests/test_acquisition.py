@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pellucid.acquisition.checks import check, look_of, note_duplicates
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.images import ImageBatches, parse_size, read_image, read_mask, resize
 from pellucid.acquisition.splits import fold_of, needed, plan_split, read_splits_csv, splits_csv
+from pellucid.acquisition.verify import note_duplicates, thumbprint_of, verify
 from pellucid.errors import DataError, ParameterError
 from pellucid.records import Sample, Samples
 from pellucid.synthesis.glass import draw_data_set
@@ -234,13 +234,13 @@ def test_bad_files_are_named_skipped_and_counted(tmp_path):
         _image(tmp_path / f"normal/{n}.png")
     (tmp_path / "normal/bad.png").write_text("no image")
     _image(tmp_path / "normal/flat.png", value=7)
-    checked = check(read_folder(tmp_path))
+    checked = verify(read_folder(tmp_path))
     assert len(checked.samples.samples) == 3
     assert any("2 files are skipped" in n and "bad.png" in n and "flat.png" in n for n in checked.samples.notes)
     for n in range(3):
         (tmp_path / f"normal/{n}.png").write_text("no image")
     with pytest.raises(DataError, match="None of the normal images"):
-        check(read_folder(tmp_path))
+        verify(read_folder(tmp_path))
 
 
 def test_mask_of_another_size(tmp_path):
@@ -248,7 +248,7 @@ def test_mask_of_another_size(tmp_path):
     _image(tmp_path / "abnormal/2.png")
     _image(tmp_path / "mask/2.png", size=40)
     with pytest.raises(DataError, match=r"is 40x40 px but its image '2\.png' is 32x32 px"):
-        check(read_folder(tmp_path))
+        verify(read_folder(tmp_path))
 
 
 def test_the_same_bytes_in_train_and_test(tmp_path):
@@ -257,7 +257,7 @@ def test_the_same_bytes_in_train_and_test(tmp_path):
     shutil.copy(tmp_path / "normal_train/3.png", tmp_path / "copy.png")
     (tmp_path / "normal_test").mkdir()
     shutil.move(tmp_path / "copy.png", tmp_path / "normal_test/copy.png")
-    checked = check(read_folder(tmp_path))
+    checked = verify(read_folder(tmp_path))
     notes = note_duplicates(plan_split(checked.samples), checked)
     assert "1 test images are also training images" in notes[0]
     assert "3.png = copy.png" in notes[0]
@@ -278,10 +278,10 @@ def test_near_duplicates_across_roles_are_told(tmp_path, how, role):
     draw_data_set(tmp_path, seed=0, normal=40, tested=4, each=2)
     shutil.move(tmp_path / "abnormal_test/stone_2_000.png", tmp_path / "normal_train/photo.png")
     photo = cv2.imread(str(tmp_path / "normal_train/photo.png"))  # has more than noise in it
-    before = check(read_folder(tmp_path))
+    before = verify(read_folder(tmp_path))
     assert note_duplicates(plan_split(before.samples), before) == ()  # two panes of one glass are no duplicates
     cv2.imwrite(str(tmp_path / role / "again.png"), _again(photo, how))
-    checked = check(read_folder(tmp_path))
+    checked = verify(read_folder(tmp_path))
     split = plan_split(checked.samples)
     notes = " ".join(note_duplicates(split, checked))
     apart = {s.path.name for s in split.calibrate} & {"photo.png", "again.png"}
@@ -293,7 +293,7 @@ def test_near_duplicates_across_roles_are_told(tmp_path, how, role):
 
 
 def test_an_image_without_detail_looks_like_nothing():
-    flat = look_of(np.full((50, 50, 3), 0.5, np.float32))
+    flat = thumbprint_of(np.full((50, 50, 3), 0.5, np.float32))
     assert not flat.any()
 
 

@@ -12,9 +12,10 @@ import time
 
 import pytest
 
+from pellucid.acquisition.plan import Plan
 from pellucid.errors import DataError
-from pellucid.inspector import Plan, load
-from pellucid.study.power import Planted, Power, power, unseen
+from pellucid.models.load import load
+from pellucid.study.detectability import Planted, Power, power, unseen
 from pellucid.study.sweep import Sweep
 
 MEASURED = ("fit_seconds", "ms_per_image_median", "ms_per_image_p95", "peak_ram_mb", "recommended", "pareto")
@@ -72,7 +73,7 @@ def test_a_sweep_keeps_every_model_and_averages_over_seeds(swept, glass):
         assert row["false_reject_rate_sd"] == pytest.approx(spread)
     splits = [(folder / "splits.csv").read_text() for folder in (swept, swept / "seed-1")]
     assert splits[0] != splits[1]
-    again = Sweep.of(swept / "config.toml", {})
+    again = Sweep.from_file(swept / "config.toml", {})
     assert set(again.cells()) == set(rows)
     assert again.data == glass.resolve()
 
@@ -92,7 +93,7 @@ def test_selection_csv_has_what_the_choice_looked_at(swept):
     roles = {r["path"]: r["role"] for r in csv.DictReader((swept / "splits.csv").read_text().splitlines())}
     assert {roles[r["path"]] for r in rows} == {"calibrate", "select"}
     row = rows[0]
-    root = Sweep.of(swept / "config.toml", {}).data
+    root = Sweep.from_file(swept / "config.toml", {}).data
     assert model.inspect(root / row["path"]).score == float(row["score"])  # scores are in the order of the images
 
 
@@ -157,7 +158,7 @@ def test_a_failed_cell_is_a_note_and_the_others_go_on(glass, tmp_path):
 
 def test_power_finds_bold_flaws_and_not_what_is_hardly_there(swept, glass):
     inspector = load(swept / "dfm-64/model.pellucid")
-    plan = Plan.of(glass, false_reject=0.1, seed=0)
+    plan = Plan.from_data(glass, false_reject=0.1, seed=0)
     normal = unseen(plan, inspector)
     fitted = {s.path for s in plan.split.fit}
     assert not fitted & {s.path for s in normal}
@@ -196,7 +197,7 @@ def test_the_smallest_is_the_one_from_which_all_larger_are_found():
 
 def test_power_needs_good_images_that_are_passed(swept, glass):
     inspector = load(swept / "dfm-64/model.pellucid")
-    defects = [s for s in Plan.of(glass, false_reject=0.1).split.test if s.label == "abnormal"]
+    defects = [s for s in Plan.from_data(glass, false_reject=0.1).split.test if s.label == "abnormal"]
     rejected = [s for s in defects if inspector.inspect(s.path).verdict == "reject"]
     with pytest.raises(DataError, match="good images are rejected without a flaw"):
         power(inspector, rejected)

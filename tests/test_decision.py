@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from pellucid.acquisition.splits import check_rate
 from pellucid.errors import DataError, ParameterError
-from pellucid.limits.calibration import calibrate, check_rate, conformal_limit, f1_optimal, realised_rate
+from pellucid.limits.conformal import calibrate, conformal_limit, f1_optimal, realised_rate
+from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.records import Limit
-from pellucid.regions.defects import cut_of, find_defects
+from pellucid.regions.defects import find_defects
 from pellucid.study import metrics
 
 
@@ -88,4 +90,4 @@ def test_defects_are_scipys_regions(seed):
 def test_a_rejected_map_always_has_a_region():
     m = np.zeros((8, 8), np.float32)
     m[2, 3] = 1
-    assert find_defects(m, cut_of(m, 5.0))[0].centroid == (3.0, 2.0)
+    assert find_defects(m, segmentation_threshold(m, 5.0))[0].centroid == (3.0, 2.0)

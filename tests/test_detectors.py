@@ -18,10 +18,10 @@ from sklearn.decomposition import PCA
 from torch.nn import functional as F
 
 from pellucid import detectors
-from pellucid.detectors import _memory
-from pellucid.detectors._base import locally_aware, smooth_map
+from pellucid.detectors import _coreset, _search
 from pellucid.detectors._flow import CouplingStep, Flow
-from pellucid.detectors._vectors import Vectors
+from pellucid.detectors._maps import locally_aware, smooth_map
+from pellucid.detectors._spill import DiskTensor
 from pellucid.errors import DataError, NotFittedError, ParameterError, WeightsError
 
 NAMES = detectors.names()
@@ -146,8 +146,8 @@ def test_values_that_are_not_allowed(name, wrong, batches):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("working_set", [16, 64, 4096])
 def test_k_center_is_the_naive_greedy(seed, working_set, monkeypatch):
-    monkeypatch.setattr(_memory, "WORKING_SET", working_set)
-    monkeypatch.setattr(_memory, "ROWS", 128)
+    monkeypatch.setattr(_coreset, "WORKING_SET", working_set)
+    monkeypatch.setattr(_coreset, "UPDATE_BLOCK", 128)
     generator = torch.Generator().manual_seed(seed)
     points = torch.randn(500, 8, generator=generator, dtype=torch.float64)
     points[100:] = points[:40].repeat(10, 1) + 0.01 * points[100:]  # clusters, that are settled by their first centre
@@ -156,11 +156,11 @@ def test_k_center_is_the_naive_greedy(seed, working_set, monkeypatch):
     while len(chosen) < 120:
         chosen.append(int(nearest.argmax()))
         nearest = torch.minimum(nearest, (points - points[chosen[-1]]).square().sum(1))
-    assert _memory.k_center_greedy(points, 120, 7).tolist() == chosen
-    with Vectors(torch.device("cpu")) as in_file:
+    assert _coreset.k_center_greedy(points, 120, 7).tolist() == chosen
+    with DiskTensor(torch.device("cpu")) as in_file:
         for part in points.float().split(77):
             in_file.append(part)
-        assert _memory.k_center_greedy(in_file, 120, 7).tolist() == chosen
+        assert _coreset.k_center_greedy(in_file, 120, 7).tolist() == chosen
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(0, 10**6))
@@ -169,7 +169,7 @@ def test_vectors_in_a_file_are_those_written(lengths, seed):
     parts = [torch.randn(length, 3, generator=generator) for length in lengths]
     expected = torch.cat(parts)
     some = torch.randint(len(expected), (4,), generator=generator)
-    with Vectors(torch.device("cpu")) as vectors:
+    with DiskTensor(torch.device("cpu")) as vectors:
         for part in parts:
             vectors.append(part)
         assert len(vectors) == len(expected)
@@ -180,9 +180,9 @@ def test_vectors_in_a_file_are_those_written(lengths, seed):
 def test_features_that_find_no_room(tmp_path):
     code = """
 import resource, torch
-from pellucid.detectors._vectors import Vectors
+from pellucid.detectors._spill import DiskTensor
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-Vectors(torch.device("cpu")).append(torch.zeros(1000, 10))
+DiskTensor(torch.device("cpu")).append(torch.zeros(1000, 10))
 """
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
@@ -193,39 +193,39 @@ Vectors(torch.device("cpu")).append(torch.zeros(1000, 10))
 
 def test_k_center_with_fewer_distinct_points_than_asked():
     points = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
-    assert sorted(_memory.k_center_greedy(points, 4, 0).tolist()) == [0, 1, 2, 3]
+    assert sorted(_coreset.k_center_greedy(points, 4, 0).tolist()) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("block", [1, 4, 512])
 def test_nearest_and_neighbours_are_those_of_scipy(block, monkeypatch):
-    monkeypatch.setattr(_memory, "BLOCK", block)
+    monkeypatch.setattr(_search, "SEARCH_BLOCK", block)
     generator = torch.Generator().manual_seed(0)
     queries, bank = torch.randn(5, 7, generator=generator), torch.randn(9, 7, generator=generator)
     norms = (bank * bank).sum(1)
-    squared, index = _memory.nearest(queries, bank, norms)
+    squared, index = _search.nearest(queries, bank, norms)
     assert index.tolist() == cdist(queries, bank).argmin(1).tolist()
     np.testing.assert_allclose(squared.sqrt(), cdist(queries, bank).min(1), rtol=1e-5)
     expected = cdist(bank, bank).argsort(1)[:, :3]
-    assert _memory.neighbours(bank, bank, norms, 3).tolist() == expected.tolist()
+    assert _search.neighbours(bank, bank, norms, 3).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("many", [0, 3, 500])
 @pytest.mark.parametrize("spread", [0.0, 0.1, 3.0])
 def test_the_sketch_finds_what_scipy_finds(many, spread, monkeypatch):
-    monkeypatch.setattr(_memory, "MANY", many)
-    monkeypatch.setattr(_memory, "CELL", 8)
-    monkeypatch.setattr(_memory, "COLUMNS", 128)
+    monkeypatch.setattr(_search, "MAX_CANDIDATES", many)
+    monkeypatch.setattr(_search, "CELL_SIZE", 8)
+    monkeypatch.setattr(_search, "BOUND_BLOCK", 128)
     generator = torch.Generator().manual_seed(0)
     flat = torch.randn(4, 40, generator=generator)
     points = torch.randn(390, 4, generator=generator) @ flat + spread * torch.randn(390, 40, generator=generator) + 5
     queries, bank = points[:90], torch.cat([points[90:], points[90:95]])  # some points twice
     norms = (bank * bank).sum(1)
-    sketch = _memory.Sketch(bank, norms, _memory.principal_directions(bank)[:, :6])
+    sketch = _search.BoundedSearch(bank, norms, _search.principal_directions(bank)[:, :6])
     distances = torch.from_numpy(cdist(queries.double(), bank.double()))
     squared, index = sketch.nearest(queries)
     for found in (distances.gather(1, index[:, None])[:, 0], squared.sqrt().double()):
         torch.testing.assert_close(found, distances.amin(1), rtol=1e-5, atol=1e-5)
-    monkeypatch.setattr(_memory, "BLOCK", 128)
+    monkeypatch.setattr(_search, "SEARCH_BLOCK", 128)
     among = torch.from_numpy(cdist(bank.double(), bank.double()))
     found = among.gather(1, sketch.neighbours(5))
     torch.testing.assert_close(found, among.topk(5, largest=False).values, rtol=1e-5, atol=1e-5)
@@ -250,7 +250,7 @@ def test_long_features_are_searched_through_a_sketch(batches, monkeypatch):
 )
 def test_a_fit_on_many_images_compiles_the_backbone_and_learns_the_same(name, more, make, batches, monkeypatch):
     plain = make(name, **more).fit(batches)
-    monkeypatch.setattr("pellucid.detectors._base.COMPILING_PAYS", 0)
+    monkeypatch.setattr("pellucid.detectors._base.MIN_PIXELS_TO_COMPILE", 0)
     compiled = make(name, **more).fit(batches)
     for found, expected in zip(compiled.score(batches[1]), plain.score(batches[1]), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.max()))

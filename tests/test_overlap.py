@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pellucid
-from pellucid._overlap import Stage, overlap
+from pellucid._io.pipeline import Stage, overlap
 from pellucid.acquisition.folders import image_files
 from pellucid.acquisition.images import read_image
 from pellucid.errors import DataError
@@ -83,8 +83,8 @@ def test_many_are_inspected_as_each_would_be(inspector, files, tmp_path, runtime
     loaded = pellucid.load(model, runtime)
     finished = {}
 
-    def finish(number, pixels, found):
-        np.testing.assert_array_equal(pixels, read_image(files[number]))
+    def finish(number, found):
+        np.testing.assert_array_equal(found.pixels, read_image(files[number]))
         finished[number] = found
 
     found = list(loaded.inspect_many(files, finish=finish))

@@ -24,7 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from serving import Served, place, rows_of, served, wait_until
 
 from pellucid.acquisition.folders import image_files, read_folder
-from pellucid.inspector import load
+from pellucid.models.load import load
 from pellucid.service import pages
 from pellucid.service.access import Role, add_account
 from pellucid.service.pages.texts import PERSIAN, Say

@@ -16,11 +16,12 @@ import pellucid
 from pellucid import detectors, runtimes
 from pellucid.acquisition.folders import image_files
 from pellucid.acquisition.images import as_planes, read_image
+from pellucid.acquisition.plan import Plan
 from pellucid.errors import DataError, ExportError, ModelFileError, ParameterError
-from pellucid.inspector import Plan
-from pellucid.limits.calibration import conformal_limit
-from pellucid.runtimes import export as exporting
-from pellucid.runtimes import quantise
+from pellucid.limits.conformal import conformal_limit
+from pellucid.models import export as exporting
+from pellucid.models import quantise
+from pellucid.models.cache import cached_folder
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def copy(exported, tmp_path):
 def test_a_graph_scores_as_torch_does_in_batches_of_any_size(fitted, glass, tmp_path, name, format):
     inspector = fitted[name]
     files = image_files(glass / "abnormal_test")
-    assert inspector.export(tmp_path / "m", format, images=files[:2]).difference <= exporting.TOLERANCE
+    assert inspector.export(tmp_path / "m", format, images=files[:2]).max_difference <= exporting.TOLERANCE
     opened = pellucid.load(tmp_path / "m")
     assert opened.runtime.name == format
     images = np.stack([as_planes(read_image(path), (64, 96)) for path in files[2:5]])
@@ -103,11 +104,11 @@ def test_the_difference_sees_scores_maps_shapes_and_numbers():
 
     images = [np.zeros((3, 2, 2), np.float32)]
     a = Fake([[1.0, 4.0]], 2.0)
-    assert exporting.difference(a, a, images) == 0
-    assert exporting.difference(a, Fake([[1.0, 4.0]], 2.5), images) == pytest.approx(0.25)
-    assert exporting.difference(a, Fake([[2.0, 4.0]], 2.0), images) == pytest.approx(0.25)
-    assert exporting.difference(a, Fake([[1.0, np.nan]], 2.0), images) == np.inf
-    assert exporting.difference(a, Fake([[1.0]], 2.0), images) == np.inf
+    assert exporting.max_difference(a, a, images) == 0
+    assert exporting.max_difference(a, Fake([[1.0, 4.0]], 2.5), images) == pytest.approx(0.25)
+    assert exporting.max_difference(a, Fake([[2.0, 4.0]], 2.0), images) == pytest.approx(0.25)
+    assert exporting.max_difference(a, Fake([[1.0, np.nan]], 2.0), images) == np.inf
+    assert exporting.max_difference(a, Fake([[1.0]], 2.0), images) == np.inf
 
 
 def test_the_limit_of_an_exported_model_may_be_edited(copy, glass):
@@ -184,7 +185,7 @@ def test_the_cache_makes_room(tmp_path, monkeypatch):
         folder = tmp_path / "graphs" / f"old{k:02d}"
         folder.mkdir(parents=True)
         os.utime(folder, (k, k))
-    exporting.cached("0" * 64, "openvino")
+    cached_folder("0" * 64, "openvino")
     assert sorted(p.name for p in (tmp_path / "graphs").iterdir()) == [f"old{k:02d}" for k in range(5, 12)]
 
 
@@ -231,16 +232,16 @@ def quantised(fitted, glass, tmp_path_factory):
     """An int8 PatchCore; ten held-out images are too few to rank as strictly as users' are."""
     folder = tmp_path_factory.mktemp("quantised") / "model"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantise, "AGREEMENT", 0.8)
+        patch.setattr(quantise, "MIN_RANK_CORRELATION", 0.8)
         written = fitted["patchcore"].export(folder, int8=glass)
-    assert 0.8 <= written.agreement <= 1
+    assert 0.8 <= written.rank_correlation <= 1
     return folder
 
 
 def test_an_int8_graph_holds_integers_and_its_own_limit(fitted, quantised, glass):
     assert b'element_type="i8"' in (quantised / "model.xml").read_bytes()
     opened, original = pellucid.load(quantised), fitted["patchcore"]
-    held_out = Plan.of(glass, false_reject=0.1).split.calibrate
+    held_out = Plan.from_data(glass, false_reject=0.1).split.calibrate
     scores = sorted(i.score for i in map(opened.inspect, (s.path for s in held_out)))
     np.testing.assert_allclose(opened.limit.scores, scores, rtol=1e-5)
     assert opened.limit.value == conformal_limit(opened.limit.scores, 0.1)
@@ -250,7 +251,7 @@ def test_an_int8_graph_holds_integers_and_its_own_limit(fitted, quantised, glass
 
 
 def test_only_the_backbone_is_in_integers(fitted, glass, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantise, "AGREEMENT", 0.5)
+    monkeypatch.setattr(quantise, "MIN_RANK_CORRELATION", 0.5)
     fitted["stfpm"].export(tmp_path / "m", int8=glass)
     import openvino
 
@@ -265,7 +266,7 @@ def test_only_the_backbone_is_in_integers(fitted, glass, tmp_path, monkeypatch):
 
 
 def test_an_int8_graph_that_ranks_otherwise_is_refused(fitted, glass, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantise, "AGREEMENT", 1.1)
+    monkeypatch.setattr(quantise, "MIN_RANK_CORRELATION", 1.1)
     with pytest.raises(ExportError, match=r"ranks 10 held-out normal images otherwise .* at least 1.1"):
         fitted["patchcore"].export(tmp_path / "m", int8=glass)
     assert list((tmp_path / "m").iterdir()) == []
@@ -293,7 +294,7 @@ def test_an_int8_graph_on_a_processor_that_computes_something_else(quantised, tm
     for file in quantised.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     header = json.loads((tmp_path / "model.json").read_text())
-    header["probe"] *= 1.1
+    header["reference_score"] *= 1.1
     (tmp_path / "model.json").write_text(json.dumps(header))
     with pytest.raises(ModelFileError, match=r"computes something else on this processor .* export it on this machine"):
         pellucid.load(tmp_path)
@@ -302,5 +303,5 @@ def test_an_int8_graph_on_a_processor_that_computes_something_else(quantised, tm
 def test_a_runtime_for_many_images_computes_the_same_one_by_one_and_together(exported):
     runtime = pellucid.load(exported).runtime
     images = np.stack(exporting.panes((64, 96), 3))
-    for a, b in zip(runtime.many.score(images), runtime.score(images), strict=True):
+    for a, b in zip(runtime.for_throughput().score(images), runtime.score(images), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(np.abs(b).max()))

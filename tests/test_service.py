@@ -32,14 +32,14 @@ from serving import Postgres, an_entry, full_disk, place, rows_of, served, wait_
 import pellucid
 from pellucid.acquisition.folders import image_files, read_folder
 from pellucid.errors import DataError, DiskFullError, ParameterError, RecordError
-from pellucid.inspector import load
-from pellucid.model_file import read_header
+from pellucid.models.file import read_header
+from pellucid.models.load import load
 from pellucid.records import Limit
 from pellucid.service.access import Accounts, add_account, is_loopback, of_token
-from pellucid.service.record import Change, Filter, Record
-from pellucid.service.retention import expire
 from pellucid.service.settings import Settings
-from pellucid.service.store import LEVELS, Store
+from pellucid.service.storage.pictures import LEVELS, Store
+from pellucid.service.storage.record import Change, Filter, Record
+from pellucid.service.storage.retention import expire
 from pellucid.service.uploads import RefusedError, check_upload
 
 

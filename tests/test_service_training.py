@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from serving import wait_until
 
+from pellucid._io.progress import REPORT, bar, read_step, track
 from pellucid.errors import DataError, ParameterError
-from pellucid.progress import REPORT, bar, read_step, track
-from pellucid.service.record import Record
-from pellucid.service.shelf import Shelf, newest
+from pellucid.service.registry import Shelf, newest
+from pellucid.service.storage.record import Record
 from pellucid.service.training import Trainings
 
 

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from pellucid.errors import DataError, ParameterError
-from pellucid.limits.calibration import calibrate
-from pellucid.records import Inspection, Judged, Limit, Sample
+from pellucid.limits.conformal import calibrate
+from pellucid.records import Inspection, Limit, Sample
 from pellucid.study.choice import MARGIN, Trial, choose, mean_draws, paired, pareto
 from pellucid.study.evaluate import evaluate
 from pellucid.study.measure import worth_seeing
 from pellucid.study.operating import HELD_OUT, SELECTION, TESTED, Costs, cheapest_limit, escape_limit, operating_points
+from pellucid.study.results import ScoredSample
 from pellucid.study.shift import shift
 from pellucid.study.sweep import Sweep
 
@@ -46,7 +47,7 @@ def test_too_few_defects_promise_nothing():
 @given(SCORES, SCORES, st.sampled_from([Costs(), Costs(1, 1, 0.5), Costs(1000, 1, 0.1)]))
 def test_the_cheapest_limit_is_the_cheapest_of_all(normal, defects, costs):
     def cost(limit):
-        return costs.of(np.mean(np.array(defects) <= limit), np.mean(np.array(normal) > limit))
+        return costs.expected_cost(np.mean(np.array(defects) <= limit), np.mean(np.array(normal) > limit))
 
     chosen = cheapest_limit(normal, defects, costs)
     assert cost(chosen) == pytest.approx(min(cost(t) for t in np.arange(-0.75, 16, 0.5)))
@@ -91,8 +92,8 @@ def test_without_a_shift_the_p_values_are_those_of_chance():
         found.append(shift(calibrate(held_out, held_out, 0.05), list(rng.gamma(2, 1, 60))))
     assert kstest([s.p_value for s in found], "uniform").pvalue > 0.001
     for level in (0.05, 0.2, 0.5):
-        assert np.mean([s.beyond <= level for s in found]) <= level + 4 * np.sqrt(level * (1 - level) / 200)
-    assert np.mean([s.higher for s in found]) == pytest.approx(0.5, abs=0.02)
+        assert np.mean([s.excess_p_value <= level for s in found]) <= level + 4 * np.sqrt(level * (1 - level) / 200)
+    assert np.mean([s.win_rate for s in found]) == pytest.approx(0.5, abs=0.02)
 
 
 def test_a_shift_is_found_and_said():
@@ -101,24 +102,24 @@ def test_a_shift_is_found_and_said():
     limit = calibrate(held_out, held_out, 0.05)
     up = shift(limit, list(rng.normal(1.5, 1, 80)))
     assert up.p_value < 0.001
-    assert up.beyond < 0.001
-    assert up.higher > 0.8
-    assert "score higher" in up.words
-    assert "calibrate on images of the line as it is now" in up.words
+    assert up.excess_p_value < 0.001
+    assert up.win_rate > 0.8
+    assert "score higher" in up.message
+    assert "calibrate on images of the line as it is now" in up.message
     down = shift(limit, list(rng.normal(-1.5, 1, 80)))
-    assert "score lower" in down.words
-    assert "does not carry over" in down.words
-    assert down.beyond > 0.5
-    assert "does not contradict the 5.0% promised" in shift(limit, list(held_out)).words
+    assert "score lower" in down.message
+    assert "does not carry over" in down.message
+    assert down.excess_p_value > 0.5
+    assert "does not contradict the 5.0% promised" in shift(limit, list(held_out)).message
     assert shift(limit, [1.0]) is None
 
 
 def test_degenerate_scores_have_a_shift_too():
     limit = calibrate([1.0] * 30, [1.0] * 30, 0.05)
     same = shift(limit, [1.0] * 30)
-    assert same.higher == 0.5
+    assert same.win_rate == 0.5
     assert same.p_value > 0.05
-    assert shift(limit, [2.0] * 30).beyond < 1e-6
+    assert shift(limit, [2.0] * 30).excess_p_value < 1e-6
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ def test_degenerate_scores_have_a_shift_too():
 def _judged(score, label, *, type=None, group=None, limit=1.0):
     verdict = "reject" if score > limit else "ok"
     found = Inspection(Path("x.png"), score, limit, 0.5, verdict, np.full((4, 4), score, np.float32))
-    return Judged(Sample(Path(f"{score}.png"), label, type=type, group=group), found)
+    return ScoredSample(Sample(Path(f"{score}.png"), label, type=type, group=group), found)
 
 
 def test_an_evaluation_counts_by_type_and_group_and_lets_maps_go():
@@ -283,7 +284,7 @@ def test_a_sweep_is_the_product_of_its_lists(tmp_path):
         'image_size = [128, "192x320"]\n[weights]\nresnet18 = "r.pth"\n'
         "[parameters.padim]\nn_features = 50\n[grid.patchcore]\nnum_neighbors = [1, 9]\n"
     )
-    sweep = Sweep.of(tmp_path / "sweep.toml", {})
+    sweep = Sweep.from_file(tmp_path / "sweep.toml", {})
     cells = sweep.cells()
     assert len(cells) == 2 * 2 * 2 + 2 * 2
     cell = cells["patchcore-resnet18-192x320-num_neighbors=1"]
@@ -293,14 +294,14 @@ def test_a_sweep_is_the_product_of_its_lists(tmp_path):
     assert cells["padim-prism_s-128"].parameters["n_features"] == 50
     assert sweep.data == tmp_path / "glass"
     (tmp_path / "again.toml").write_text(sweep.toml())
-    assert Sweep.of(tmp_path / "again.toml", {}).cells() == cells
-    longer = Sweep.of(tmp_path / "sweep.toml", {"image_size": [128, "192x320", 256]}).cells()
+    assert Sweep.from_file(tmp_path / "again.toml", {}).cells() == cells
+    longer = Sweep.from_file(tmp_path / "sweep.toml", {"image_size": [128, "192x320", 256]}).cells()
     assert set(cells) < set(longer)  # a longer list keeps the names, so what is finished is found again
 
 
 def test_options_win_over_the_file(tmp_path):
     (tmp_path / "sweep.toml").write_text('data = "glass"\nseeds = 3\nprefer = "speed"\n')
-    sweep = Sweep.of(tmp_path / "sweep.toml", {"seeds": 5, "prefer": None, "detectors": ["dfm"]})
+    sweep = Sweep.from_file(tmp_path / "sweep.toml", {"seeds": 5, "prefer": None, "detectors": ["dfm"]})
     assert (sweep.seeds, sweep.prefer) == (5, "speed")
     assert list(sweep.cells()) == ["dfm"]
 
@@ -328,9 +329,9 @@ def test_options_win_over_the_file(tmp_path):
 def test_a_wrong_sweep_is_one_sentence(text, message, tmp_path):
     (tmp_path / "sweep.toml").write_text(text)
     with pytest.raises((ParameterError, DataError), match=message.replace("(", r"\(")):
-        Sweep.of(tmp_path / "sweep.toml", {})
+        Sweep.from_file(tmp_path / "sweep.toml", {})
 
 
 def test_an_absent_sweep():
     with pytest.raises(DataError, match=r"Cannot read 'nowhere\.toml'"):
-        Sweep.of(Path("nowhere.toml"), {})
+        Sweep.from_file(Path("nowhere.toml"), {})

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import ParameterError
-from pellucid.trackers import check
+from pellucid.tracking import check
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
 
@@ -131,7 +131,7 @@ def test_wandb_has_it_all(tracked):
 
 
 def test_a_tracker_that_is_not_there(monkeypatch):
-    monkeypatch.setattr("pellucid.trackers.find_spec", lambda _: None)
+    monkeypatch.setattr("pellucid.tracking.find_spec", lambda _: None)
     with pytest.raises(ParameterError, match=r"pip install 'pellucid\[mlflow\]'"):
         check("mlflow")
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import pellucid
-from pellucid.detectors._training import Lessons, _shuffled, _split, _stalled, train
+from pellucid.detectors._training import FeatureCache, _shuffled, _split, _stalled, train
 
 
 class Mean(nn.Module):
@@ -78,7 +78,7 @@ def test_lessons_are_what_was_seen(batches):
     def see(pixels):
         return [pixels, 1e6 * pixels[:, :1, ::2, ::4]]  # the second is more than half precision can hold
 
-    with Lessons(batches, see, torch.device("cpu")) as lessons:
+    with FeatureCache(batches, see, torch.device("cpu")) as lessons:
         assert len(lessons) == sum(len(batch) for batch in batches)
         some = torch.tensor([11, 0, 3])
         pixels, large = lessons[some]

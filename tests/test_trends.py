@@ -11,8 +11,8 @@ import pytest
 from serving import an_entry
 
 from pellucid.records import Limit
-from pellucid.service.record import Record
-from pellucid.service.shelf import Loaded
+from pellucid.service.registry import Loaded
+from pellucid.service.storage.record import Record
 from pellucid.service.trends import GRID, GROUP, control_limits, trends
 
 SHA = "5" * 64

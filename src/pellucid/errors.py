@@ -60,7 +60,7 @@ class NotFittedError(PellucidError):
     """A detector that has not been fitted yet."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> ParameterError:
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> ParameterError:
     """The error for a name that does not exist, with the nearest one that does."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
@@ -68,7 +68,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ParameterError:
     return ParameterError(f"Unknown {kind} '{name}': {hint}")
 
 
-def listed(names: Iterable[object], limit: int = 5) -> str:
+def join_names(names: Iterable[object], limit: int = 5) -> str:
     """A few names in one line: 'a, b, c and 4 more'."""
     shown = [str(name) for name in names]
     more = len(shown) - limit

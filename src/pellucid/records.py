@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.Image import Image as PilImage
 
 Label = Literal["normal", "abnormal"]
 Role = Literal["fit", "calibrate", "select", "test"]
@@ -38,6 +41,11 @@ class Samples:
     samples: tuple[Sample, ...]
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        counts = Counter(sample.label for sample in self.samples)
+        shown = f"{counts['normal']} normal, {counts['abnormal']} abnormal"
+        return f"Samples({str(self.root)!r}, {self.layout} layout, {shown})"
+
 
 @dataclass(frozen=True)
 class Split:
@@ -49,6 +57,11 @@ class Split:
     test: tuple[Sample, ...]
     folds: int | None = None  # calibrate by folds over ``fit`` when normals are few
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        folds = "" if self.folds is None else f", folds={self.folds}"
+        counts = (f"{role}={len(getattr(self, role))}" for role in ("fit", "calibrate", "select", "test"))
+        return f"Split({', '.join(counts)}{folds})"
 
     def roles(self) -> list[tuple[Sample, Role]]:
         """Every sample with its role, in reading order."""
@@ -68,6 +81,9 @@ class Limit:
     scores: tuple[float, ...]  # of normal images that were not fitted on, ascending
     method: Literal["conformal", "cross-conformal", "f1"] = "conformal"
 
+    def __repr__(self) -> str:
+        return f"Limit({self.value:.6g}, {self.method} at {self.false_reject_rate:.2%} from {len(self.scores)} normals)"
+
     def p_value(self, score: float) -> float:
         """Conformal p-value: (1 + number of normal scores >= score) / (n + 1), in (0, 1]."""
         at_least = len(self.scores) - bisect_left(self.scores, score)
@@ -86,63 +102,73 @@ class Defect:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found on one image."""
+    """What was found on one image. In a notebook it shows itself.
+
+    Attributes:
+        path: of the image; ``<array>`` for pixels without one.
+        score: of the image, in the detector's own unit; higher is more anomalous.
+        limit: above which the image is rejected.
+        p_value: share of good images that score as high or higher, in (0, 1].
+        verdict: ``ok`` or ``reject``.
+        map: anomaly of every pixel, (H, W) of the image's own size.
+        defects: regions of the map above its limit, the highest peak first; none where the image is accepted.
+        pixel_limit: map value that good images stay below.
+        pixels: what was inspected, (H, W, 3) RGB in [0, 1]; None once they were let go of.
+    """
 
     path: Path
     score: float
     limit: float
     p_value: float
     verdict: Verdict
-    map: NDArray[np.float32] = field(repr=False, compare=False)  # (H, W), the image's own size
+    map: NDArray[np.float32] = field(repr=False, compare=False)
     defects: tuple[Defect, ...] = ()
+    pixel_limit: float = field(default=0.0, repr=False)
+    pixels: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
+    def picture(self, mask: Path | None = None) -> PilImage:
+        """Draw the image, its map, its defects and, if given, the mask side by side under the verdict.
 
-@dataclass(frozen=True)
-class Judged:
-    """A sample with what an inspector said of it."""
+        Args:
+            mask: file of the image's mask.
 
-    sample: Sample
-    inspection: Inspection
-    defect_px: int | None = None  # area of the largest region of the mask, once it was looked at
+        Raises:
+            DataError: the mask, or the image where its pixels were let go of, cannot be read.
+        """
+        from PIL import Image
 
+        return Image.fromarray(self._drawn(mask)[..., ::-1].copy())
 
-@dataclass(frozen=True)
-class OperatingPoint:
-    """A limit by a rule, and what the test images make of it."""
+    def png(self, mask: Path | None = None) -> bytes:
+        """Return :meth:`picture` as the bytes of a PNG file."""
+        from pellucid.reports.pictures import png
 
-    rule: str
-    limit: float
-    chosen_on: str
-    counts: Mapping[str, float | int | None]
+        return png(self._drawn(mask))
 
+    def _drawn(self, mask: Path | None) -> NDArray[np.uint8]:
+        """The picture, (H, W, 3) BGR; drawing is imported when somebody looks."""
+        from pellucid.acquisition.images import read_image, read_mask
+        from pellucid.reports.pictures import result_picture
 
-@dataclass(frozen=True)
-class Shift:
-    """Whether normal test images look like the normal images that the limit was chosen from."""
+        return result_picture(
+            read_image(self.path) if self.pixels is None else self.pixels,
+            self.map,
+            self.pixel_limit,
+            boxes=[defect.box for defect in self.defects],
+            caption=f"{self.verdict.upper()}   {self._numbers()}   {self.path.name}",
+            rejected=self.verdict == "reject",
+            mask=read_mask(mask) if mask else None,
+        )
 
-    p_value: float  # that two samples of one kind differ so much
-    higher: float  # share of pairs in which the test image scores higher, a tie is a half; 0.5 if they are alike
-    beyond: float  # p-value that so many or more lie above the limit, if they are alike
-    words: str
+    def _numbers(self) -> str:
+        return f"score {self.score:.4g}   limit {self.limit:.4g}   p {self.p_value:.3f}"
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How good a model is on test images. A metric that the data do not allow is None, and a note says why."""
-
-    metrics: Mapping[str, float | int | None]
-    by: Mapping[str, Mapping[str, Mapping[str, float | int | None]]]  # "type", "size", "group": counts of each part
-    operating_points: tuple[OperatingPoint, ...] = ()
-    shift: Shift | None = None
-    notes: tuple[str, ...] = ()
-    judged: tuple[Judged, ...] = field(default=(), repr=False, compare=False)  # without their maps
-
-    def written(self) -> dict[str, Any]:
-        """As metrics.json has it."""
-        return {
-            "metrics": dict(self.metrics),
-            **{f"by_{part}": counts for part, counts in self.by.items()},
-            "operating_points": [asdict(point) for point in self.operating_points],
-            "shift": None if self.shift is None else asdict(self.shift),
-            "notes": list(self.notes),
-        }
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture and a table of the defects."""
+        picture = b64encode(self.png()).decode()
+        rows = "".join(f"<tr><td>{d.box}</td><td>{d.area_px}</td><td>{d.peak:.4g}</td></tr>" for d in self.defects[:10])
+        head = "<tr><th>x, y, width, height (px)</th><th>area (px)</th><th>peak</th></tr>"
+        more = f"<p>and {len(self.defects) - 10} more defects</p>" if len(self.defects) > 10 else ""
+        table = f"<table>{head}{rows}</table>{more}" if rows else ""
+        alt = escape(f"{self.verdict}, {self._numbers()}")
+        return f'<img alt="{alt}" src="data:image/png;base64,{picture}">{table}'

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pellucid.acquisition.images import SUFFIXES
-from pellucid.errors import DataError, listed
+from pellucid.errors import DataError, join_names
 from pellucid.records import Label, Sample, Samples
 
 LAYOUTS = """  five folders  normal_train/ [normal_test/ abnormal_train/ abnormal_test/ mask/]
@@ -60,7 +60,7 @@ def _unknown_layout(root: Path) -> Samples:
     found = sorted(p.name + ("/" if p.is_dir() else "") for p in root.iterdir())
     if not found:
         raise DataError(f"'{root}' is empty; known layouts are:\n{LAYOUTS}")
-    raise DataError(f"The layout of '{root}' is unknown: found {listed(found)}; known layouts are:\n{LAYOUTS}")
+    raise DataError(f"The layout of '{root}' is unknown: found {join_names(found)}; known layouts are:\n{LAYOUTS}")
 
 
 def _what_is_missing(samples: Iterable[Sample]) -> list[str]:
@@ -74,7 +74,7 @@ def _what_is_missing(samples: Iterable[Sample]) -> list[str]:
         notes.append("No masks: pixel metrics cannot be computed.")
     elif bare := [s.path.name for s in defects if s.mask is None]:
         notes.append(
-            f"{len(bare)} defective test images have no mask and count for image metrics only: {listed(bare)}."
+            f"{len(bare)} defective test images have no mask and count for image metrics only: {join_names(bare)}."
         )
     return notes
 
@@ -95,7 +95,7 @@ class _Masks:
 
 
 def _note_orphans(orphans: list[str]) -> tuple[str, ...]:
-    return (f"{len(orphans)} masks have no image and are ignored: {listed(orphans)}.",) if orphans else ()
+    return (f"{len(orphans)} masks have no image and are ignored: {join_names(orphans)}.",) if orphans else ()
 
 
 def _type_from_name(paths: list[Path]) -> Callable[[Path], str | None]:
@@ -150,14 +150,16 @@ def _read_csv(file: Path) -> Samples:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"'{file}' is not a UTF-8 CSV file: {error}.") from None
     if missing := [c for c in COLUMNS[:2] if c not in columns]:
-        raise DataError(f"'{file}' lacks the column {listed(missing)}; it has: {listed(columns, 10) or 'none'}.")
+        raise DataError(
+            f"'{file}' lacks the column {join_names(missing)}; it has: {join_names(columns, 10) or 'none'}."
+        )
     samples, absent = [], []
     for n, row in enumerate(rows, start=2):
         sample = _csv_sample(file, n, {k: (row.get(k) or "").strip() for k in COLUMNS})
         samples.append(sample)
         absent += [p.name for p in (sample.path, sample.mask) if p is not None and not p.is_file()]
     if absent:
-        raise DataError(f"'{file}' names {len(absent)} files that do not exist: {listed(absent)}.")
+        raise DataError(f"'{file}' names {len(absent)} files that do not exist: {join_names(absent)}.")
     return Samples(file, "CSV", tuple(samples))
 
 

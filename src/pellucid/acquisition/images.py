@@ -6,17 +6,18 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from pellucid._overlap import HANDS, Stage, overlap
+from pellucid._io.pipeline import IO_THREADS, Stage, overlap
 from pellucid.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
     from torch import Tensor
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -24,6 +25,7 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how TIFF and BigTIFF begin, i
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 1]
 Planes = NDArray[np.float32]  # (3, H, W), the same as a network takes it
 Size = tuple[int, int]  # height, width
+ImageLike: TypeAlias = "str | Path | NDArray[Any] | PilImage"
 
 
 def read_image(path: Path) -> Pixels:
@@ -39,6 +41,38 @@ def decode_image(content: bytes, path: Path) -> Pixels:
     """The same from the bytes of a file; ``path`` names it in messages."""
     image = _decode(content, path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     return np.asarray(cv2.cvtColor(_unit_range(image, path), cv2.COLOR_BGR2RGB), np.float32)
+
+
+def read_or_convert(image: ImageLike) -> tuple[Path, Pixels]:
+    """Read a file, or bring an image that is in memory already to pixels (H, W, 3) float32 RGB in [0, 1].
+
+    Args:
+        image: a path; a PIL image; or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in RGB order, of uint8, uint16
+            or floats in [0, 1]. Alpha is dropped.
+
+    Returns:
+        The path, ``<array>`` for what has none, and the pixels.
+
+    Raises:
+        DataError: the file cannot be read, or the array has another shape, type or range.
+    """
+    if isinstance(image, (str, Path)):
+        return Path(image), read_image(Path(image))
+    path = Path("<array>")
+    if hasattr(image, "getexif"):  # PIL's; whoever has one has imported it
+        from PIL import ImageOps
+
+        path = Path(getattr(image, "filename", "") or path)
+        upright = ImageOps.exif_transpose(cast("PilImage", image))
+        kept = upright.mode in ("L", "RGB", "F") or upright.mode.startswith("I;16")
+        image = np.asarray(upright if kept else upright.convert("RGB"))
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"A {type(image).__name__} is not an image: give a path, a NumPy array or a PIL image.")
+    shape = image.shape
+    if not (image.ndim == 2 or (image.ndim == 3 and shape[2] in (1, 3, 4))) or not image.size:
+        raise DataError(f"An image has to be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); got {image.dtype} {shape}.")
+    pixels = _unit_range(image.reshape(*shape[:2], -1)[..., :3], path)
+    return path, np.ascontiguousarray(np.broadcast_to(pixels, (*shape[:2], 3)))
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -175,5 +209,5 @@ def read_ahead(paths: Sequence[Path], size: Size) -> Iterator[tuple[Pixels, Plan
         pixels = read_image(path)
         return pixels, as_planes(pixels, size)
 
-    for image in overlap(paths, Stage(read, HANDS)):
+    for image in overlap(paths, Stage(read, IO_THREADS)):
         yield image.result()

@@ -10,13 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from pellucid._files import csv_text
-from pellucid.errors import DataError, listed
+from pellucid._io.files import csv_text
+from pellucid.errors import DataError, ParameterError, join_names
 from pellucid.records import Role, Sample, Samples, Split
 
 TEST_SHARE = 0.2  # of normals that the layout assigns to no split
 CALIBRATION_SHARE = 0.2  # of training normals
 FOLDS = 5
+
+
+def check_rate(false_reject: float) -> float:
+    """Return the rate itself, or raise ParameterError when it is not between 0 and 1."""
+    if not 0 < false_reject < 1:
+        raise ParameterError(f"A false-reject rate of {false_reject:g} is not allowed: give one between 0 and 1.")
+    return false_reject
 
 
 def needed(false_reject: float) -> int:
@@ -34,7 +41,9 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
 
     Raises:
         DataError: fewer normal images than the false-reject rate needs.
+        ParameterError: the rate is not between 0 and 1.
     """
+    check_rate(false_reject)
     rng = np.random.default_rng(seed)
     normal = [s for s in samples.samples if s.label == "normal"]
     defects = [s for s in samples.samples if s.label == "abnormal"]
@@ -137,4 +146,4 @@ def _note_straddling(train: Sequence[Sample], test: Sequence[Sample]) -> tuple[s
     both = {s.group for s in train if s.group} & {s.group for s in test if s.group}
     if not both:
         return ()
-    return (f"{len(both)} groups are in both training and test, so the test is too easy: {listed(sorted(both))}.",)
+    return (f"{len(both)} groups are in both training and test, so the test is too easy: {join_names(sorted(both))}.",)

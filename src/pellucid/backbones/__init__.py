@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid.errors import ParameterError, listed, unknown
+from pellucid.errors import ParameterError, join_names, unknown_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +52,7 @@ def entry(name: str) -> Entry:
     if name.startswith("timm/"):
         return Entry(name, "timm", "extra [timm]; --weights FILE, or the hub")
     if name not in _FAMILIES:
-        raise unknown("backbone", name, _FAMILIES)
+        raise unknown_name("backbone", name, _FAMILIES)
     return _FAMILIES[name]
 
 
@@ -85,8 +85,9 @@ def create(name: str, *, layers: Sequence[str], weights: str | Path | None = Non
     from pellucid.backbones._weights import load_weights
 
     net = network(name)
-    if wrong := [layer for layer in layers if layer not in net.layers]:  # type: ignore[operator]
-        raise ParameterError(f"Backbone '{name}' has no layer {listed(wrong)}; it has {listed(net.layers, 12)}.")  # type: ignore[arg-type]
+    known: Sequence[str] = net.layers  # type: ignore[assignment]
+    if wrong := [layer for layer in layers if layer not in known]:
+        raise ParameterError(f"Backbone '{name}' has no layer {join_names(wrong)}; it has {join_names(known, 12)}.")
     if pretrained:
         load_weights(net, name, weights)
     return Backbone(net, tuple(layers))

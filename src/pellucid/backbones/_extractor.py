@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pellucid.backbones._openvino import convert
+from pellucid._io.convert import convert
 
 FOREIGN = "pretrained"  # where a network keeps one that is another library's
 

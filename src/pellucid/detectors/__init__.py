@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid import backbones
-from pellucid.errors import ParameterError, unknown
+from pellucid.errors import ParameterError, unknown_name
 
 if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
@@ -40,7 +40,7 @@ def describe(name: str) -> Description:
         ParameterError: there is no such detector.
     """
     if name not in names():
-        raise unknown("detector", name, names())
+        raise unknown_name("detector", name, names())
     module = ast.parse((Path(__path__[0]) / f"{name}.py").read_text(encoding="utf-8"))
     cls = next(
         node
@@ -69,7 +69,7 @@ def create(name: str, **parameters: Any) -> Detector:
     description = describe(name)
     for parameter in parameters:
         if parameter not in description.defaults:
-            raise unknown(f"parameter of {name}", parameter, description.defaults)
+            raise unknown_name(f"parameter of {name}", parameter, description.defaults)
     cls = getattr(import_module(f"pellucid.detectors.{name}"), description.class_name)
     made: Detector = cls(**parameters)
     return made
@@ -89,7 +89,7 @@ def complete(name: str, given: Mapping[str, Any], backbone: str, weights: Path |
         if key in ("backbone", "weights", "seed"):
             raise ParameterError(f"{key} is not allowed among the parameters of {name}: it has a place of its own.")
         if key not in defaults:
-            raise unknown(f"parameter of {name}", key, defaults)
+            raise unknown_name(f"parameter of {name}", key, defaults)
         chosen[key] = _of_its_kind(key, value, defaults[key])
     del chosen["seed"]
     return chosen

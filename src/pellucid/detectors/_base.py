@@ -6,20 +6,18 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from functools import lru_cache
 from operator import length_hint
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pellucid.backbones import create
 from pellucid.backbones._extractor import Backbone
 from pellucid.errors import DataError, NotFittedError, ParameterError, WeightsError
 
-COMPILING_PAYS = 100 * 256 * 256  # pixels from which on the backbone is compiled for a fit
+MIN_PIXELS_TO_COMPILE = 100 * 256 * 256  # pixels from which on the backbone is compiled for a fit
 Images = Iterable[Tensor]  # re-iterable float32 batches (B, 3, H, W) in [0, 1]
 
 
@@ -52,7 +50,7 @@ class Detector(ABC):
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, H, W) and score (B,) of a batch (B, 3, H, W); gradients are off already."""
 
-    def _ready(self) -> None:  # noqa: B027 - most have nothing to derive
+    def _prepare_scoring(self) -> None:  # noqa: B027 - most have nothing to derive
         """Derive what scoring needs from what was learned; called after a fit and after a load."""
 
     # --- what everybody calls ---------------------------------------------------------------------------------------
@@ -88,10 +86,10 @@ class Detector(ABC):
         self._build(height, width)
         self._move()
         self.backbone_.fold()
-        many = length_hint(images) * len(first) * height * width >= COMPILING_PAYS and self.device.type == "cpu"
+        many = length_hint(images) * len(first) * height * width >= MIN_PIXELS_TO_COMPILE and self.device.type == "cpu"
         with self.backbone_.compiled(height, width) if many else nullcontext():
             self._fit(images, checkpoint)
-        self._ready()
+        self._prepare_scoring()
         return self
 
     def score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,7 +148,7 @@ class Detector(ABC):
             raise WeightsError(f"This state is not that of a {type(self).__name__} with these parameters.") from None
         self._move()
         self.backbone_.fold()
-        self._ready()
+        self._prepare_scoring()
         return self
 
     def count_parameters(self) -> tuple[int, int]:
@@ -158,7 +156,7 @@ class Detector(ABC):
         own = [p for m in vars(self).values() if isinstance(m, nn.Module) for p in m.parameters()]
         return sum(p.numel() for p in own), sum(p.numel() for p in own if p.requires_grad)
 
-    def parts(self) -> list[tuple[str, str, int, int]]:
+    def module_summary(self) -> list[tuple[str, str, int, int]]:
         """(name, type, parameters, trained parameters) of every network inside."""
         return [
             (
@@ -182,52 +180,6 @@ class Detector(ABC):
 def _check_shape(pixels: Tensor) -> None:
     if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
         raise DataError(f"A batch has to be float32 (B, 3, H, W) in [0, 1]; got {pixels.dtype} {tuple(pixels.shape)}.")
-
-
-def resize_to(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear (B, C, h, w) -> (B, C, *size), as the papers do."""
-    return maps if maps.shape[-2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-
-
-def peak(anomaly_map: Tensor) -> Tensor:
-    """The score of an image where its paper takes the highest value of its map: (B, H, W) -> (B,)."""
-    return anomaly_map.flatten(1).amax(1)
-
-
-def unit_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Half the squared distance of unit vectors along channels, one minus their cosine: (B, h, w) in [0, 2]."""
-    return 0.5 * (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1)
-
-
-def locally_aware(maps: list[Tensor], patchsize: int) -> list[Tensor]:
-    """Every feature the mean of its ``patchsize`` x ``patchsize`` neighbours, zeros around (PatchCore, section 3.1)."""
-    return [F.avg_pool2d(m, patchsize, stride=1, padding=patchsize // 2) for m in maps]
-
-
-def concatenate(maps: list[Tensor]) -> Tensor:
-    """Every map brought to the first one's grid and joined along channels: (B, sum of C, h, w)."""
-    size = (maps[0].shape[-2], maps[0].shape[-1])
-    return torch.cat([resize_to(m, size) for m in maps], dim=1)
-
-
-def smooth_map(patch_map: Tensor, size: tuple[int, int], sigma: float = 4.0) -> Tensor:
-    """Patch scores (B, h, w) to a map (B, *size): bilinear, then a Gaussian of ``sigma`` pixels.
-
-    Both are linear and separable, so that the map is A m A'^T with one matrix for each direction.
-    """
-    A, A_ = (_enlarging(*sides, sigma).to(patch_map) for sides in zip(patch_map.shape[1:], size, strict=True))
-    return A @ patch_map @ A_.T
-
-
-@lru_cache(maxsize=64)
-def _enlarging(cells: int, side: int, sigma: float) -> Tensor:
-    """(side, cells): what each cell adds to each pixel of a row: linear interpolation, then the Gaussian, mirrored."""
-    rows = F.interpolate(torch.eye(cells, dtype=torch.float64)[None], size=side, mode="linear")  # (1, cells, side)
-    radius = min(int(4 * sigma + 0.5), side - 1)
-    x = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-    padded = F.pad(rows, (radius, radius), mode="reflect").transpose(0, 1)  # (cells, 1, side + 2 radius)
-    return F.conv1d(padded, (kernel / kernel.sum()).view(1, 1, -1))[:, 0].T.contiguous()
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pellucid._files import write_bytes
+from pellucid._io.files import write_bytes
+from pellucid._io.progress import bar
 from pellucid.detectors._base import require
-from pellucid.detectors._vectors import Vectors
-from pellucid.progress import bar, track
+from pellucid.detectors._feature_cache import FeatureCache
 
-HALF = torch.float16
 HOLD_OUT = 10  # every tenth image is held out to decide when to stop
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on every fit
 
@@ -44,50 +42,11 @@ class Objective(nn.Module):
         return self._loss(*maps)
 
 
-class Lessons(AbstractContextManager["Lessons"]):
-    """What every image has to teach, computed once and read in every epoch: in half precision, in a temporary file.
-
-    Args:
-        images: batches (B, 3, H, W).
-        see: a batch of images -> maps (B, C, h, w) that do not change while something is trained on them.
-        device: where that is computed and trained.
-
-    Raises:
-        OutputError: the file has no room.
-    """
-
-    def __init__(
-        self, images: Iterable[Tensor], see: Callable[[Tensor], Sequence[Tensor]], device: torch.device
-    ) -> None:
-        self._rows = Vectors(device, HALF)
-        self._shapes: list[torch.Size] = []
-        largest = torch.finfo(HALF).max
-        with torch.inference_mode():
-            for pixels in track(images, "extracting features"):
-                maps = [m.permute(0, 2, 3, 1) for m in see(pixels.to(device))]  # channels last, as networks want them
-                self._shapes = [m.shape[1:] for m in maps]
-                self._rows.append(torch.cat([m.flatten(1) for m in maps], 1).clamp(-largest, largest))
-
-    def __exit__(self, *_: object) -> None:
-        self._rows.__exit__()
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, images: Tensor) -> list[Tensor]:
-        """The maps (B, C, h, w) of some images, by their indices (B,)."""
-        parts = torch.split(self._rows[images].float(), [shape.numel() for shape in self._shapes], 1)
-        return [
-            part.contiguous().view(-1, *shape).permute(0, 3, 1, 2)
-            for part, shape in zip(parts, self._shapes, strict=True)
-        ]
-
-
 def train(
     module: nn.Module,
     optimizer: Optimizer,
     images: Iterable[Tensor],
-    see: Callable[[Tensor], Sequence[Tensor]],
+    extract: Callable[[Tensor], Sequence[Tensor]],
     *,
     epochs: int,
     batch_size: int,
@@ -98,13 +57,13 @@ def train(
     checkpoint: Path | None = None,
     description: str = "training",
 ) -> History:
-    """Minimise ``module(*see(pixels))``, a scalar loss, over normal images; ends with the weights of the best epoch.
+    """Minimise ``module(*extract(pixels))``, a scalar loss, over normal images; end with the best epoch's weights.
 
     Args:
         module: maps what was seen in a batch to its loss; changed in place.
         optimizer: over the module's trainable parameters.
         images: batches (B, 3, H, W), read once; every tenth image is held out for early stopping.
-        see: what a batch has to teach, maps (B, C, h, w): computed once an image, see :class:`Lessons`.
+        extract: what a batch has to teach, maps (B, C, h, w): computed once an image, see :class:`FeatureCache`.
         epochs: passes over the images, at most.
         batch_size: images a step.
         seed: of the order of images; a resumed run sees the order that an uninterrupted one would have seen.
@@ -131,16 +90,16 @@ def train(
         module.load_state_dict(saved["module"])
         optimizer.load_state_dict(saved["optimizer"])
         best, train_losses, held_out_losses = saved["best"], saved["train"], saved["held_out"]
-    with Lessons(images, see, fabric.device) as lessons, bar() as progress:
-        learned, held_out = _split(len(lessons))
+    with FeatureCache(images, extract, fabric.device) as cache, bar() as progress:
+        learned, held_out = _split(len(cache))
         task = progress.add_task(description, total=epochs, completed=len(train_losses))
         for epoch in range(len(train_losses), epochs):
             if _stalled(held_out_losses, patience):
                 break
             module.train()
             losses = []
-            for some in _shuffled(learned, batch_size, seed * 1_000_003 + epoch):
-                loss = step_module(*lessons[some])
+            for batch in _shuffled(learned, batch_size, seed * 1_000_003 + epoch):
+                loss = step_module(*cache[batch])
                 step_optimizer.zero_grad()
                 fabric.backward(loss)
                 if clip is not None:
@@ -148,7 +107,7 @@ def train(
                 step_optimizer.step()
                 losses.append(float(loss.detach()))
             train_losses.append(sum(losses) / len(losses))
-            held_out_losses.append(_held_out_loss(step_module, lessons, held_out, batch_size, train_losses[-1]))
+            held_out_losses.append(_held_out_loss(step_module, cache, held_out, batch_size, train_losses[-1]))
             if held_out_losses[-1] <= min(held_out_losses):
                 best = _copy(module)
             if checkpoint is not None:
@@ -189,13 +148,13 @@ def _shuffled(images: Tensor, batch_size: int, seed: int) -> list[Tensor]:
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) < min(2, batch_size) else batches
 
 
-def _held_out_loss(module: nn.Module, lessons: Lessons, images: Tensor, batch_size: int, fallback: float) -> float:
+def _held_out_loss(module: nn.Module, cache: FeatureCache, images: Tensor, batch_size: int, fallback: float) -> float:
     """Mean loss on the held-out images; with fewer than ten images there are none, and the training loss serves."""
     module.eval()
     total = 0.0
     with torch.no_grad():
-        for some in torch.split(images, batch_size):
-            total += float(module(*lessons[some])) * len(some)
+        for batch in torch.split(images, batch_size):
+            total += float(module(*cache[batch])) * len(batch)
     return total / len(images) if len(images) else fallback
 
 

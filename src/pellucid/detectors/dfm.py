@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.detectors._base import Detector, Images, require, smooth_map
+from pellucid._io.progress import track
+from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._maps import smooth_map
 from pellucid.errors import DataError
-from pellucid.progress import track
 
 
 class Dfm(Detector):

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pellucid.detectors._base import Detector, Images, peak, require, smooth_map
+from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._baseline import fit_baseline, standardise
 from pellucid.detectors._flow import Flow
+from pellucid.detectors._maps import image_score, smooth_map
 from pellucid.detectors._training import Objective, train
-from pellucid.detectors._usual import above_usual, learn_usual
 
 
 class Fastflow(Detector):
@@ -33,8 +34,8 @@ class Fastflow(Detector):
 
     norms_: nn.ModuleList
     flows_: nn.ModuleList
-    usual_: Tensor  # what the levels' maps are for good parts, (levels, H, W)
-    spread_: Tensor  # and how much they differ, (levels, H, W)
+    baseline_mean_: Tensor  # what the levels' maps are for good parts, (levels, H, W)
+    baseline_scale_: Tensor  # and how much they differ, (levels, H, W)
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class Fastflow(Detector):
             checkpoint=checkpoint,
             description="fastflow",
         )
-        self.usual_, self.spread_ = learn_usual(self._levels, images, self.device)
+        self.baseline_mean_, self.baseline_scale_ = fit_baseline(self._levels, images, self.device)
 
     def _levels(self, pixels: Tensor) -> Tensor:
         """The smoothed map of every level, (levels, B, H, W): negative log-likelihood, constants dropped, a mean over
@@ -100,5 +101,5 @@ class Fastflow(Detector):
         return torch.stack([smooth_map(0.5 * z.square().mean(1), size) for z, _ in latents])
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        anomaly_map = above_usual(self._levels(pixels), self.usual_, self.spread_)
-        return anomaly_map, peak(anomaly_map)
+        anomaly_map = standardise(self._levels(pixels), self.baseline_mean_, self.baseline_scale_)
+        return anomaly_map, image_score(anomaly_map)

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pellucid.detectors._base import Detector, Images, peak, require, resize_to, smooth_map
+from pellucid._io.progress import track
+from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._maps import image_score, resize_to, smooth_map
 from pellucid.errors import DataError
-from pellucid.progress import track
 
 BANDS = 4  # that a triangle is cut into: 5/8 of the square are read
 
@@ -96,7 +97,7 @@ class Padim(Detector):
             raise DataError("PaDiM needs at least two images to estimate a covariance.")
         return mean, scatter.div_(n - 1)
 
-    def _ready(self) -> None:
+    def _prepare_scoring(self) -> None:
         """Unpack the triangles once, and ask the backbone for its grid once."""
         height, width = (int(side) for side in self.size_)
         shapes = self.backbone_.shapes(height, width)
@@ -117,4 +118,4 @@ class Padim(Detector):
         distance = torch.stack(squares).sum(0).sqrt()
         size = (pixels.shape[2], pixels.shape[3])
         anomaly_map = smooth_map(distance.T.reshape(delta.shape[1], *self._grid), size)
-        return anomaly_map, peak(anomaly_map)
+        return anomaly_map, image_score(anomaly_map)

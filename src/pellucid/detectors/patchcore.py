@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pellucid.detectors._base import Detector, Images, concatenate, locally_aware, require, smooth_map
-from pellucid.detectors._memory import Sketch, k_center_greedy, nearest, neighbours, principal_directions
-from pellucid.detectors._vectors import Vectors
-from pellucid.progress import track
+from pellucid._io.progress import track
+from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._coreset import k_center_greedy
+from pellucid.detectors._maps import concatenate, locally_aware, smooth_map
+from pellucid.detectors._search import BoundedSearch, nearest, neighbours, principal_directions
+from pellucid.detectors._spill import DiskTensor
 
 DIRECTIONS = 128  # of the projection that the coreset is chosen in
 SKETCHED = 128  # length of features from which on the search goes through a sketch
@@ -32,7 +34,7 @@ class Patchcore(Detector):
     norms_: Tensor  # squared, (M,)
     neighbours_: Tensor  # N_b(m) of every m, (M, b) indices, m itself first
     directions_: Tensor | None = None  # principal ones of the bank, (D, k), where features are long
-    _sketch: Sketch | None
+    _search: BoundedSearch | None
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class Patchcore(Detector):
         require(size is None or size >= 1, "coreset_size", size, "at least 1")
         require(self.num_neighbors >= 1, "num_neighbors", self.num_neighbors, "at least 1")
         generator = torch.Generator().manual_seed(self.seed)
-        with torch.inference_mode(), Vectors(self.device) as patches, Vectors(self.device) as projected:
+        with torch.inference_mode(), DiskTensor(self.device) as patches, DiskTensor(self.device) as projected:
             self._gather(images, generator, patches, projected)
             count = min(size or max(1, round(ratio * len(patches))), len(patches))
             first = int(torch.randint(len(patches), (1,), generator=generator))
@@ -67,12 +69,12 @@ class Patchcore(Detector):
             self.norms_ = (self.bank_ * self.bank_).sum(1)
             long = SKETCHED <= self.bank_.shape[1] < count
             self.directions_ = principal_directions(self.bank_) if long else None
-            self._ready()
+            self._prepare_scoring()
             b = min(self.num_neighbors, count)
-            table = self._sketch.neighbours(b) if self._sketch else neighbours(self.bank_, self.bank_, self.norms_, b)
+            table = self._search.neighbours(b) if self._search else neighbours(self.bank_, self.bank_, self.norms_, b)
             self.neighbours_ = table.int()
 
-    def _gather(self, images: Images, generator: torch.Generator, patches: Vectors, projected: Vectors) -> None:
+    def _gather(self, images: Images, generator: torch.Generator, patches: DiskTensor, projected: DiskTensor) -> None:
         """All patches (N, D), and where they are long a random Gaussian projection (N, DIRECTIONS) of them, which keeps
         distances (Johnson & Lindenstrauss, 1984)."""
         matrix = None
@@ -84,15 +86,15 @@ class Patchcore(Detector):
                     matrix = torch.randn(some.shape[1], DIRECTIONS, generator=generator).to(some) / DIRECTIONS**0.5
                 projected.append(some @ matrix)
 
-    def _ready(self) -> None:
+    def _prepare_scoring(self) -> None:
         directions = self.directions_
-        self._sketch = None if directions is None else Sketch(self.bank_, self.norms_, directions)
+        self._search = None if directions is None else BoundedSearch(self.bank_, self.norms_, directions)
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         patches = self._embed(pixels)
         B, h, w, D = patches.shape
         flat = patches.reshape(-1, D)
-        squared, memory = self._sketch.nearest(flat) if self._sketch else nearest(flat, self.bank_, self.norms_)
+        squared, memory = self._search.nearest(flat) if self._search else nearest(flat, self.bank_, self.norms_)
         distance = squared.sqrt().view(B, h * w)
         s_star, farthest = distance.max(1)  # of m^test*, the patch that decides (equation 6)
         m_test = flat.view(B, h * w, D)[torch.arange(B, device=pixels.device), farthest]  # (B, D)

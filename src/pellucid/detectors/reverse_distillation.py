@@ -9,18 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pellucid.detectors._base import (
-    Detector,
-    Images,
-    locally_aware,
-    peak,
-    require,
-    resize_to,
-    smooth_map,
-    unit_distance,
-)
+from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._baseline import fit_baseline, standardise
+from pellucid.detectors._maps import image_score, locally_aware, resize_to, smooth_map, unit_distance
 from pellucid.detectors._training import Objective, train
-from pellucid.detectors._usual import above_usual, learn_usual
 
 
 class ReverseDistillation(Detector):
@@ -42,8 +34,8 @@ class ReverseDistillation(Detector):
 
     embedding_: nn.Module
     decoder_: nn.Module
-    usual_: Tensor  # what the levels' maps are for good parts, (levels, H, W)
-    spread_: Tensor  # and how much they differ, (levels, H, W)
+    baseline_mean_: Tensor  # what the levels' maps are for good parts, (levels, H, W)
+    baseline_scale_: Tensor  # and how much they differ, (levels, H, W)
 
     def __init__(
         self,
@@ -99,7 +91,7 @@ class ReverseDistillation(Detector):
             checkpoint=checkpoint,
             description="reverse_distillation",
         )
-        self.usual_, self.spread_ = learn_usual(self._levels, images, self.device)
+        self.baseline_mean_, self.baseline_scale_ = fit_baseline(self._levels, images, self.device)
 
     def _levels(self, pixels: Tensor) -> Tensor:
         """The smoothed map of every level, (levels, B, H, W)."""
@@ -107,8 +99,8 @@ class ReverseDistillation(Detector):
         return torch.stack([smooth_map(level, size) for level in self._distances(*self._encode(pixels))])
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        anomaly_map = above_usual(self._levels(pixels), self.usual_, self.spread_)
-        return anomaly_map, peak(anomaly_map)
+        anomaly_map = standardise(self._levels(pixels), self.baseline_mean_, self.baseline_scale_)
+        return anomaly_map, image_score(anomaly_map)
 
 
 def _halvings(side: int, coarsest: int) -> int:

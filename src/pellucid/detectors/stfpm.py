@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.backbones import network
-from pellucid.detectors._base import Detector, Images, peak, require, resize_to, smooth_map, unit_distance
+from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._maps import image_score, resize_to, smooth_map, unit_distance
 from pellucid.detectors._training import Objective, train
 
 
@@ -93,4 +94,4 @@ class Stfpm(Detector):
         # The paper multiplies the levels; the mean of their cosines is the gentler alternative.
         combined = levels.prod(0) if self.distance == "l2" else levels.mean(0)
         anomaly_map = smooth_map(combined, size)
-        return anomaly_map, peak(anomaly_map)
+        return anomaly_map, image_score(anomaly_map)

@@ -9,14 +9,6 @@ from numpy.typing import NDArray
 from pellucid.records import Defect
 
 
-def cut_of(anomaly_map: NDArray[np.float32], pixel_limit: float) -> float:
-    """Where to cut a rejected image's map: at the pixel limit, or near its peak when the map stays below.
-
-    A rejected image always shows where.
-    """
-    return min(pixel_limit, 0.9 * float(anomaly_map.max()))
-
-
 def find_defects(anomaly_map: NDArray[np.float32], limit: float) -> tuple[Defect, ...]:
     """Cut a map (H, W) at ``limit``; 8-connected regions, highest peak first."""
     above = (anomaly_map > limit).astype(np.uint8)

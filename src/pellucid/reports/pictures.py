@@ -2,44 +2,66 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.images import read_mask
-from pellucid.records import Inspection
-from pellucid.regions.defects import cut_of
+from pellucid.limits.segmentation import segmentation_threshold
 
 Bgr = NDArray[np.uint8]  # (H, W, 3)
-PANEL = 256  # shorter pictures are enlarged to this height, taller ones stay
+Box = tuple[int, int, int, int]  # x, y, width, height
+MIN_PANEL_HEIGHT_PX = 256  # shorter pictures are enlarged to it, taller ones stay
 RED, GREEN, YELLOW, WHITE = (60, 60, 230), (90, 170, 60), (40, 220, 250), (255, 255, 255)  # BGR
 
 
 def result_picture(
-    pixels: NDArray[np.float32], inspection: Inspection, pixel_limit: float, mask: NDArray[np.bool_] | None = None
+    pixels: NDArray[np.float32],
+    anomaly_map: NDArray[np.float32],
+    pixel_limit: float,
+    *,
+    boxes: Sequence[Box],
+    caption: str,
+    rejected: bool,
+    mask: NDArray[np.bool_] | None = None,
 ) -> Bgr:
-    """Image, heat map, defects and, if given, the mask, with a caption; BGR as OpenCV writes it.
+    """Draw image, heat map, defects and, if given, the mask side by side.
 
-    Colours are the same for all images of one model.
+    Colours mean the same for all images of one model.
+
+    Args:
+        pixels: (H, W, 3) RGB in [0, 1].
+        anomaly_map: (H, W).
+        pixel_limit: of the model; the heat map spans zero to twice as much.
+        boxes: of the defects, (x, y, width, height) in px each.
+        caption: written above, on red where ``rejected``, else on green.
+        rejected: whether the image was rejected.
+        mask: (H, W), true where the image is known to be defective.
+
+    Returns:
+        (height, width, 3) BGR, as OpenCV writes it.
     """
     image = as_bgr(pixels)
-    panels = [("image", image), ("map", cv2.addWeighted(image, 0.35, heat(inspection.map, pixel_limit), 0.65, 0))]
+    panels = [("image", image), ("map", cv2.addWeighted(image, 0.35, heat(anomaly_map, pixel_limit), 0.65, 0))]
     outlined = image.copy()
-    if inspection.defects:
-        above = (inspection.map > cut_of(inspection.map, pixel_limit)).astype(np.uint8)
+    if boxes:
+        above = (anomaly_map > segmentation_threshold(anomaly_map, pixel_limit)).astype(np.uint8)
         contours, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(outlined, contours, -1, YELLOW, 1)
-    for defect in inspection.defects:
-        frame(outlined, defect.box)
-    count = len(inspection.defects)
-    panels.append((f"{count} defect{'' if count == 1 else 's'}", outlined))
+    for box in boxes:
+        frame(outlined, box)
+    panels.append((f"{len(boxes)} defect{'' if len(boxes) == 1 else 's'}", outlined))
     if mask is not None:
         panels.append(("mask", np.repeat(mask[..., None].astype(np.uint8) * 255, 3, 2)))
-    zoom = max(1.0, PANEL / image.shape[0])
-    return _caption(np.hstack([_titled(title, panel, zoom) for title, panel in panels]), inspection)
+    zoom = max(1.0, MIN_PANEL_HEIGHT_PX / image.shape[0])
+    return _captioned(np.hstack([_titled(title, panel, zoom) for title, panel in panels]), caption, rejected)
+
+
+def png(image: Bgr) -> bytes:
+    """Encode a picture as PNG."""
+    return cv2.imencode(".png", image)[1].tobytes()
 
 
 def as_bgr(pixels: NDArray[np.float32]) -> Bgr:
@@ -55,7 +77,7 @@ def heat(anomaly_map: NDArray[np.float32], pixel_limit: float) -> Bgr:
     )
 
 
-def frame(image: Bgr, box: tuple[int, int, int, int]) -> None:
+def frame(image: Bgr, box: Box) -> None:
     """Draw the box of a defect (x, y, width, height) on an image, around its pixels."""
     x, y, w, h = box
     cv2.rectangle(image, (x - 2, y - 2), (x + w + 1, y + h + 1), RED, max(1, image.shape[0] // 200))
@@ -68,24 +90,7 @@ def _titled(title: str, panel: NDArray[Any], zoom: float) -> Bgr:
     return np.asarray(framed, np.uint8)
 
 
-def _caption(strip: Bgr, inspection: Inspection) -> Bgr:
-    colour = RED if inspection.verdict == "reject" else GREEN
-    out = cv2.copyMakeBorder(strip, 34, 0, 0, 0, cv2.BORDER_CONSTANT, value=colour)
-    text = (
-        f"{inspection.verdict.upper()}   score {inspection.score:.4g}   limit {inspection.limit:.4g}"
-        f"   p {inspection.p_value:.3f}   {inspection.path.name}"
-    )
-    cv2.putText(out, text, (8, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.52, WHITE, 1, cv2.LINE_AA)
+def _captioned(strip: Bgr, caption: str, rejected: bool) -> Bgr:
+    out = cv2.copyMakeBorder(strip, 34, 0, 0, 0, cv2.BORDER_CONSTANT, value=RED if rejected else GREEN)
+    cv2.putText(out, caption, (8, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.52, WHITE, 1, cv2.LINE_AA)
     return np.asarray(out, np.uint8)
-
-
-def picture_of(
-    pixels: NDArray[np.float32], inspection: Inspection, pixel_limit: float, mask: Path | None = None
-) -> bytes:
-    """The result picture as PNG; the mask is read from its file.
-
-    Raises:
-        DataError: the mask cannot be read.
-    """
-    drawn = read_mask(mask) if mask else None
-    return cv2.imencode(".png", result_picture(pixels, inspection, pixel_limit, drawn))[1].tobytes()

@@ -7,8 +7,6 @@ from typing import Any
 
 from rich.table import Table
 
-from pellucid.records import Evaluation
-
 LEADERBOARD = (
     ("model", "name", "{}"),
     ("image AUROC", "image_auroc", "{:.4f}"),
@@ -79,24 +77,29 @@ def _counts(parameters: int, trained: int) -> tuple[str, str, str, str]:
     return _count(parameters), _count(trained), _count(parameters - trained), f"{parameters * 4 / 1e6:.1f}"
 
 
-def evaluation(result: Evaluation) -> list[Table]:
-    """Test metrics with their intervals; counts by type, size and group; operating points."""
+def evaluation(tested: Mapping[str, Any]) -> list[Table]:
+    """Test metrics with their intervals; counts by type, size and group; operating points.
+
+    Args:
+        tested: what ``metrics.json`` holds.
+    """
+    metrics = tested["metrics"]
     table = Table("metric", "value", "95 % interval", title="Test metrics")
-    for name, value in result.metrics.items():
+    for name, value in metrics.items():
         if name.endswith(("_low", "_high")):
             continue
         form = "{:d}" if isinstance(value, int) else "{:.4f}"
-        table.add_row(name, cell(value, form), between(result.metrics, name, form))
+        table.add_row(name, cell(value, form), between(metrics, name, form))
     parts = Table("part", "escapes", "of", "false rejects", "of", title="By type, size (px) and group")
-    for kind, members in result.by.items():
-        for name, counts in members.items():
+    for kind in ("type", "size", "group"):
+        for name, counts in tested[f"by_{kind}"].items():
             wrong = (("escapes", "defectives"), ("false_rejects", "normals"))
             shown = (str(counts[key]) if counts[total] else "-" for w, total in wrong for key in (w, total))
             parts.add_row(f"{kind}: {name}", *shown)
     points = Table("rule", "limit", "chosen on", "false rejects", "escapes", title="Where the limit could be")
-    for point in result.operating_points:
-        shares = (_share(point.counts, rate) for rate in ("false_reject_rate", "escape_rate"))
-        points.add_row(point.rule, f"{point.limit:.5g}", point.chosen_on, *shares)
+    for point in tested["operating_points"]:
+        shares = (_share(point["counts"], rate) for rate in ("false_reject_rate", "escape_rate"))
+        points.add_row(point["rule"], f"{point['limit']:.5g}", point["chosen_on"], *shares)
     return [t for t in (table, parts, points) if t.row_count]
 
 

@@ -19,11 +19,10 @@ class Runtime(Protocol):
     """Whatever scores images: a detector in torch, or the graph that it was exported to."""
 
     name: Name
-    lanes: int  # how many images are computed at the same time, when as many threads call score
+    parallel_requests: int  # how many images are computed at the same time, when as many threads call score
 
-    @property
-    def many(self) -> Runtime:
-        """The same for many images: it computes more of them in a second, though each takes longer."""
+    def for_throughput(self) -> Runtime:
+        """Return the same for many images: it computes more of them in a second, though each takes longer."""
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         """Map (B, H, W) and score (B,) of a batch (B, 3, H, W) in [0, 1]; higher is more anomalous."""

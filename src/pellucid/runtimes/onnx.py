@@ -15,25 +15,29 @@ class Onnx:
 
     Args:
         graph: the ``.onnx`` file.
-        lanes: 1: all cores for one image; else a core for each of so many.
+        parallel_requests: 1: all cores for one image; else a core for each of so many.
     """
 
     name: Name = "onnx"
 
-    def __init__(self, graph: Path, lanes: int = 1) -> None:
+    def __init__(self, graph: Path, parallel_requests: int = 1) -> None:
         require_installed("onnx")
         import onnxruntime
 
-        self._graph, self.lanes = graph, lanes
+        self._graph, self.parallel_requests = graph, parallel_requests
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 0 if lanes == 1 else 1  # 0: as many as there are cores
+        options.intra_op_num_threads = 0 if parallel_requests == 1 else 1  # 0: as many as there are cores
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise ModelFileError(f"ONNX Runtime cannot read '{graph}': {str(error).splitlines()[-1]}") from None
 
+    def for_throughput(self) -> Onnx:
+        """Return a session that computes as many images at a time as there are cores."""
+        return self._throughput
+
     @cached_property
-    def many(self) -> Onnx:
+    def _throughput(self) -> Onnx:
         return Onnx(self._graph, os.cpu_count() or 1)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:

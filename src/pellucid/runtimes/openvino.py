@@ -18,32 +18,36 @@ class OpenVino:
 
     Args:
         graph: the ``.xml`` file.
-        many: a core or so for each of several images, instead of all cores for one.
+        throughput: a core or so for each of several images, instead of all cores for one.
     """
 
     name: Name = "openvino"
 
-    def __init__(self, graph: Path, many: bool = False) -> None:
+    def __init__(self, graph: Path, throughput: bool = False) -> None:
         require_installed("openvino")
         import openvino
 
         self._graph = graph
         core = openvino.Core()
-        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY"}
+        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY"}
         try:
             model = core.read_model(graph)  # for any number of images; one whose shape is known takes a twentieth less
             model.reshape([1, *(side.get_length() for side in list(model.input().partial_shape)[1:])])
             compiled = core.compile_model(model, "CPU", hints)
-            self.lanes = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+            self.parallel_requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         except RuntimeError as error:
             raise ModelFileError(f"OpenVINO cannot read '{graph}': {str(error).strip().splitlines()[-1]}") from None
         self._idle: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(self.lanes):
+        for _ in range(self.parallel_requests):
             self._idle.put(compiled.create_infer_request())
 
+    def for_throughput(self) -> OpenVino:
+        """Return the same graph compiled to compute several images at a time."""
+        return self._throughput
+
     @cached_property
-    def many(self) -> OpenVino:
-        return OpenVino(self._graph, many=True)
+    def _throughput(self) -> OpenVino:
+        return OpenVino(self._graph, throughput=True)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         found = [self._score_one(image[None]) for image in pixels]

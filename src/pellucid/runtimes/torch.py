@@ -14,13 +14,13 @@ class Torch:
     """The reference that the other runtimes have to agree with."""
 
     name: Name = "torch"
-    lanes = 1  # each thread of ours would start as many threads of torch's as there are cores
+    parallel_requests = 1  # each thread of ours would start as many threads of torch's as there are cores
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
 
-    @property
-    def many(self) -> Torch:
+    def for_throughput(self) -> Torch:
+        """Return itself: torch computes one image at a time, on all cores."""
         return self
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:

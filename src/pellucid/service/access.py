@@ -25,9 +25,9 @@ from starlette.datastructures import Headers
 from starlette.requests import Request, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid._files import write_text
+from pellucid._io.files import write_text
 from pellucid.errors import DataError, ParameterError
-from pellucid.model_file import problem
+from pellucid.models.file import first_validation_error
 
 Role = Literal["operator", "engineer"]
 COOKIE = "pellucid"
@@ -85,7 +85,7 @@ class Accounts:
             content = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
             return cls(tuple(_File.model_validate(content).account))
         except (OSError, ValueError) as error:
-            said = problem(error) if isinstance(error, ValidationError) else str(error)
+            said = first_validation_error(error) if isinstance(error, ValidationError) else str(error)
             raise DataError(f"The accounts in '{path}' cannot be understood: {said}.") from None
 
     def with_key(self, key: str) -> Account | None:

@@ -23,7 +23,7 @@ from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from pellucid._files import FULL
+from pellucid._io.files import FULL
 from pellucid.errors import (
     DataError,
     DiskFullError,
@@ -35,11 +35,11 @@ from pellucid.errors import (
 )
 from pellucid.records import Verdict
 from pellucid.service.access import COOKIE, SESSION, Account, account_of
-from pellucid.service.dataset import export_decisions
-from pellucid.service.desk import BusyError, Job
-from pellucid.service.record import Decision, Entry, Filter
-from pellucid.service.recount import Recount, Scores
-from pellucid.service.shelf import Loaded
+from pellucid.service.decisions_export import export_decisions
+from pellucid.service.limit_preview import Recount, Scores
+from pellucid.service.queue import BusyError, Job
+from pellucid.service.registry import Loaded
+from pellucid.service.storage.record import Decision, Entry, Filter
 from pellucid.service.uploads import RefusedError
 
 if TYPE_CHECKING:

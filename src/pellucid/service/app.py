@@ -16,17 +16,17 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
 from pellucid import __name__ as NAME
-from pellucid._files import check_writable
+from pellucid._io.files import check_writable
 from pellucid.errors import DataError, ParameterError, PellucidError
 from pellucid.service import api
 from pellucid.service.access import Guard, Sessions
-from pellucid.service.desk import Desk
 from pellucid.service.metrics import Metrics
-from pellucid.service.record import Record
-from pellucid.service.retention import Retention
+from pellucid.service.queue import Desk
+from pellucid.service.registry import Shelf, newest
 from pellucid.service.settings import Settings
-from pellucid.service.shelf import Shelf, newest
-from pellucid.service.store import Store
+from pellucid.service.storage.pictures import Store
+from pellucid.service.storage.record import Record
+from pellucid.service.storage.retention import Retention
 from pellucid.service.training import Trainings
 from pellucid.service.watch import Watch
 

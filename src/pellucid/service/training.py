@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from pellucid._io.progress import REPORT, Step, read_step
 from pellucid.acquisition.folders import read_folder
 from pellucid.errors import DataError, ParameterError
-from pellucid.progress import REPORT, Step, read_step
-from pellucid.service.shelf import safe_name
+from pellucid.service.registry import safe_name
 
 State = Literal["running", "done", "failed", "cancelled"]
 LOG = "training.log"

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from pellucid.records import Shift
-from pellucid.service.record import Filter, Record
-from pellucid.service.shelf import Loaded
+from pellucid.service.registry import Loaded
+from pellucid.service.storage.record import Filter, Record
+from pellucid.study.results import Shift
 from pellucid.study.shift import shift
 
 GROUP = 50  # inspections that make one point of the control chart

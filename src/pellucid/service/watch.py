@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pellucid.acquisition.images import SUFFIXES
 from pellucid.errors import DataError, PellucidError
-from pellucid.service.desk import BusyError, Desk, Job
+from pellucid.service.queue import BusyError, Desk, Job
 
 log = logging.getLogger("pellucid.watch")
 PAUSE = 0.3  # seconds between looks

@@ -18,10 +18,10 @@ from typing import Any
 
 import tomli_w
 
-from pellucid._files import write_bytes, write_text
+from pellucid._io.files import write_bytes, write_text
+from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import splits_csv
 from pellucid.errors import PellucidError
-from pellucid.inspector import Plan
 from pellucid.reports import curves
 from pellucid.reports.page import Model, report
 from pellucid.study.choice import Choice, Draws, Trial, choose, mean_draws, paired, pareto
@@ -95,11 +95,11 @@ def compare(
         PellucidError: nothing could be measured; the first reason is given.
     """
     cells = sweep.cells()
-    first = Plan.of(sweep.data, false_reject=sweep.false_reject, seed=sweep.seed)
+    first = Plan.from_data(sweep.data, false_reject=sweep.false_reject, seed=sweep.seed)
     announce(first)
     trials = [_Trial(output, sweep.seed, first)]
     for seed in range(sweep.seed + 1, sweep.seed + sweep.seeds):
-        plan = first.again(false_reject=sweep.false_reject, seed=seed)
+        plan = first.resplit(false_reject=sweep.false_reject, seed=seed)
         trials.append(_Trial(output / f"seed-{seed}", seed, plan))
     for name in ("leaderboard.json", "leaderboard.csv", "report.html"):
         (output / name).unlink(missing_ok=True)
@@ -131,7 +131,7 @@ def read_cost(folder: Path) -> dict[str, Any]:
 
 def _prepare(trial: _Trial, cells: Iterable[Cell], sweep: Sweep, resume: bool) -> list[Path]:
     """Write the split and every configuration; returns the folders of the cells that have to be run."""
-    samples = trial.plan.checked.samples
+    samples = trial.plan.verified.samples
     write_text(trial.folder / "splits.csv", splits_csv(trial.plan.split, samples.root))
     waiting = []
     for cell in cells:
@@ -151,7 +151,7 @@ def _config(cell: Cell, trial: _Trial, sweep: Sweep) -> str:
     plan = trial.plan
     values: dict[str, Any] = {
         "detector": cell.detector,
-        "data": str(plan.checked.samples.root.resolve()),
+        "data": str(plan.verified.samples.root.resolve()),
         "data_sha256": plan.data_sha256(),
         "tested_sha256": plan.tested_sha256(),
         "image_size": list(cell.size),

@@ -8,19 +8,20 @@ from dataclasses import replace
 import numpy as np
 
 from pellucid.acquisition.images import read_mask
-from pellucid.records import Evaluation, Judged, Limit
+from pellucid.records import Limit
 from pellucid.study import metrics
 from pellucid.study.intervals import areas, auroc_interval, interval, resamples, wilson
 from pellucid.study.metrics import Counts
 from pellucid.study.operating import Costs, operating_points
 from pellucid.study.pixels import PixelMetrics
+from pellucid.study.results import Evaluation, ScoredSample
 from pellucid.study.shift import shift
 
 SIZES = (30, 100, 300, 1000, 3000)  # px, edges of the sizes of defects
 
 
 def evaluate(
-    judged: Iterable[Judged], limit: Limit, *, selection: Sequence[float] = (), costs: Costs | None = None
+    judged: Iterable[ScoredSample], limit: Limit, *, selection: Sequence[float] = (), costs: Costs | None = None
 ) -> Evaluation:
     """Every metric that the samples allow; what they do not allow is None and a note says why.
 
@@ -51,7 +52,7 @@ def evaluate(
         "aupro_0.05": pixels.aupro(0.05),
         **_aupimo(pixels),
     }
-    parts: dict[str, Callable[[Judged], str | None]] = {
+    parts: dict[str, Callable[[ScoredSample], str | None]] = {
         "type": lambda j: (j.sample.type or "defect") if j.sample.label == "abnormal" else None,
         "size": lambda j: _size(j.defect_px),
         "group": lambda j: j.sample.group,
@@ -66,7 +67,7 @@ def evaluate(
     )
 
 
-def _look(j: Judged, pixels: PixelMetrics) -> Judged:
+def _look(j: ScoredSample, pixels: PixelMetrics) -> ScoredSample:
     """Count the pixels of normal images and of defective ones that have a mask; the map is let go."""
     size = None
     if j.sample.label == "normal":
@@ -77,7 +78,7 @@ def _look(j: Judged, pixels: PixelMetrics) -> Judged:
 
 
 def _area_intervals(
-    judged: Sequence[Judged], labels: Sequence[bool], scores: Sequence[float], auroc: float | None
+    judged: Sequence[ScoredSample], labels: Sequence[bool], scores: Sequence[float], auroc: float | None
 ) -> Counts:
     """From resampled images, which know of groups; an AUROC's is at least as wide as one that knows of chance.
 
@@ -114,16 +115,18 @@ def _size(px: int | None) -> str | None:
     return f"{SIZES[upper - 1] + 1 if upper else 1} to {SIZES[upper]} px"
 
 
-def _counts(judged: Iterable[Judged], part_of: Callable[[Judged], str | None], limit: float) -> dict[str, Counts]:
+def _counts(
+    judged: Iterable[ScoredSample], part_of: Callable[[ScoredSample], str | None], limit: float
+) -> dict[str, Counts]:
     """Images, false rejects and escapes of each part, in the order of first the smallest name."""
-    parts: dict[str, list[Judged]] = {}
+    parts: dict[str, list[ScoredSample]] = {}
     for j in judged:
         if (part := part_of(j)) is not None:
             parts.setdefault(part, []).append(j)
     return {name: _counted(members, limit) for name, members in sorted(parts.items(), key=lambda p: _natural(p[0]))}
 
 
-def _counted(members: Sequence[Judged], limit: float) -> Counts:
+def _counted(members: Sequence[ScoredSample], limit: float) -> Counts:
     labels, scores = [j.sample.label == "abnormal" for j in members], [j.inspection.score for j in members]
     counted = metrics.at_limit(labels, scores, limit)
     return {"images": len(members)} | {key: value for key, value in counted.items() if key != "image_f1"}

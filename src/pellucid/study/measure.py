@@ -19,19 +19,20 @@ from typing import Any
 import numpy as np
 
 from pellucid import detectors
-from pellucid._files import csv_text, write_bytes, write_text
+from pellucid._io.files import csv_text, write_bytes, write_text
 from pellucid.acquisition.images import read_image
 from pellucid.acquisition.splits import read_splits_csv, relative
 from pellucid.errors import PellucidError
-from pellucid.inspector import Inspector, fit_split
-from pellucid.records import Evaluation, Judged, Sample, Split
+from pellucid.fitting import fit_split
+from pellucid.inspector import Inspector
+from pellucid.records import Sample, Split
 from pellucid.reports import curves
-from pellucid.reports.pictures import picture_of
 from pellucid.study import metrics
 from pellucid.study.evaluate import evaluate
 from pellucid.study.operating import SELECTION, Costs
-from pellucid.study.scores import by_label, judge, scores_csv
-from pellucid.trackers import Run, track
+from pellucid.study.results import Evaluation, ScoredSample
+from pellucid.study.scores import by_label, score_samples, scores_csv
+from pellucid.tracking import Run, track
 
 TIMED = 60  # images that are timed one by one
 SHOWN = 6  # result pictures of a kind
@@ -67,12 +68,12 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
         "params_total": total,
         "params_trained": trained,
         "peak_ram_mb": peak_ram_mb(),
-        "parts": detector.parts(),
+        "parts": detector.module_summary(),
     }
-    selected = list(judge(inspector, split.select, f"{folder.name}: selection"))
+    selected = list(score_samples(inspector, split.select, f"{folder.name}: selection"))
     defects = [j.inspection.score for j in selected]
     result = evaluate(
-        judge(inspector, split.test, f"{folder.name}: testing"),
+        score_samples(inspector, split.test, f"{folder.name}: testing"),
         inspector.limit,
         selection=defects,
         costs=Costs(**config["costs"]),
@@ -81,7 +82,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     write_text(folder / "selection.csv", _selection_csv(inspector, split, defects, root))
     _draw(folder, inspector, result, root)
     selection = _selection(inspector.limit.scores, defects, result.metrics)
-    write_text(folder / "metrics.json", json.dumps({**result.written(), "selection": selection}, indent=2) + "\n")
+    write_text(folder / "metrics.json", json.dumps({**result.to_dict(), "selection": selection}, indent=2) + "\n")
     run = Run(
         name=folder.name,
         group=root.stem if root.is_file() else root.name,
@@ -151,9 +152,8 @@ def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) ->
     gallery: list[dict[str, Any]] = []
     for kind, judged in worth_seeing(result.judged):
         found = inspector.inspect(judged.sample.path)  # again, for its map
-        pixels = read_image(judged.sample.path)
         name = f"{kind}_{len(gallery):02d}_{judged.sample.path.stem}.png"
-        write_bytes(folder / "images" / name, picture_of(pixels, found, inspector.limit.pixel, judged.sample.mask))
+        write_bytes(folder / "images" / name, found.png(judged.sample.mask))
         shown: dict[str, Any] = {"file": f"images/{name}", "kind": kind, "path": relative(judged.sample.path, root)}
         shown |= {"label": judged.sample.label, "type": judged.sample.type, "verdict": found.verdict}
         shown |= {"score": found.score, "limit": found.limit, "p_value": found.p_value, "defects": len(found.defects)}
@@ -161,7 +161,7 @@ def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) ->
     write_text(folder / "gallery.json", json.dumps(gallery, indent=2) + "\n")
 
 
-def worth_seeing(judged: Sequence[Judged]) -> list[tuple[str, Judged]]:
+def worth_seeing(judged: Sequence[ScoredSample]) -> list[tuple[str, ScoredSample]]:
     """Worst first: false rejects, escapes, the right calls nearest to the limit, and typical ones of either label.
 
     No image is shown twice.
@@ -179,7 +179,7 @@ def worth_seeing(judged: Sequence[Judged]) -> list[tuple[str, Judged]]:
     return [(kind, j) for kind, members in kinds.items() for j in members[:SHOWN]]
 
 
-def _middle(judged: Sequence[Judged], label: str, count: int) -> list[Judged]:
+def _middle(judged: Sequence[ScoredSample], label: str, count: int) -> list[ScoredSample]:
     """Those of a label with scores around its median."""
     members = sorted((j for j in judged if j.sample.label == label), key=lambda j: j.inspection.score)
     start = max(0, (len(members) - count) // 2)

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from pellucid.acquisition.splits import needed
 from pellucid.errors import ParameterError
-from pellucid.limits.calibration import conformal_limit
-from pellucid.records import Limit, OperatingPoint
+from pellucid.limits.conformal import conformal_limit
+from pellucid.records import Limit
 from pellucid.study import metrics
+from pellucid.study.results import OperatingPoint
 
 FALSE_REJECTS = (0.01, 0.05, 0.1)
 ESCAPES = (0.01, 0.05, 0.1)
@@ -45,8 +46,8 @@ class Costs:
         if not 0 < self.defect_rate < 1:
             raise ParameterError(f"A defect rate of {self.defect_rate:g} is not allowed: give one between 0 and 1.")
 
-    def of(self, escape_rate: Rate, false_reject_rate: Rate) -> Rate:
-        """Expected cost of one part."""
+    def expected_cost(self, escape_rate: Rate, false_reject_rate: Rate) -> Rate:
+        """Return the expected cost of one part."""
         return self.escape * self.defect_rate * escape_rate + self.reject * (1 - self.defect_rate) * false_reject_rate
 
 
@@ -67,7 +68,7 @@ def cheapest_limit(normal: Sequence[float], defects: Sequence[float], costs: Cos
     cuts = np.r_[np.nextafter(values[0], -np.inf), (values[:-1] + values[1:]) / 2, values[-1]]
     escaped = np.searchsorted(bad, cuts, "right") / len(bad)
     rejected = 1 - np.searchsorted(good, cuts, "right") / len(good)
-    cost = np.asarray(costs.of(escaped, rejected))
+    cost = np.asarray(costs.expected_cost(escaped, rejected))
     return float(cuts[np.flatnonzero(cost <= cost.min() + 1e-12)[-1]])
 
 

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pellucid._files import csv_text
+from pellucid._io.files import csv_text
+from pellucid._io.progress import track
 from pellucid.acquisition.splits import relative
 from pellucid.inspector import Inspector
-from pellucid.progress import track
-from pellucid.records import Judged, Sample
+from pellucid.records import Sample
+from pellucid.study.results import ScoredSample
 
 SCORES_COLUMNS = ("path", "label", "type", "score", "limit", "p_value", "verdict")
 
 
-def judge(inspector: Inspector, samples: Sequence[Sample], description: str = "inspecting") -> Iterator[Judged]:
+def score_samples(
+    inspector: Inspector, samples: Sequence[Sample], description: str = "inspecting"
+) -> Iterator[ScoredSample]:
     """Inspect samples, in order, one after the other."""
     inspections = inspector.inspect_many(s.path for s in samples)
     for sample, inspection in track(zip(samples, inspections, strict=True), description, len(samples)):
-        yield Judged(sample, inspection)
+        yield ScoredSample(sample, inspection)
 
 
-def by_label(judged: Iterable[Judged]) -> dict[str, list[float]]:
+def by_label(judged: Iterable[ScoredSample]) -> dict[str, list[float]]:
     """Scores of normal and of abnormal images."""
     scores: dict[str, list[float]] = {"normal": [], "abnormal": []}
     for j in judged:
@@ -29,7 +32,7 @@ def by_label(judged: Iterable[Judged]) -> dict[str, list[float]]:
     return scores
 
 
-def scores_csv(judged: Iterable[Judged], root: Path, *, labelled: bool = True) -> str:
+def scores_csv(judged: Iterable[ScoredSample], root: Path, *, labelled: bool = True) -> str:
     """The scores as CSV text; floats are written so that reading them gives the same float again."""
     rows = (
         (

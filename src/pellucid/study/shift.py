@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import betabinom, cramervonmises_2samp
 
-from pellucid.records import Limit, Shift
+from pellucid.records import Limit
+from pellucid.study.results import Shift
 
-SURE = 0.05  # p-value below which a difference is called one
+ALPHA = 0.05  # level of the tests: a smaller p-value is called a difference
 
 
 def shift(limit: Limit, scores: Sequence[float]) -> Shift | None:
@@ -23,26 +24,26 @@ def shift(limit: Limit, scores: Sequence[float]) -> Shift | None:
         return None
     p_value = float(cramervonmises_2samp(held_out, tested).pvalue)
     pairs = np.searchsorted(held_out, tested, "left") + np.searchsorted(held_out, tested, "right")
-    higher = float(pairs.mean() / (2 * len(held_out)))
+    win_rate = float(pairs.mean() / (2 * len(held_out)))
     above = int((tested > limit.value).sum())
     allowed = int((held_out > limit.value).sum())
     tail = float(betabinom.sf(above - 1, len(tested), allowed + 1, max(len(held_out) - allowed, 1)))
-    return Shift(p_value, higher, tail, _words(p_value, higher, tail, above, len(tested), limit))
+    return Shift(p_value, win_rate, tail, _message(p_value, win_rate, tail, above, len(tested), limit))
 
 
-def _words(p_value: float, higher: float, tail: float, above: int, count: int, limit: Limit) -> str:
+def _message(p_value: float, win_rate: float, tail: float, above: int, count: int, limit: Limit) -> str:
     seen = f"{above} of {count} normal test images were rejected"
-    if p_value >= SURE and tail >= SURE:
+    if p_value >= ALPHA and tail >= ALPHA:
         return (
             f"Normal test images score like the normal images that the limit was chosen from (p = {p_value:.2g});"
             f" {seen}, which does not contradict the {limit.false_reject_rate:.1%} promised."
         )
-    how = "higher than" if higher > 0.5 else "lower than"
+    how = "higher than" if win_rate > 0.5 else "lower than"
     said = (
         f"Normal test images are not like the normal images that the limit was chosen from: they score {how} those in"
-        f" {max(higher, 1 - higher):.0%} of pairs (p = {p_value:.2g}), and {seen}."
+        f" {max(win_rate, 1 - win_rate):.0%} of pairs (p = {p_value:.2g}), and {seen}."
     )
-    if tail < SURE:
+    if tail < ALPHA:
         return (
             f"{said} That is more than the {limit.false_reject_rate:.1%} promised allows by chance (p = {tail:.2g}):"
             " calibrate on images of the line as it is now."

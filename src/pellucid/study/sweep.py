@@ -28,8 +28,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pellucid import backbones
 from pellucid import detectors as catalogue
 from pellucid.acquisition.images import Size, parse_size
-from pellucid.errors import DataError, ParameterError, unknown
-from pellucid.limits.calibration import check_rate
+from pellucid.acquisition.splits import check_rate
+from pellucid.errors import DataError, ParameterError, unknown_name
 from pellucid.study.choice import Prefer
 from pellucid.study.operating import Costs
 
@@ -69,7 +69,7 @@ class Sweep(BaseModel):
     defect_rate: float = 0.01
 
     @classmethod
-    def of(cls, data: Path, given: Mapping[str, Any]) -> Self:
+    def from_file(cls, data: Path, given: Mapping[str, Any]) -> Self:
         """A data set, or a TOML file that names one; what is given wins over what the file says.
 
         Raises:
@@ -90,7 +90,7 @@ class Sweep(BaseModel):
         return made
 
     def toml(self) -> str:
-        """As a file that :meth:`of` reads again."""
+        """As a file that :meth:`from_file` reads again."""
         known = self.model_dump(mode="json", exclude_none=True)
         known["data"] = str(self.data.resolve())
         known["weights"] = {name: str(path.resolve()) for name, path in self.weights.items()}
@@ -160,7 +160,7 @@ def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"][:1])
     if first["type"] == "extra_forbidden":
-        return str(unknown("key", key, Sweep.model_fields))
+        return str(unknown_name("key", key, Sweep.model_fields))
     if first["type"] == "missing":
         return f"'{key}' is missing."
     return f"{key} = {first['input']!r} is not allowed: {first['msg'][0].lower()}{first['msg'][1:]}."

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from pellucid._files import write_bytes
+from pellucid._io.files import write_bytes
 
 SIDE = 256
 Pane = NDArray[np.float32]  # (SIDE, SIDE) in [0, 1]

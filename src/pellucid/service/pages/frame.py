@@ -16,7 +16,7 @@ from nicegui.elements.mixins.text_element import TextElement
 from pellucid.errors import PellucidError
 from pellucid.service.access import Account
 from pellucid.service.pages.texts import Say
-from pellucid.service.record import Entry
+from pellucid.service.storage.record import Entry
 
 if TYPE_CHECKING:
     from pellucid.service.app import Service

@@ -23,8 +23,8 @@ from pellucid.service.pages.frame import (
     verdict_words,
 )
 from pellucid.service.pages.texts import Say
-from pellucid.service.record import Entry, Filter
-from pellucid.service.shelf import newest
+from pellucid.service.registry import newest
+from pellucid.service.storage.record import Entry, Filter
 
 LATEST = 16  # inspections in the strip
 LOOK = 1.0  # seconds between looks for something new

@@ -11,11 +11,11 @@ from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import PellucidError
+from pellucid.service.limit_preview import Count, Scores
 from pellucid.service.pages.charts import GREY, chart
 from pellucid.service.pages.frame import Tag, Visit, facts, table, telling
-from pellucid.service.record import Change
-from pellucid.service.recount import Count, Scores
-from pellucid.service.shelf import Loaded, newest
+from pellucid.service.registry import Loaded, newest
+from pellucid.service.storage.record import Change
 
 STEPS = 500  # of the slider
 BINS = 40

@@ -13,11 +13,11 @@ from nicegui.events import KeyEventArguments
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import ParameterError
-from pellucid.service.dataset import export_decisions
+from pellucid.service.decisions_export import export_decisions
 from pellucid.service.pages.frame import Picture, Tag, Thumb, Visit, facts, telling, verdict_words
 from pellucid.service.pages.inspect import about, said
-from pellucid.service.record import Decision, Entry, Filter
-from pellucid.service.shelf import safe_name
+from pellucid.service.registry import safe_name
+from pellucid.service.storage.record import Decision, Entry, Filter
 
 COUNT = 60  # pictures that are added at a time
 TYPES = ("bubble", "scratch", "stone", "chip", "stain")  # offered after those that people have named

@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from pellucid.service.pages.charts import GREY, chart
 from pellucid.service.pages.frame import Tag, Visit, telling
 from pellucid.service.pages.texts import Say
-from pellucid.service.shelf import newest
+from pellucid.service.registry import newest
 from pellucid.service.trends import GRID, GROUP, Drift, Trends, trends
-from pellucid.study.shift import SURE
+from pellucid.study.shift import ALPHA
 
 HOURS = (8, 24, 48, 168)
 FRESH = 30.0  # seconds until the page looks again
@@ -127,10 +127,10 @@ def _shift(say: Say, drift: Drift, promised: float) -> list[str]:
     if latest is None:
         return [told]
     p = f"{latest.p_value:.2g}"
-    pairs = f"{max(latest.higher, 1 - latest.higher):.0%}"
-    if latest.p_value >= SURE:
+    pairs = f"{max(latest.win_rate, 1 - latest.win_rate):.0%}"
+    if latest.p_value >= ALPHA:
         first = say("Parts score like the good images that the limit was chosen from (p = {p}).", p=p)
-    elif latest.higher > 0.5:
+    elif latest.win_rate > 0.5:
         first = say(
             "Parts score higher than the good images that the limit was chosen from in {x} of pairs (p = {p}).",
             x=pairs,
@@ -143,12 +143,12 @@ def _shift(say: Say, drift: Drift, promised: float) -> list[str]:
             p=p,
         )
     more = []
-    if latest.beyond < SURE:
+    if latest.excess_p_value < ALPHA:
         more = [
             say(
                 "More are rejected than the promised {rate} allows (p = {p}): more defects, or a changed line.",
                 rate=f"{promised:.1%}",
-                p=f"{latest.beyond:.2g}",
+                p=f"{latest.excess_p_value:.2g}",
             )
         ]
     return [first, *more, told]

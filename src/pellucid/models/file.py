@@ -1,28 +1,37 @@
 """One safe file per model: safetensors with a JSON header, no pickle, every byte under one SHA-256.
 
-The format's version is ``VERSION``. To change the format: raise it, keep reading the old one, and add a file written by
-the old version to the tests.
+The format's version is ``VERSION``. To change the format, or what a detector's tensors and parameters are called: raise
+it, keep reading the old one (:func:`upgrade_header`, :func:`upgrade_tensors`), and add a file of the old version to the
+tests.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import re
+from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pellucid._files import write_bytes
+from pellucid._io.files import write_bytes
 from pellucid.errors import ModelFileError
+from pellucid.records import Limit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-VERSION = 1
+    from pellucid.acquisition.images import Size
+    from pellucid.detectors._base import Detector
+
+VERSION = 2
 _DIGEST = re.compile(rb'sha256\\": \\"([0-9a-f]{64})\\"')
 _NO_DIGEST = "0" * 64
+_RENAMED_TENSORS = {"usual_": "baseline_mean_", "spread_": "baseline_scale_"}  # since version 1
 
 
 class LimitHeader(BaseModel):
@@ -42,7 +51,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     detector: str
     parameters: dict[str, Any]
     backbone: str
@@ -53,6 +62,39 @@ class Header(BaseModel):
     seed: int
     false_reject: float
     versions: dict[str, str]
+
+
+def header_of(
+    detector: Detector, limit: Limit, *, image_size: Size, data_sha256: str, seed: int, false_reject: float
+) -> Header:
+    """Describe a fitted detector and its limit."""
+    from pellucid.detectors import name_of
+
+    backbone = {name: tensor for name, tensor in detector.state().items() if name.startswith("backbone_.")}
+    return Header(
+        detector=name_of(detector),
+        parameters=detector.parameters() | {"weights": None},
+        backbone=detector.backbone,
+        backbone_sha256=tensors_sha256(backbone),
+        image_size=image_size,
+        limit=LimitHeader(**asdict(limit)),
+        data_sha256=data_sha256,
+        seed=seed,
+        false_reject=false_reject,
+        versions={
+            "pellucid": distribution_version("pellucid"),
+            "torch": distribution_version("torch"),
+            "python": platform.python_version(),
+        },
+    )
+
+
+def distribution_version(distribution: str) -> str:
+    """Return the version of an installed distribution, or ``unknown``."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def tensors_sha256(tensors: dict[str, Tensor]) -> str:
@@ -90,7 +132,7 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
 
     header, _, content = _read(path)
     try:
-        return header, load(content)
+        return header, upgrade_tensors(load(content))
     except SafetensorError:
         raise ModelFileError(f"'{path}' is not a pellucid model.") from None
 
@@ -134,12 +176,29 @@ def _read(path: Path) -> tuple[Header, str, bytes]:
         )
     metadata.pop("sha256")
     try:
-        return Header.model_validate(metadata), digest.hexdigest(), content
+        return Header.model_validate(upgrade_header(metadata)), digest.hexdigest(), content
     except ValidationError as error:
-        raise ModelFileError(f"'{path}' has a header that cannot be understood: {problem(error)}.") from None
+        raise ModelFileError(
+            f"'{path}' has a header that cannot be understood: {first_validation_error(error)}."
+        ) from None
 
 
-def problem(error: ValidationError) -> str:
+def upgrade_header(values: Any) -> Any:
+    """Bring a header, as an earlier version wrote it, to this one's form."""
+    if not isinstance(values, dict) or values.get("format_version") != 1:
+        return values
+    parameters = dict(values.get("parameters", {}))
+    if values.get("detector") == "stfpm" and "distance" in parameters:
+        parameters["combine"] = {"l2": "product", "cosine": "mean"}.get(parameters.pop("distance"))
+    return values | {"format_version": VERSION, "parameters": parameters}
+
+
+def upgrade_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Bring a detector's tensors, as an earlier version named them, to this one's names."""
+    return {_RENAMED_TENSORS.get(name, name): tensor for name, tensor in tensors.items()}
+
+
+def first_validation_error(error: ValidationError) -> str:
     """The first thing that is wrong with a header: where, and what."""
     first = error.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

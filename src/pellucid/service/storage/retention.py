@@ -7,8 +7,8 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 from pellucid.errors import PellucidError
-from pellucid.service.record import Record
-from pellucid.service.store import Store
+from pellucid.service.storage.pictures import Store
+from pellucid.service.storage.record import Record
 
 log = logging.getLogger("pellucid.retention")
 HOUR = 3600.0

@@ -13,33 +13,37 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid._io.progress import track
 from pellucid.acquisition.images import Pixels, is_constant, read_image, read_mask
-from pellucid.errors import DataError, listed
-from pellucid.progress import track
+from pellucid.errors import DataError, join_names
 from pellucid.records import Role, Sample, Samples, Split
 
-Look = NDArray[np.float32]  # (LOOK * LOOK,), of length one; zero for an image without detail
-LOOK = 64  # px, the side that images are compared at
-ALIKE = 0.98  # correlation of details from which on two files show the same; real pairs of one kind reach 0.97
+Thumbprint = NDArray[
+    np.float32
+]  # (THUMBPRINT_SIDE_PX * THUMBPRINT_SIDE_PX,), of length one; zero for an image without detail
+THUMBPRINT_SIDE_PX = 64  # px, the side that images are compared at
+MIN_DUPLICATE_CORRELATION = (
+    0.98  # correlation of details from which on two files show the same; real pairs of one kind reach 0.97
+)
 
 
 @dataclass(frozen=True)
-class Checked:
+class VerifiedData:
     """A data set whose files can all be read, the SHA-256 of each, and what it looks like."""
 
     samples: Samples
     hashes: Mapping[Path, str]
-    looks: Mapping[Path, Look] = field(repr=False, compare=False)
+    thumbprints: Mapping[Path, Thumbprint] = field(repr=False, compare=False)
 
 
-def check(samples: Samples) -> Checked:
+def verify(samples: Samples) -> VerifiedData:
     """Read every image and mask; leave out, with a note, what cannot be read and what cannot be learned from.
 
     Raises:
         DataError: no usable normal image is left, or a mask has another size than its image.
     """
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        results = pool.map(_check_one, samples.samples)
+        results = pool.map(_verify_one, samples.samples)
         found = list(track(zip(samples.samples, results, strict=True), "checking files", len(samples.samples)))
     bad = [one.problem for _, one in found if one.problem]
     good = {sample.path: one for sample, one in found if not one.problem}
@@ -47,42 +51,44 @@ def check(samples: Samples) -> Checked:
     if not any(s.label == "normal" and s.split != "test" for s in kept):
         raise DataError(f"None of the normal images in '{samples.root}' can be used. First: {bad[0]}")
     notes = (f"{len(bad)} files are skipped: {' '.join(bad[:5])}",) if bad else ()
-    return Checked(
+    return VerifiedData(
         replace(samples, samples=kept, notes=(*samples.notes, *notes)),
         {path: one.digest for path, one in good.items()},
-        {path: one.look for path, one in good.items()},
+        {path: one.thumbprint for path, one in good.items()},
     )
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """One file: its SHA-256 and look, or what is wrong with it."""
+class _FileCheck:
+    """One file: its SHA-256 and thumbprint, or what is wrong with it."""
 
     digest: str = ""
-    look: Look = field(default_factory=lambda: np.zeros(LOOK * LOOK, np.float32))
+    thumbprint: Thumbprint = field(
+        default_factory=lambda: np.zeros(THUMBPRINT_SIDE_PX * THUMBPRINT_SIDE_PX, np.float32)
+    )
     problem: str = ""
 
 
-def _check_one(sample: Sample) -> _Seen:
+def _verify_one(sample: Sample) -> _FileCheck:
     try:
         pixels = read_image(sample.path)
     except DataError as error:
-        return _Seen(problem=str(error))
+        return _FileCheck(problem=str(error))
     if sample.label == "normal" and sample.split != "test" and is_constant(pixels):
-        return _Seen(problem=f"'{sample.path}' is one flat colour and says nothing about normal glass.")
+        return _FileCheck(problem=f"'{sample.path}' is one flat colour and says nothing about normal glass.")
     if sample.mask is not None and (size := read_mask(sample.mask).shape) != pixels.shape[:2]:
         theirs, ours = (f"{s[1]}x{s[0]}" for s in (size, pixels.shape[:2]))
         raise DataError(f"Mask '{sample.mask}' is {theirs} px but its image '{sample.path.name}' is {ours} px.")
-    return _Seen(hashlib.sha256(sample.path.read_bytes()).hexdigest(), look_of(pixels))
+    return _FileCheck(hashlib.sha256(sample.path.read_bytes()).hexdigest(), thumbprint_of(pixels))
 
 
-def look_of(pixels: Pixels) -> Look:
-    """The details of an image at a small size, without its light: the product of two looks is their correlation.
+def thumbprint_of(pixels: Pixels) -> Thumbprint:
+    """The details of an image at a small size, without its light: the product of two thumbprints is their correlation.
 
-    A photo that was stored again, brighter or smaller, keeps its look; two photos of good glass share none.
+    A photo that was stored again, brighter or smaller, keeps its thumbprint; two photos of good glass share none.
     """
-    grey = cv2.resize(pixels.mean(2), (LOOK, LOOK), interpolation=cv2.INTER_AREA)
-    detail = grey - cv2.GaussianBlur(grey, (0, 0), LOOK / 16)
+    grey = cv2.resize(pixels.mean(2), (THUMBPRINT_SIDE_PX, THUMBPRINT_SIDE_PX), interpolation=cv2.INTER_AREA)
+    detail = grey - cv2.GaussianBlur(grey, (0, 0), THUMBPRINT_SIDE_PX / 16)
     detail -= detail.mean()
     length = float(np.linalg.norm(detail))
     return np.asarray(detail / length if length > 1e-4 else np.zeros_like(detail), np.float32).ravel()
@@ -96,8 +102,8 @@ _HARM: dict[tuple[Role, Role], str] = {
 }
 
 
-def note_duplicates(split: Split, checked: Checked) -> tuple[str, ...]:
-    """A warning for every two roles that share a photo: the same bytes, or details that correlate by ``ALIKE``."""
+def note_duplicates(split: Split, verified: VerifiedData) -> tuple[str, ...]:
+    """Return a warning for every two roles that share a photo: the same bytes, or details that correlate so much."""
     members: dict[Role, list[Path]] = {"fit": [], "calibrate": [], "select": [], "test": []}
     for sample, role in split.roles():
         members[role].append(sample.path)
@@ -105,19 +111,34 @@ def note_duplicates(split: Split, checked: Checked) -> tuple[str, ...]:
     for (one, other), harm in _HARM.items():
         if not members[one] or not members[other]:
             continue
-        by_hash = {checked.hashes[path]: path for path in members[one]}
-        same = {path: by_hash[h] for path in members[other] if (h := checked.hashes[path]) in by_hash}
-        looks = np.stack([checked.looks[path] for path in members[one]])
+        by_hash = {verified.hashes[path]: path for path in members[one]}
+        same = {path: by_hash[h] for path in members[other] if (h := verified.hashes[path]) in by_hash}
+        thumbprints = np.stack([verified.thumbprints[path] for path in members[one]])
         near = {}
         for path in members[other]:
-            likeness = looks @ checked.looks[path]
-            if path not in same and likeness.max() >= ALIKE:
+            likeness = thumbprints @ verified.thumbprints[path]
+            if path not in same and likeness.max() >= MIN_DUPLICATE_CORRELATION:
                 near[path] = members[one][int(likeness.argmax())]
         for pairs, said in ((same, harm), (near, harm.replace("are also", "look the same as", 1))):
             if pairs:
-                shown = listed(f"{theirs.name} = {ours.name}" for ours, theirs in pairs.items())
+                shown = join_names(f"{theirs.name} = {ours.name}" for ours, theirs in pairs.items())
                 notes.append(f"{len(pairs)} {said}: {shown}.")
     return tuple(notes)
+
+
+def hash_files(samples: Iterable[Sample]) -> dict[Path, str]:
+    """Return the SHA-256 of every image file, by its path.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    hashes = {}
+    for sample in samples:
+        try:
+            hashes[sample.path] = hashlib.sha256(sample.path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise DataError(f"Cannot read '{sample.path}': {error.strerror or error}.") from None
+    return hashes
 
 
 def fingerprint(samples: Iterable[Sample], hashes: Mapping[Path, str]) -> str:

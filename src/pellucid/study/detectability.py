@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from pellucid._files import csv_text
+from pellucid._io.files import csv_text
+from pellucid._io.progress import track
 from pellucid.acquisition.images import Pixels, read_image
+from pellucid.acquisition.plan import Plan
 from pellucid.errors import DataError
-from pellucid.inspector import Inspector, Plan
-from pellucid.progress import track
+from pellucid.inspector import Inspector
 from pellucid.records import Sample
 from pellucid.study.intervals import wilson
 from pellucid.synthesis.flaws import SIZES, cover, plant, sign_of
@@ -64,7 +65,7 @@ class Power:
         """What was planted."""
         return list(dict.fromkeys(c.kind for c in self.cells))
 
-    def written(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As power.json has it."""
         smallest = {kind: {f"{c:g}": self.smallest(kind, c) for c in CONTRASTS} for kind in self.kinds()}
         return {

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-HANDS = min(4, os.cpu_count() or 1)  # threads of a stage that reads, writes or draws
+IO_THREADS = min(4, os.cpu_count() or 1)  # threads of a stage that reads, writes or draws
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ from pellucid import detectors as detector_catalogue
 from pellucid.errors import DataError, ParameterError, PellucidError
 
 if TYPE_CHECKING:
-    from pellucid.acquisition.images import Pixels
-    from pellucid.inspector import Plan
+    from pellucid.acquisition.plan import Plan
     from pellucid.records import Inspection
     from pellucid.study.engines import Engine
 
@@ -71,10 +70,10 @@ def fit(
 ) -> None:
     """Learn what normal looks like and write one model file."""
     parameters = _parameters(detector, backbone, weights, settings, seed)
-    from pellucid._files import check_writable
+    from pellucid._io.files import check_writable
     from pellucid.acquisition.images import parse_size
-    from pellucid.inspector import fit as fit_plan
-    from pellucid.limits.calibration import realised_rate
+    from pellucid.fitting import fit as fit_plan
+    from pellucid.limits.conformal import realised_rate
     from pellucid.reports.tables import summary
 
     size = parse_size(image_size)
@@ -93,7 +92,7 @@ def fit(
     )
     inspector.save(output)
     shutil.rmtree(checkpoint, ignore_errors=True)
-    out.print(summary({detector: (inspector.detector.parts(), output.stat().st_size / 1e6)}))
+    out.print(summary({detector: (inspector.detector.module_summary(), output.stat().st_size / 1e6)}))
     chosen, count = inspector.limit, len(inspector.limit.scores)
     said = f"limit {chosen.value:.6g} ({chosen.method}) from {count} normal images"
     if limit == "f1":
@@ -119,25 +118,24 @@ def inspect(
     ] = False,
 ) -> None:
     """Score images, show where the flaw is, decide."""
-    from pellucid._files import check_writable, write_bytes, write_text
-    from pellucid.inspector import load
-    from pellucid.progress import track
-    from pellucid.records import Judged, Sample
-    from pellucid.reports.pictures import picture_of
+    from pellucid._io.files import check_writable, write_bytes, write_text
+    from pellucid._io.progress import track
+    from pellucid.models.load import load
+    from pellucid.records import Sample
+    from pellucid.study.results import ScoredSample
     from pellucid.study.scores import scores_csv
 
     if output is not None:
         check_writable(output / "scores.csv")
     paths = _files(images)
     inspector = load(model, runtime, images=len(paths))
-    judged: list[Judged] = []
+    judged: list[ScoredSample] = []
     skipped: list[str] = []
     rejected = 0
 
-    def draw(number: int, pixels: Pixels, found: Inspection) -> None:
+    def draw(number: int, found: Inspection) -> None:
         if output is not None:
-            picture = picture_of(pixels, found, inspector.limit.pixel)
-            write_bytes(output / "images" / f"{number:05d}_{found.path.stem}.png", picture)
+            write_bytes(output / "images" / f"{number:05d}_{found.path.stem}.png", found.png())
 
     def skip(error: DataError) -> None:
         skipped.append(str(error))
@@ -147,7 +145,7 @@ def inspect(
     for found in track(inspections, "inspecting", len(paths)):
         rejected += found.verdict == "reject"
         kept = replace(found, map=found.map[:0])  # maps are not kept: memory stays flat
-        judged.append(Judged(Sample(found.path, "normal"), kept))
+        judged.append(ScoredSample(Sample(found.path, "normal"), kept))
         if as_json:
             print(json.dumps(_as_json(found)))
     if not judged:
@@ -175,20 +173,21 @@ def export(
     ] = None,
 ) -> None:
     """Write a model as one graph, from pixels to map and score, that inspects without torch."""
-    from pellucid.inspector import load
-    from pellucid.runtimes.export import TOLERANCE
-    from pellucid.runtimes.quantise import AGREEMENT
+    from pellucid.models.export import TOLERANCE
+    from pellucid.models.load import load
+    from pellucid.models.quantise import MIN_RANK_CORRELATION
 
     images = [] if check is None else _files([check])
     images = images[:: -(-len(images) // CHECKED) or 1]
     written = load(model).export(output, format, images=images, int8=int8)
-    compared, off = f"{len(images)} images" if images else "drawn panes of glass", written.difference
+    compared, off = f"{len(images)} images" if images else "drawn panes of glass", written.max_difference
     out.print(f"differs from torch by at most {off:.1e} on {compared} ({TOLERANCE:g} allowed)", highlight=False)
-    if written.agreement is not None:
+    if written.rank_correlation is not None:
         limit = written.model.limit
         out.print(
             f"int8 ranks {len(limit.scores)} held-out normal images as float32 does (correlation"
-            f" {written.agreement:.3f}, {AGREEMENT:g} asked); limit {limit.value:.6g} from their scores",
+            f" {written.rank_correlation:.3f}, {MIN_RANK_CORRELATION:g} asked);"
+            f" limit {limit.value:.6g} from their scores",
             highlight=False,
         )
     _line(out, f"wrote {output}; its limit may be edited in {output / 'model.json'}")
@@ -205,12 +204,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Test a saved model on the test images of a data set."""
-    from pellucid._files import check_writable, write_text
-    from pellucid.inspector import load
+    from pellucid._io.files import check_writable, write_text
+    from pellucid.models.load import load
     from pellucid.reports.tables import evaluation
     from pellucid.study.evaluate import evaluate as evaluate_judged
     from pellucid.study.operating import Costs
-    from pellucid.study.scores import judge, scores_csv
+    from pellucid.study.scores import score_samples, scores_csv
 
     named = {"escape": cost_escape, "reject": cost_reject, "defect_rate": defect_rate}
     costs = Costs(**{name: value for name, value in named.items() if value is not None})
@@ -220,19 +219,19 @@ def evaluate(
     plan = _plan(data, inspector.false_reject, inspector.seed)
     if not plan.split.test:
         raise DataError(f"'{data}' has no test images.")
-    defects = [j.inspection.score for j in judge(inspector, plan.split.select, "selection")]
-    judged = judge(inspector, plan.split.test, "testing")
+    defects = [j.inspection.score for j in score_samples(inspector, plan.split.select, "selection")]
+    judged = score_samples(inspector, plan.split.test, "testing")
     result = evaluate_judged(judged, inspector.limit, selection=defects, costs=costs)
-    written = result.written()
+    written = result.to_dict()
     if output is not None:
-        write_text(output / "scores.csv", scores_csv(result.judged, plan.checked.samples.root))
+        write_text(output / "scores.csv", scores_csv(result.judged, plan.verified.samples.root))
         write_text(output / "metrics.json", json.dumps(written, indent=2) + "\n")
     if as_json:
         print(json.dumps(written, indent=2))
     else:
-        for table in evaluation(result):
+        for table in evaluation(written):
             out.print(table)
-        for note in (*([result.shift.words] if result.shift else []), *result.notes):
+        for note in (*([result.shift.message] if result.shift else []), *result.notes):
             out.print(note, highlight=False, markup=False)
 
 
@@ -301,18 +300,18 @@ def power(
     as_json: Json = False,
 ) -> None:
     """Plant scratches, seeds, stones, dust and bold lines into good images: what is the smallest that is found?"""
-    from pellucid._files import check_writable, write_bytes, write_text
-    from pellucid.inspector import load
+    from pellucid._io.files import check_writable, write_bytes, write_text
+    from pellucid.models.load import load
     from pellucid.reports import curves
     from pellucid.reports.tables import smallest
-    from pellucid.study.power import power as plant_all
-    from pellucid.study.power import unseen
+    from pellucid.study.detectability import power as plant_all
+    from pellucid.study.detectability import unseen
 
     check_writable(output / "power.json")
     inspector = load(model, runtime)
     plan = _plan(data, inspector.false_reject, inspector.seed)
     found = plant_all(inspector, unseen(plan, inspector), each=each, seed=seed)
-    written = found.written()
+    written = found.to_dict()
     write_text(output / "power.csv", found.csv())
     write_bytes(output / "power.png", curves.power(written["cells"]))
     write_text(output / "power.json", json.dumps(written, indent=2) + "\n")
@@ -459,15 +458,15 @@ def _compare(
     trackers: list[str],
     as_json: bool,
 ) -> None:
-    from pellucid._files import check_writable
+    from pellucid._io.files import check_writable
     from pellucid.backbones import create as create_backbone
     from pellucid.reports.tables import leaderboard, summary
     from pellucid.study.compare import compare as run
     from pellucid.study.compare import read_cost
     from pellucid.study.sweep import Sweep
-    from pellucid.trackers import check as check_tracker
+    from pellucid.tracking import check as check_tracker
 
-    sweep = Sweep.of(data, given)
+    sweep = Sweep.from_file(data, given)
     check_writable(output / "leaderboard.json")
     for name in trackers:
         check_tracker(name)
@@ -515,9 +514,9 @@ def _parse(text: str, default: Any) -> Any:
 
 
 def _plan(data: Path, false_reject: float, seed: int) -> Plan:
-    from pellucid.inspector import Plan
+    from pellucid.acquisition.plan import Plan
 
-    plan = Plan.of(data, false_reject=false_reject, seed=seed)
+    plan = Plan.from_data(data, false_reject=false_reject, seed=seed)
     _announce(plan)
     return plan
 
@@ -528,7 +527,7 @@ def _announce(plan: Plan) -> None:
     how = f"{len(split.calibrate)} calibrate" if split.folds is None else f"calibrated by {split.folds} folds"
     tested = sum(s.label == "normal" for s in split.test)
     err.print(
-        f"{plan.checked.samples.layout} layout: {len(split.fit)} normal images fit, {how}, {len(split.select)} defects"
+        f"{plan.verified.samples.layout} layout: {len(split.fit)} normal images fit, {how}, {len(split.select)} defects"
         f" select, {tested} normal and {len(split.test) - tested} defective images test",
         highlight=False,
     )

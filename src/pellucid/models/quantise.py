@@ -9,21 +9,73 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pellucid.acquisition.images import Planes
-from pellucid.errors import ExportError, ParameterError
+from pellucid.acquisition.images import Planes, read_ahead
+from pellucid.acquisition.plan import Plan
+from pellucid.calibration import choose_limit, score_files
+from pellucid.errors import DataError, ExportError, ParameterError
+from pellucid.models.file import Header, LimitHeader
+from pellucid.records import Samples
 from pellucid.runtimes import Runtime
 
-AGREEMENT = 0.97  # least rank correlation of held-out normal images' scores with those of float32
-MARKED = 4  # every so many of the images that ranges are learned from is learned from with bold marks, too
-LEARNED = 100  # images that ranges of activations are learned from, at most
-QUANTISED = ("Convolution", "GroupConvolution")
+MIN_RANK_CORRELATION = 0.97  # least rank correlation of held-out normal images' scores with those of float32
+IMAGES_PER_MARKED = 4  # one in so many of the images that ranges are learned from is also used with bold marks on it
+MAX_RANGE_IMAGES = 100  # images that ranges of activations are learned from, at most
+QUANTISED_OPERATIONS = ("Convolution", "GroupConvolution")
+
+
+@dataclass(frozen=True)
+class Normals:
+    """Normal images for the network (3, H, W), and what becomes of the limit.
+
+    Attributes:
+        learn: images that the detector was fitted on; ranges of activations are learned from them.
+        held_out: images that it was not fitted on; they judge.
+        header: makes the model's header with the limit that a runtime gives the held-out images.
+    """
+
+    learn: Sequence[Planes]
+    held_out: Sequence[Planes]
+    header: Callable[[Runtime], Header]
+
+
+def normals_of(data: str | Path | Samples, header: Header) -> Normals:
+    """Read the images that a model was fitted on and those that it was not, as its own split has them.
+
+    Raises:
+        DataError: this is another data set, or it has too few normal images.
+    """
+    plan = Plan.from_data(data, false_reject=header.false_reject, seed=header.seed)
+    if plan.data_sha256() != header.data_sha256:
+        raise DataError(
+            "An int8 graph is calibrated with the images that its model was fitted and calibrated on, so that none"
+            " that was fitted on decides; these are others."
+        )
+    split, size = plan.split, header.image_size
+    if split.folds is not None:
+        raise DataError(
+            f"{len(split.fit)} normal images are too few for an int8 graph: all of them were fitted on, and its"
+            " limit needs some that were not."
+        )
+
+    def recalibrated(runtime: Runtime) -> Header:
+        held_out = score_files(runtime, split.calibrate, size)
+        f1 = header.limit.method == "f1"
+        limit = choose_limit(runtime, split, size, header.false_reject, held_out, f1=f1)
+        return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})
+
+    learn, held_out = (
+        [planes for _, planes in read_ahead([s.path for s in samples], size)]
+        for samples in (split.fit[:: -(-len(split.fit) // MAX_RANGE_IMAGES)], split.calibrate)
+    )
+    return Normals(learn, held_out, recalibrated)
 
 
 def quantise(
@@ -42,7 +94,7 @@ def quantise(
         The rank correlation (Spearman) of the held-out images' scores with the reference's.
 
     Raises:
-        ExportError: it stays below :data:`AGREEMENT`.
+        ExportError: it stays below :data:`MIN_RANK_CORRELATION`.
         ParameterError: NNCF is not installed.
     """
     os.environ.setdefault("NNCF_CI", "1")  # it would report to its maker
@@ -56,7 +108,7 @@ def quantise(
 
     expected = {id(image): float(reference.score(image[None])[1][0]) for image in held_out}
 
-    def agreement(compiled: Any, images: Iterable[Planes]) -> tuple[float, None]:
+    def rank_correlation(compiled: Any, images: Iterable[Planes]) -> tuple[float, None]:
         chosen = list(images)
         found = [float(compiled([image[None]])[1][0]) for image in chosen]
         return float(spearmanr(found, [expected[id(image)] for image in chosen]).statistic), None
@@ -66,10 +118,10 @@ def quantise(
     with redirect_stdout(sys.stderr):  # its progress bars
         quantised = nncf.quantize_with_accuracy_control(
             model,
-            nncf.Dataset([*learn, *map(_marked, learn[::MARKED])], _batch),
+            nncf.Dataset([*learn, *map(_marked, learn[::IMAGES_PER_MARKED])], _batch),
             nncf.Dataset(held_out),
-            validation_fn=agreement,
-            max_drop=1 - AGREEMENT,
+            validation_fn=rank_correlation,
+            max_drop=1 - MIN_RANK_CORRELATION,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=2 * len(learn),  # all of them
             ignored_scope=nncf.IgnoredScope(names=_float_operations(model), validate=False),
@@ -80,13 +132,13 @@ def quantise(
         )
     openvino.save_model(quantised, target, compress_to_fp16=False)
     compiled = openvino.Core().compile_model(target, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    reached = agreement(compiled, held_out)[0]
-    if not reached >= AGREEMENT:
+    achieved = rank_correlation(compiled, held_out)[0]
+    if not achieved >= MIN_RANK_CORRELATION:
         raise ExportError(
             f"The int8 graph ranks {len(expected)} held-out normal images otherwise than float32 (rank correlation"
-            f" {reached:.3f}, at least {AGREEMENT:g} is asked for): leave --int8 out."
+            f" {achieved:.3f}, at least {MIN_RANK_CORRELATION:g} is asked for): leave --int8 out."
         )
-    return reached
+    return achieved
 
 
 def _batch(image: Planes) -> Planes:
@@ -111,5 +163,5 @@ def _float_operations(model: Any) -> list[str]:
         name
         for name, kind in named
         if kind not in ("Constant", "Result", "Parameter")
-        and not (kind in QUANTISED and name.startswith("__module.backbone_"))
+        and not (kind in QUANTISED_OPERATIONS and name.startswith("__module.backbone_"))
     ]

@@ -15,12 +15,13 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from pellucid.errors import ModelFileError, ParameterError, PellucidError, unknown
-from pellucid.inspector import Inspector, load
-from pellucid.model_file import Header, read_header
+from pellucid.errors import ModelFileError, ParameterError, PellucidError, unknown_name
+from pellucid.inspector import Inspector
+from pellucid.models.file import Header, read_header
+from pellucid.models.load import load
 from pellucid.records import Inspection, Limit
 from pellucid.runtimes import Name
-from pellucid.service.record import Change, Record
+from pellucid.service.storage.record import Change, Record
 
 log = logging.getLogger("pellucid.service")
 FRESH = 1.0  # seconds that a look into the folder serves requests
@@ -87,7 +88,7 @@ class Shelf:
             ParameterError: there is none of that name.
         """
         if name not in self.comparisons():
-            raise unknown("comparison", name, self.comparisons())
+            raise unknown_name("comparison", name, self.comparisons())
         return self.folder / name
 
     def leaderboard(self, name: str) -> list[dict[str, Any]]:
@@ -119,7 +120,7 @@ class Shelf:
         if name is None:
             raise ParameterError(f"Say which model: ?model=NAME with one of {', '.join(paths)}.")
         if name not in paths:
-            raise unknown("model", name, paths)
+            raise unknown_name("model", name, paths)
         return name
 
     def get(self, name: str) -> Loaded:
@@ -220,9 +221,9 @@ class Shelf:
         path = self.paths()[name]
         header, digest = _header(path)
         inspector = load(path, self._runtime if path.is_file() else None)
-        runtime = inspector.runtime.many
+        runtime = inspector.runtime.for_throughput()
         inspector = replace(inspector, runtime=runtime)
-        turns = threading.Semaphore(runtime.lanes)
+        turns = threading.Semaphore(runtime.parallel_requests)
         model = Loaded(name, path, digest, header, inspector, inspector.limit, turns)
         grey = np.full((64, 64, 3), 0.5, np.float32)
         try:
@@ -247,7 +248,7 @@ def _header(path: Path) -> tuple[Header, str]:
     """The header of a model file or an exported model, and the SHA-256 of what computes."""
     if path.is_file():
         return read_header(path)
-    from pellucid.runtimes.export import read_export_header
+    from pellucid.models.export import read_export_header
 
     header = read_export_header(path)
     return header.model, header.sha256

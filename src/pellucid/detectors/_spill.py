@@ -13,8 +13,8 @@ from torch import Tensor
 from pellucid.errors import OutputError
 
 
-class Vectors(AbstractContextManager["Vectors"]):
-    """Vectors (N, D) in a temporary file, written once and read in parts, so that memory does not grow with N.
+class DiskTensor(AbstractContextManager["DiskTensor"]):
+    """DiskTensor (N, D) in a temporary file, written once and read in parts, so that memory does not grow with N.
 
     The file is where the environment variable TMPDIR says, ``/tmp`` by default, and goes when the context is left.
 

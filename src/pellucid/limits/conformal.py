@@ -13,15 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.errors import DataError, ParameterError
+from pellucid.errors import DataError
 from pellucid.records import Limit
-
-
-def check_rate(false_reject: float) -> float:
-    """The rate itself, or ParameterError when it is not between 0 and 1."""
-    if not 0 < false_reject < 1:
-        raise ParameterError(f"A false-reject rate of {false_reject:g} is not allowed: give one between 0 and 1.")
-    return false_reject
 
 
 def conformal_limit(scores: Sequence[float] | NDArray[np.floating], false_reject: float) -> float:
@@ -54,18 +47,20 @@ def _rank(count: int, false_reject: float) -> int:
     return math.ceil((count + 1) * (1 - false_reject) - 1e-9)
 
 
-def calibrate(scores: Sequence[float], peaks: Sequence[float], false_reject: float, *, folds: bool = False) -> Limit:
+def calibrate(
+    scores: Sequence[float], max_values: Sequence[float], false_reject: float, *, folds: bool = False
+) -> Limit:
     """The limit on scores, and on map pixels, from held-out normal images.
 
     Args:
         scores: (n,) image scores.
-        peaks: (n,) highest map value of each image: taking the maximum first makes the pixel limit hold per image.
+        max_values: (n,) highest map value of each image: taking the maximum first makes the pixel limit hold per image.
         false_reject: promised rate, in (0, 1).
         folds: the scores were pooled over folds (cross-conformal: the promise is approximate).
     """
     return Limit(
         value=conformal_limit(scores, false_reject),
-        pixel=conformal_limit(peaks, false_reject),
+        pixel=conformal_limit(max_values, false_reject),
         false_reject_rate=false_reject,
         scores=tuple(sorted(float(s) for s in scores)),
         method="cross-conformal" if folds else "conformal",

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from pellucid._files import FULL, csv_text, write_text
+from pellucid._io.files import FULL, csv_text, write_text
 from pellucid.acquisition.folders import COLUMNS
 from pellucid.errors import DataError, DiskFullError, OutputError
-from pellucid.service.record import NEAR, Entry, Filter, Record
-from pellucid.service.store import Store
+from pellucid.service.storage.pictures import Store
+from pellucid.service.storage.record import NEAR, Entry, Filter, Record
 
 
 def export_decisions(record: Record, store: Store, folder: Path, *, accepted: int = 0) -> int:

@@ -6,8 +6,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.service.record import Filter, Record
-from pellucid.service.shelf import Loaded
+from pellucid.service.registry import Loaded
+from pellucid.service.storage.record import Filter, Record
 
 LATELY = 10_000  # inspections that are looked back on
 

@@ -20,18 +20,21 @@ from rich.console import Console
 from torch import Tensor
 
 from pellucid import detectors
-from pellucid._files import write_bytes, write_text
+from pellucid._io.files import write_bytes, write_text
 from pellucid.acquisition.folders import image_files
 from pellucid.acquisition.images import Size, as_planes, parse_size, read_image, read_mask, resize
+from pellucid.acquisition.plan import Plan
 from pellucid.errors import DataError
-from pellucid.inspector import Inspector, Plan, fit_split, load
-from pellucid.records import Judged, Sample, Samples
-from pellucid.reports.pictures import picture_of
+from pellucid.fitting import fit_split
+from pellucid.inspector import Inspector
+from pellucid.models.load import load
+from pellucid.records import Sample, Samples
 from pellucid.reports.tables import evaluation, summary
 from pellucid.study.evaluate import evaluate
-from pellucid.study.scores import by_label, judge
-from pellucid.trackers import Run, to_mlflow, to_tensorboard, to_wandb
-from pellucid.trackers import check as check_tracker
+from pellucid.study.results import ScoredSample
+from pellucid.study.scores import by_label, score_samples
+from pellucid.tracking import Run, to_mlflow, to_tensorboard, to_wandb
+from pellucid.tracking import check as check_tracker
 
 __all__ = [
     "AnomalibMLFlowLogger",
@@ -282,7 +285,9 @@ class Engine:
         """Fit on the data module's normal images, of which a part chooses the limit; abnormal ones only select."""
         samples = _samples(datamodule)
         train = tuple(replace(s, split="train") for s in samples.samples if s.split != "test")
-        plan = Plan.of(replace(samples, samples=train), false_reject=self.false_reject, seed=datamodule.seed or 0)
+        plan = Plan.from_data(
+            replace(samples, samples=train), false_reject=self.false_reject, seed=datamodule.seed or 0
+        )
         parameters = dict(model.parameters)
         if self.max_epochs is not None and "epochs" in detectors.describe(model.detector).defaults:
             parameters["epochs"] = self.max_epochs
@@ -302,15 +307,15 @@ class Engine:
         write_text(run / "config.json", json.dumps(config, indent=2) + "\n")
         self._runs[id(model)] = run
         self.trainer.checkpoint_callback.best_model_path = str(path)
-        summarised = {type(model).__name__: (model.inspector.detector.parts(), path.stat().st_size / 1e6)}
+        summarised = {type(model).__name__: (model.inspector.detector.module_summary(), path.stat().st_size / 1e6)}
         self._console.print(summary(summarised))
 
     def test(self, model: _Model, datamodule: Folder, ckpt_path: str | Path | None = None) -> list[dict[str, Any]]:
         """Test on every image of the data module; prints a table and returns its numbers under anomalib's names."""
         inspector, judged = self._judge(model, datamodule, ckpt_path)
         run = self._runs.get(id(model)) or _next(self.default_root_dir / type(model).__name__ / datamodule.name, "v")
-        result = evaluate(_drawn(judged, inspector, run / "images"), inspector.limit)
-        for table in evaluation(result):
+        result = evaluate(_drawn(judged, run / "images"), inspector.limit)
+        for table in evaluation(result.to_dict()):
             self._console.print(table)
         known = {"image_AUROC": "image_auroc", "image_F1Score": "image_f1", "image_AUPR": "image_ap"}
         if result.metrics["pixel_auroc"] is not None:
@@ -343,12 +348,12 @@ class Engine:
 
     def _judge(
         self, model: _Model, datamodule: Folder, ckpt_path: str | Path | None
-    ) -> tuple[Inspector, Iterator[Judged]]:
+    ) -> tuple[Inspector, Iterator[ScoredSample]]:
         inspector = load(ckpt_path) if ckpt_path is not None else model.inspector
         if inspector is None:
             raise DataError(f"This {type(model).__name__} has not been fitted: call engine.fit or give ckpt_path.")
         model.inspector = inspector
-        return inspector, judge(inspector, _samples(datamodule).samples)
+        return inspector, score_samples(inspector, _samples(datamodule).samples)
 
 
 def _samples(datamodule: Folder) -> Samples:
@@ -357,15 +362,14 @@ def _samples(datamodule: Folder) -> Samples:
     return Samples(datamodule.root, "folder", datamodule.samples)
 
 
-def _drawn(judged: Iterator[Judged], inspector: Inspector, folder: Path) -> Iterator[Judged]:
+def _drawn(judged: Iterator[ScoredSample], folder: Path) -> Iterator[ScoredSample]:
     """The same, with a result picture written of each."""
     for n, j in enumerate(judged):
-        picture = picture_of(read_image(j.sample.path), j.inspection, inspector.limit.pixel, j.sample.mask)
-        write_bytes(folder / f"{n:05d}_{j.sample.path.stem}.png", picture)
+        write_bytes(folder / f"{n:05d}_{j.sample.path.stem}.png", j.inspection.png(j.sample.mask))
         yield j
 
 
-def _batch(judged: Sequence[Judged], inspector: Inspector) -> Prediction:
+def _batch(judged: Sequence[ScoredSample], inspector: Inspector) -> Prediction:
     size = inspector.image_size
     maps = [torch.from_numpy(_fit_to(j.inspection.map, size)) for j in judged]
     batch = Prediction(
@@ -382,7 +386,7 @@ def _batch(judged: Sequence[Judged], inspector: Inspector) -> Prediction:
     return batch
 
 
-def _masks(judged: Sequence[Judged], size: Size) -> Iterator[Tensor]:
+def _masks(judged: Sequence[ScoredSample], size: Size) -> Iterator[Tensor]:
     for j in judged:
         mask = read_mask(j.sample.mask) if j.sample.mask else np.zeros(size, bool)
         yield torch.from_numpy(_fit_to(mask.astype(np.float32), size) > 0.5)

@@ -11,13 +11,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pellucid._io.progress import track
 from pellucid.detectors._base import Images
-from pellucid.progress import track
 
 Levels = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> the map of every level (levels, B, H, W)
 
 
-def learn_usual(levels: Levels, images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
+def fit_baseline(levels: Levels, images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and spread over good images at every position of every level, (levels, H, W) each.
 
     The spread is the standard deviation there plus the level's mean one: few images tell little of a single position.
@@ -33,6 +33,6 @@ def learn_usual(levels: Levels, images: Images, device: torch.device) -> tuple[T
     return usual.float().clone(), spread.float().clone()
 
 
-def above_usual(levels: Tensor, usual: Tensor, spread: Tensor) -> Tensor:
+def standardise(levels: Tensor, usual: Tensor, spread: Tensor) -> Tensor:
     """Spreads above the usual, a mean over levels: (levels, B, H, W) -> (B, H, W)."""
     return ((levels - usual[:, None]) / spread[:, None]).mean(0)

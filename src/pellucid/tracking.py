@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pellucid.errors import ParameterError, unknown
+from pellucid.errors import ParameterError, unknown_name
 
 PICTURES = 24
 
@@ -62,7 +62,7 @@ def check(name: str) -> None:
         ParameterError: no such tracker, or its package is not installed.
     """
     if name not in TRACKERS:
-        raise unknown("tracker", name, TRACKERS)
+        raise unknown_name("tracker", name, TRACKERS)
     if find_spec(name) is None:
         raise ParameterError(f"Tracking with {name} needs its package: pip install 'pellucid[{name}]'.")
 

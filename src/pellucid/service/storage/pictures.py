@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid._files import write_bytes
+from pellucid._io.files import write_bytes
 from pellucid.acquisition.images import Pixels, read_image
 from pellucid.errors import DataError
 from pellucid.reports.pictures import as_bgr, frame, heat
-from pellucid.service.record import Entry
+from pellucid.service.storage.record import Entry
 
 Floats = NDArray[np.float32]
 LEVELS = 65_535

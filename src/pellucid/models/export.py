@@ -9,28 +9,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pellucid._files import check_writable, write_text
+from pellucid._io.convert import convert
+from pellucid._io.files import check_writable, write_text
 from pellucid.acquisition.images import Planes, Size, as_planes
-from pellucid.backbones._openvino import convert
 from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError
-from pellucid.model_file import Header, problem
-from pellucid.runtimes import MODULES, Runtime, require_installed
+from pellucid.models.file import Header, first_validation_error, upgrade_header
+from pellucid.models.quantise import normals_of, quantise
+from pellucid.records import Samples
+from pellucid.runtimes import Runtime
 from pellucid.runtimes.onnx import Onnx
 from pellucid.runtimes.openvino import OpenVino
-from pellucid.runtimes.quantise import quantise
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
@@ -41,24 +38,10 @@ if TYPE_CHECKING:
 Format = Literal["openvino", "onnx"]
 RUNTIMES: dict[Format, type[OpenVino] | type[Onnx]] = {"openvino": OpenVino, "onnx": Onnx}
 FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
-CACHED = 8  # graphs that the cache holds
-PROBED = 0.02  # by how much, relatively, an int8 graph's score for one image may move from processor to processor
+MAX_REFERENCE_DRIFT = 0.02  # relative, of an int8 graph's score for one image between two processors
+EXPORT_VERSION = 2  # of model.json; see models/file.py for what to do when it rises
+RENAMED = {"difference": "max_difference", "agreement": "rank_correlation", "probe": "reference_score"}  # since 1
 TOLERANCE = 1e-3  # largest difference from torch, of scores relative to the score and of maps relative to their peak
-
-
-@dataclass(frozen=True)
-class Normals:
-    """Normal images for the network (3, H, W), and what becomes of the limit.
-
-    Args:
-        learn: that the detector was fitted on; ranges of activations are learned from them.
-        held_out: that it was not fitted on; they judge.
-        header: of the model with the limit that the quantised graph gives the held-out images.
-    """
-
-    learn: Sequence[Planes]
-    held_out: Sequence[Planes]
-    header: Callable[[Runtime], Header]
 
 
 class ExportHeader(BaseModel):
@@ -66,12 +49,12 @@ class ExportHeader(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     format: Format
     sha256: str  # over the graph's files
-    difference: float  # of the graph in float32, the largest one found from torch; see TOLERANCE
-    agreement: float | None = None  # of an int8 graph with float32: rank correlation of held-out normal images' scores
-    probe: float | None = None  # score of an int8 graph for one image, where it was exported
+    max_difference: float  # of the graph in float32, the largest one found from torch; see TOLERANCE
+    rank_correlation: float | None = None  # of an int8 graph's scores with float32's, over held-out normal images
+    reference_score: float | None = None  # score of an int8 graph for one image, where it was exported
     model: Header
 
 
@@ -81,7 +64,7 @@ def export(
     folder: Path,
     format: Format,
     images: Sequence[Planes] = (),
-    int8: Normals | None = None,
+    int8: str | Path | Samples | None = None,
 ) -> ExportHeader:
     """Write a detector as a graph, after comparing it with torch.
 
@@ -91,7 +74,8 @@ def export(
         folder: made if need be; an earlier export in it is replaced.
         format: ``openvino`` or ``onnx``.
         images: to compare on, (3, H, W) each; drawn panes of glass when there are none.
-        int8: normal images, to compute the backbone in 8-bit integers after the comparison; ``openvino`` only.
+        int8: the data set that the model was fitted on, to compute the backbone in 8-bit integers after the
+            comparison; ``openvino`` only.
 
     Returns:
         What was written to ``model.json``, the largest difference from torch in it.
@@ -103,26 +87,32 @@ def export(
     """
     if int8 is not None and format != "openvino":
         raise ParameterError("An int8 graph is computed by OpenVINO: leave --format onnx out.")
+    normals = None if int8 is None else normals_of(int8, header)
     check_writable(folder / "model.json")
     size = header.image_size
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
             files = [Path(made) / name for name in FILES[format]]
             write_graph(detector, size, format, files[0])
-            off = difference(Torch(detector), RUNTIMES[format](files[0]), images or panes(size))
-            if not off <= TOLERANCE:
+            off_by = max_difference(Torch(detector), RUNTIMES[format](files[0]), images or panes(size))
+            if not off_by <= TOLERANCE:
                 raise ExportError(
-                    f"The {format} graph differs from torch by {off:.2g}, more than {TOLERANCE:g} allowed."
+                    f"The {format} graph differs from torch by {off_by:.2g}, more than {TOLERANCE:g} allowed."
                 )
-            reached = probe = None
-            if int8 is not None:
+            achieved = reference_score = None
+            if normals is not None:
                 graph, files = files[0], [Path(made) / "int8" / file.name for file in files]
                 files[0].parent.mkdir()
-                reached = quantise(graph, Torch(detector), int8.learn, int8.held_out, files[0])
+                achieved = quantise(graph, Torch(detector), normals.learn, normals.held_out, files[0])
                 quantised = OpenVino(files[0])
-                header, probe = int8.header(quantised), _probe(quantised, size)
+                header, reference_score = normals.header(quantised), _score_of_noise(quantised, size)
             written = ExportHeader(
-                format=format, sha256=_sha256(files), difference=off, agreement=reached, probe=probe, model=header
+                format=format,
+                sha256=_sha256(files),
+                max_difference=off_by,
+                rank_correlation=achieved,
+                reference_score=reference_score,
+                model=header,
             )
             (folder / "model.json").unlink(missing_ok=True)  # never a header beside another's graph
             for file in files:
@@ -140,13 +130,24 @@ def read_export_header(folder: Path) -> ExportHeader:
         ModelFileError: there is none, or it cannot be understood.
     """
     try:
-        return ExportHeader.model_validate(json.loads((folder / "model.json").read_bytes()))
+        return ExportHeader.model_validate(_upgrade(json.loads((folder / "model.json").read_bytes())))
     except OSError as error:
         raise _not_whole(folder, error) from None
     except ValidationError as error:
-        raise ModelFileError(f"'{folder / 'model.json'}' cannot be understood: {problem(error)}.") from None
+        raise ModelFileError(
+            f"'{folder / 'model.json'}' cannot be understood: {first_validation_error(error)}."
+        ) from None
     except ValueError as error:
         raise ModelFileError(f"'{folder / 'model.json'}' is not JSON: {error}.") from None
+
+
+def _upgrade(values: Any) -> Any:
+    """What an earlier version wrote, as this one writes it."""
+    if isinstance(values, dict) and values.get("format_version") == 1:
+        values = values | {"format_version": EXPORT_VERSION}
+        values = {RENAMED.get(name, name): value for name, value in values.items()}
+        values["model"] = upgrade_header(values.get("model"))
+    return values
 
 
 def open_export(folder: Path) -> tuple[Runtime, Header]:
@@ -165,12 +166,12 @@ def open_export(folder: Path) -> tuple[Runtime, Header]:
     if digest != header.sha256:
         raise ModelFileError(f"The graph in '{folder}' was changed since it was written: its checksum does not agree.")
     runtime = RUNTIMES[header.format](files[0])
-    if header.probe is not None:
-        found = _probe(runtime, header.model.image_size)
-        if not abs(found - header.probe) <= PROBED * abs(header.probe):
+    if header.reference_score is not None:
+        found = _score_of_noise(runtime, header.model.image_size)
+        if not abs(found - header.reference_score) <= MAX_REFERENCE_DRIFT * abs(header.reference_score):
             raise ModelFileError(
                 f"The int8 graph in '{folder}' computes something else on this processor than where it was exported"
-                f" (score {found:.4g} instead of {header.probe:.4g}): export it on this machine."
+                f" (score {found:.4g} instead of {header.reference_score:.4g}): export it on this machine."
             )
     return runtime, header.model
 
@@ -180,24 +181,10 @@ def _not_whole(folder: Path, error: OSError) -> ModelFileError:
     return ModelFileError(f"'{folder}' is not a whole exported model: {name}: {error.strerror}.")
 
 
-def _probe(runtime: Runtime, size: Size) -> float:
+def _score_of_noise(runtime: Runtime, size: Size) -> float:
     """The score of an image of noise, which drives a network far."""
     noise = np.random.default_rng(0).random((1, 3, *size), dtype=np.float32)
     return float(runtime.score(noise)[1][0])
-
-
-def cached(digest: str, format: Format) -> Path:
-    """The folder in pellucid's cache for the graph of the model file with this SHA-256, the oldest ones making room.
-
-    The cache is ``~/.cache/pellucid``, or what the environment variable ``PELLUCID_CACHE`` names.
-    """
-    require_installed(format)
-    cache = Path(os.environ.get("PELLUCID_CACHE") or Path.home() / ".cache" / "pellucid") / "graphs"
-    folder = cache / f"{digest[:32]}-{format}-{metadata.version(MODULES[format])}"
-    if not folder.is_dir() and cache.is_dir():
-        for old in sorted(cache.iterdir(), key=lambda f: f.stat().st_mtime)[: -CACHED + 1]:
-            shutil.rmtree(old, ignore_errors=True)
-    return folder
 
 
 def write_graph(detector: Detector, size: Size, format: Format, path: Path) -> None:
@@ -248,7 +235,7 @@ def _to_onnx(graph: nn.Module, example: Tensor, path: Path) -> None:
         torch.onnx.export(program, (), path, input_names=["pixels"], external_data=False, verbose=False)
 
 
-def difference(reference: Runtime, other: Runtime, images: Sequence[Planes]) -> float:
+def max_difference(reference: Runtime, other: Runtime, images: Sequence[Planes]) -> float:
     """Largest difference over images one by one and all at once, of scores relative to the score and of maps relative
     to their peak."""
     largest = 0.0

@@ -16,9 +16,9 @@ from pathlib import Path
 from pellucid.acquisition.images import decode_image
 from pellucid.errors import PellucidError
 from pellucid.service.metrics import Metrics
-from pellucid.service.record import Entry, Record
-from pellucid.service.shelf import Shelf
-from pellucid.service.store import Store
+from pellucid.service.registry import Shelf
+from pellucid.service.storage.pictures import Store
+from pellucid.service.storage.record import Entry, Record
 from pellucid.service.uploads import check_upload
 
 THREADS = (os.cpu_count() or 1) + 3  # more than the runtime computes at a time: some wait for the disk

@@ -1,0 +1,1 @@
+"""Plumbing that every stage may use: writing files, overlapping work, progress, conversion."""

@@ -1,0 +1,63 @@
+"""A data set ready to be learned from: read, verified, split, with what is odd about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pellucid.acquisition.folders import read_folder
+from pellucid.acquisition.splits import plan_split
+from pellucid.acquisition.verify import VerifiedData, fingerprint, note_duplicates, verify
+from pellucid.records import Samples, Split
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Data ready to be learned from: every file verified, every sample with its role.
+
+    Attributes:
+        verified: samples whose files can all be read, with the SHA-256 of each.
+        split: who is fitted on, who calibrates, who selects and who tests.
+        notes: what is odd about the data, a sentence each.
+    """
+
+    verified: VerifiedData
+    split: Split
+    notes: tuple[str, ...]
+
+    @classmethod
+    def from_data(cls, data: str | Path | Samples, *, false_reject: float = 0.05, seed: int = 0) -> Self:
+        """Read, verify and split a data set.
+
+        Args:
+            data: a folder, a CSV file, or what :func:`pellucid.read_folder` returned.
+            false_reject: share of good images that may be rejected, in (0, 1); it says how many have to calibrate.
+            seed: seed of the split, at least 0.
+
+        Raises:
+            DataError: nothing usable, an unknown layout, or too few normal images for the rate.
+        """
+        verified = verify(data if isinstance(data, Samples) else read_folder(data))
+        return cls._split(verified, false_reject, seed)
+
+    def resplit(self, *, false_reject: float = 0.05, seed: int = 0) -> Self:
+        """Split the same files anew, without reading them again."""
+        return self._split(self.verified, false_reject, seed)
+
+    @classmethod
+    def _split(cls, verified: VerifiedData, false_reject: float, seed: int) -> Self:
+        split = plan_split(verified.samples, false_reject=false_reject, seed=seed)
+        notes = (*verified.samples.notes, *split.notes, *note_duplicates(split, verified))
+        return cls(verified, split, notes)
+
+    def __repr__(self) -> str:
+        return f"Plan({str(self.verified.samples.root)!r}, {self.split!r}, {len(self.notes)} notes)"
+
+    def data_sha256(self) -> str:
+        """Return the SHA-256 over the contents of the images that are fitted on and calibrated with."""
+        return fingerprint((*self.split.fit, *self.split.calibrate), self.verified.hashes)
+
+    def tested_sha256(self) -> str:
+        """Return the SHA-256 over the contents of the images that models are chosen by and tested on."""
+        return fingerprint((*self.split.select, *self.split.test), self.verified.hashes)

@@ -1,0 +1,46 @@
+"""From held-out images to a limit: what a fit does with its detector, and an 8-bit export with its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pellucid.acquisition.images import Size, read_ahead
+from pellucid.limits.conformal import calibrate, f1_optimal
+from pellucid.records import Limit, Sample, Split
+from pellucid.runtimes import Runtime
+from pellucid.runtimes.scoring import enlarge, score_image
+
+ScoreAndMax = tuple[float, float]  # image score, highest map value
+
+
+def score_files(runtime: Runtime, samples: Iterable[Sample], size: Size) -> list[ScoreAndMax]:
+    """Score every image, in order; the highest map value is that at the image's own size, as an inspection sees it."""
+    results = []
+    for pixels, planes in read_ahead([s.path for s in samples], size):
+        score, anomaly_map = score_image(runtime, planes)
+        results.append((score, float(enlarge(anomaly_map, pixels).max())))
+    return results
+
+
+def choose_limit(
+    runtime: Runtime,
+    split: Split,
+    size: Size,
+    false_reject: float,
+    held_out: Sequence[ScoreAndMax],
+    *,
+    f1: bool,
+) -> Limit:
+    """Choose the limit from normal images that were not fitted on.
+
+    Args:
+        runtime: scores the labelled training defects for an F1-optimal limit.
+        split: the data's; ``folds`` says whether the promise is approximate, ``select`` holds the labelled defects.
+        size: height and width that the network takes.
+        false_reject: promised share of good images that are rejected, in (0, 1).
+        held_out: score and highest map value of every held-out normal image.
+        f1: move the limit to the best F1 between them and the labelled defects: optimistic.
+    """
+    scores = [score for score, _ in held_out]
+    limit = calibrate(scores, [value for _, value in held_out], false_reject, folds=split.folds is not None)
+    return f1_optimal(limit, [score for score, _ in score_files(runtime, split.select, size)]) if f1 else limit

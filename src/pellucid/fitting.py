@@ -1,0 +1,144 @@
+"""A model's way from folder to inspector: fit, calibrate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pellucid import detectors
+from pellucid.acquisition.images import ImageBatches, Size, parse_size
+from pellucid.acquisition.plan import Plan
+from pellucid.acquisition.splits import fold_of
+from pellucid.acquisition.verify import fingerprint, hash_files
+from pellucid.calibration import ScoreAndMax, choose_limit, score_files
+from pellucid.inspector import Inspector
+from pellucid.records import Sample, Samples, Split
+from pellucid.runtimes.torch import Torch
+
+if TYPE_CHECKING:
+    from pellucid.detectors._base import Detector
+
+LimitMethod = Literal["conformal", "f1"]
+ImageSize = int | str | Sequence[int]
+
+
+def fit(
+    data: str | Path | Samples | Plan,
+    detector: str = "patchcore",
+    *,
+    image_size: ImageSize = 256,
+    false_reject: float = 0.05,
+    limit: LimitMethod = "conformal",
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    **parameters: Any,
+) -> Inspector:
+    """Fit a detector on the normal training images of a data set and choose its limit.
+
+    Args:
+        data: a folder, a CSV file, what :func:`pellucid.read_folder` returned, or a :class:`pellucid.Plan` made with
+            the same ``false_reject`` and ``seed``.
+        detector: name of a detector, one of ``pellucid.detectors.names()``.
+        image_size: N or (height, width) in px, at least 32; images are resized to it, never cropped.
+        false_reject: promised share of good images that are rejected, in (0, 1).
+        limit: ``conformal`` chooses it from normal images alone; ``f1`` also uses labelled training defects and is
+            optimistic.
+        seed: seed of the split and of the detector, at least 0.
+        checkpoint: folder where gradient-trained detectors keep their progress; a killed fit of the same detector,
+            parameters and data goes on from there, any other starts afresh.
+        parameters: hyper-parameters of the detector, for example ``backbone="resnet18"``.
+
+    Returns:
+        What inspects images, saves itself and exports itself.
+
+    Raises:
+        PellucidError: with one sentence that says what to do.
+
+    Example:
+        >>> inspector = pellucid.fit("GlassDefect", "padim", image_size=(192, 320))
+        >>> inspector.save("glass.pellucid")
+    """
+    made = detectors.create(detector, **({"seed": seed} | parameters))
+    size = parse_size(image_size)
+    plan = data if isinstance(data, Plan) else Plan.from_data(data, false_reject=false_reject, seed=seed)
+    return fit_split(
+        made,
+        plan.split,
+        size,
+        data_sha256=plan.data_sha256(),
+        false_reject=false_reject,
+        limit=limit,
+        seed=seed,
+        checkpoint=checkpoint,
+    )
+
+
+def fit_split(
+    detector: Detector,
+    split: Split,
+    image_size: ImageSize = 256,
+    *,
+    data_sha256: str | None = None,
+    false_reject: float = 0.05,
+    limit: LimitMethod = "conformal",
+    seed: int = 0,
+    checkpoint: Path | None = None,
+) -> Inspector:
+    """Fit and calibrate on a split of your own; :func:`fit` says what the other arguments mean.
+
+    Args:
+        detector: not fitted yet, as ``pellucid.detectors.create`` makes it.
+        split: who is fitted on and who calibrates; with ``folds``, every sample of ``split.fit`` calibrates a detector
+            that has not seen it.
+        image_size: N or (height, width) in px.
+        data_sha256: of the contents of these images; computed when it is not given.
+        false_reject: promised share of good images that are rejected, in (0, 1).
+        limit: ``conformal`` or ``f1``.
+        seed: seed of the folds.
+        checkpoint: folder for the progress of gradient-trained detectors.
+
+    Raises:
+        DataError: too few images, or one that cannot be read.
+
+    Example:
+        >>> plan = pellucid.Plan.from_data("GlassDefect")
+        >>> inspector = pellucid.fit_split(pellucid.detectors.create("dfm"), plan.split)
+    """
+    size = parse_size(image_size)
+    if data_sha256 is None:
+        known = (*split.fit, *split.calibrate)
+        data_sha256 = fingerprint(known, hash_files(known))
+    name, parameters = detectors.name_of(detector), detector.parameters()
+    shaping = (name, parameters, size, data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
+    if split.folds is None:
+        detector.fit(_batches(split.fit, size), checkpoint=_checkpoint_path(checkpoint, *shaping))
+        held_out = score_files(Torch(detector), split.calibrate, size)
+    else:  # few normals: every one is scored by a detector that has not seen it, then all are learned from
+        by_sample: dict[Sample, ScoreAndMax] = {}
+        numbers = fold_of(split.fit, split.folds, seed)
+        for fold in range(split.folds):
+            part = detectors.create(name, **parameters)
+            seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
+            part.fit(_batches(seen, size), checkpoint=_checkpoint_path(checkpoint, *shaping, fold))
+            left = [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]
+            by_sample |= zip(left, score_files(Torch(part), left, size), strict=True)
+        held_out = [by_sample[s] for s in split.fit]
+        detector.fit(_batches(split.fit, size), checkpoint=_checkpoint_path(checkpoint, *shaping))
+    chosen = choose_limit(Torch(detector), split, size, false_reject, held_out, f1=limit == "f1")
+    in_order = tuple(score for score, _ in held_out)
+    return Inspector(Torch(detector), chosen, size, data_sha256, seed, false_reject, in_order)
+
+
+def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:
+    """The file for one training: named by all that shapes it, so that the progress of another is never taken up."""
+    if folder is None:
+        return None
+    digest = hashlib.sha256(json.dumps(shaping, default=str).encode()).hexdigest()
+    return folder / f"{digest[:16]}.pt"
+
+
+def _batches(samples: Iterable[Sample], size: Size) -> ImageBatches:
+    return ImageBatches(tuple(s.path for s in samples), size)

@@ -1,0 +1,16 @@
+"""Where to cut a map into regions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def segmentation_threshold(anomaly_map: NDArray[np.float32], pixel_limit: float) -> float:
+    """Return the map value above which pixels of a rejected image are defective.
+
+    It is the pixel limit, or for a map (H, W) that stays near or below that, a tenth less than its maximum: a rejected
+    image always shows where.
+    """
+    highest = float(anomaly_map.max())
+    return min(pixel_limit, highest - 0.1 * abs(highest))

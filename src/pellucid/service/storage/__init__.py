@@ -1,0 +1,1 @@
+"""What a service keeps: the database, the pictures, and for how long."""
