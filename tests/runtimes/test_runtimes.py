@@ -207,7 +207,7 @@ finally:
 
 @pytest.mark.slow
 def test_the_slim_runtime_inspects_without_torch(exported, glass, tmp_path):
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     (scripts,) = (tmp_path / "venv").glob("[bS][ic][nr]*")  # bin, or Scripts on Windows
     subprocess.run([scripts / "pip", "install", "--quiet", root / "slim"], check=True)

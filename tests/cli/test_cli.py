@@ -212,7 +212,7 @@ def test_public_names():
         _ = package.nonsense
 
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line.split("#")[0].split() for line in re.findall(r"^pellucid .*", README, re.M) if "finds the" not in line]
 
 
