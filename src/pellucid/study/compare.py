@@ -23,7 +23,7 @@ from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import splits_csv
 from pellucid.errors import PellucidError
 from pellucid.reports import curves
-from pellucid.reports.page import Model, report
+from pellucid.reports.page import ReportedModel, render_report
 from pellucid.study.choice import Choice, Draws, Trial, choose, mean_draws, paired, pareto
 from pellucid.study.engines import Engine, label, run_all
 from pellucid.study.measure import CONFIG, DONE
@@ -243,7 +243,7 @@ def _write(output: Path, rows: list[Row], choice: Choice, notes: Sequence[str], 
     writer.writerows(rows)
     write_text(output / "leaderboard.csv", out.getvalue())
     write_bytes(output / "pareto.png", curves.pareto(rows))
-    page = report(
+    page = render_report(
         rows,
         [_model(output, row["name"]) for row in rows],
         sentence=choice.sentence,
@@ -258,12 +258,12 @@ def _write(output: Path, rows: list[Row], choice: Choice, notes: Sequence[str], 
     write_text(output / "leaderboard.json", json.dumps(rows, indent=2) + "\n")
 
 
-def _model(output: Path, name: str) -> Model:
+def _model(output: Path, name: str) -> ReportedModel:
     folder = output / name
     with (folder / "scores.csv").open(encoding="utf-8", newline="") as stream:
         scores = list(csv.DictReader(stream))
     tested, gallery = (json.loads((folder / file).read_text("utf-8")) for file in ("metrics.json", "gallery.json"))
-    return Model(name, folder, scores, tested, gallery, (folder / CONFIG).read_text("utf-8"))
+    return ReportedModel(name, folder, scores, tested, gallery, (folder / CONFIG).read_text("utf-8"))
 
 
 def _versions() -> dict[str, str]:
