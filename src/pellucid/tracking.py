@@ -56,7 +56,7 @@ class Run:
         return [path for name in names if (path := self.folder / name).exists()]
 
 
-def track(run: Run, trackers: Iterable[str]) -> None:
+def log_run(run: Run, trackers: Iterable[str]) -> None:
     """Hand a run to trackers.
 
     Args:

@@ -98,9 +98,6 @@ def render_report(
     """
     roles = Counter((role, sample.label) for sample, role in split.roles())
     gallery = [entry for model in models for entry in model.gallery]
-    style, charts, script = (
-        Markup((TEMPLATE_FOLDER / name).read_text("utf-8")) for name in ("report.css", "charts.js", "report.js")
-    )
     return _template().render(
         rows=rows,
         columns=[c for c in REPORT_COLUMNS if any(row[c.key] is not None for row in rows)],
@@ -118,9 +115,9 @@ def render_report(
         versions=versions,
         seeds=rows[0]["seeds"],
         data=_embedded({"rows": rows, "models": {m.name: _charted(m) for m in models}}),
-        style=style,
-        charts=charts,
-        script=script,
+        style=_embedded_file("report.css"),
+        charts=_embedded_file("charts.js"),
+        script=_embedded_file("report.js"),
     )
 
 
@@ -149,6 +146,10 @@ def _charted(model: ReportedModel) -> dict[str, Any]:
         "defective": [row["label"] == "abnormal" for row in model.scores],
         "points": model.tested["operating_points"],
     }
+
+
+def _embedded_file(name: str) -> Markup:
+    return Markup((TEMPLATE_FOLDER / name).read_text("utf-8"))
 
 
 def _embedded(values: Any) -> Markup:

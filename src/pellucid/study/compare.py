@@ -107,10 +107,7 @@ def compare(
     candidates = sweep.candidates()
     first = Plan.from_data(sweep.data, false_reject=sweep.false_reject, seed=sweep.seed)
     announce(first)
-    trainings = [_Training(output, sweep.seed, first)]
-    for seed in range(sweep.seed + 1, sweep.seed + sweep.seeds):
-        plan = first.resplit(false_reject=sweep.false_reject, seed=seed)
-        trainings.append(_Training(output / f"seed-{seed}", seed, plan))
+    trainings = _trainings(output, sweep, first)
     for name in ("leaderboard.json", "leaderboard.csv", "report.html"):
         (output / name).unlink(missing_ok=True)
     write_text(output / CONFIG_FILE, sweep.to_toml())
@@ -136,6 +133,15 @@ def read_cost(folder: Path) -> dict[str, Any]:
 
 
 # --- the models -----------------------------------------------------------------------------------------------------
+
+
+def _trainings(output: Path, sweep: Sweep, first: Plan) -> list[_Training]:
+    """One for every seed; the first seed's plan is there already."""
+    trainings = [_Training(output, sweep.seed, first)]
+    for seed in range(sweep.seed + 1, sweep.seed + sweep.seeds):
+        plan = first.resplit(false_reject=sweep.false_reject, seed=seed)
+        trainings.append(_Training(output / f"seed-{seed}", seed, plan))
+    return trainings
 
 
 def _prepare(training: _Training, candidates: Iterable[Candidate], sweep: Sweep, resume: bool) -> list[Path]:

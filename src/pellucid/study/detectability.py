@@ -20,7 +20,7 @@ from pellucid.synthesis.flaws import SIZES, cover, plant, sign_of
 
 FLAW_CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # shares of the light around
 DETECTION_TARGET = 0.9  # share of flaws of one kind: "nine times in ten"
-TABLE_COLUMNS = ("kind", "size_px", "contrast", "planted", "found", "share", "low", "high")  # of detectability.csv
+DETECTABILITY_COLUMNS = ("kind", "size_px", "contrast", "planted", "found", "share", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PlantedFlaws:
 
     @property
     def share(self) -> float:
-        """Of the planted flaws that were found, in [0, 1]."""
+        """Share of the planted flaws that were found, in [0, 1]."""
         return self.found / self.planted
 
 
@@ -99,7 +99,9 @@ class Detectability:
 
     def to_csv(self) -> str:
         """Return what ``detectability.csv`` holds."""
-        return csv_text(TABLE_COLUMNS, ([getattr(c, column) for column in TABLE_COLUMNS] for c in self.cells))
+        return csv_text(
+            DETECTABILITY_COLUMNS, ([getattr(c, column) for column in DETECTABILITY_COLUMNS] for c in self.cells)
+        )
 
 
 def unseen_normal(plan: Plan, inspector: Inspector) -> tuple[Sample, ...]:

@@ -33,7 +33,7 @@ from pellucid.study.evaluate import evaluate_scored
 from pellucid.study.operating import TRAINING_DEFECTS, Costs
 from pellucid.study.results import Evaluation, ScoredSample
 from pellucid.study.scores import by_label, score_samples, scores_csv
-from pellucid.tracking import Run, track
+from pellucid.tracking import Run, log_run
 
 MAX_TIMED_IMAGES = 60  # one by one
 PICTURES_PER_KIND = 6  # of right and wrong calls
@@ -77,7 +77,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
         metrics={**result.metrics, **_numbers(cost)},
         scores=by_label(result.scored),
     )
-    track(run, trackers)
+    log_run(run, trackers)
     write_text(folder / COST_FILE, json.dumps(cost, indent=2) + "\n")
 
 
