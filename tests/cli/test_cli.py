@@ -249,7 +249,7 @@ def test_an_empty_folder_is_one_sentence(compared, tmp_path):
 def test_the_sweep_of_the_readme_is_one(desk):
     (block,) = re.findall(r"```toml\n(.*?)```", README, flags=re.S)
     (desk / "sweep.toml").write_text(block)
-    cells = Sweep.from_file(desk / "sweep.toml", {}).cells()
+    cells = Sweep.from_file(desk / "sweep.toml", {}).candidates()
     assert len(cells) == 2 * 2 * 2 + 2 * 2
     assert "patchcore-resnet18-128-coreset_sampling_ratio=0.1" in cells
 

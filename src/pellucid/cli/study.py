@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pellucid.cli._console import out, planned
+from pellucid.cli._console import announce, out, planned
 from pellucid.cli._options import (
     CostEscape,
     CostReject,
@@ -18,10 +18,6 @@ from pellucid.cli._options import (
     Output,
     Runtime,
 )
-from pellucid.errors import DataError
-
-if TYPE_CHECKING:
-    pass
 
 
 def evaluate(
@@ -37,24 +33,21 @@ def evaluate(
     from pellucid._io.files import check_writable, write_text
     from pellucid.models.load import load
     from pellucid.reports.tables import evaluation
-    from pellucid.study.evaluate import evaluate as evaluate_judged
+    from pellucid.study.evaluate import evaluate_plan, plan_test
     from pellucid.study.operating import Costs
-    from pellucid.study.scores import score_samples, scores_csv
+    from pellucid.study.scores import scores_csv
 
     named = {"escape": cost_escape, "reject": cost_reject, "defect_rate": defect_rate}
     costs = Costs(**{name: value for name, value in named.items() if value is not None})
     if output is not None:
         check_writable(output / "metrics.json")
     inspector = load(model)
-    plan = planned(data, inspector.false_reject, inspector.seed)
-    if not plan.split.test:
-        raise DataError(f"'{data}' has no test images.")
-    defects = [j.inspection.score for j in score_samples(inspector, plan.split.select, "selection")]
-    judged = score_samples(inspector, plan.split.test, "testing")
-    result = evaluate_judged(judged, inspector.limit, selection=defects, costs=costs)
+    plan = plan_test(inspector, data)
+    announce(plan)
+    result = evaluate_plan(inspector, plan, costs=costs)
     written = result.to_dict()
     if output is not None:
-        write_text(output / "scores.csv", scores_csv(result.judged, plan.verified.samples.root))
+        write_text(output / "scores.csv", scores_csv(result.scored, plan.verified.samples.root))
         write_text(output / "metrics.json", json.dumps(written, indent=2) + "\n")
     if as_json:
         print(json.dumps(written, indent=2))
@@ -68,7 +61,7 @@ def evaluate(
 def detectability(
     model: Annotated[Path, typer.Argument(help="model file, or the folder of an exported model")],
     data: Data,
-    output: Output = Path("power"),
+    output: Output = Path("detectability"),
     each: Annotated[int, typer.Option(min=1, help="flaws of one kind, size and contrast")] = 20,
     seed: Annotated[int, typer.Option(help="of places and forms")] = 0,
     runtime: Runtime = "auto",
@@ -79,23 +72,22 @@ def detectability(
     from pellucid.models.load import load
     from pellucid.reports import curves
     from pellucid.reports.tables import smallest
-    from pellucid.study.detectability import power as plant_all
-    from pellucid.study.detectability import unseen
+    from pellucid.study.detectability import measure_detectability, unseen_normal
 
-    check_writable(output / "power.json")
+    check_writable(output / "detectability.json")
     inspector = load(model, runtime)
     plan = planned(data, inspector.false_reject, inspector.seed)
-    found = plant_all(inspector, unseen(plan, inspector), each=each, seed=seed)
+    found = measure_detectability(inspector, unseen_normal(plan, inspector), flaws_per_cell=each, seed=seed)
     written = found.to_dict()
-    write_text(output / "power.csv", found.csv())
-    write_bytes(output / "power.png", curves.power(written["cells"]))
-    write_text(output / "power.json", json.dumps(written, indent=2) + "\n")
+    write_text(output / "detectability.csv", found.to_csv())
+    write_bytes(output / "detectability.png", curves.detectability(written["cells"]))
+    write_text(output / "detectability.json", json.dumps(written, indent=2) + "\n")
     if as_json:
         print(json.dumps(written, indent=2))
         return
     out.print(smallest(written["smallest_px_found_9_of_10"]))
     out.print(
         f"{each} flaws of every kind, size and contrast in {found.images} good images that were not fitted on and are"
-        f" passed as they are ({found.rejected_clean} were not); picture: {output / 'power.png'}",
+        f" passed as they are ({found.rejected_clean} were not); picture: {output / 'detectability.png'}",
         highlight=False,
     )

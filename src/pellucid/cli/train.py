@@ -169,7 +169,7 @@ def run_comparison(
     check_writable(output / "leaderboard.json")
     for name in trackers:
         check_tracker(name)
-    networks = {(p["backbone"], *p["layers"]): p for p in (cell.parameters for cell in sweep.cells().values())}
+    networks = {(p["backbone"], *p["layers"]): p for p in (cell.parameters for cell in sweep.candidates().values())}
     for needed in networks.values():  # the networks and their weights, before any work begins
         create_backbone(needed["backbone"], layers=needed["layers"], weights=needed["weights"])
     command = "pellucid " + " ".join(sys.argv[1:])

@@ -24,21 +24,21 @@ def score_samples(
         yield ScoredSample(sample, inspection)
 
 
-def by_label(judged: Iterable[ScoredSample]) -> dict[str, list[float]]:
-    """Scores of normal and of abnormal images."""
+def by_label(scored: Iterable[ScoredSample]) -> dict[str, list[float]]:
+    """Return the scores of normal and of abnormal images."""
     scores: dict[str, list[float]] = {"normal": [], "abnormal": []}
-    for j in judged:
-        scores[j.sample.label].append(j.inspection.score)
+    for one in scored:
+        scores[one.sample.label].append(one.inspection.score)
     return scores
 
 
-def scores_csv(judged: Iterable[ScoredSample], root: Path, *, labelled: bool = True) -> str:
-    """The scores as CSV text; floats are written so that reading them gives the same float again."""
+def scores_csv(scored: Iterable[ScoredSample], root: Path, *, labelled: bool = True) -> str:
+    """Return the scores as CSV text; floats are written so that reading them gives the same float again."""
     rows = (
         (
-            *(relative(j.inspection.path, root), j.sample.label if labelled else "", j.sample.type or ""),
-            *(repr(j.inspection.score), repr(j.inspection.limit), repr(j.inspection.p_value), j.inspection.verdict),
+            *(relative(s.inspection.path, root), s.sample.label if labelled else "", s.sample.type or ""),
+            *(repr(s.inspection.score), repr(s.inspection.limit), repr(s.inspection.p_value), s.inspection.verdict),
         )
-        for j in judged
+        for s in scored
     )
     return csv_text(SCORES_COLUMNS, rows)
