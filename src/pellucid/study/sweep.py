@@ -111,7 +111,8 @@ class Sweep(BaseModel):
                 catalogue.describe(detector)
         for backbone in self.weights:
             backbones.entry(backbone)
-        chosen = {cell.name: cell for name in self.detectors or catalogue.names() for cell in self._cells_of(name)}
+        names = self.detectors or [known.name for known in catalogue.descriptions()]
+        chosen = {cell.name: cell for name in names for cell in self._cells_of(name)}
         if not chosen:
             raise ParameterError("There is nothing to compare: one of the lists is empty.")
         return chosen
