@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
 def detectors(name: Annotated[str | None, typer.Argument()] = None, as_json: Json = False) -> None:
     """What detectors there are, with their parameters and defaults."""
-    chosen = [detector_catalogue.describe(n) for n in ([name] if name else detector_catalogue.names())]
+    chosen = [detector_catalogue.describe(name)] if name else detector_catalogue.descriptions()
     if as_json:
         print(
             json.dumps([{"name": d.name, "paper": d.paper, "parameters": dict(d.defaults)} for d in chosen], indent=2)
         )
         return
     for d in chosen:
-        out.print(f"[bold]{d.name}[/]  {d.summary}", highlight=False)
+        brought_by = "" if d.distribution == "pellucid" else f" (from {d.distribution})"
+        out.print(f"[bold]{d.name}[/]  {escape(d.summary)}{brought_by}", highlight=False)
         if name:
-            out.print(d.paper, highlight=False)
+            out.print(escape(d.paper), highlight=False)
             table = Table("parameter", "default")
             for key, value in d.defaults.items():
                 table.add_row(key, json.dumps(value))

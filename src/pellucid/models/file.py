@@ -67,12 +67,18 @@ class Header(BaseModel):
 def header_of(
     detector: Detector, limit: Limit, *, image_size: Size, data_sha256: str, seed: int, false_reject: float
 ) -> Header:
-    """Describe a fitted detector and its limit."""
-    from pellucid.detectors import name_of
+    """Describe a fitted detector and its limit.
+
+    Raises:
+        ParameterError: the detector has no name, see :func:`pellucid.detectors.name_of`.
+    """
+    from pellucid import detectors
 
     backbone = {name: tensor for name, tensor in detector.state().items() if name.startswith("backbone_.")}
+    name = detectors.name_of(detector)
+    brought_by = detectors.describe(name).distribution
     return Header(
-        detector=name_of(detector),
+        detector=name,
         parameters=detector.parameters() | {"weights": None},
         backbone=detector.backbone,
         backbone_sha256=tensors_sha256(backbone),
@@ -85,6 +91,7 @@ def header_of(
             "pellucid": distribution_version("pellucid"),
             "torch": distribution_version("torch"),
             "python": platform.python_version(),
+            brought_by: distribution_version(brought_by),
         },
     )
 

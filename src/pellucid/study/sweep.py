@@ -134,7 +134,8 @@ class Sweep(BaseModel):
                 catalogue.describe(detector)
         for backbone in self.weights:
             backbones.entry(backbone)
-        chosen = {one.name: one for name in self.detectors or catalogue.names() for one in self._candidates_of(name)}
+        names = self.detectors or [known.name for known in catalogue.descriptions()]
+        chosen = {one.name: one for name in names for one in self._candidates_of(name)}
         if not chosen:
             raise ParameterError("There is nothing to compare: one of the lists is empty.")
         return chosen

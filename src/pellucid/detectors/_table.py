@@ -1,0 +1,88 @@
+"""What is known of each detector without importing torch: written by ``python -m pellucid.detectors``."""
+# fmt: off
+
+from typing import Any
+
+TABLE: dict[str, dict[str, Any]] = \
+{'dfm': {'paper': 'DFM (Ahuja et al., "Probabilistic Modeling of Deep Features for Out-of-Distribution and '
+                  'Adversarial Detection", arXiv 1909.11786, 2019), with the feature-reconstruction error of '
+                  'its successor (Ndiour et al., arXiv 2012.04250).',
+         'summary': 'PCA of pooled deep features; what the principal subspace cannot explain, or finds '
+                    'unlikely, is anomalous.',
+         'defaults': {'backbone': 'prism_s',
+                      'layers': ('layer3',),
+                      'weights': None,
+                      'pooling_kernel_size': 4,
+                      'pca_level': 0.97,
+                      'score_type': 'fre',
+                      'seed': 0},
+         'source_sha256': 'c013303477d73436a3e2a8fd1e29571b90e2581a99d17f5e7301a7fcd155e69e'},
+ 'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
+                       '2D Normalizing Flows", arXiv 2111.07677, 2021).',
+              'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
+                         'unlikely is anomalous.',
+              'defaults': {'backbone': 'prism_s',
+                           'layers': ('layer1', 'layer2', 'layer3'),
+                           'weights': None,
+                           'flow_steps': 8,
+                           'conv3x3_only': False,
+                           'hidden_ratio': 1.0,
+                           'epochs': 10,
+                           'batch_size': 8,
+                           'lr': 0.001,
+                           'weight_decay': 1e-05,
+                           'precision': 'auto',
+                           'seed': 0},
+              'source_sha256': 'ca025b048cc332580ed8d58d5444e00182d3a50284dda3bcdd350107c4c8e167'},
+ 'padim': {'paper': 'PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020, '
+                    'arXiv 2011.08785).',
+           'summary': 'One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.',
+           'defaults': {'backbone': 'prism_s',
+                        'layers': ('layer1', 'layer2', 'layer3'),
+                        'weights': None,
+                        'n_features': 100,
+                        'epsilon': 0.01,
+                        'seed': 0},
+           'source_sha256': 'c018ea7e63a8d1cae3341d6b2e7a00deb621d89b325f252b084d59465c4d658d'},
+ 'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
+                        'CVPR 2022, arXiv 2106.08265).',
+               'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
+                          'one remembered.',
+               'defaults': {'backbone': 'prism_s',
+                            'layers': ('layer2', 'layer3'),
+                            'weights': None,
+                            'coreset_sampling_ratio': 0.02,
+                            'coreset_size': None,
+                            'num_neighbors': 9,
+                            'seed': 0},
+               'source_sha256': 'f69728ea0c0ca0be99c6345112aa82b23a7beb0933e53d988460b18912a97648'},
+ 'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
+                                   'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
+                          'summary': "A decoder rebuilds the teacher's features from a narrow one-class "
+                                     'embedding; what it cannot rebuild is anomalous.',
+                          'defaults': {'backbone': 'prism_s',
+                                       'layers': ('layer2', 'layer3'),
+                                       'weights': None,
+                                       'patchsize': 3,
+                                       'epochs': 20,
+                                       'batch_size': 8,
+                                       'lr': 0.005,
+                                       'precision': 'auto',
+                                       'seed': 0},
+                          'source_sha256': '50b584af8dd577e52c9cfbac6b87e4c34b23cbea5ec7c16930ed06a2bfb91648'},
+ 'stfpm': {'paper': 'STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", '
+                    'BMVC 2021, arXiv 2103.04257).',
+           'summary': 'A student learns to agree with its frozen teacher on normal images; where it cannot, '
+                      'something is new.',
+           'defaults': {'backbone': 'prism_s',
+                        'layers': ('layer1', 'layer2', 'layer3'),
+                        'weights': None,
+                        'distance': 'l2',
+                        'epochs': 30,
+                        'batch_size': 8,
+                        'lr': 0.4,
+                        'momentum': 0.9,
+                        'weight_decay': 0.0001,
+                        'precision': 'auto',
+                        'seed': 0},
+           'source_sha256': '6f7ded198c6e9d63f2c22d8ef8e669c88d683201e5a1cb690b878681db431a49'}}
