@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.errors import ParameterError
+from pellucid.errors import ParameterError, missing_extra
 
 Floats = NDArray[np.float32]
 Name = Literal["torch", "openvino", "onnx"]
@@ -21,6 +21,10 @@ class Runtime(Protocol):
     name: Name
     parallel_requests: int  # how many images are computed at the same time, when as many threads call score
 
+    @property
+    def device(self) -> str:
+        """Where it computes: ``cpu``, or one of torch's names such as ``cuda:0``."""
+
     def for_throughput(self) -> Runtime:
         """Return the same for many images: it computes more of them in a second, though each takes longer."""
 
@@ -31,7 +35,7 @@ class Runtime(Protocol):
 def require_installed(name: Name) -> None:
     """ParameterError, with the command that helps, where the package of a runtime is missing."""
     if not is_installed(name):
-        raise ParameterError(f"Runtime '{name}' is not installed: pip install {MODULES[name]}.")
+        raise ParameterError(missing_extra(None, MODULES[name], f"Runtime '{name}'"))
 
 
 def is_installed(name: Name) -> bool:

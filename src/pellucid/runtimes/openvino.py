@@ -22,6 +22,7 @@ class OpenVino:
     """
 
     name: Name = "openvino"
+    device = "cpu"
 
     def __init__(self, graph: Path, throughput: bool = False) -> None:
         require_installed("openvino")

@@ -19,6 +19,10 @@ class Torch:
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
 
+    @property
+    def device(self) -> str:
+        return str(self.detector.device)
+
     def for_throughput(self) -> Torch:
         """Return itself: torch computes one image at a time, on all cores."""
         return self

@@ -34,11 +34,16 @@ def by_label(judged: Iterable[ScoredSample]) -> dict[str, list[float]]:
 
 def scores_csv(judged: Iterable[ScoredSample], root: Path, *, labelled: bool = True) -> str:
     """The scores as CSV text; floats are written so that reading them gives the same float again."""
-    rows = (
-        (
-            *(relative(j.inspection.path, root), j.sample.label if labelled else "", j.sample.type or ""),
-            *(repr(j.inspection.score), repr(j.inspection.limit), repr(j.inspection.p_value), j.inspection.verdict),
-        )
-        for j in judged
-    )
-    return csv_text(SCORES_COLUMNS, rows)
+    rows = (scores_row(j, root, labelled=labelled) for j in judged)
+    return csv_text(SCORES_COLUMNS, (map(_exact, row) for row in rows))
+
+
+def scores_row(judged: ScoredSample, root: Path, *, labelled: bool = True) -> tuple[str | float, ...]:
+    """Return the values of one image, in the order of :data:`SCORES_COLUMNS`; what is not known is empty."""
+    sample, found = judged.sample, judged.inspection
+    known = (relative(found.path, root), sample.label if labelled else "", sample.type or "")
+    return (*known, found.score, found.limit, found.p_value, found.verdict)
+
+
+def _exact(value: str | float) -> str:
+    return value if isinstance(value, str) else repr(value)
