@@ -107,12 +107,30 @@ def test_what_is_no_device_is_refused_by_the_option(command, device):
     assert f"'{device}' is not a device: give auto, cpu, cuda, cuda:N (as in cuda:1) or mps." in done.stderr
 
 
-def test_a_device_reaches_this_process_and_its_children_and_wins_over_the_environment(monkeypatch):
-    monkeypatch.setenv("PELLUCID_DEVICE", "cpu")
-    for name, expected in (("cuda:1", "cuda:1"), ("mps", "mps"), ("auto", None)):
-        line = ["evaluate", "absent.pellucid", "absent", "--device", name]
-        assert isinstance(CliRunner().invoke(cli.app, line).exception, PellucidError)
-        assert os.environ.get("PELLUCID_DEVICE") == expected
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fit", "absent", "-o", "{tmp}/m"),
+        ("compare", "absent", "-o", "{tmp}/o"),
+        ("demo", "-o", "{tmp}/o"),
+        ("inspect", "{model}", "{glass}"),
+        ("evaluate", "{model}", "absent"),
+        ("detectability", "{model}", "absent", "-o", "{tmp}/o"),
+        ("export", "{model}", "-o", "{tmp}/o"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_before_work_begins(arguments, model, glass, tmp_path):
+    filled = [a.format(model=model, glass=glass, tmp=tmp_path) for a in arguments]
+    with pytest.raises(ParameterError, match="device=cuda:99 is not there: this machine has cpu"):
+        cli.app([*filled, "--device", "cuda:99"], standalone_mode=False)
+
+
+def test_the_device_of_a_comparison_reaches_the_processes_that_it_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("PELLUCID_DEVICE", "cuda:99")
+    for device, expected in (("auto", "PELLUCID_DEVICE=cuda:99 is not there"), ("cpu", "absent' does not exist")):
+        with pytest.raises(PellucidError, match=expected):
+            cli.app(["compare", "absent", "-o", str(tmp_path), "--device", device], standalone_mode=False)
+    assert os.environ["PELLUCID_DEVICE"] == "cpu"
 
 
 def test_layers_and_weights_are_checked_before_the_data_are_read(tmp_path):

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-DEVICE_VARIABLE = "PELLUCID_DEVICE"  # what ``auto`` asks, here and in the processes that are started from here
 MAX_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
 
-def check_device(name: str) -> str:
-    """Refuse a device that is not written as one; whether this machine has it is found out where it is used."""
+def check_device_name(name: str) -> str:
+    """Refuse what is not written as a device, without importing torch; whether there is one is found out later."""
     if not DEVICE_PATTERN.fullmatch(name):
         raise typer.BadParameter(f"'{name}' is not a device: give auto, cpu, cuda, cuda:N (as in cuda:1) or mps.")
     return name
-
-
-def use_device(name: str) -> None:
-    """Let this process and those that it starts compute on a device; ``auto`` leaves it to them."""
-    if name == "auto":
-        os.environ.pop(DEVICE_VARIABLE, None)
-    else:
-        os.environ[DEVICE_VARIABLE] = name
 
 
 # --- what commands read ---------------------------------------------------------------------------------------------
@@ -202,10 +192,9 @@ Device = Annotated[
     str,
     typer.Option(
         metavar="auto|cpu|cuda|cuda:N|mps",
-        envvar=DEVICE_VARIABLE,
-        callback=check_device,
+        callback=check_device_name,
         help="Processor that torch computes on: the CPU, an NVIDIA GPU (the one with the number N, from 0), or a Mac's;"
-        " auto takes the best there is.",
+        " auto takes what the environment variable PELLUCID_DEVICE says, or else the best there is.",
     ),
 ]
 Engine = Annotated[

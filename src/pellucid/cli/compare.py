@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -32,7 +33,6 @@ from pellucid.cli._options import (
     Seeds,
     Trackers,
     Weights,
-    use_device,
 )
 
 if TYPE_CHECKING:
@@ -74,24 +74,13 @@ def compare(
     pellucid compare GlassDefect -o out --detectors patchcore,padim --seeds 3
     ```
     """
-    options = {
-        "detectors": [name.strip() for name in detectors.split(",")] if detectors is not None else None,
-        "backbone": backbone,
-        "weights": {backbone or "prism_s": weights} if weights else None,
-        "image_size": image_size,
-        "seeds": seeds,
-        "seed": seed,
-        "false_reject": false_reject,
-        "prefer": prefer,
-        "max_ms": max_ms,
-        "max_mb": max_mb,
-        "cost_escape": cost_escape,
-        "cost_reject": cost_reject,
-        "defect_rate": defect_rate,
-    }
+    options: dict[str, Any] = {"backbone": backbone, "image_size": image_size, "seeds": seeds, "seed": seed}
+    options |= {"false_reject": false_reject, "prefer": prefer, "max_ms": max_ms, "max_mb": max_mb}
+    options |= {"cost_escape": cost_escape, "cost_reject": cost_reject, "defect_rate": defect_rate}
+    options["detectors"] = None if detectors is None else [name.strip() for name in detectors.split(",")]
+    options["weights"] = None if weights is None else {backbone or "prism_s": weights}
     resumed = data.suffix.lower() == ".toml" if resume is None else resume
-    use_device(device)
-    comparison = _run(data, options, output, resume=resumed, engine=engine, trackers=trackers or [])
+    comparison = _run(data, options, output, resume=resumed, engine=engine, trackers=trackers or [], device=device)
     if as_json:
         print(json.dumps(comparison.rows, indent=2))
     else:
@@ -110,12 +99,11 @@ def demo(output: OutputFolder = Path("pellucid-demo"), device: Device = "auto") 
     """
     from pellucid.synthesis.glass import draw_data_set
 
-    use_device(device)
     data = output / "data"
     draw_data_set(data, seed=0)
     print_line(err, f"drew panes of glass in {data}")
     options = {"parameters": DEMO_PARAMETERS, "image_size": DEMO_IMAGE_SIZE_PX}
-    comparison = _run(data, options, output)
+    comparison = _run(data, options, output, device=device)
     _print_comparison(comparison, output)
     recommended = comparison.choice.name or comparison.rows[0]["name"]
     model = output / recommended / "model.pellucid"
@@ -131,13 +119,18 @@ def _run(
     resume: bool = False,
     engine: Engine = "local",
     trackers: Sequence[str] = (),
+    device: str,
 ) -> Comparison:
     """Check everything that can be checked beforehand, then compare."""
     from pellucid._io.files import check_writable
+    from pellucid.detectors._device import ENVIRONMENT_VARIABLE, resolve_device
     from pellucid.study.compare import compare as compare_sweep
     from pellucid.study.sweep import Sweep
     from pellucid.tracking import check as check_tracker
 
+    resolve_device(device)
+    if device != "auto":
+        os.environ[ENVIRONMENT_VARIABLE] = device  # models are trained in processes that are started from here
     sweep = Sweep.from_file(data, options)
     check_writable(output / "leaderboard.json")
     for name in trackers:

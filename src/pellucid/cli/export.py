@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pellucid.cli._console import image_paths, out, print_line, print_text
-from pellucid.cli._options import CheckImages, Device, ExportOutput, GraphFormat, Int8, ModelFile, use_device
+from pellucid.cli._options import CheckImages, Device, ExportOutput, GraphFormat, Int8, ModelFile
 
 if TYPE_CHECKING:
     from pellucid.models.export import ExportHeader
@@ -33,10 +33,9 @@ def export(
     """
     from pellucid.models.load import load
 
-    use_device(device)
     images = [] if check is None else image_paths([check])
     images = images[:: -(-len(images) // MAX_CHECK_IMAGES) or 1]  # spread over all of them
-    header = load(model).export(output, format, images=images, int8=int8)
+    header = load(model, device=device).export(output, format, images=images, int8=int8)
     _print_agreement(header, f"{len(images)} images" if images else "drawn panes of glass")
     print_line(out, f"wrote {output}; its limit may be edited in {output / 'model.json'}")
 

@@ -21,7 +21,6 @@ from pellucid.cli._options import (
     Seed,
     Set,
     Weights,
-    use_device,
 )
 
 if TYPE_CHECKING:
@@ -55,11 +54,12 @@ def fit(
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
     from pellucid._io.files import check_writable
     from pellucid.acquisition.images import parse_size
+    from pellucid.detectors._device import resolve_device
     from pellucid.fitting import fit as fit_plan
 
-    use_device(device)
     size = parse_size(image_size)
     check_writable(output)
+    resolve_device(device)
     check_backbone(parameters)
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
@@ -71,6 +71,7 @@ def fit(
         false_reject=false_reject,
         limit=limit,
         checkpoint=checkpoint,
+        device=device,
         **parameters,
     )
     inspector.save(output)

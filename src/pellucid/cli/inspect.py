@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pellucid.cli._console import err, image_paths, out, print_line
-from pellucid.cli._options import Device, FailOnReject, Images, InspectOutput, Json, Model, Runtime, use_device
+from pellucid.cli._options import Device, FailOnReject, Images, InspectOutput, Json, Model, Runtime
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,11 +47,10 @@ def inspect(
     from pellucid.models.load import load
     from pellucid.study.scores import scores_csv
 
-    use_device(device)
     if output is not None:
         check_writable(output / "scores.csv")
     paths = image_paths(images)
-    inspector = load(model, runtime, images=len(paths))
+    inspector = load(model, runtime, images=len(paths), device=device)
     scored: list[ScoredSample] = []
     skipped: list[str] = []
     for one in _inspections(inspector, paths, output, skipped):

@@ -19,7 +19,6 @@ from pellucid.cli._options import (
     Model,
     OutputFolder,
     Runtime,
-    use_device,
 )
 from pellucid.errors import DataError
 
@@ -50,12 +49,11 @@ def evaluate(
     from pellucid.study.operating import Costs
     from pellucid.study.scores import score_samples, scores_csv
 
-    use_device(device)
     options = {"escape": cost_escape, "reject": cost_reject, "defect_rate": defect_rate}
     costs = Costs(**{name: value for name, value in options.items() if value is not None})
     if output is not None:
         check_writable(output / "metrics.json")
-    inspector = load(model)
+    inspector = load(model, device=device)
     plan = read_plan(data, inspector.false_reject, inspector.seed)
     if not plan.split.test:
         raise DataError(f"'{data}' has no test images.")
@@ -101,9 +99,8 @@ def detectability(
     from pellucid.reports.tables import smallest
     from pellucid.study.detectability import power, unseen
 
-    use_device(device)
     check_writable(output / "power.json")
-    inspector = load(model, runtime)
+    inspector = load(model, runtime, device=device)
     plan = read_plan(data, inspector.false_reject, inspector.seed)
     found = power(inspector, unseen(plan, inspector), each=flaws_per_cell, seed=seed)
     result = found.to_dict()
