@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pellucid.errors import ParameterError, unknown_name
+from pellucid.errors import ParameterError, missing_extra, unknown_name
 
 MAX_RESULT_PICTURES = 24  # of a run; its curves come on top
 
@@ -80,7 +80,7 @@ def check(name: str) -> None:
     if name not in TRACKERS:
         raise unknown_name("tracker", name, TRACKERS)
     if find_spec(name) is None:
-        raise ParameterError(f"Tracking with {name} needs its package: pip install 'pellucid[{name}]'.")
+        raise ParameterError(missing_extra(name, name, f"Tracking with {name}"))
 
 
 def with_tensorboard(trackers: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.errors import WeightsError
+from pellucid.errors import WeightsError, missing_extra
 
 PATCH = 14  # px
 
@@ -26,7 +26,7 @@ class DinoV2(nn.Module):
         try:
             from transformers import Dinov2Backbone, Dinov2Config
         except ImportError:
-            raise WeightsError("DINOv2 needs the extra 'vit': pip install 'pellucid[vit]'.") from None
+            raise WeightsError(missing_extra("vit", "transformers", "DINOv2")) from None
         stages = [f"stage{k}" for k in range(1, 13)]
         config = Dinov2Config(
             hidden_size=width, num_attention_heads=width // 64, image_size=518, patch_size=PATCH, out_features=stages

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import ParameterError, WeightsError
+from pellucid.errors import ParameterError, WeightsError, missing_extra
 
 
 class Timm(nn.Module):
@@ -16,10 +16,8 @@ class Timm(nn.Module):
         try:
             import timm
         except (ImportError, RuntimeError):  # RuntimeError: torchvision's operators do not fit the torch beside it
-            raise WeightsError(
-                f"'timm/{name}' needs the extra 'timm' and a torchvision that fits the installed torch:"
-                " pip install 'pellucid[timm]'."
-            ) from None
+            package = "timm with a torchvision that fits the installed torch"
+            raise WeightsError(missing_extra("timm", package, f"'timm/{name}'")) from None
         if not timm.is_model(name):
             raise ParameterError(f"timm has no network '{name}'.")
         self.pretrained = timm.create_model(name, pretrained=False, num_classes=0)

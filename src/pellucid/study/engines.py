@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pellucid.errors import ParameterError
+from pellucid.errors import ParameterError, missing_extra
 from pellucid.study.measure import ERROR_FILE
 
 Engine = Literal["local", "ray"]
@@ -57,7 +57,7 @@ def _on_ray(folders: Sequence[Path], trackers: Sequence[str]) -> Iterator[tuple[
     try:
         import ray
     except ModuleNotFoundError:
-        raise ParameterError("The engine ray needs its package: pip install 'pellucid[ray]'.") from None
+        raise ParameterError(missing_extra("ray", "ray", "The engine ray")) from None
     address = os.environ.get("RAY_ADDRESS")
     if address not in (None, "auto", "local"):
         _check_reachable(address)

@@ -34,11 +34,16 @@ def by_label(scored: Iterable[ScoredSample]) -> dict[str, list[float]]:
 
 def scores_csv(scored: Iterable[ScoredSample], root: Path, *, labelled: bool = True) -> str:
     """Return the scores as CSV text; floats are written so that reading them gives the same float again."""
-    rows = (
-        (
-            *(relative(s.inspection.path, root), s.sample.label if labelled else "", s.sample.type or ""),
-            *(repr(s.inspection.score), repr(s.inspection.limit), repr(s.inspection.p_value), s.inspection.verdict),
-        )
-        for s in scored
-    )
-    return csv_text(SCORES_COLUMNS, rows)
+    rows = (scores_row(one, root, labelled=labelled) for one in scored)
+    return csv_text(SCORES_COLUMNS, (map(_exact, row) for row in rows))
+
+
+def scores_row(scored: ScoredSample, root: Path, *, labelled: bool = True) -> tuple[str | float, ...]:
+    """Return the values of one image, in the order of :data:`SCORES_COLUMNS`; what is not known is empty."""
+    sample, found = scored.sample, scored.inspection
+    known = (relative(found.path, root), sample.label if labelled else "", sample.type or "")
+    return (*known, found.score, found.limit, found.p_value, found.verdict)
+
+
+def _exact(value: str | float) -> str:
+    return value if isinstance(value, str) else repr(value)
