@@ -51,12 +51,15 @@ def backbones(as_json: Json = False) -> None:
 
     entries = [catalogue.entry(name) for name in catalogue.names()]
     if as_json:
-        print(json.dumps([{"name": entry.name, "weights": entry.source} for entry in entries], indent=2))
+        shown = ("full_name", "parameters", "licence", "teacher", "sha256", "source", "embedded")
+        known = [{"name": entry.name} | {key: getattr(entry, key) for key in shown} for entry in entries]
+        print(json.dumps(known, indent=2))
         return
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("backbone", "weights")
+    table = Table("backbone", "version", "parameters", "licence of the weights", "weights")
     for entry in entries:
-        table.add_row(entry.name, escape(entry.source))
+        count = f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "-"
+        table.add_row(entry.name, entry.version or "-", count, escape(entry.licence), escape(entry.source))
     out.print(table)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pellucid import detectors
+from pellucid import backbones, detectors
 from pellucid.detectors._device import is_cpu
 from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError, WeightsError, join_names
 from pellucid.inspector import Inspector
@@ -72,8 +72,9 @@ def load(
     if new:  # its default might not be what the model was fitted with
         names = ", ".join(sorted(new))
         raise ModelFileError(f"'{path}' is of an older pellucid, whose {header.detector} had no {names}: fit it again.")
+    backbone = backbones.rebuild(header.backbone_config, layers=detector.layers, name=header.backbone)
     try:
-        detector.load_state(tensors)
+        detector.load_state(tensors, backbone=backbone)
     except WeightsError:
         raise ModelFileError(
             f"'{path}' is of another pellucid, whose {header.detector} learned something else: fit it again."
