@@ -6,13 +6,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from small import FAST, SHARED
 
 import pellucid
 from pellucid import detectors
@@ -22,15 +22,6 @@ from pellucid.synthesis.glass import draw_data_set
 
 settings.register_profile("pellucid", deadline=None)  # machines are shared: a slow example is no fault
 settings.load_profile("pellucid")
-
-SHARED = Path(__file__).parents[2] / "shared"
-FAST: dict[str, dict[str, Any]] = {
-    "patchcore": {"coreset_size": 200},
-    "padim": {"n_features": 20},
-    "stfpm": {"epochs": 2},
-    "fastflow": {"epochs": 1, "flow_steps": 2},
-    "reverse_distillation": {"epochs": 40, "batch_size": 4},
-}
 
 
 def pytest_sessionstart():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from conftest import FAST
+from small import FAST
 
 from pellucid import detectors, testing
 from pellucid.detectors.dfm import Dfm

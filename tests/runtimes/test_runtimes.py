@@ -26,7 +26,7 @@ from pellucid.models.cache import cached_folder
 
 @pytest.fixture(scope="module")
 def fitted(glass):
-    from conftest import FAST
+    from small import FAST
 
     fast = FAST | {"reverse_distillation": {"epochs": 1}, "stfpm": {"epochs": 1}}
     return {

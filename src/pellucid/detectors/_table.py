@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': 'c013303477d73436a3e2a8fd1e29571b90e2581a99d17f5e7301a7fcd155e69e'},
+         'source_sha256': 'a4ef3b851f00de0bdd4d96e54eb31c115f42914dfdd22c5809e2e9d046021699'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
@@ -33,7 +33,7 @@ TABLE: dict[str, dict[str, Any]] = \
                            'weight_decay': 1e-05,
                            'precision': 'auto',
                            'seed': 0},
-              'source_sha256': 'ca025b048cc332580ed8d58d5444e00182d3a50284dda3bcdd350107c4c8e167'},
+              'source_sha256': '52594642b053a1cf4f3a929b28e1279b3342233d511388b04f1eefd2aa953ff3'},
  'padim': {'paper': 'PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020, '
                     'arXiv 2011.08785).',
            'summary': 'One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.',
@@ -43,7 +43,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'n_features': 100,
                         'epsilon': 0.01,
                         'seed': 0},
-           'source_sha256': 'c018ea7e63a8d1cae3341d6b2e7a00deb621d89b325f252b084d59465c4d658d'},
+           'source_sha256': '14cf7a29c0717a0cfb7e5fb8fdd6107ea1b69bd97925a28f43136e5309762286'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -55,7 +55,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'seed': 0},
-               'source_sha256': 'f69728ea0c0ca0be99c6345112aa82b23a7beb0933e53d988460b18912a97648'},
+               'source_sha256': '7d9fe6fa97a315d6ad31f7dea3f8b747220337322d941da737c55cc4a7a7c7c4'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "
@@ -69,7 +69,7 @@ TABLE: dict[str, dict[str, Any]] = \
                                        'lr': 0.005,
                                        'precision': 'auto',
                                        'seed': 0},
-                          'source_sha256': '50b584af8dd577e52c9cfbac6b87e4c34b23cbea5ec7c16930ed06a2bfb91648'},
+                          'source_sha256': '5320416836ecbb0133e4a8326c2a8accfd19215df99a57a7a23b8493c5f71a99'},
  'stfpm': {'paper': 'STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", '
                     'BMVC 2021, arXiv 2103.04257).',
            'summary': 'A student learns to agree with its frozen teacher on normal images; where it cannot, '
@@ -85,4 +85,4 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 0.0001,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '6f7ded198c6e9d63f2c22d8ef8e669c88d683201e5a1cb690b878681db431a49'}}
+           'source_sha256': '7ae679b9e852f3d52a311dbe3b71aa45260f6d7e1d4784aada859cbd313a0130'}}
