@@ -20,7 +20,7 @@ from pellucid._io.files import check_writable
 from pellucid.errors import DataError, ParameterError
 from pellucid.service.access.middleware import AccessMiddleware
 from pellucid.service.access.sessions import Sessions
-from pellucid.service.api import decisions, inspections, models, system
+from pellucid.service.api import decisions, inspections, models, system, trainings, trends
 from pellucid.service.api.errors import explain_errors
 from pellucid.service.api.system import STATIC_FOLDER
 from pellucid.service.metrics import Metrics
@@ -156,7 +156,14 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(title=PACKAGE_NAME, description="Finds the flaw in the glass.", lifespan=lifespan, docs_url=None)
     app.state.service = service
-    routers = (inspections.router, decisions.router, models.router, system.router)
+    routers = (
+        inspections.router,
+        decisions.router,
+        models.router,
+        trends.router,
+        trainings.router,
+        system.router,
+    )
     explain_errors(app, routers)
     for router in routers:
         app.include_router(router)

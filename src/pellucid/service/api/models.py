@@ -14,6 +14,8 @@ from pellucid.service.api.errors import binary, responses
 from pellucid.service.api.schemas import (
     ChangeList,
     ChangeOut,
+    ComparisonList,
+    ComparisonOut,
     LimitIn,
     LimitOut,
     ModelList,
@@ -70,6 +72,15 @@ def reload(name: ModelName, service: ServiceDep, account: CurrentEngineer) -> Re
 def changes(service: ServiceDep, model: Annotated[ShortText | None, Query()] = None) -> ChangeList:
     """List who moved which limit and read which model again, the newest first."""
     return ChangeList(items=[ChangeOut(**asdict(change)) for change in service.database.changes(model=model)])
+
+
+@router.get("/comparisons", responses=responses(503))
+def comparisons(service: ServiceDep) -> ComparisonList:
+    """List the comparisons with their results, the newest first."""
+    registry = service.registry
+    return ComparisonList(
+        items=[ComparisonOut(name=name, rows=registry.leaderboard(name)) for name in registry.comparisons()]
+    )
 
 
 @router.get(

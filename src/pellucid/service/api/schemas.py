@@ -11,6 +11,8 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from pydantic.dataclasses import dataclass
 
 from pellucid.service.storage.tables import Decision, InspectionColumns, InspectionRow
+from pellucid.service.training import Training
+from pellucid.service.trends import Drift
 
 ShortText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 InspectionId = Annotated[int, Path(ge=1, le=2**31 - 1, description="of the inspection")]
@@ -144,6 +146,62 @@ class ChangeList(BaseModel):
     """The newest changes first."""
 
     items: list[ChangeOut]
+
+
+class HourOut(BaseModel):
+    """What was inspected within an hour."""
+
+    hour: str = Field(description="in UTC, as 2026-11-25T14")
+    inspected: int
+    rejected: int
+
+
+class TypeOut(BaseModel):
+    """How often people named a type of defect."""
+
+    type: str
+    count: int
+
+
+class TrendsOut(BaseModel):
+    """How the line is doing."""
+
+    hours: list[HourOut] = Field(description="in which there was something, the oldest first")
+    drift: Drift | None = Field(description="control chart of the scores; none while too few were inspected")
+    types: list[TypeOut] = Field(description="the commonest first")
+    positions: list[list[int]] = Field(description="defects by where their centre lies, rows from the top")
+
+
+class TrainingIn(BaseModel):
+    """A training to start."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    data: ShortText = Field(description="one of data_sets of GET /trainings")
+    name: ShortText = Field(description="of the folder of results; what is no letter, digit or '_' becomes '-'")
+    detectors: list[ShortText] = Field(min_length=1, max_length=20)
+    image_size: int = Field(256, ge=32, le=4096, description="pixels")
+    false_reject: float = Field(0.05, gt=0, lt=1, description="share of good images that may be rejected")
+
+
+class TrainingsOut(BaseModel):
+    """The training that is running, or the last one, and what can be trained on."""
+
+    items: list[Training]
+    data_sets: list[str]
+
+
+class ComparisonOut(BaseModel):
+    """The results of a training: a row for each model, as in leaderboard.json."""
+
+    name: str
+    rows: list[dict[str, Any]]
+
+
+class ComparisonList(BaseModel):
+    """All comparisons, the newest first."""
+
+    items: list[ComparisonOut]
 
 
 class Health(BaseModel):
