@@ -70,7 +70,7 @@ class ScoreHistory:
             above(self.latest),
         )
 
-    def range(self) -> tuple[float, float]:
+    def score_range(self) -> tuple[float, float]:
         """Find the lowest and the highest of them."""
         scores = [*self.held_out, *self.tested_good, *self.tested_bad, *self.latest]
         return min(scores), max(scores)

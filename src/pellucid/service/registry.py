@@ -52,7 +52,7 @@ class LoadedModel:
 
 
 class ModelRegistry:
-    """Models by name: ``NAME.pellucid``, exported models in folders, and the cells of comparisons as ``RUN.CELL``.
+    """Holds models by name: ``NAME.pellucid``, exported models in folders, cells of comparisons as ``RUN.CELL``.
 
     Args:
         folder: where they are; looked into again whenever names are asked for.
@@ -81,8 +81,8 @@ class ModelRegistry:
 
     def comparisons(self) -> list[str]:
         """List the folders with a leaderboard, the newest first."""
-        found = [path.parent for path in self.folder.glob("*/leaderboard.json")]
-        return [folder.name for folder in sorted(found, key=lambda f: -f.stat().st_mtime)]
+        folders = [path.parent for path in self.folder.glob("*/leaderboard.json")]
+        return [folder.name for folder in sorted(folders, key=lambda f: -f.stat().st_mtime)]
 
     def comparison(self, name: str) -> Path:
         """Find the folder of a comparison.
@@ -249,7 +249,7 @@ def _models(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _header(path: Path) -> tuple[Header, str]:
-    """The header of a model file or an exported model, and the SHA-256 of what computes."""
+    """Read the header of a model file or an exported model, and the SHA-256 of what computes."""
     if path.is_file():
         return read_header(path)
     from pellucid.models.export import read_export_header

@@ -17,7 +17,7 @@ from datetime import datetime
 from pellucid.errors import PellucidError
 
 log = logging.getLogger("pellucid.service")
-FORESEEN = (PellucidError, OSError)  # something is away, and may come back
+FORESEEN_ERRORS = (PellucidError, OSError)  # something is away, and may come back
 FAILURE_PAUSE_S = 2.0  # until a thread goes on after an error
 FAILURE_SHOWN_S = 3600.0  # that an unforeseen error stays in /ready
 
@@ -55,7 +55,7 @@ class Supervisor:
         """Do one item of a thread's work; returns the error that ended it, None if it went well."""
         try:
             item()
-        except FORESEEN as error:
+        except FORESEEN_ERRORS as error:
             log.warning("%s: %s", thread, error)
             return error
         except Exception as error:

@@ -12,12 +12,14 @@ from pathlib import Path
 from pellucid.acquisition.images import SUFFIXES
 from pellucid.errors import DataError
 from pellucid.service.queue import BusyError, InspectionJob, InspectionQueue
-from pellucid.service.supervise import FAILURE_PAUSE_S, FORESEEN, Supervisor, Worker
+from pellucid.service.supervise import FAILURE_PAUSE_S, FORESEEN_ERRORS, Supervisor, Worker
 
 log = logging.getLogger("pellucid.watch")
 SCAN_PERIOD_S = 0.3  # between looks at the folder
 UNREADABLE_TIMEOUT_S = 10.0  # without growth until a file that cannot be read is given up
-SCAN_DUTY = 3  # times as long as a look takes, the next one waits: a large folder is not looked through all the time
+SCAN_PAUSE_FACTOR = (
+    3  # times as long as a look takes, the next one waits: a large folder is not looked through all the time
+)
 FileState = tuple[int, int]  # size in bytes, time of the last change in ns
 
 
@@ -52,14 +54,14 @@ class FolderWatcher:
     def _scan(self) -> float:
         start = time.monotonic()
         settled = self._settled()
-        pause_s = max(SCAN_PERIOD_S, SCAN_DUTY * (time.monotonic() - start))
+        pause_s = max(SCAN_PERIOD_S, SCAN_PAUSE_FACTOR * (time.monotonic() - start))
         for path, state in settled:
             if self._worker.stopping.is_set():
                 break
             error = self._supervisor.attempt("watch", partial(self._inspect, path, state))
             if error is not None:
                 pause_s = max(pause_s, FAILURE_PAUSE_S)
-            if isinstance(error, FORESEEN):
+            if isinstance(error, FORESEEN_ERRORS):
                 break  # the record or the model is away: the other files meet the same
         return pause_s
 

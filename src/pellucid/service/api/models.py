@@ -45,7 +45,7 @@ def limit(name: ModelName, service: ServiceDep) -> LimitOut:
 
 @router.put("/models/{name}/limit", responses=responses(404, 409, 422, 503, 507))
 def set_limit(name: ModelName, requested: LimitIn, service: ServiceDep, account: CurrentEngineer) -> LimitOut:
-    """Move a model's limit; account, when, from and to are kept."""
+    """Move a model's limit; who, when, from and to are kept."""
     loaded_model(service, name)
     return _limit(service, service.registry.set_limit(name, requested.value, account.name, requested.reason))
 

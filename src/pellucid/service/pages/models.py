@@ -137,7 +137,7 @@ class _LimitPanel:
         self._now = model.inspector.limit.value
         self._preview_now = scores.preview(self._now)
         t = self._t
-        low, high = scores.range()
+        low, high = scores.score_range()
         low, high = min(low, self._now), max(high, self._now)
         step = (high - low) / SLIDER_STEPS or 1.0
         with Tag("div"):
@@ -218,7 +218,7 @@ def _lines(now: float, tried: float) -> list[dict[str, Any]]:
 
 def _histogram(t: Translator, scores: ScoreHistory, now: float, tried: float) -> dict[str, Any]:
     """Shares of each kind of image by their scores."""
-    edges = np.linspace(*scores.range(), HISTOGRAM_BINS + 1)
+    edges = np.linspace(*scores.score_range(), HISTOGRAM_BINS + 1)
     series: list[dict[str, Any]] = []
     for kind, title in SCORE_KINDS.items():
         values = getattr(scores, kind)

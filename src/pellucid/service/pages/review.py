@@ -148,7 +148,7 @@ class _ReviewPage:
                 self._rows.append(row)
 
     def _update_thumbnail(self, thumbnail: Thumbnail, row: InspectionRow) -> None:
-        """ServiceDep line: what was decided, or else which part it is."""
+        """Write its line: what was decided, or else which part it is."""
         chip = f"chip {row.decision}" if row.decision else ""
         thumbnail.set_caption(decision_label(self._t, row) or row.part_id, chip)
 

@@ -116,7 +116,7 @@ def _drift(t: Translator, drift: Drift | None, promised: float) -> None:
 
 
 def _shift_sentences(t: Translator, drift: Drift, promised: float) -> list[str]:
-    """Say what the chart and the test for exchangeability t."""
+    """Say what the chart and the test for exchangeability tell."""
     outside = t(
         "{k} of {n} groups of {size} parts lie outside the control limits.",
         k=drift.groups_outside,

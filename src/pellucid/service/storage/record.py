@@ -47,7 +47,7 @@ class Filter:
 
 
 class Database:
-    """The database of a service.
+    """Keeps inspections, decisions and changes of models in a database.
 
     Args:
         url: of SQLAlchemy; ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
@@ -156,17 +156,17 @@ class Database:
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
-    def decide(self, number: int, decision: Decision | None, type: str | None, who: str) -> InspectionRow | None:
+    def decide(self, number: int, decision: Decision | None, type: str | None, account: str) -> InspectionRow | None:
         """Keep what a person says of an inspection, None to take it back; returns it, None if there is no such one."""
         decided = {"decision": decision, "type": type if decision == "defect" else None}
         now = datetime.now(UTC)
-        decider = {"decided_by": who if decision else None, "decided_at": now if decision else None}
+        decider = {"decided_by": account if decision else None, "decided_at": now if decision else None}
         with self._engine.begin() as connection:
             done = connection.execute(
                 update(inspections).where(inspections.c.id == number).values(**decided, **decider)
             )
             if done.rowcount:
-                connection.execute(insert(decisions).values(inspection_id=number, time=now, who=who, **decided))
+                connection.execute(insert(decisions).values(inspection_id=number, time=now, who=account, **decided))
         return self.get(number)
 
     def decisions(self, number: int) -> list[dict[str, Any]]:
