@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pellucid.service.storage.record import Entry
+from pellucid.service.storage.tables import InspectionRow
 
 BINARIES = next((p.parent for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))), None)
 
@@ -162,9 +162,9 @@ def full_disk(folder: Path, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def an_entry(**more: object) -> Entry:
+def an_inspection_row(**more: object) -> InspectionRow:
     """An inspection as it is kept, plain but for what is given."""
-    usual = Entry(
+    usual = InspectionRow(
         time=datetime.now(UTC),
         file="a.png",
         part_id="a",
@@ -186,7 +186,7 @@ def an_entry(**more: object) -> Entry:
     return replace(usual, **more)
 
 
-def place(folder: Path, model: Path) -> Path:
+def serving_folder(folder: Path, model: Path) -> Path:
     """A folder to serve from, with one model, ``pane``."""
     (folder / "models").mkdir()
     shutil.copy(model, folder / "models" / "pane.pellucid")

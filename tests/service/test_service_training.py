@@ -11,9 +11,9 @@ from serving import wait_until
 
 from pellucid._io.progress import REPORT, bar, read_step, track
 from pellucid.errors import DataError, ParameterError
-from pellucid.service.registry import Shelf, newest
-from pellucid.service.storage.record import Record
-from pellucid.service.training import Trainings
+from pellucid.service.registry import ModelRegistry, newest_model
+from pellucid.service.storage.record import Database
+from pellucid.service.training import TrainingRunner
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def trainings(tmp_path, glass):
     shutil.copy(next((glass / "normal_train").iterdir()), data / "few" / "normal")
     (data / "empty").mkdir()
     (data / ".hidden").mkdir()
-    made = Trainings(tmp_path / "models", data)
+    made = TrainingRunner(tmp_path / "models", data)
     yield made
     made.close()
 
@@ -35,7 +35,7 @@ def _start(trainings, data="line 1/panes", name="run", detectors=("dfm",), size=
 
 def test_data_sets_are_found(trainings, tmp_path):
     assert trainings.data_sets() == ["few", "line 1/panes"], "nothing inside of a data set"
-    assert Trainings(tmp_path / "models", None).data_sets() == []
+    assert TrainingRunner(tmp_path / "models", None).data_sets() == []
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_cannot_be_started_is_told(trainings, tmp_path, asked, kind, words)
     (tmp_path / "models" / "taken").mkdir(parents=True)
     with pytest.raises(kind, match=words):
         _start(trainings, **asked)
-    assert trainings.now() is None
+    assert trainings.current() is None
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["taken"]
 
 
@@ -63,7 +63,7 @@ def test_a_training_is_followed_to_its_end(trainings, tmp_path):
     seen = []
 
     def ended() -> bool:
-        seen.append(trainings.now())
+        seen.append(trainings.current())
         return seen[-1].state != "running"
 
     wait_until(ended, 300)
@@ -73,19 +73,19 @@ def test_a_training_is_followed_to_its_end(trainings, tmp_path):
     assert any(training.step is not None for training in seen), "what is being counted was shown"
     halfway = [training for training in seen if training.done == 1]
     assert all(training.remaining is not None for training in halfway)
-    assert last.seconds == trainings.now().seconds, "the clock stands"
-    record = Record(f"sqlite:///{tmp_path / 'r.db'}")
-    shelf = Shelf(tmp_path / "models", record)
-    assert newest(shelf) in ("a-b.dfm", "a-b.padim")
-    assert shelf.comparisons() == ["a-b"]
-    record.close()
+    assert last.seconds == trainings.current().seconds, "the clock stands"
+    database = Database(f"sqlite:///{tmp_path / 'r.db'}")
+    registry = ModelRegistry(tmp_path / "models", database)
+    assert newest_model(registry) in ("a-b.dfm", "a-b.padim")
+    assert registry.comparisons() == ["a-b"]
+    database.close()
 
 
 def test_a_training_that_fails_says_why(trainings):
     _start(trainings, data="few")
-    wait_until(lambda: trainings.now().state != "running", 120)
-    assert trainings.now().state == "failed"
-    assert "normal" in trainings.now().log
+    wait_until(lambda: trainings.current().state != "running", 120)
+    assert trainings.current().state == "failed"
+    assert "normal" in trainings.current().log
 
 
 def _processes(folder: Path) -> list[str]:
@@ -96,10 +96,10 @@ def _processes(folder: Path) -> list[str]:
 
 def test_cancel_ends_all_of_it(trainings, tmp_path):
     _start(trainings, detectors=("stfpm",), size=256)
-    wait_until(lambda: trainings.now().log or trainings.now().step, 120)
+    wait_until(lambda: trainings.current().log or trainings.current().step, 120)
     assert _processes(tmp_path / "models" / "run")
     trainings.cancel()
-    assert trainings.now().state == "cancelled"
+    assert trainings.current().state == "cancelled"
     wait_until(lambda: not _processes(tmp_path / "models" / "run"), 10)
     trainings.cancel()  # once more does nothing
     _start(trainings, name="next")

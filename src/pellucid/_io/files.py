@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pellucid.errors import DiskFullError, OutputError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -31,7 +31,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
-        kind = DiskFullError if error.errno in FULL else OutputError
+        kind = DiskFullError if error.errno in DISK_FULL_ERRNOS else OutputError
         raise kind(f"Cannot write '{path}': {error.strerror or error}.") from None
 
 

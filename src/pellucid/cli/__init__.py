@@ -33,7 +33,7 @@ app.command(rich_help_panel=INSPECT, epilog=INSPECT_EXIT_CODES)(inspect.inspect)
 app.command(rich_help_panel=INSPECT, epilog=EXIT_CODES)(export.export)
 app.command(rich_help_panel=TEST, epilog=EXIT_CODES)(study.evaluate)
 app.command(rich_help_panel=TEST, epilog=EXIT_CODES)(study.detectability)
-app.command(rich_help_panel=SERVE, epilog=EXIT_CODES)(serve.serve)
+app.command(cls=serve.ServeCommand, rich_help_panel=SERVE, epilog=EXIT_CODES)(serve.serve)
 app.command(rich_help_panel=SERVE, epilog=EXIT_CODES)(serve.account)
 
 

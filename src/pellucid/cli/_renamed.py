@@ -10,7 +10,10 @@ from typer.core import TyperGroup
 from pellucid.cli._console import err, print_line
 
 RENAMED_COMMANDS = {("study", "power"): "detectability"}  # until 0.2
-RENAMED_OPTIONS = {"detectability": {"--each": "--flaws-per-cell"}}  # until 0.2, by the command's new name
+RENAMED_OPTIONS = {  # until 0.2, by the command's new name
+    "detectability": {"--each": "--flaws-per-cell"},
+    "serve": {"--waiting": "--max-requests", "--waiting-mb": "--max-queued-mb"},
+}
 
 
 class CommandGroup(TyperGroup):

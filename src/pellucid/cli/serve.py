@@ -2,93 +2,100 @@
 
 from __future__ import annotations
 
-import os
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
+from typer.core import TyperCommand
 
 from pellucid.cli._console import out
-from pellucid.cli._options import (
-    Runtime,
-)
-from pellucid.errors import ParameterError
+from pellucid.errors import ParameterError, missing_extra
 
 if TYPE_CHECKING:
-    pass
+    from pydantic.fields import FieldInfo
 
 
-def serve(
-    models: Annotated[Path, typer.Option(help="folder of model files, exported models and results of compare")] = Path(
-        "models"
-    ),
-    record: Annotated[Path, typer.Option(help="folder of the database and the pictures")] = Path("record"),
-    database: Annotated[
-        str | None, typer.Option(metavar="URL", help="postgresql://USER:PASSWORD@HOST/NAME; SQLite in the record else")
-    ] = None,
-    host: Annotated[str, typer.Option(help="address to listen on; others than this machine's need accounts")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    accounts: Annotated[Path | None, typer.Option(help="file of 'pellucid account'")] = None,
-    watch: Annotated[Path | None, typer.Option(help="folder whose new images are inspected")] = None,
-    watch_model: Annotated[str | None, typer.Option(help="model for them, if there are several")] = None,
-    data: Annotated[Path | None, typer.Option(help="folder of data sets that the pages may train on")] = None,
-    runtime: Runtime = "auto",
-    waiting: Annotated[int, typer.Option(help="requests under way; one more is answered by 429")] = 64,
-    waiting_mb: Annotated[int, typer.Option(help="megabytes of uploads under way")] = 256,
-    request_mb: Annotated[int, typer.Option(help="megabytes that one request may have")] = 64,
-    megapixels: Annotated[float, typer.Option(help="that one image may have")] = 50.0,
-    timeout: Annotated[float, typer.Option(help="seconds until a request is given up")] = 30.0,
-    keep_ok: Annotated[int, typer.Option(help="days that pictures of accepted parts are kept")] = 30,
-    keep_reject: Annotated[int, typer.Option(help="days for those of rejected and of reviewed parts")] = 365,
-    pages: Annotated[bool, typer.Option("--pages/--no-pages", help="the pages to work with, or HTTP alone")] = True,
-) -> None:
+class ServeCommand(TyperCommand):
+    """A command whose options are the fields of the service's settings, read when they are first needed."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """List the options; the service's packages are imported for it, which other commands do not wait for."""
+        if not self.params:
+            self.params = _options()
+        return super().get_params(ctx)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Hand the options that were given to the command as its context's object."""
+        ctx.obj = {name: value for name, value in ctx.params.items() if value is not None}
+        ctx.params = {}
+        return super().invoke(ctx)
+
+
+def serve(ctx: typer.Context) -> None:
     """Inspect what is sent, keep a record of everything, and show pages to work with."""
+    options: dict[str, Any] = dict(ctx.obj)
+    config = options.pop("config", None)
     try:
-        from pellucid.service.access import Accounts, of_token
         from pellucid.service.app import serve as run
-        from pellucid.service.settings import Settings
+        from pellucid.service.settings import read_settings
     except ModuleNotFoundError as error:
-        raise ParameterError(f"The service needs {error.name}: pip install 'pellucid[serve]'.") from None
+        raise ParameterError(missing_extra("serve", str(error.name), "The service")) from None
+    run(read_settings(options, config))
 
-    members = () if accounts is None else Accounts.read(accounts).members
-    if token := os.environ.get("PELLUCID_TOKEN"):
-        members = (*members, of_token(token))
-    run(
-        Settings(
-            models=models,
-            record=record,
-            database=database or os.environ.get("PELLUCID_DATABASE"),
-            host=host,
-            port=port,
-            runtime=runtime,
-            watch=watch,
-            watch_model=watch_model,
-            data=data,
-            accounts=Accounts(members),
-            waiting=waiting,
-            waiting_mb=waiting_mb,
-            request_mb=request_mb,
-            megapixels=megapixels,
-            timeout=timeout,
-            keep_ok=keep_ok,
-            keep_reject=keep_reject,
-            pages=pages,
-        )
+
+def _options() -> list[Any]:
+    """Make an option of every field of the settings that is no secret."""
+    try:
+        from pellucid.service.settings import SECRET_FIELDS, Settings
+    except ModuleNotFoundError as error:
+        raise ParameterError(missing_extra("serve", str(error.name), "The service")) from None
+    config = typer.Option("--config", help="TOML file of settings; options and environment variables beat it.")
+    parameters = [_parameter("config", Path, config)]
+    fields = {name: field for name, field in Settings.model_fields.items() if name not in SECRET_FIELDS}
+    parameters += [_parameter(name, *_option(name, field)) for name, field in fields.items()]
+
+    def command() -> None: ...
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    return list(typer.main.get_command(app).params)
+
+
+def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    """Make the parameter of an option that is None unless it is given."""
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
 
 
+def _option(name: str, field: FieldInfo) -> tuple[Any, Any]:
+    """Make the type and the option of a field: its name, its default and its description."""
+    from pellucid.service.settings import default_text, option_name
+
+    kind = _value_type(field)
+    spelled = f"{option_name(name)}/{option_name('no_' + name)}" if kind is bool else option_name(name)
+    return kind, typer.Option(spelled, help=field.description, show_default=default_text(field) or False)
+
+
+def _value_type(field: FieldInfo) -> Any:
+    """Take the type of a field without its None."""
+    if type(None) in get_args(field.annotation):
+        return next(kind for kind in get_args(field.annotation) if kind is not type(None))
+    return field.annotation
+
+
 def account(
-    name: Annotated[str, typer.Argument(help="of a person or a machine")],
-    file: Annotated[Path, typer.Option("-f", "--file", help="of accounts; made if need be")],
+    name: Annotated[str, typer.Argument(help="Name of a person or a machine.")],
+    file: Annotated[Path, typer.Option("-f", "--file", help="File of accounts; it is made if there is none.")],
     role: Annotated[
         Literal["operator", "engineer"],
-        typer.Option(help="operators inspect and review, engineers also move limits, reload and train"),
+        typer.Option(help="Operators inspect and review; engineers also move limits, reload models and train."),
     ] = "operator",
 ) -> None:
     """Make an account for the service, or give one a new key; the key is shown once."""
-    from pellucid.service.access import add_account
+    from pellucid.service.access.accounts import add_account
 
     key = add_account(file, name, role)
     out.print(f"{role} '{name}' has this key, which is kept nowhere: log in with it, or send it as a bearer token")

@@ -2,84 +2,60 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import socket
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
-from pellucid import __name__ as NAME
+from pellucid import __name__ as PACKAGE_NAME
 from pellucid._io.files import check_writable
-from pellucid.errors import DataError, ParameterError, PellucidError
-from pellucid.service import api
-from pellucid.service.access import Guard, Sessions
+from pellucid.errors import DataError, ParameterError
+from pellucid.service.access.middleware import AccessMiddleware
+from pellucid.service.access.sessions import Sessions
+from pellucid.service.api import decisions, inspections, models, system, trainings, trends
+from pellucid.service.api.errors import explain_errors
+from pellucid.service.api.system import STATIC_FOLDER
 from pellucid.service.metrics import Metrics
-from pellucid.service.queue import Desk
-from pellucid.service.registry import Shelf, newest
+from pellucid.service.queue import InspectionQueue
+from pellucid.service.registry import ModelRegistry, newest_model
 from pellucid.service.settings import Settings
-from pellucid.service.storage.pictures import Store
-from pellucid.service.storage.record import Record
+from pellucid.service.state import Service
+from pellucid.service.storage.pictures import PictureStore
+from pellucid.service.storage.record import Database
 from pellucid.service.storage.retention import Retention
-from pellucid.service.training import Trainings
-from pellucid.service.watch import Watch
+from pellucid.service.supervise import Supervisor, Worker
+from pellucid.service.training import TrainingRunner
+from pellucid.service.watch import FolderWatcher
 
 log = logging.getLogger("pellucid.service")
-FOLLOW = 1.0  # seconds until another process's changes are done here
+FOLLOW_PERIOD_S = 1.0  # until another process's changes are done here
+STOP_MARGIN_S = 5  # beyond a request's timeout, until a stop no longer waits for it
 
 
 @dataclass(frozen=True)
-class Service:
-    """All parts of a running service."""
+class Threads:
+    """Holds the threads of a service beside those that answer; all run under its supervisor."""
 
-    settings: Settings
-    record: Record
-    store: Store
-    shelf: Shelf
-    desk: Desk
-    metrics: Metrics
-    sessions: Sessions
-    trainings: Trainings
+    loader: Worker
+    follower: Worker
     retention: Retention
-    watch: Watch | None
-    loaded: threading.Event  # once the models that were there at the start are in memory
+    watcher: FolderWatcher | None
 
-    def not_ready(self) -> list[str]:
-        """Why an image would not be inspected now; nothing if it would."""
-        reasons = []
-        if self.desk.closing:
-            reasons.append("The service is stopping.")
-        if not self.loaded.is_set():
-            reasons.append("Models are being loaded.")
-        elif not self.shelf.paths():
-            reasons.append(f"There are no models in '{self.settings.models}'.")
-        try:
-            self.record.check()
-        except PellucidError as error:
-            reasons.append(str(error))
-        return reasons
-
-    def load_all(self) -> None:
-        """Load the models that lie on the shelf itself and the newest comparison's choice; others wait for a need."""
-        first = newest(self.shelf)
-        for name, path in self.shelf.paths().items():
-            if path.parent == self.shelf.folder or name == first:
-                try:
-                    self.shelf.get(name)
-                    log.info("model %s is ready", name)
-                except PellucidError as error:
-                    log.error("model %s cannot be used: %s", name, error)
-        self.loaded.set()
-
-    def watched_model(self) -> str:
-        """The model for the watched folder."""
-        return self.shelf.chosen(self.settings.watch_model or newest(self.shelf))
+    def start(self) -> None:
+        """Begin."""
+        self.loader.start()
+        self.follower.start()
+        self.retention.start()
+        if self.watcher is not None:
+            self.watcher.start()
 
 
 def create_service(settings: Settings) -> Service:
@@ -96,85 +72,124 @@ def create_service(settings: Settings) -> Service:
             raise DataError(f"'{folder}' is not a folder.")
     settings.models.mkdir(parents=True, exist_ok=True)
     check_writable(settings.record / "record")
-    record = Record(settings.database_url())
-    store = Store(settings.record / "pictures")
-    shelf = Shelf(settings.models, record, settings.runtime)
-    metrics = Metrics(lambda: desk.under_way)
-    desk = Desk(
-        shelf,
-        record,
-        store,
+    metrics = Metrics(lambda: queue.under_way)
+    supervisor = Supervisor(lambda thread: metrics.thread_failures.labels(thread).inc())
+    database = Database(settings.database_url(), supervisor)
+    pictures = PictureStore(settings.record / "pictures")
+    registry = ModelRegistry(settings.models, database, settings.runtime, settings.device)
+    queue = InspectionQueue(
+        registry,
+        database,
+        pictures,
         metrics,
-        requests=settings.waiting,
-        waiting_bytes=settings.waiting_mb * 1_000_000,
+        max_requests=settings.max_requests,
+        max_queued_bytes=settings.max_queued_mb * 1_000_000,
         megapixels=settings.megapixels,
     )
-    service = Service(
+    return Service(
         settings=settings,
-        record=record,
-        store=store,
-        shelf=shelf,
-        desk=desk,
-        metrics=metrics,
+        accounts=settings.read_accounts(),
         sessions=Sessions(settings.record),
-        trainings=Trainings(settings.models, settings.data),
-        retention=Retention(record, store, keep_ok=settings.keep_ok, keep_reject=settings.keep_reject),
-        watch=None if settings.watch is None else Watch(settings.watch, desk, lambda: service.watched_model()),
+        supervisor=supervisor,
+        metrics=metrics,
+        database=database,
+        pictures=pictures,
+        registry=registry,
+        queue=queue,
+        trainings=TrainingRunner(settings.models, settings.data),
         loaded=threading.Event(),
     )
-    return service
+
+
+def create_threads(service: Service) -> Threads:
+    """Make the threads of a service; :meth:`Threads.start` begins them."""
+    settings, supervisor, registry = service.settings, service.supervisor, service.registry
+
+    def follow() -> float:
+        registry.follow()
+        return FOLLOW_PERIOD_S
+
+    def watched_model() -> str:
+        return registry.choose(settings.watch_model or newest_model(registry))
+
+    return Threads(
+        loader=Worker(supervisor, "load", partial(_load_models, service)),
+        follower=Worker(supervisor, "follow", follow),
+        retention=Retention(
+            service.database, service.pictures, supervisor, keep_ok=settings.keep_ok, keep_reject=settings.keep_reject
+        ),
+        watcher=None
+        if settings.watch is None
+        else FolderWatcher(settings.watch, service.queue, watched_model, supervisor),
+    )
+
+
+def _load_models(service: Service) -> None:
+    """Load the models that lie in the folder itself and the newest comparison's choice; others wait for a need."""
+    registry = service.registry
+
+    def load(name: str) -> None:
+        registry.get(name)
+        log.info("model %s is ready", name)
+
+    try:
+        first = newest_model(registry)
+        for name, path in registry.paths().items():
+            if path.parent == registry.folder or name == first:
+                service.supervisor.attempt("load", partial(load, name))
+    finally:
+        service.loaded.set()
 
 
 def create_app(service: Service) -> FastAPI:
-    """The ASGI application of a service."""
+    """Make the ASGI application of a service."""
+    settings = service.settings
+    threads = create_threads(service)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        threading.Thread(target=service.load_all, name="load", daemon=True).start()
-        service.retention.start()
-        if service.watch is not None:
-            service.watch.start()
-        following = asyncio.create_task(_follow(service))
-        log.info("serving on http://%s:%s; Ctrl+C stops it", service.settings.host, service.settings.port)
+        threads.start()
+        log.info("serving on http://%s:%s; Ctrl+C stops it", settings.host, settings.port)
         yield
-        following.cancel()
-        await run_in_threadpool(_stop, service)
+        await run_in_threadpool(_stop, service, threads)
         log.info("stopped: all that was taken in is in the record")
 
-    app = FastAPI(title=NAME, description="Finds the flaw in the glass.", lifespan=lifespan, docs_url=None)
+    app = FastAPI(title=PACKAGE_NAME, description="Finds the flaw in the glass.", lifespan=lifespan, docs_url=None)
     app.state.service = service
-    api.explain_errors(app)
-    app.include_router(api.router)
-    app.mount("/static", StaticFiles(directory=api.STATIC), name="static")
-    if service.settings.pages:
-        from pellucid.service.pages import add_pages
+    routers = (
+        inspections.router,
+        decisions.router,
+        models.router,
+        trends.router,
+        trainings.router,
+        system.router,
+    )
+    explain_errors(app, routers)
+    for router in routers:
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
+    if settings.pages:
+        from pellucid.service.pages.routes import add_pages
 
         add_pages(app, service)
-    settings = service.settings
     app.add_middleware(
-        Guard, accounts=settings.accounts, sessions=service.sessions, body=settings.request_mb * 1_000_000
+        AccessMiddleware,
+        accounts=service.accounts,
+        sessions=service.sessions,
+        max_body_bytes=settings.request_mb * 1_000_000,
     )
     return app
 
 
-async def _follow(service: Service) -> None:
-    """Do what other processes on the same record do to models."""
-    while True:
-        await asyncio.sleep(FOLLOW)
-        try:
-            await run_in_threadpool(service.shelf.follow)
-        except PellucidError as error:
-            log.warning("changes of other processes are not seen: %s", error)
-
-
-def _stop(service: Service) -> None:
-    """What was accepted is finished and kept."""
-    if service.watch is not None:
-        service.watch.close()
-    service.desk.close()
+def _stop(service: Service, threads: Threads) -> None:
+    """Finish and keep what was accepted."""
+    if threads.watcher is not None:
+        threads.watcher.close()
+    threads.follower.close()
+    service.queue.close()
     service.trainings.close()
-    service.retention.close()
-    service.record.close()
+    threads.retention.close()
+    service.database.close()
 
 
 def serve(settings: Settings) -> None:
@@ -184,13 +199,13 @@ def serve(settings: Settings) -> None:
         PellucidError: it cannot start; see :func:`create_service`.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger(NAME).setLevel(logging.INFO)
+    logging.getLogger(PACKAGE_NAME).setLevel(logging.INFO)
     listening = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         create_app(create_service(settings)),
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=int(settings.timeout) + 5,
+        timeout_graceful_shutdown=int(settings.timeout) + STOP_MARGIN_S,
         server_header=False,
     )
     with listening, contextlib.suppress(KeyboardInterrupt):
@@ -202,7 +217,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        why = (error.strerror or str(error)).partition(" (")[0]
+        reason = (error.strerror or str(error)).partition(" (")[0]
         raise ParameterError(
-            f"Port {port} of '{host}' cannot be listened on ({why}): choose another by --port or --host."
+            f"Port {port} of '{host}' cannot be listened on ({reason}): choose another by --port or --host."
         ) from None

@@ -7,22 +7,23 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from pellucid._io.files import FULL, csv_text, write_text
+from pellucid._io.files import DISK_FULL_ERRNOS, csv_text, write_text
 from pellucid.acquisition.folders import COLUMNS
 from pellucid.errors import DataError, DiskFullError, OutputError
-from pellucid.service.storage.pictures import Store
-from pellucid.service.storage.record import NEAR, Entry, Filter, Record
+from pellucid.service.storage.pictures import PictureStore
+from pellucid.service.storage.record import NEAR_CALL_P_VALUE, Database, Filter
+from pellucid.service.storage.tables import InspectionRow
 
 
-def export_decisions(record: Record, store: Store, folder: Path, *, accepted: int = 0) -> int:
+def export_decisions(database: Database, pictures: PictureStore, folder: Path, *, accepted: int = 0) -> int:
     """Write ``data.csv`` and ``images/``; returns how many images they are.
 
     Parts that were called ok or nuisance are normal, those called defective are abnormal with the type that was named.
     Images of one part are one group. Pictures that were removed when their time was over are left out.
 
     Args:
-        record: with the decisions.
-        store: with the pictures.
+        database: with the decisions.
+        pictures: with the image files.
         folder: made; an earlier export in it is replaced.
         accepted: as many of the latest parts that were accepted without being near calls, and that nobody looked at,
             go in as normal.
@@ -31,31 +32,33 @@ def export_decisions(record: Record, store: Store, folder: Path, *, accepted: in
         DataError: nothing has been decided, or no picture is left.
         OutputError: the folder cannot be written to.
     """
-    rows = []
+    lines = []
     images = folder / "images"
     try:
         shutil.rmtree(images, ignore_errors=True)
         images.mkdir(parents=True)
-        for entry in _chosen(record, accepted):
+        for row in _chosen_rows(database, accepted):
             try:
-                picture = store.picture(entry)
+                picture = pictures.path(row)
             except DataError:
                 continue
-            name = f"images/{entry.id:08d}{picture.suffix}"
+            name = f"images/{row.id:08d}{picture.suffix}"
             shutil.copyfile(picture, folder / name)
-            defective = entry.decision == "defect"
-            label, kind = ("abnormal", entry.type or "") if defective else ("normal", "")
-            rows.append((name, label, "", kind, "", entry.part_id))
+            defective = row.decision == "defect"
+            label, kind = ("abnormal", row.type or "") if defective else ("normal", "")
+            lines.append((name, label, "", kind, "", row.part_id))
     except OSError as error:
-        kind_of = DiskFullError if error.errno in FULL else OutputError
+        kind_of = DiskFullError if error.errno in DISK_FULL_ERRNOS else OutputError
         raise kind_of(f"Cannot write '{folder}': {error.strerror or error}.") from None
-    if not rows:
+    if not lines:
         raise DataError("Nothing has been decided yet: confirm or overrule some inspections first.")
-    write_text(folder / "data.csv", csv_text(COLUMNS, rows))
-    return len(rows)
+    write_text(folder / "data.csv", csv_text(COLUMNS, lines))
+    return len(lines)
 
 
-def _chosen(record: Record, accepted: int) -> Iterator[Entry]:
-    yield from record.each(Filter(decision="any"))
-    calm = (e for e in record.each(Filter(decision="none", verdict="ok")) if e.p_value > NEAR)
-    yield from islice(calm, accepted)
+def _chosen_rows(database: Database, accepted: int) -> Iterator[InspectionRow]:
+    yield from database.iterate(Filter(decision="any"))
+    far_from_limit = (
+        row for row in database.iterate(Filter(decision="none", verdict="ok")) if row.p_value > NEAR_CALL_P_VALUE
+    )
+    yield from islice(far_from_limit, accepted)

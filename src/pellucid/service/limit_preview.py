@@ -6,22 +6,22 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.service.registry import Loaded
-from pellucid.service.storage.record import Filter, Record
+from pellucid.service.registry import LoadedModel
+from pellucid.service.storage.record import Database, Filter
 
-LATELY = 10_000  # inspections that are looked back on
+MAX_PREVIEW_ROWS = 10_000  # inspections that are looked back on
 
 
 @dataclass(frozen=True)
 class Count:
-    """So many of so many."""
+    """A number of images, of so many."""
 
     count: int
     of: int
 
 
 @dataclass(frozen=True)
-class Recount:
+class LimitPreview:
     """A limit's consequences on every kind of image whose truth is known, and on the latest ones, where it is not."""
 
     limit: float
@@ -33,27 +33,26 @@ class Recount:
     latest_rejected: Count  # of the latest inspections, whatever they were
 
 
-class Scores:
-    """All scores that a model's limit can be counted on.
+class ScoreHistory:
+    """Holds all scores that a model's limit can be counted on.
 
     Args:
         model: whose limit it is.
-        record: of what it inspected.
+        database: with what it inspected.
     """
 
-    def __init__(self, model: Loaded, record: Record) -> None:
+    def __init__(self, model: LoadedModel, database: Database) -> None:
         self.held_out = list(model.calibrated.scores)
-        tested = _tested(model.path)
+        tested = _test_scores(model.path)
         self.tested_good = [score for score, defective in tested if not defective]
         self.tested_bad = [score for score, defective in tested if defective]
-        mine = Filter(model_sha256=model.sha256)
-        decided = record.scores(Filter(model_sha256=model.sha256, decision="any"), LATELY)
+        decided = database.scores(Filter(model_sha256=model.sha256, decision="any"), MAX_PREVIEW_ROWS)
         self.decided_good = [score for score, decision in decided if decision != "defect"]
         self.decided_bad = [score for score, decision in decided if decision == "defect"]
-        self.latest = [score for score, _ in record.scores(mine, LATELY)]
+        self.latest = [score for score, _ in database.scores(Filter(model_sha256=model.sha256), MAX_PREVIEW_ROWS)]
 
-    def at(self, limit: float) -> Recount:
-        """Counted at one limit."""
+    def preview(self, limit: float) -> LimitPreview:
+        """Count what a limit rejects and lets escape."""
 
         def above(scores: list[float]) -> Count:
             return Count(sum(score > limit for score in scores), len(scores))
@@ -61,7 +60,7 @@ class Scores:
         def below(scores: list[float]) -> Count:
             return Count(sum(score <= limit for score in scores), len(scores))
 
-        return Recount(
+        return LimitPreview(
             limit,
             above(self.held_out),
             above(self.tested_good),
@@ -71,14 +70,14 @@ class Scores:
             above(self.latest),
         )
 
-    def extent(self) -> tuple[float, float]:
-        """The lowest and the highest of them."""
-        every = [*self.held_out, *self.tested_good, *self.tested_bad, *self.latest]
-        return min(every), max(every)
+    def score_range(self) -> tuple[float, float]:
+        """Find the lowest and the highest of them."""
+        scores = [*self.held_out, *self.tested_good, *self.tested_bad, *self.latest]
+        return min(scores), max(scores)
 
 
-def _tested(model: Path) -> list[tuple[float, bool]]:
-    """Scores and truths of the test images, when the model is a comparison's."""
+def _test_scores(model: Path) -> list[tuple[float, bool]]:
+    """Read scores and truths of the test images, when the model is a comparison's."""
     file = model.parent / "scores.csv"
     if not model.is_file() or not file.exists():
         return []

@@ -6,26 +6,34 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """Counters of one service.
+    """Counts what one service does.
 
     Args:
-        under_way: says how many requests are under way.
+        under_way: called for how many requests are under way.
     """
 
     def __init__(self, under_way: Callable[[], float]) -> None:
-        self.registry = CollectorRegistry()
+        self.collectors = CollectorRegistry()
         self.inspected = Counter(
-            "pellucid_inspections", "Images inspected and kept", ["model", "verdict"], registry=self.registry
+            "pellucid_inspections", "Images inspected and kept", ["model", "verdict"], registry=self.collectors
         )
         self.failed = Counter(
-            "pellucid_failures", "Images that could not be inspected or kept", ["error"], registry=self.registry
+            "pellucid_failures", "Images that could not be inspected or kept", ["error"], registry=self.collectors
         )
-        self.refused = Counter("pellucid_refused", "Requests answered by 429", registry=self.registry)
+        self.refused = Counter("pellucid_refused", "Requests answered by 429", registry=self.collectors)
         self.seconds = Histogram(
-            "pellucid_inspection_seconds", "From a free thread to the record", registry=self.registry, buckets=SECONDS
+            "pellucid_inspection_seconds",
+            "From a free thread to the record",
+            registry=self.collectors,
+            buckets=LATENCY_BUCKETS_S,
         )
-        Gauge("pellucid_requests_under_way", "Requests being answered", registry=self.registry).set_function(under_way)
+        self.thread_failures = Counter(
+            "pellucid_thread_failures", "Unforeseen errors of threads", ["thread"], registry=self.collectors
+        )
+        Gauge("pellucid_requests_under_way", "Requests being answered", registry=self.collectors).set_function(
+            under_way
+        )

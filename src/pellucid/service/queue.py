@@ -9,24 +9,27 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 from pellucid.acquisition.images import decode_image
 from pellucid.errors import PellucidError
 from pellucid.service.metrics import Metrics
-from pellucid.service.registry import Shelf
-from pellucid.service.storage.pictures import Store
-from pellucid.service.storage.record import Entry, Record
+from pellucid.service.registry import ModelRegistry
+from pellucid.service.storage.pictures import PictureStore, StoredPicture
+from pellucid.service.storage.record import Database
+from pellucid.service.storage.tables import INSPECTION_COLUMNS, InspectionRow, StoredDefect
 from pellucid.service.uploads import check_upload
 
-THREADS = (os.cpu_count() or 1) + 3  # more than the runtime computes at a time: some wait for the disk
+INSPECTION_THREADS = (os.cpu_count() or 1) + 3  # more than the runtime computes at a time: some wait for the disk
+LATENCY_SMOOTHING = 0.05  # share of the newest request in the running mean of seconds
 
 
 @dataclass(frozen=True)
-class Job:
-    """One image to be inspected, and what is kept with the result."""
+class InspectionJob:
+    """One image to be inspected; its fields, but the content, are columns of the result."""
 
     content: bytes
     file: str
@@ -45,33 +48,33 @@ class BusyError(Exception):
         self.seconds = seconds
 
 
-class Desk:
-    """Takes images in, and answers with entries of the record.
+class InspectionQueue:
+    """Takes images in, and answers with rows of the record.
 
     Args:
-        shelf: of models.
-        record: that entries are kept in.
-        store: for pictures and maps.
+        registry: of models.
+        database: that inspections are kept in.
+        pictures: that keeps pictures and maps.
         metrics: that count.
-        requests: that may be under way.
-        waiting_bytes: of all requests that are under way.
-        megapixels: of one image.
+        max_requests: that may be under way.
+        max_queued_bytes: of all requests that are under way.
+        megapixels: that one image may have.
     """
 
     def __init__(
         self,
-        shelf: Shelf,
-        record: Record,
-        store: Store,
+        registry: ModelRegistry,
+        database: Database,
+        pictures: PictureStore,
         metrics: Metrics,
         *,
-        requests: int,
-        waiting_bytes: int,
+        max_requests: int,
+        max_queued_bytes: int,
         megapixels: float,
     ) -> None:
-        self._shelf, self._record, self._store, self._metrics = shelf, record, store, metrics
-        self._requests, self._waiting_bytes, self._megapixels = requests, waiting_bytes, megapixels
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="inspect")
+        self._registry, self._database, self._pictures, self._metrics = registry, database, pictures, metrics
+        self._max_requests, self._max_queued_bytes, self._megapixels = max_requests, max_queued_bytes, megapixels
+        self._pool = ThreadPoolExecutor(INSPECTION_THREADS, thread_name_prefix="inspect")
         self._lock = threading.Lock()
         self._bytes = 0
         self._seconds = 0.1  # that a request took lately, from in to out
@@ -86,7 +89,9 @@ class Desk:
             BusyError: too much is under way.
         """
         with self._lock:
-            full = self.under_way >= self._requests or (self.under_way and self._bytes + size > self._waiting_bytes)
+            full = self.under_way >= self._max_requests or (
+                self.under_way and self._bytes + size > self._max_queued_bytes
+            )
             if full or self.closing:
                 raise BusyError(max(1, math.ceil(self._seconds)))
             self.under_way += 1
@@ -98,21 +103,21 @@ class Desk:
             with self._lock:
                 self.under_way -= 1
                 self._bytes -= size
-                self._seconds += 0.05 * (time.perf_counter() - start - self._seconds)
+                self._seconds += LATENCY_SMOOTHING * (time.perf_counter() - start - self._seconds)
 
     def has(self, key: str) -> bool:
-        """Whether the record holds what was sent under a key.
+        """Find out whether the record holds what was sent under a key.
 
         Raises:
             RecordError: the record cannot be read.
         """
-        return self._record.with_key(key) is not None
+        return self._database.with_key(key) is not None
 
-    def submit(self, job: Job) -> Future[Entry]:
-        """Begin one image of an admitted request.
+    def submit(self, job: InspectionJob) -> Future[InspectionRow]:
+        """Begin one image of an admitted request; returns what it will become.
 
         The future raises DataError for an image that cannot be inspected, RecordError and OutputError when the result
-        cannot be kept.
+        cannot be stored.
         """
         return self._pool.submit(self._counted, job)
 
@@ -121,58 +126,56 @@ class Desk:
         self.closing = True
         self._pool.shutdown(wait=True)
 
-    def _counted(self, job: Job) -> Entry:
+    def _counted(self, job: InspectionJob) -> InspectionRow:
         start = time.perf_counter()
         try:
-            entry = self._inspect(job)
+            row = self._inspect(job)
         except Exception as error:
             self._metrics.failed.labels(type(error).__name__).inc()
             raise
         self._metrics.seconds.observe(time.perf_counter() - start)
-        self._metrics.inspected.labels(entry.model, entry.verdict).inc()
-        return entry
+        self._metrics.inspected.labels(row.model, row.verdict).inc()
+        return row
 
-    def _inspect(self, job: Job) -> Entry:
-        if job.key is not None and (there := self._record.with_key(job.key)) is not None:
-            return there
+    def _inspect(self, job: InspectionJob) -> InspectionRow:
+        if job.key is not None and (earlier := self._database.with_key(job.key)) is not None:
+            return earlier
         suffix = check_upload(job.content, job.file, self._megapixels)
-        model = self._shelf.get(job.model)
+        model = self._registry.get(job.model)
         pixels = decode_image(job.content, Path(job.file))
         start = time.perf_counter()
-        found = model.inspect(pixels)
+        inspection = model.inspect(pixels)
         milliseconds = (time.perf_counter() - start) * 1000
         now = datetime.now(UTC)
         height, width = model.inspector.image_size  # features are at a quarter of it or coarser: half loses nothing
-        kept = self._store.keep(now, job.content, suffix, found.map, (height // 2, width // 2))
-        entry = Entry(
+        stored = self._pictures.save(now, job.content, suffix, inspection.map, (height // 2, width // 2))
+        row = InspectionRow(
+            **_columns_of(job),
+            **_columns_of(stored),
             time=now,
-            file=job.file,
-            part_id=job.part_id,
-            model=model.name,
             model_sha256=model.sha256,
             runtime=model.inspector.runtime.name,
             milliseconds=milliseconds,
-            score=found.score,
-            limit=found.limit,
+            score=inspection.score,
+            limit=inspection.limit,
             pixel_limit=model.inspector.limit.pixel,
-            p_value=found.p_value,
-            verdict=found.verdict,
+            p_value=inspection.p_value,
+            verdict=inspection.verdict,
             width=pixels.shape[1],
             height=pixels.shape[0],
-            defects=[asdict(defect) for defect in found.defects],
-            source=job.source,
-            account=job.account,
-            key=job.key,
-            picture=kept.picture,
-            map=kept.map,
-            map_low=kept.map_low,
-            map_high=kept.map_high,
+            defects=[cast(StoredDefect, asdict(defect)) for defect in inspection.defects],
         )
         try:
-            written = self._record.add(entry)
+            written = self._database.add(row)
         except PellucidError:
-            self._store.remove([kept.picture, kept.map])
+            self._pictures.remove([stored.picture, stored.map])
             raise
-        if written.picture != kept.picture:  # the same key, kept by another thread or process in the meantime
-            self._store.remove([kept.picture, kept.map])
+        if written.picture != stored.picture:  # the same key, kept by another thread or process in the meantime
+            self._pictures.remove([stored.picture, stored.map])
         return written
+
+
+def _columns_of(part: InspectionJob | StoredPicture) -> dict[str, Any]:
+    """Take what of a part is a column of an inspection."""
+    names = {column.name for column in INSPECTION_COLUMNS} & {field.name for field in fields(part)}
+    return {name: getattr(part, name) for name in names}

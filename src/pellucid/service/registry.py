@@ -21,14 +21,15 @@ from pellucid.models.file import Header, read_header
 from pellucid.models.load import load
 from pellucid.records import Inspection, Limit
 from pellucid.runtimes import Name
-from pellucid.service.storage.record import Change, Record
+from pellucid.service.storage.record import Database
+from pellucid.service.storage.tables import ModelChange
 
 log = logging.getLogger("pellucid.service")
-FRESH = 1.0  # seconds that a look into the folder serves requests
+LISTING_MAX_AGE_S = 1.0  # that a look into the folder serves requests
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model ready to inspect."""
 
     name: str
@@ -37,52 +38,54 @@ class Loaded:
     header: Header  # of the file
     inspector: Inspector  # with the limit in force
     calibrated: Limit  # with the limit that the file holds
-    turns: threading.Semaphore  # as many images at a time as the runtime computes
+    slots: threading.Semaphore  # as many images at a time as the runtime computes
 
     def inspect(self, pixels: np.ndarray[Any, np.dtype[np.float32]]) -> Inspection:
-        """Inspect pixels (H, W, 3) when it is their turn."""
-        with self.turns:
+        """Inspect pixels (H, W, 3) as soon as a slot is free."""
+        with self.slots:
             return self.inspector.inspect(pixels)
 
-    def with_limit(self, value: float) -> Loaded:
-        """The same model with another limit."""
+    def with_limit(self, value: float) -> LoadedModel:
+        """Return the same model with another limit."""
         limit = replace(self.calibrated, value=value)
         return replace(self, inspector=replace(self.inspector, limit=limit))
 
 
-class Shelf:
-    """Models by name: ``NAME.pellucid``, exported models in folders, and the cells of comparisons as ``RUN.CELL``.
+class ModelRegistry:
+    """Holds models by name: ``NAME.pellucid``, exported models in folders, cells of comparisons as ``RUN.CELL``.
 
     Args:
         folder: where they are; looked into again whenever names are asked for.
-        record: where limits and changes are kept.
-        runtime: what computes; see :func:`pellucid.inspector.load`.
+        database: where limits and changes are kept.
+        runtime: what computes; see :func:`pellucid.models.load.load`.
+        device: where torch computes: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     """
 
-    def __init__(self, folder: Path, record: Record, runtime: str = "auto") -> None:
+    def __init__(self, folder: Path, database: Database, runtime: str = "auto", device: str = "auto") -> None:
         self.folder = folder
-        self._record = record
+        self._database = database
         self._runtime = cast(Name | Literal["auto"], runtime)
-        self._loaded: dict[str, Loaded] = {}
+        self._device = device
+        self._loaded: dict[str, LoadedModel] = {}
         self._paths: dict[str, Path] = {}
-        self._looked = -FRESH
+        self._listed_at = -LISTING_MAX_AGE_S
         self._headers: dict[Path, tuple[tuple[int, int], tuple[Header, str]]] = {}  # with the file's size and time
         self._lock = threading.Lock()  # of loading and changing, not of inspecting
-        self._seen = max((change.id for change in record.changed(count=1)), default=0)
+        self._last_change = max((change.id for change in database.changes(count=1)), default=0)
 
     def paths(self) -> dict[str, Path]:
-        """Every model that there is."""
+        """List every model that there is, looking into the folder."""
         self._paths = dict(sorted(_models(self.folder)))
-        self._looked = time.monotonic()
+        self._listed_at = time.monotonic()
         return self._paths
 
     def comparisons(self) -> list[str]:
-        """Folders with a report, the newest first."""
-        found = [path.parent for path in self.folder.glob("*/leaderboard.json")]
-        return [folder.name for folder in sorted(found, key=lambda f: -f.stat().st_mtime)]
+        """List the folders with a leaderboard, the newest first."""
+        folders = [path.parent for path in self.folder.glob("*/leaderboard.json")]
+        return [folder.name for folder in sorted(folders, key=lambda f: -f.stat().st_mtime)]
 
     def comparison(self, name: str) -> Path:
-        """The folder of a comparison.
+        """Find the folder of a comparison.
 
         Raises:
             ParameterError: there is none of that name.
@@ -92,7 +95,7 @@ class Shelf:
         return self.folder / name
 
     def leaderboard(self, name: str) -> list[dict[str, Any]]:
-        """The rows of a comparison, one for each model; none when its file cannot be read.
+        """Read the rows of a comparison, one for each model; none when its file cannot be read.
 
         Raises:
             ParameterError: there is none of that name.
@@ -105,14 +108,14 @@ class Shelf:
             return []
         return rows
 
-    def chosen(self, name: str | None) -> str:
-        """The model that was named, or the only one.
+    def choose(self, name: str | None) -> str:
+        """Choose the model that was named, or the only one.
 
         Raises:
             ParameterError: there is no such model, or none was named and there are several.
         """
-        fresh = time.monotonic() - self._looked < FRESH
-        paths = self._paths if fresh and (name is None or name in self._paths) else self.paths()
+        is_fresh = time.monotonic() - self._listed_at < LISTING_MAX_AGE_S
+        paths = self._paths if is_fresh and (name is None or name in self._paths) else self.paths()
         if name is None and len(paths) == 1:
             return next(iter(paths))
         if not paths:
@@ -123,8 +126,8 @@ class Shelf:
             raise unknown_name("model", name, paths)
         return name
 
-    def get(self, name: str) -> Loaded:
-        """A model, loaded when it is first asked for.
+    def get(self, name: str) -> LoadedModel:
+        """Return a model, loaded when it is first asked for.
 
         Raises:
             ModelFileError: its file cannot be used.
@@ -134,35 +137,35 @@ class Shelf:
             return self._loaded[name]
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = self._load(self.chosen(name))
+                self._loaded[name] = self._load(self.choose(name))
             return self._loaded[name]
 
     def loaded(self) -> list[str]:
-        """The names of the models that are in memory."""
+        """List the models that are in memory."""
         return sorted(self._loaded)
 
     def header(self, name: str) -> tuple[Header, str]:
-        """What a model says of itself, without loading it, and its SHA-256.
+        """Read what a model says of itself, without loading it, and its SHA-256.
 
         Raises:
             ModelFileError: its file cannot be used.
             ParameterError: there is none of that name.
         """
-        path = self.paths()[self.chosen(name)]
+        path = self.paths()[self.choose(name)]
         file = path if path.is_file() else path / "model.json"
         state = (file.stat().st_size, file.stat().st_mtime_ns)
-        known = self._headers.get(path)
-        if known is None or known[0] != state:
-            known = self._headers[path] = (state, _header(path))
-        return known[1]
+        cached = self._headers.get(path)
+        if cached is None or cached[0] != state:
+            cached = self._headers[path] = (state, _header(path))
+        return cached[1]
 
-    def reload(self, name: str, who: str, *, kept: bool = True) -> Loaded:
+    def reload(self, name: str, account: str, *, recorded: bool = True) -> LoadedModel:
         """Read a model's file again; inspections go on with the old one until the new one has proved to work.
 
         Args:
             name: of the model.
-            who: asks for it.
-            kept: whether it goes into the record.
+            account: name of whoever asks for it.
+            recorded: whether it goes into the record.
 
         Raises:
             ModelFileError: the file cannot be used; the old model stays.
@@ -170,20 +173,22 @@ class Shelf:
         """
         with self._lock:
             before = self._loaded.get(name)
-            after = self._load(self.chosen(name))
-            if kept:
-                told = before.sha256 if before else ""
-                self._note(Change(_now(), who, name, after.sha256, "reload", told, after.sha256))
+            after = self._load(self.choose(name))
+            if recorded:
+                earlier = before.sha256 if before else ""
+                self._database.add_change(
+                    ModelChange(_now(), account, name, after.sha256, "reload", earlier, after.sha256)
+                )
             self._loaded[name] = after
             return after
 
-    def set_limit(self, name: str, value: float | None, who: str, reason: str = "") -> Loaded:
+    def set_limit(self, name: str, value: float | None, account: str, reason: str = "") -> LoadedModel:
         """Move a model's limit, or back to the one that its file holds.
 
         Args:
             name: of the model.
             value: in the score's own unit; None for the calibrated one.
-            who: moves it.
+            account: name of whoever moves it.
             reason: in their words.
 
         Raises:
@@ -197,40 +202,40 @@ class Shelf:
             if not np.isfinite(target):
                 raise ParameterError(f"A limit of {target} is not allowed: give a finite number.")
             old, new = repr(before.inspector.limit.value), repr(float(target))
-            self._note(Change(_now(), who, name, before.sha256, "limit", old, new, reason))
+            self._database.add_change(ModelChange(_now(), account, name, before.sha256, "limit", old, new, reason))
             self._loaded[name] = before.with_limit(float(target))
             return self._loaded[name]
 
     def follow(self) -> None:
         """Do what other processes on the same record have done since: move limits, read files again."""
-        for change in reversed(self._record.changed(after=self._seen)):
-            self._seen = max(self._seen, change.id)
+        for change in reversed(self._database.changes(after=self._last_change)):
+            self._last_change = max(self._last_change, change.id)
             model = self._loaded.get(change.model)
             if model is None:
                 continue
             if change.kind == "reload" and model.sha256 != change.after:
-                self.reload(change.model, change.who, kept=False)
+                self.reload(change.model, change.who, recorded=False)
             elif change.kind == "limit" and model.sha256 == change.model_sha256:
                 with self._lock:
                     self._loaded[change.model] = model.with_limit(float(change.after))
 
-    def _note(self, change: Change) -> None:
-        self._record.change(change)
-
-    def _load(self, name: str) -> Loaded:
+    def _load(self, name: str) -> LoadedModel:
         path = self.paths()[name]
         header, digest = _header(path)
-        inspector = load(path, self._runtime if path.is_file() else None)
+        if path.is_file():
+            inspector = load(path, self._runtime, device=self._device)
+        else:  # an exported model has a runtime of its own, on the CPU
+            inspector = load(path)
         runtime = inspector.runtime.for_throughput()
         inspector = replace(inspector, runtime=runtime)
-        turns = threading.Semaphore(runtime.parallel_requests)
-        model = Loaded(name, path, digest, header, inspector, inspector.limit, turns)
+        slots = threading.Semaphore(runtime.parallel_requests)
+        model = LoadedModel(name, path, digest, header, inspector, inspector.limit, slots)
         grey = np.full((64, 64, 3), 0.5, np.float32)
         try:
             model.inspect(grey)  # a model that cannot is found out now, and the first part does not wait
         except (PellucidError, RuntimeError) as error:
             raise ModelFileError(f"The model in '{path}' loads but cannot inspect: {error}") from None
-        moved = self._record.limit_of(name, digest)
+        moved = self._database.last_limit_change(name, digest)
         return model if moved is None else model.with_limit(float(moved.after))
 
 
@@ -245,7 +250,7 @@ def _models(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _header(path: Path) -> tuple[Header, str]:
-    """The header of a model file or an exported model, and the SHA-256 of what computes."""
+    """Read the header of a model file or an exported model, and the SHA-256 of what computes."""
     if path.is_file():
         return read_header(path)
     from pellucid.models.export import read_export_header
@@ -254,17 +259,17 @@ def _header(path: Path) -> tuple[Header, str]:
     return header.model, header.sha256
 
 
-def newest(shelf: Shelf) -> str | None:
-    """The model to offer first: what the newest comparison recommends, or else the first there is."""
-    for name in shelf.comparisons():
-        for row in shelf.leaderboard(name):
-            if row["recommended"] and f"{name}.{row['name']}" in shelf.paths():
+def newest_model(registry: ModelRegistry) -> str | None:
+    """Name the model to offer first: what the newest comparison recommends, or else the first there is."""
+    for name in registry.comparisons():
+        for row in registry.leaderboard(name):
+            if row["recommended"] and f"{name}.{row['name']}" in registry.paths():
                 return f"{name}.{row['name']}"
-    return next(iter(shelf.paths()), None)
+    return next(iter(registry.paths()), None)
 
 
-def safe_name(name: str) -> str:
-    """A name for a folder of results, from what a person typed.
+def safe_folder_name(name: str) -> str:
+    """Make a name for a folder of results from what a person typed.
 
     Raises:
         ParameterError: nothing is left of it.

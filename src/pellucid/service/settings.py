@@ -1,62 +1,225 @@
-"""What a service is started with."""
+"""What a service is started with: one class, from which options, environment variables, the file and the docs come.
+
+A value comes from the first of these that has it: an option of ``pellucid serve``, the environment variable
+``PELLUCID_NAME``, the TOML file of ``--config``, the default. ``python -m pellucid.service.settings`` prints
+``docs/settings.md``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
-from pellucid.errors import ParameterError
-from pellucid.service.access import Accounts, is_loopback
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-NOBODY = Accounts()
+from pellucid.errors import DataError, ParameterError, join_names, unknown_name
+from pellucid.service.access.accounts import Accounts, is_loopback, token_account
+
+ENVIRONMENT_PREFIX = "PELLUCID_"
+SECRET_FIELDS = ("token",)  # no options: other users of a machine see its command lines
+DEVICE_PATTERN = r"^(auto|cpu|cuda(:\d+)?|mps)$"
+MIN_PORT, MAX_PORT = 1, 65535
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that ``pellucid serve`` can be told.
+class Settings(BaseSettings):
+    """Holds everything that ``pellucid serve`` can be told; :func:`read_settings` makes one."""
 
-    Raises:
-        ParameterError: it would listen to other machines without accounts, or a number is not allowed.
-    """
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, validate_default=False
+    )
 
-    models: Path  # folder of model files, exported models and results of compare
-    record: Path  # folder of the database, unless ``database`` is given, and of the pictures
-    database: str | None = None  # an SQLAlchemy URL
-    host: str = "127.0.0.1"
-    port: int = 8000
-    runtime: str = "auto"
-    watch: Path | None = None  # folder whose new images are inspected
-    watch_model: str | None = None
-    data: Path | None = None  # folder of data sets that the pages may train on
-    accounts: Accounts = NOBODY
-    waiting: int = 64  # requests under way; one more is answered by 429
-    waiting_mb: int = 256  # of uploads under way
-    request_mb: int = 64  # of one request
-    megapixels: float = 50.0  # of one image
-    timeout: float = 30.0  # seconds until a request is given up
-    keep_ok: int = 30  # days that pictures of accepted parts are kept
-    keep_reject: int = 365  # days that pictures of rejected and of reviewed parts are kept
-    pages: bool = True
+    models: Path = Field(
+        Path("models"), description="Folder of model files, exported models and results of 'pellucid compare'."
+    )
+    record: Path = Field(Path("record"), description="Folder that the pictures and the SQLite database are kept in.")
+    database: str | None = Field(
+        None,
+        description="Database to use instead of SQLite in the record's folder: postgresql://USER:PASSWORD@HOST/NAME.",
+    )
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; any other than this machine's own needs accounts."
+    )
+    port: int = Field(8000, ge=MIN_PORT, le=MAX_PORT, description="Port to listen on.")
+    accounts: Path | None = Field(None, description="File of the accounts that 'pellucid account' made.")
+    token: SecretStr | None = Field(
+        None, description="Key of a single account, an engineer, instead of a file of accounts; 16 characters or more."
+    )
+    watch: Path | None = Field(None, description="Folder whose new images are inspected as they appear.")
+    watch_model: str | None = Field(
+        None, description="Name of the model for the watched folder; the newest comparison's choice if left out."
+    )
+    data: Path | None = Field(None, description="Folder of data sets that the pages may train on.")
+    runtime: Literal["auto", "torch", "openvino", "onnx"] = Field(
+        "auto", description="Library that computes; auto takes the fastest that is installed and agrees with torch."
+    )
+    device: str = Field(
+        "auto",
+        pattern=DEVICE_PATTERN,
+        description="Device that torch computes on: auto, cpu, cuda, cuda:N or mps.",
+    )
+    max_requests: PositiveInt = Field(
+        64, description="Requests that may be under way at a time; one more is answered by 429."
+    )
+    max_queued_mb: PositiveInt = Field(256, description="Megabytes of uploads that may be under way at a time.")
+    request_mb: PositiveInt = Field(64, description="Megabytes that one request may have.")
+    megapixels: PositiveFloat = Field(50.0, description="Megapixels that one image may have.")
+    timeout: PositiveFloat = Field(30.0, description="Seconds until a request is given up and answered by 504.")
+    keep_ok: PositiveInt = Field(30, description="Days that pictures of accepted parts are kept.")
+    keep_reject: PositiveInt = Field(365, description="Days that pictures of rejected and of reviewed parts are kept.")
+    pages: bool = Field(True, description="Whether there are pages to work with, or HTTP alone.")
 
-    def __post_init__(self) -> None:
-        if not is_loopback(self.host) and not self.accounts:
-            raise ParameterError(
-                f"Listening on {self.host} lets other machines in, so it needs accounts: 'pellucid account NAME"
-                " -f accounts.toml' makes one, --accounts accounts.toml uses it (or set PELLUCID_TOKEN)."
-            )
-        allowed: dict[str, float] = {
-            "--waiting": self.waiting,
-            "--waiting-mb": self.waiting_mb,
-            "--request-mb": self.request_mb,
-            "--megapixels": self.megapixels,
-            "--timeout": self.timeout,
-            "--keep-ok": self.keep_ok,
-            "--keep-reject": self.keep_reject,
-        }
-        for option, value in allowed.items():
-            if not value > 0:
-                raise ParameterError(f"{option} {value:g} is not allowed: give a number above zero.")
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Say where values come from, the strongest first."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     def database_url(self) -> str:
-        """The database's URL; a file in the record's folder unless another was named."""
+        """Return the database's URL: a file in the record's folder unless another was named."""
         return self.database or f"sqlite:///{(self.record / 'record.db').resolve().as_posix()}"
+
+    def read_accounts(self) -> Accounts:
+        """Read everybody who may use the service.
+
+        Raises:
+            DataError: the file of accounts cannot be read or understood.
+            ParameterError: the token is so short that it could be guessed.
+        """
+        members = () if self.accounts is None else Accounts.read(self.accounts).members
+        if self.token is not None:
+            members = (*members, token_account(self.token.get_secret_value()))
+        return Accounts(members)
+
+
+def read_settings(options: Mapping[str, Any] | None = None, config: Path | None = None) -> Settings:
+    """Read the settings from options, the environment and a file, and check them.
+
+    Args:
+        options: values by field name that beat all others; none by default.
+        config: TOML file of ``field = value`` lines; none by default.
+
+    Raises:
+        DataError: the file, or the one of accounts, cannot be read or understood.
+        ParameterError: a name is unknown, a value is not allowed, or other machines would be let in without accounts.
+
+    Example:
+        >>> read_settings({"port": 9000}).port
+        9000
+    """
+    options = options or {}
+    if config is not None:
+        _check_file(config)
+
+    class Configured(Settings):
+        model_config = SettingsConfigDict(toml_file=config)
+
+    try:
+        settings: Settings = Configured(**options)
+    except ValidationError as error:
+        raise _explained(error, options, config) from None
+    if not is_loopback(settings.host) and not settings.read_accounts():
+        raise ParameterError(
+            f"Listening on {settings.host} lets other machines in, so it needs accounts: 'pellucid account NAME"
+            " -f accounts.toml' makes one, --accounts accounts.toml uses it (or set PELLUCID_TOKEN)."
+        )
+    return settings
+
+
+def _check_file(config: Path) -> None:
+    """Find out whether a file can be read, and whether all its names are known."""
+    try:
+        content = tomllib.loads(config.read_text("utf-8"))
+    except OSError as error:
+        raise DataError(f"The settings in '{config}' cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:  # neither UTF-8 nor TOML
+        raise DataError(f"The settings in '{config}' cannot be understood: {error}.") from None
+    for name in content:
+        if name not in Settings.model_fields:
+            unknown = unknown_name("setting", name, Settings.model_fields)
+            raise ParameterError(f"'{config}': {unknown}")
+
+
+def _explained(error: ValidationError, options: Mapping[str, Any], config: Path | None) -> ParameterError:
+    """Say in one sentence which value is not allowed, where it stands, and what is allowed there."""
+    first = error.errors()[0]
+    name, kind = str(first["loc"][0]), first["type"]
+    if kind == "extra_forbidden":
+        return unknown_name("setting", name, Settings.model_fields)
+    variable = ENVIRONMENT_PREFIX + name.upper()
+    value = "***" if name in SECRET_FIELDS else first["input"]
+    if name in options:
+        given = f"{option_name(name)} {value}"
+    elif os.environ.get(variable):
+        given = f"{variable}={value}"
+    else:
+        given = f"{name} = {value!r} in '{config}'"
+    return ParameterError(f"{given} is not allowed: give {_allowed(Settings.model_fields[name], kind)}.")
+
+
+def _allowed(field: FieldInfo, error_kind: str) -> str:
+    """Say what may be given instead of a value that was refused."""
+    kind = field.annotation
+    if kind in (int, float) and error_kind in ("greater_than", "finite_number"):
+        return "a number above zero"
+    if error_kind == "string_pattern_mismatch":
+        return "auto, cpu, cuda, cuda:N or mps"
+    if error_kind == "literal_error":
+        return join_names(get_args(kind))
+    if error_kind in ("greater_than_equal", "less_than_equal"):
+        return f"a number from {MIN_PORT} to {MAX_PORT}"
+    names = {int: "a whole number", float: "a number", bool: "true or false"}
+    return names.get(kind, "a text") if isinstance(kind, type) else "a text"
+
+
+def option_name(field: str) -> str:
+    """Spell a field as the option of ``pellucid serve``."""
+    return f"--{field.replace('_', '-')}"
+
+
+def default_text(field: FieldInfo) -> str:
+    """Spell a field's default as one would type it; empty when there is none."""
+    if field.default is None:
+        return ""
+    return str(field.default).lower() if isinstance(field.default, bool) else f"{field.default}"
+
+
+def settings_document() -> str:
+    """Render the table of all settings, ``docs/settings.md``, as markdown."""
+    lines = [
+        "# Settings of `pellucid serve`",
+        "",
+        "<!-- Generated by `python -m pellucid.service.settings > docs/settings.md`; a test compares. -->",
+        "",
+        "A value comes from the first of these that has it: the option, the environment variable, the line",
+        "`name = value` in the TOML file that `pellucid serve --config FILE` names, the default. Paths are relative to",
+        "the folder that the service is started in.",
+        "",
+        "| in the file | option | environment variable | default | what it is |",
+        "|---|---|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        option = "" if name in SECRET_FIELDS else f"`{option_name(name)}`"
+        if field.annotation is bool:
+            option += f", `{option_name('no_' + name)}`"
+        default = default_text(field)
+        shown = f"`{default}`" if default else ""
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        lines.append(f"| `{name}` | {option} | `{variable}` | {shown} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(settings_document(), end="")

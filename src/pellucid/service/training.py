@@ -18,12 +18,13 @@ from typing import IO, Literal
 from pellucid._io.progress import REPORT, Step, read_step
 from pellucid.acquisition.folders import read_folder
 from pellucid.errors import DataError, ParameterError
-from pellucid.service.registry import safe_name
+from pellucid.service.registry import safe_folder_name
 
-State = Literal["running", "done", "failed", "cancelled"]
-LOG = "training.log"
-TAIL = 6_000  # characters of the log that are shown
-DEEP = 3  # folders down that data sets are looked for
+TrainingState = Literal["running", "done", "failed", "cancelled"]
+LOG_FILE = "training.log"
+LOG_TAIL_CHARS = 6_000  # that are shown
+DATA_SET_DEPTH = 3  # folders down that data sets are looked for
+CANCEL_TIMEOUT_S = 10.0  # until a training that was asked to stop is killed
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Training:
     """How one training is doing."""
 
     name: str
-    state: State
+    state: TrainingState
     done: int  # models
     of: int
     step: Step | None  # what is being counted now
@@ -41,18 +42,18 @@ class Training:
 
 
 @dataclass
-class _Running:
+class _Process:
     name: str
     folder: Path
     process: subprocess.Popen[bytes]
-    began: float
+    started_at: float  # time.monotonic()
     models: int
     cancelled: bool = False
-    ended: float | None = None
+    ended_at: float | None = None
 
 
-class Trainings:
-    """One training at a time.
+class TrainingRunner:
+    """Runs one training at a time.
 
     Args:
         models: folder that results go to, each a folder of its own.
@@ -61,26 +62,33 @@ class Trainings:
 
     def __init__(self, models: Path, data: Path | None) -> None:
         self._models, self._data = models, data
-        self._running: _Running | None = None
+        self._running: _Process | None = None
         self._lock = threading.Lock()
 
     def data_sets(self) -> list[str]:
-        """Everything below the data's folder that can be trained on, by its path there."""
+        """List everything below the data's folder that can be trained on, by its path there."""
         if self._data is None:
             return []
         root = self._data.resolve()
-        return sorted(path.relative_to(root).as_posix() for path in _data_sets(root, DEEP))
+        return sorted(path.relative_to(root).as_posix() for path in _data_sets(root, DATA_SET_DEPTH))
 
     def start(self, data: str, name: str, detectors: Sequence[str], image_size: int, false_reject: float) -> None:
-        """Begin.
+        """Begin a training.
+
+        Args:
+            data: one of :meth:`data_sets`.
+            name: of the folder of results, from what a person typed.
+            detectors: at least one name.
+            image_size: pixels.
+            false_reject: share of good images that may be rejected.
 
         Raises:
             DataError: the data is not one of the data sets.
             ParameterError: something else is running, the name is taken, or no detector was chosen.
         """
-        name = safe_name(name)
+        name = safe_folder_name(name)
         with self._lock:
-            if self._running is not None and self._running.ended is None and self._running.process.poll() is None:
+            if self._running is not None and self._running.ended_at is None and self._running.process.poll() is None:
                 raise ParameterError(f"'{self._running.name}' is still running: wait for it, or cancel it.")
             if data not in self.data_sets() or self._data is None:
                 raise DataError(f"'{data}' is not a data set of this service.")
@@ -94,29 +102,29 @@ class Trainings:
             command += ["-o", str(folder), "--detectors", ",".join(detectors), "--image-size", str(image_size)]
             command += ["--false-reject", str(false_reject)]
             environment = {**os.environ, REPORT: str(folder / "step.json"), "PYTHONUTF8": "1", "NO_COLOR": "1"}
-            with (folder / LOG).open("wb") as log:
-                process = _started(command, log, environment)
-            self._running = _Running(name, folder, process, time.monotonic(), len(detectors))
+            with (folder / LOG_FILE).open("wb") as log:
+                process = _start_process(command, log, environment)
+            self._running = _Process(name, folder, process, time.monotonic(), len(detectors))
 
-    def now(self) -> Training | None:
-        """The training that is running, or the last one of this service."""
+    def current(self) -> Training | None:
+        """Tell how the training is doing that is running, or the last one of this service."""
         with self._lock:
             running = self._running
             if running is None:
                 return None
             code = running.process.poll()
-            if code is not None and running.ended is None:
-                running.ended = time.monotonic()
-        state: State = "running"
+            if code is not None and running.ended_at is None:
+                running.ended_at = time.monotonic()
+        state: TrainingState = "running"
         if code is not None:
             state = "done" if code == 0 else "cancelled" if running.cancelled else "failed"
-        log = (running.folder / LOG).read_text("utf-8", errors="replace")
+        log = (running.folder / LOG_FILE).read_text("utf-8", errors="replace")
         counts = re.findall(r"^(\d+) of (\d+) done$", log, re.MULTILINE)
         done = running.models if state == "done" else int(counts[-1][0]) if counts else 0
         step = read_step(running.folder / "step.json") if state == "running" else None
-        seconds = (running.ended or time.monotonic()) - running.began
+        seconds = (running.ended_at or time.monotonic()) - running.started_at
         remaining = _remaining(seconds, done, running.models, step) if state == "running" else None
-        return Training(running.name, state, done, running.models, step, seconds, remaining, log[-TAIL:])
+        return Training(running.name, state, done, running.models, step, seconds, remaining, log[-LOG_TAIL_CHARS:])
 
     def cancel(self) -> None:
         """Stop what is running; models that were finished stay in its folder."""
@@ -125,7 +133,7 @@ class Trainings:
             if running is None or running.process.poll() is not None:
                 return
             running.cancelled = True
-            _end(running.process)
+            _stop_process(running.process)
 
     def close(self) -> None:
         """Leave nothing running."""
@@ -133,26 +141,26 @@ class Trainings:
 
 
 def _remaining(seconds: float, done: int, of: int, step: Step | None) -> float | None:
-    """Seconds, as if the models to come took as long as those that are done."""
+    """Estimate seconds, as if the models to come took as long as those that are done."""
     if done:
         return max(0.0, seconds / done * of - seconds)
     return step.remaining if step is not None and of == 1 else None
 
 
-def _data_sets(path: Path, deep: int) -> Iterator[Path]:
-    """What can be trained on, from here down; nothing is looked for inside a data set."""
+def _data_sets(path: Path, depth: int) -> Iterator[Path]:
+    """Find what can be trained on, from here down; nothing is looked for inside a data set."""
     with contextlib.suppress(DataError):
         read_folder(path)
         yield path
         return
-    if path.is_dir() and deep:
+    if path.is_dir() and depth:
         for below in sorted(path.iterdir()):
             if not below.name.startswith(".") and (below.is_dir() or below.suffix.lower() == ".csv"):
-                yield from _data_sets(below, deep - 1)
+                yield from _data_sets(below, depth - 1)
 
 
-def _started(command: list[str], log: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A process group of its own, so that all of a training can be stopped; it yields to inspections."""
+def _start_process(command: list[str], log: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process group of its own, so that all of a training can be stopped; it yields to inspections."""
     windows = sys.platform == "win32"
     return subprocess.Popen(
         command if windows else ["nice", "-n", "10", *command],
@@ -165,7 +173,7 @@ def _started(command: list[str], log: IO[bytes], environment: dict[str, str]) ->
     )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _stop_process(process: subprocess.Popen[bytes]) -> None:
     """Stop a process and those that it started."""
     if sys.platform == "win32":
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
@@ -173,7 +181,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(10)
+        process.wait(CANCEL_TIMEOUT_S)
         return
     process.kill()
     process.wait()

@@ -10,36 +10,36 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from pellucid.service.registry import Loaded
-from pellucid.service.storage.record import Filter, Record
+from pellucid.service.registry import LoadedModel
+from pellucid.service.storage.record import Database, Filter
 from pellucid.study.results import Shift
 from pellucid.study.shift import shift
 
-GROUP = 50  # inspections that make one point of the control chart
-POINTS = 60
-GRID = 12  # cells along each side of the map of positions
-LATELY = 2_000  # rejected parts whose defects are counted
+CHART_GROUP_ROWS = 50  # inspections that make one point of the control chart
+MAX_CHART_GROUPS = 60
+POSITION_GRID_CELLS = 12  # along each side of the map of positions
+MAX_TREND_ROWS = 2_000  # rejected parts whose defects are counted
 
 
 @dataclass(frozen=True)
 class Drift:
     """A control chart of rank sums, oldest group first.
 
-    ``higher[k]`` is the share of pairs (a part of group k, a normal image of the calibration) in which the part scores
-    higher; a half if they are alike. Between ``low`` and ``high`` lie 99.7 % of groups that are: three standard errors
-    of the Mann-Whitney statistic, with the calibration's own size in it.
+    ``win_rates[k]`` is the share of pairs (a part of group k, a normal image of the calibration) in which the part
+    scores higher; a half if they are alike. Between ``low`` and ``high`` lie 99.7 % of groups that are: three standard
+    errors of the Mann-Whitney statistic, with the calibration's own size in it.
     """
 
-    higher: tuple[float, ...]
+    win_rates: tuple[float, ...]
     ends: tuple[datetime, ...]  # of each group
     low: float
     high: float
     latest: Shift | None  # of all that is shown, against the calibration
 
     @property
-    def out(self) -> int:
-        """Groups that lie outside."""
-        return sum(not self.low <= value <= self.high for value in self.higher)
+    def groups_outside(self) -> int:
+        """Count the groups that lie outside."""
+        return sum(not self.low <= value <= self.high for value in self.win_rates)
 
 
 @dataclass(frozen=True)
@@ -49,50 +49,57 @@ class Trends:
     hours: list[tuple[str, int, int]]  # (hour in UTC, inspected, rejected)
     drift: Drift | None
     types: list[tuple[str, int]]  # as people named them, the commonest first
-    positions: tuple[tuple[int, ...], ...]  # (GRID, GRID): defects by where their centre lies, rows from the top
+    positions: tuple[tuple[int, ...], ...]  # (cells, cells): defects by where their centre lies, rows from the top
 
 
-def trends(record: Record, model: Loaded, *, hours: int = 48) -> Trends:
-    """What the record says of one model.
+def read_trends(database: Database, model: LoadedModel, *, hours: int = 48) -> Trends:
+    """Read what the record says of one model, over the last ``hours``.
 
     Raises:
         RecordError: the database cannot be read.
     """
     since = datetime.now(UTC) - timedelta(hours=hours)
-    by_hour = record.by_hour(Filter(since=since, model=model.name))
-    positions = np.zeros((GRID, GRID), int)
+    by_hour = database.by_hour(Filter(since=since, model=model.name))
+    cells = POSITION_GRID_CELLS
+    positions = np.zeros((cells, cells), int)
     types: Counter[str] = Counter()
-    for entry in record.find(Filter(model=model.name, verdict="reject"), LATELY):
-        for defect in entry.defects:
+    for row in database.find(Filter(model=model.name, verdict="reject"), MAX_TREND_ROWS):
+        for defect in row.defects:
             x, y = defect["centroid"]
-            positions[min(int(y / entry.height * GRID), GRID - 1), min(int(x / entry.width * GRID), GRID - 1)] += 1
-    for entry in record.find(Filter(model=model.name, decision="any"), LATELY):
-        types[entry.type or "defect" if entry.decision == "defect" else str(entry.decision)] += 1
+            positions[min(int(y / row.height * cells), cells - 1), min(int(x / row.width * cells), cells - 1)] += 1
+    for row in database.find(Filter(model=model.name, decision="any"), MAX_TREND_ROWS):
+        types[row.type or "defect" if row.decision == "defect" else str(row.decision)] += 1
     return Trends(
-        by_hour, _drift(record, model), types.most_common(10), tuple(tuple(int(n) for n in row) for row in positions)
+        by_hour, _drift(database, model), types.most_common(10), tuple(tuple(int(n) for n in row) for row in positions)
     )
 
 
-def control_limits(held_out: int) -> tuple[float, float]:
-    """Between which a group of :data:`GROUP` alike parts lies, 99.7 % of the time, for so many normal images."""
-    spread = 3 * math.sqrt((GROUP + held_out + 1) / (12 * GROUP * held_out))
+def control_limits(held_out_count: int) -> tuple[float, float]:
+    """Compute the limits between which 99.7 % of groups lie, if their parts are like the calibration's.
+
+    Args:
+        held_out_count: normal images of the calibration.
+    """
+    spread = 3 * math.sqrt((CHART_GROUP_ROWS + held_out_count + 1) / (12 * CHART_GROUP_ROWS * held_out_count))
     return 0.5 - spread, 0.5 + spread
 
 
-def _drift(record: Record, model: Loaded) -> Drift | None:
+def _drift(database: Database, model: LoadedModel) -> Drift | None:
     """Parts that people called defective are left out; those that nobody looked at are in, defective or not."""
     held_out = np.asarray(model.calibrated.scores)
-    mine = Filter(model_sha256=model.sha256)
-    latest = [e for e in record.find(mine, GROUP * POINTS) if e.decision != "defect"][::-1]
-    groups = [latest[k : k + GROUP] for k in range(len(latest) % GROUP, len(latest), GROUP)]
+    of_model = Filter(model_sha256=model.sha256)
+    latest = [e for e in database.find(of_model, CHART_GROUP_ROWS * MAX_CHART_GROUPS) if e.decision != "defect"][::-1]
+    groups = [
+        latest[k : k + CHART_GROUP_ROWS] for k in range(len(latest) % CHART_GROUP_ROWS, len(latest), CHART_GROUP_ROWS)
+    ]
     if not groups or len(held_out) < 2:
         return None
-    higher = []
+    win_rates = []
     for group in groups:
-        scores = np.asarray([entry.score for entry in group])
+        scores = np.asarray([row.score for row in group])
         pairs = np.searchsorted(held_out, scores, "left") + np.searchsorted(held_out, scores, "right")
-        higher.append(float(pairs.mean() / (2 * len(held_out))))
+        win_rates.append(float(pairs.mean() / (2 * len(held_out))))
     low, high = control_limits(len(held_out))
-    found = shift(model.calibrated, [entry.score for group in groups for entry in group])
+    latest_shift = shift(model.calibrated, [row.score for group in groups for row in group])
     ends = tuple(group[-1].time for group in groups)
-    return Drift(tuple(higher), ends, low, high, found)
+    return Drift(tuple(win_rates), ends, low, high, latest_shift)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import tifffile
 from PIL import Image
@@ -11,9 +14,9 @@ from PIL import Image
 from pellucid.acquisition.images import TIFF
 from pellucid.errors import DataError
 
-Image.MAX_IMAGE_PIXELS = None  # checked here, without a warning
-KINDS = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "BMP": ".bmp", "TIFF": ".tif"}
-SIDE = 32_767  # px, OpenCV's own limit for resizing
+SUFFIX_BY_FORMAT = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "BMP": ".bmp", "TIFF": ".tif"}
+MAX_SIDE_PX = 32_767  # OpenCV's own limit for resizing
+_pillow_lock = threading.Lock()  # of Pillow's global limit and of the warnings' filters
 
 
 class RefusedError(DataError):
@@ -25,29 +28,42 @@ class RefusedError(DataError):
 
 
 def check_upload(content: bytes, name: str, megapixels: float) -> str:
-    """The suffix of a file of the kind that was sent.
+    """Check an upload; returns the suffix of a file of its kind.
 
     Raises:
         RefusedError: empty, no image, an image of another kind, of several frames, or too large.
     """
     if not content:
         raise RefusedError(f"'{name}' is empty (0 bytes).")
-    kind, frames, (width, height) = _tiff(content, name) if content.startswith(TIFF) else _other(content, name)
-    if kind not in KINDS:
+    kind, frames, (width, height) = (
+        _read_tiff_head(content, name) if content.startswith(TIFF) else _read_head(content, name)
+    )
+    if kind not in SUFFIX_BY_FORMAT:
         raise RefusedError(f"'{name}' is {kind}; png, jpg, bmp and tif can be read.", 415)
     if frames > 1:
         raise RefusedError(f"'{name}' holds {frames} images: send each in a file of its own.")
-    if max(width, height) > SIDE:
-        raise RefusedError(f"'{name}' is {width} x {height} pixels; sides of up to {SIDE} are allowed.", 413)
+    if max(width, height) > MAX_SIDE_PX:
+        raise RefusedError(f"'{name}' is {width} x {height} pixels; sides of up to {MAX_SIDE_PX} are allowed.", 413)
     if width * height > megapixels * 1e6:
         raise RefusedError(f"'{name}' is {width} x {height} pixels; up to {megapixels:g} megapixels are allowed.", 413)
-    return KINDS[kind]
+    return SUFFIX_BY_FORMAT[kind]
 
 
-def _other(content: bytes, name: str) -> tuple[str, int, tuple[int, int]]:
+@contextmanager
+def _without_pillow_limit() -> Iterator[None]:
+    """Open images of any size, without a warning: sizes are checked here. Pillow's own limit is one for the process."""
+    with _pillow_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _read_head(content: bytes, name: str) -> tuple[str, int, tuple[int, int]]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _without_pillow_limit():
             image = Image.open(io.BytesIO(content))
             frames = getattr(image, "n_frames", 1) if image.format not in ("JPEG", "MPO") else 1
     except Exception:  # Pillow raises whatever its parsing stumbles over, as tifffile does
@@ -55,7 +71,7 @@ def _other(content: bytes, name: str) -> tuple[str, int, tuple[int, int]]:
     return str(image.format), frames, image.size
 
 
-def _tiff(content: bytes, name: str) -> tuple[str, int, tuple[int, int]]:
+def _read_tiff_head(content: bytes, name: str) -> tuple[str, int, tuple[int, int]]:
     try:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             page = file.pages.first

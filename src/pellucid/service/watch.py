@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from pellucid.acquisition.images import SUFFIXES
-from pellucid.errors import DataError, PellucidError
-from pellucid.service.queue import BusyError, Desk, Job
+from pellucid.errors import DataError
+from pellucid.service.queue import BusyError, InspectionJob, InspectionQueue
+from pellucid.service.supervise import FAILURE_PAUSE_S, FORESEEN_ERRORS, Supervisor, Worker
 
 log = logging.getLogger("pellucid.watch")
-PAUSE = 0.3  # seconds between looks
-PATIENCE = 10.0  # seconds without growth after which a file that cannot be read is given up
-State = tuple[int, int]  # size in bytes, time of the last change in ns
+SCAN_PERIOD_S = 0.3  # between looks at the folder
+UNREADABLE_TIMEOUT_S = 10.0  # without growth until a file that cannot be read is given up
+SCAN_PAUSE_FACTOR = (
+    3  # times as long as a look takes, the next one waits: a large folder is not looked through all the time
+)
+FileState = tuple[int, int]  # size in bytes, time of the last change in ns
 
 
-class Watch:
-    """Looks into a folder until it is stopped; files stay where they are.
+class FolderWatcher:
+    """Inspects what appears in a folder until it is stopped; files stay where they are.
 
     A file is taken when neither its size nor its time has changed between two looks and it can be read to its end.
     Files carry their name, size and time as key into the record, so that a restart, or a second process on the same
@@ -28,67 +32,65 @@ class Watch:
 
     Args:
         folder: to look into, and the folders below it.
-        desk: that inspects.
-        model: says which model, when it is asked.
+        queue: that inspects.
+        model: called for the name of the model.
+        supervisor: that the thread runs under.
     """
 
-    def __init__(self, folder: Path, desk: Desk, model: Callable[[], str]) -> None:
-        self._folder, self._desk, self._model = folder, desk, model
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self._done: dict[Path, State] = {}
-        self._since: dict[Path, tuple[State, float]] = {}  # how a file was, and since when it has been so
+    def __init__(self, folder: Path, queue: InspectionQueue, model: Callable[[], str], supervisor: Supervisor) -> None:
+        self._folder, self._queue, self._model, self._supervisor = folder, queue, model, supervisor
+        self._worker = Worker(supervisor, "watch", self._scan)
+        self._done: dict[Path, FileState] = {}
+        self._since: dict[Path, tuple[FileState, float]] = {}  # how a file was, and since when it has been so
 
     def start(self) -> None:
         """Begin to look."""
-        self._thread.start()
+        self._worker.start()
 
     def close(self) -> None:
         """Finish the file that is being inspected, and look no more."""
-        self._stop.set()
-        self._thread.join()
+        self._worker.close()
 
-    def _run(self) -> None:
-        pause = PAUSE
-        while not self._stop.wait(pause):
-            try:
-                start = time.monotonic()
-                settled = self._settled()
-                pause = max(PAUSE, 3 * (time.monotonic() - start))  # a large folder is not looked through all the time
-                for path, state in settled:
-                    if self._stop.is_set():
-                        return
-                    self._take(path, state)
-            except (PellucidError, OSError) as error:  # the record or the folder is away: it may come back
-                log.warning("watching %s: %s", self._folder, error)
-                self._stop.wait(2)
+    def _scan(self) -> float:
+        start = time.monotonic()
+        settled = self._settled()
+        pause_s = max(SCAN_PERIOD_S, SCAN_PAUSE_FACTOR * (time.monotonic() - start))
+        for path, state in settled:
+            if self._worker.stopping.is_set():
+                break
+            error = self._supervisor.attempt("watch", partial(self._inspect, path, state))
+            if error is not None:
+                pause_s = max(pause_s, FAILURE_PAUSE_S)
+            if isinstance(error, FORESEEN_ERRORS):
+                break  # the record or the model is away: the other files meet the same
+        return pause_s
 
-    def _settled(self) -> list[tuple[Path, State]]:
-        """Files that have not changed since the last look, the oldest first."""
+    def _settled(self) -> list[tuple[Path, FileState]]:
+        """List the files that have not changed since the last look, the oldest first."""
         now = {path: state for path, state in _files(self._folder) if self._done.get(path) != state}
         before, self._since = self._since, {}
         for path, state in now.items():
-            known = before.get(path)
-            self._since[path] = known if known and known[0] == state else (state, time.monotonic())
+            earlier = before.get(path)
+            self._since[path] = earlier if earlier and earlier[0] == state else (state, time.monotonic())
         settled = [(path, state) for path, state in now.items() if path in before and before[path][0] == state]
-        return sorted(settled, key=lambda found: found[1][1])
+        return sorted(settled, key=lambda item: item[1][1])
 
-    def _take(self, path: Path, state: State) -> None:
+    def _inspect(self, path: Path, state: FileState) -> None:
         name = path.relative_to(self._folder).as_posix()
         key = f"watch:{name}:{state[0]}:{state[1]}"
         try:
-            if self._desk.has(key):
+            if self._queue.has(key):
                 self._done[path] = state
                 return
             content = path.read_bytes()
-            job = Job(content, name, path.stem, self._model(), "watch", "watch", key)
-            with self._desk.admitted(len(content)):
-                self._desk.submit(job).result()
+            job = InspectionJob(content, name, path.stem, self._model(), "watch", "watch", key)
+            with self._queue.admitted(len(content)):
+                self._queue.submit(job).result()
         except BusyError:
-            self._stop.wait(PAUSE)  # it stays for the next look
+            self._worker.stopping.wait(SCAN_PERIOD_S)  # it stays for the next look
             return
         except DataError as error:
-            if time.monotonic() - self._since[path][1] < PATIENCE:
+            if time.monotonic() - self._since[path][1] < UNREADABLE_TIMEOUT_S:
                 return  # whoever writes it may have paused
             log.warning("not inspected: %s", error)
         except FileNotFoundError:
@@ -96,8 +98,8 @@ class Watch:
         self._done[path] = state
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, State]]:
-    """Images below a folder; hidden files and folders are passed over."""
+def _files(folder: Path) -> Iterator[tuple[Path, FileState]]:
+    """Go through the images below a folder; hidden files and folders are passed over."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -105,5 +107,5 @@ def _files(folder: Path) -> Iterator[tuple[Path, State]]:
             if entry.is_dir():
                 yield from _files(Path(entry.path))
             elif entry.name.lower().endswith(SUFFIXES):
-                found = entry.stat()
-                yield Path(entry.path), (found.st_size, found.st_mtime_ns)
+                status = entry.stat()
+                yield Path(entry.path), (status.st_size, status.st_mtime_ns)

@@ -6,12 +6,12 @@ from typing import Any
 
 from nicegui import ui
 
-PALETTE = ["#4a8fc7", "#1d9d72", "#d2495f", "#c8922a", "#8a78c9"]
-GREY = "#8a97a1"  # axes on either ground; texts take the page's ink
+SERIES_COLOURS = ["#4a8fc7", "#1d9d72", "#d2495f", "#c8922a", "#8a78c9"]
+AXIS_COLOUR = "#8a97a1"  # axes on either ground; texts take the page's ink
 
 
 def chart(options: dict[str, Any], title: str) -> ui.echart:
-    """An ECharts chart in the page's style.
+    """Draw an ECharts chart in the page's style.
 
     Args:
         options: of ECharts; axes, series and whatever differs from the style.
@@ -19,17 +19,17 @@ def chart(options: dict[str, Any], title: str) -> ui.echart:
     """
     for axis in ("xAxis", "yAxis"):
         options[axis] = {
-            "axisLine": {"lineStyle": {"color": GREY}},
-            "splitLine": {"lineStyle": {"color": GREY, "opacity": 0.25}},
+            "axisLine": {"lineStyle": {"color": AXIS_COLOUR}},
+            "splitLine": {"lineStyle": {"color": AXIS_COLOUR, "opacity": 0.25}},
             **options[axis],
         }
     style = {
         "animation": False,
-        "color": PALETTE,
+        "color": SERIES_COLOURS,
         "aria": {"enabled": True},
         "tooltip": {"trigger": "axis"},
         "legend": {"top": 0, "type": "scroll"},
         "grid": {"left": 64, "right": 24, "top": 40, "bottom": 46},
     }
-    drawn = ui.echart(style | options, renderer="svg").classes("chart")
-    return drawn.props(f'role="img" aria-label="{title}"')
+    element = ui.echart(style | options, renderer="svg").classes("chart")
+    return element.props(f'role="img" aria-label="{title}"')

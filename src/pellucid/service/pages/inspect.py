@@ -12,153 +12,154 @@ from nicegui.events import GenericEventArguments
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import PellucidError
-from pellucid.service.pages.frame import (
-    Picture,
+from pellucid.service.pages.texts import Translator
+from pellucid.service.pages.widgets import (
+    POLL_PERIOD_S,
+    PictureViewer,
     Tag,
-    Thumb,
+    Thumbnail,
     Visit,
-    address,
-    facts,
-    telling,
-    verdict_words,
+    definition_list,
+    notify_errors,
+    page_address,
+    verdict_label,
 )
-from pellucid.service.pages.texts import Say
-from pellucid.service.registry import newest
-from pellucid.service.storage.record import Entry, Filter
+from pellucid.service.registry import newest_model
+from pellucid.service.storage.record import Filter
+from pellucid.service.storage.tables import InspectionRow
 
-LATEST = 16  # inspections in the strip
-LOOK = 1.0  # seconds between looks for something new
+STRIP_ROWS = 16  # latest inspections
 
 
 async def build(visit: Visit) -> None:
-    """The page's content."""
-    its, say = visit.its, visit.say
-    names = list(await run_in_threadpool(its.shelf.paths))
+    """Build the page's content."""
+    service, t = visit.service, visit.t
+    names = list(await run_in_threadpool(service.registry.paths))
     if not names:
-        Tag("p", say("There are no models yet."), "empty")
-        Tag("a", say("Train"), href=address(say, "train"))
-    _Inspecting(visit, names, await run_in_threadpool(newest, its.shelf))
+        Tag("p", t("There are no models yet."), "empty")
+        Tag("a", t("Train"), href=page_address(t, "train"))
+    _InspectPage(visit, names, await run_in_threadpool(newest_model, service.registry))
 
 
-class _Inspecting:
+class _InspectPage:
     """What is shown, and how it follows the line."""
 
     def __init__(self, visit: Visit, models: list[str], first: str | None) -> None:
-        self._its, self._say = visit.its, visit.say
+        self._service, self._t = visit.service, visit.t
         self._newest = 0
-        say, asked = visit.say, visit.inspection
+        t, requested = visit.t, visit.inspection
         with Tag("div", classes="bar"):
             if models:
-                self._entrance(models, first)
-            self._live = ui.switch(say("Follow the line"), value=asked is None)
-            self._hour = Tag("span", classes="soft mono small")
+                self._drop_zone(models, first)
+            self._follow = ui.switch(t("Follow the line"), value=requested is None)
+            self._last_hour = Tag("span", classes="soft mono small")
         self._verdict = Tag("div", classes="verdict", role="status", aria_live="polite")
-        with Tag("div", classes="two") as self._about:
-            self._picture = Picture(say)
+        with Tag("div", classes="two") as self._details:
+            self._picture = PictureViewer(t)
             self._facts = Tag("div", classes="panel")
         self._empty = Tag(
             "p",
-            say("Nothing has been inspected yet: drop an image above, or send one to POST /inspect."),
+            t("Nothing has been inspected yet: drop an image above, or send one to POST /inspect."),
             "empty",
         )
-        Tag("h2", say("Latest"))
+        Tag("h2", t("Latest"))
         self._strip = Tag("div", classes="strip")
-        for element in (self._verdict, self._about):
+        for element in (self._verdict, self._details):
             element.set_visibility(False)
-        if asked is not None:
-            ui.timer(0, partial(telling(self._show), asked), once=True)
-        ui.timer(LOOK, self._look, immediate=True)
+        if requested is not None:
+            ui.timer(0, partial(notify_errors(self._show), requested), once=True)
+        ui.timer(POLL_PERIOD_S, self._poll, immediate=True)
 
-    def _entrance(self, models: list[str], first: str | None) -> None:
-        """Where images are dropped, and for which model."""
-        say = self._say
-        texts = {"drop": say("Drop images here, or choose them"), "away": say("The service does not answer.")}
-        model = ui.select(models, value=first, label=say("Model")).props("outlined dense")
+    def _drop_zone(self, models: list[str], first: str | None) -> None:
+        """Show where images are dropped, and for which model."""
+        t = self._t
+        texts = {"drop": t("Drop images here, or choose them"), "away": t("The service does not answer.")}
+        model = ui.select(models, value=first, label=t("Model")).props("outlined dense")
         drop = Tag("pellucid-drop", classes="wide", texts=json.dumps(texts, ensure_ascii=False), model=first)
         model.on_value_change(lambda e: drop.set(model=e.value))
         drop.on("inspected", self._dropped, args=["detail"])
         drop.on("refused", lambda e: ui.notify(str(e.args["detail"]), type="negative", multi_line=True), ["detail"])
 
-    async def _look(self) -> None:
-        """Whether something new is in the record; while the database is away, the page waits."""
+    async def _poll(self) -> None:
+        """Look whether something new is in the record; while the database is away, the page waits."""
         try:
-            latest = await run_in_threadpool(self._its.record.find, Filter(), LATEST)
+            latest = await run_in_threadpool(self._service.database.find, Filter(), STRIP_ROWS)
             if latest and latest[0].id != self._newest:
                 self._newest = latest[0].id
                 await self._list(latest)
-                if self._live.value:
+                if self._follow.value:
                     await self._show(self._newest)
         except PellucidError as error:
-            self._hour.text = str(error)
+            self._last_hour.text = str(error)
 
-    @telling
+    @notify_errors
     async def _dropped(self, event: GenericEventArguments) -> None:
         await self._show(int(event.args["detail"]))
 
-    async def _list(self, latest: list[Entry]) -> None:
+    async def _list(self, latest: list[InspectionRow]) -> None:
         since = datetime.now(UTC) - timedelta(hours=1)
-        count = self._its.record.count
+        count = self._service.database.count
         inspected = await run_in_threadpool(count, Filter(since=since))
         rejected = await run_in_threadpool(count, Filter(since=since, verdict="reject"))
-        self._hour.text = self._say("Last hour: {n} inspected, {bad} rejected", n=inspected, bad=rejected)
+        self._last_hour.text = self._t("Last hour: {n} inspected, {bad} rejected", n=inspected, bad=rejected)
         self._empty.set_visibility(False)
         self._strip.clear()
         with self._strip:
-            for entry in latest:
-                Thumb(entry, partial(self._choose, entry.id)).tell(entry.part_id)
+            for row in latest:
+                Thumbnail(row, partial(self._choose, row.id)).set_caption(row.part_id)
 
-    @telling
+    @notify_errors
     async def _choose(self, number: int) -> None:
-        self._live.value = False
+        self._follow.value = False
         await self._show(number)
 
     async def _show(self, number: int) -> None:
-        entry = await run_in_threadpool(self._its.record.get, number)
-        if entry is None:
-            ui.notify(self._say("There is no inspection {n}.", n=number), type="warning")
+        row = await run_in_threadpool(self._service.database.get, number)
+        if row is None:
+            ui.notify(self._t("There is no inspection {n}.", n=number), type="warning")
             return
-        self._verdict.classes(replace=f"verdict {entry.verdict}")
+        self._verdict.classes(replace=f"verdict {row.verdict}")
         self._verdict.clear()
         with self._verdict:
-            Tag("span", verdict_words(self._say, entry), "word")
-            Tag("span", how_unusual(self._say, entry.p_value), "why")
-        self._picture.show(entry)
+            Tag("span", verdict_label(self._t, row), "word")
+            Tag("span", p_value_sentence(self._t, row.p_value), "why")
+        self._picture.show(row)
         self._facts.clear()
         with self._facts:
-            facts(about(self._say, entry))
-            Tag("a", self._say("Confirm or overrule"), href=address(self._say, "review", inspection=number))
-            Tag("a", f"{self._say('Model')}: {entry.model}", href=address(self._say, "models", model=entry.model))
-        for element in (self._verdict, self._about):
+            definition_list(inspection_facts(self._t, row))
+            Tag("a", self._t("Confirm or overrule"), href=page_address(self._t, "review", inspection=number))
+            Tag("a", f"{self._t('Model')}: {row.model}", href=page_address(self._t, "models", model=row.model))
+        for element in (self._verdict, self._details):
             element.set_visibility(True)
 
 
-def how_unusual(say: Say, p_value: float) -> str:
-    """A conformal p-value in words."""
+def p_value_sentence(t: Translator, p_value: float) -> str:
+    """Spell a conformal p-value in words."""
     if p_value < 0.01:
-        return say("fewer than 1 of 100 good parts scores as high")
-    return say("at most {x} of 100 good parts score as high", x=math.ceil(100 * p_value))
+        return t("fewer than 1 of 100 good parts scores as high")
+    return t("at most {x} of 100 good parts score as high", x=math.ceil(100 * p_value))
 
 
-def about(say: Say, entry: Entry) -> list[tuple[str, str]]:
-    """What the record holds of an inspection."""
-    decision = say("none yet")
-    if entry.decision is not None:
-        decision = " · ".join(filter(None, (said(say, entry), say("by {who}", who=entry.decided_by))))
+def inspection_facts(t: Translator, row: InspectionRow) -> list[tuple[str, str]]:
+    """List what the record holds of an inspection."""
+    decision = t("none yet")
+    if row.decision is not None:
+        decision = " · ".join(filter(None, (decision_label(t, row), t("by {who}", who=row.decided_by))))
     return [
-        (say("Part"), entry.part_id),
-        (say("Score"), f"{entry.score:.4g}"),
-        (say("Limit"), f"{entry.limit:.4g}"),
-        (say("p-value"), f"{entry.p_value:.3g}"),
-        (say("Defects"), str(len(entry.defects))),
-        (say("Decision"), decision),
-        (say("Time"), say.moment(entry.time)),
-        (say("Image"), f"{entry.file} · {entry.width} × {entry.height} px"),
-        (say("Runtime"), f"{entry.runtime} · {entry.milliseconds:.1f} ms"),
-        (say("Source"), f"{entry.source} · {entry.account}"),
+        (t("Part"), row.part_id),
+        (t("Score"), f"{row.score:.4g}"),
+        (t("Limit"), f"{row.limit:.4g}"),
+        (t("p-value"), f"{row.p_value:.3g}"),
+        (t("Defects"), str(len(row.defects))),
+        (t("Decision"), decision),
+        (t("Time"), t.moment(row.time)),
+        (t("Image"), f"{row.file} · {row.width} × {row.height} px"),
+        (t("Runtime"), f"{row.runtime} · {row.milliseconds:.1f} ms"),
+        (t("Source"), f"{row.source} · {row.account}"),
     ]
 
 
-def said(say: Say, entry: Entry) -> str:
-    """What a person decided."""
-    words = {"ok": say("good"), "defect": entry.type or say("defect"), "nuisance": say("nuisance")}
-    return words[entry.decision] if entry.decision else ""
+def decision_label(t: Translator, row: InspectionRow) -> str:
+    """Spell what a person decided; empty if nobody did."""
+    words = {"ok": t("good"), "defect": row.type or t("defect"), "nuisance": t("nuisance")}
+    return words[row.decision] if row.decision else ""

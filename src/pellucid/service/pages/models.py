@@ -11,15 +11,18 @@ from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import PellucidError
-from pellucid.service.limit_preview import Count, Scores
-from pellucid.service.pages.charts import GREY, chart
-from pellucid.service.pages.frame import Tag, Visit, facts, table, telling
-from pellucid.service.registry import Loaded, newest
-from pellucid.service.storage.record import Change
+from pellucid.service.limit_preview import Count, ScoreHistory
+from pellucid.service.pages.charts import AXIS_COLOUR, chart
+from pellucid.service.pages.texts import Translator
+from pellucid.service.pages.widgets import Tag, Visit, definition_list, notify_errors, table
+from pellucid.service.registry import LoadedModel, newest_model
+from pellucid.service.storage.tables import ModelChange
 
-STEPS = 500  # of the slider
-BINS = 40
-COUNTED = {  # rows of the recount, as they are called in Recount
+SLIDER_STEPS = 500
+HISTOGRAM_BINS = 40
+HISTORY_ROWS = 20  # changes of a model that are shown
+SHA256_CHARS = 16  # that are shown
+PREVIEW_TITLES = {  # as they are called in LimitPreview
     "held_out_rejected": "Good images held out from fitting: rejected",
     "tested_rejected": "Good test images: rejected",
     "tested_escaped": "Defective test images: escaped",
@@ -27,32 +30,32 @@ COUNTED = {  # rows of the recount, as they are called in Recount
     "decided_escaped": "Parts that people called defective: escaped",
     "latest_rejected": "Latest inspections: rejected",
 }
-KINDS = {"held_out": "held out", "tested_good": "good, test", "tested_bad": "defective, test", "latest": "latest"}
+SCORE_KINDS = {"held_out": "held out", "tested_good": "good, test", "tested_bad": "defective, test", "latest": "latest"}
 
 
 async def build(visit: Visit) -> None:
-    """The page's content."""
-    its, say = visit.its, visit.say
-    names = list(await run_in_threadpool(its.shelf.paths))
+    """Build the page's content."""
+    service, t = visit.service, visit.t
+    names = list(await run_in_threadpool(service.registry.paths))
     if names:
-        asked = visit.query.get("model", "")
-        first = asked if asked in names else await run_in_threadpool(newest, its.shelf)
+        requested = visit.query.get("model", "")
+        first = requested if requested in names else await run_in_threadpool(newest_model, service.registry)
         with Tag("div", classes="panel"):
-            choice = ui.select(names, value=first, label=say("Model")).props("outlined dense")
-            page = _Model(visit)
+            choice = ui.select(names, value=first, label=t("Model")).props("outlined dense")
+            page = _ModelPanel(visit)
         choice.on_value_change(lambda e: page.show(e.value))
         await page.show(choice.value)
     else:
-        Tag("p", say("There are no models yet."), "empty")
-    Tag("h2", say("Comparisons"))
+        Tag("p", t("There are no models yet."), "empty")
+    Tag("h2", t("Comparisons"))
     await _comparisons(visit)
 
 
-class _Model:
+class _ModelPanel:
     """One model: what it is, its limit, its history."""
 
     def __init__(self, visit: Visit) -> None:
-        self._visit, self._its, self._say = visit, visit.its, visit.say
+        self._visit, self._service, self._t = visit, visit.service, visit.t
         self._name = ""
         self._body = Tag("div", classes="stack")
 
@@ -69,108 +72,112 @@ class _Model:
             return  # another one was chosen in the meantime
         with self._cleared():
             with Tag("div", classes="two"):
-                _Limit(self._visit, model, scores, self._again)
+                _LimitPanel(self._visit, model, scores, self._refresh)
                 with Tag("div"):
                     self._facts(model)
-            Tag("h2", self._say("What was changed"))
+            Tag("h2", self._t("What was changed"))
             self._history(changes)
 
     def _cleared(self) -> Tag:
         self._body.clear()
         return self._body
 
-    def _facts(self, model: Loaded) -> None:
-        say, header = self._say, model.header
-        facts(
+    def _facts(self, model: LoadedModel) -> None:
+        t, header = self._t, model.header
+        definition_list(
             [
-                (say("Detector"), header.detector),
-                (say("Backbone"), header.backbone),
-                (say("Size"), " × ".join(map(str, header.image_size)) + " px"),
-                (say("Runtime"), model.inspector.runtime.name),
-                ("SHA-256", model.sha256[:16]),
+                (t("Detector"), header.detector),
+                (t("Backbone"), header.backbone),
+                (t("Size"), " × ".join(map(str, header.image_size)) + " px"),
+                (t("Runtime"), model.inspector.runtime.name),
+                ("SHA-256", model.sha256[:SHA256_CHARS]),
             ]
         )
-        reload = ui.button(say("Read the file again"), icon="refresh", on_click=self._reload)
+        reload = ui.button(t("Read the file again"), icon="refresh", on_click=self._reload)
         reload.props("outline no-caps").set_enabled(self._visit.is_engineer)
 
-    def _read(self, name: str) -> tuple[Loaded, Scores, list[Change]]:
-        model = self._its.shelf.get(name)
-        return model, Scores(model, self._its.record), self._its.record.changed(model=name, count=20)
+    def _read(self, name: str) -> tuple[LoadedModel, ScoreHistory, list[ModelChange]]:
+        model = self._service.registry.get(name)
+        return (
+            model,
+            ScoreHistory(model, self._service.database),
+            self._service.database.changes(model=name, count=HISTORY_ROWS),
+        )
 
-    async def _again(self) -> None:
+    async def _refresh(self) -> None:
         await self.show(self._name)
 
-    @telling
+    @notify_errors
     async def _reload(self) -> None:
-        await run_in_threadpool(self._its.shelf.reload, self._name, self._visit.who.name)
-        ui.notify(self._say("'{name}' was read again.", name=self._name), type="positive")
-        await self._again()
+        await run_in_threadpool(self._service.registry.reload, self._name, self._visit.account.name)
+        ui.notify(self._t("'{name}' was read again.", name=self._name), type="positive")
+        await self._refresh()
 
-    def _history(self, changes: list[Change]) -> None:
-        say = self._say
+    def _history(self, changes: list[ModelChange]) -> None:
+        t = self._t
         if not changes:
-            Tag("p", say("Nothing has been changed yet."), "soft")
+            Tag("p", t("Nothing has been changed yet."), "soft")
             return
-        head = [say(word) for word in ("Time", "Who", "What", "Reason", "From", "To")]
+        head = [t(word) for word in ("Time", "Who", "What", "Reason", "From", "To")]
         table(
             head,
             [
-                (say.moment(c.time), c.who, say(c.kind), c.reason, _brief(c, c.before), _brief(c, c.after))
+                (t.moment(c.time), c.who, t(c.kind), c.reason, _short_value(c, c.before), _short_value(c, c.after))
                 for c in changes
             ],
-            texts=4,
+            text_columns=4,
         )
 
 
-class _Limit:
+class _LimitPanel:
     """The limit in force, one that is tried, and what each does."""
 
-    def __init__(self, visit: Visit, model: Loaded, scores: Scores, done: Callable[[], Any]) -> None:
-        self._visit, self._say, self._model, self._scores, self._done = visit, visit.say, model, scores, done
+    def __init__(self, visit: Visit, model: LoadedModel, scores: ScoreHistory, on_moved: Callable[[], Any]) -> None:
+        self._visit, self._t, self._model, self._scores, self._on_moved = visit, visit.t, model, scores, on_moved
         self._now = model.inspector.limit.value
-        self._as_it_is = scores.at(self._now)
-        say = self._say
-        low, high = scores.extent()
+        self._preview_now = scores.preview(self._now)
+        t = self._t
+        low, high = scores.score_range()
         low, high = min(low, self._now), max(high, self._now)
-        step = (high - low) / STEPS or 1.0
+        step = (high - low) / SLIDER_STEPS or 1.0
         with Tag("div"):
-            Tag("h2", say("Move the limit"))
-            self._chart = chart(_histogram(say, scores, self._now, self._now), say("Move the limit"))
+            Tag("h2", t("Move the limit"))
+            self._chart = chart(_histogram(t, scores, self._now, self._now), t("Move the limit"))
             with Tag("div", classes="bar"):
                 self._slider = ui.slider(min=low, max=high, step=step, value=self._now, on_change=self._count)
-                self._slider.classes("wide").props(f'aria-label="{say("New limit")}"')
-                self._exact = ui.number(say("New limit"), value=self._now, format="%.6g").props("outlined dense")
+                self._slider.classes("wide").props(f'aria-label="{t("New limit")}"')
+                self._exact = ui.number(t("New limit"), value=self._now, format="%.6g").props("outlined dense")
                 self._exact.bind_value(self._slider)
-            Tag("p", say("Counted again from stored scores"), "soft small")
+            Tag("p", t("Counted again from stored scores"), "soft small")
             self._table = Tag("div", role="status")
             Tag(
                 "p",
-                say("A limit that was chosen on test or reviewed parts looks better on them than it will on the line."),
+                t("A limit that was chosen on test or reviewed parts looks better on them than it will on the line."),
                 "soft small",
             )
             if visit.is_engineer:
                 with Tag("div", classes="bar"):
-                    self._reason = ui.input(say("Reason")).props("outlined dense").classes("wide")
-                    self._apply = ui.button(say("Apply"), on_click=lambda: self._move(self._slider.value))
+                    self._reason = ui.input(t("Reason")).props("outlined dense").classes("wide")
+                    self._apply = ui.button(t("Apply"), on_click=lambda: self._move(self._slider.value))
                     self._apply.props("no-caps")
-                    back = say("Back to the calibrated limit ({x})", x=f"{model.calibrated.value:.4g}")
+                    back = t("Back to the calibrated limit ({x})", x=f"{model.calibrated.value:.4g}")
                     ui.button(back, on_click=lambda: self._move(None)).props("flat no-caps")
             else:
-                Tag("p", say("An engineer can do this."), "soft")
+                Tag("p", t("An engineer can do this."), "soft")
         self._count()
 
     def _count(self) -> None:
         tried = self._slider.value
         if tried is None:
             return
-        now, then = self._as_it_is, self._scores.at(float(tried))
-        say = self._say
+        now, tried_preview = self._preview_now, self._scores.preview(float(tried))
+        t = self._t
         self._table.clear()
         with self._table:
-            head = ["", f"{say('now')} ({self._now:.4g})", f"{say('with the new limit')} ({tried:.4g})"]
+            head = ["", f"{t('now')} ({self._now:.4g})", f"{t('with the new limit')} ({tried:.4g})"]
             rows = [
-                (say(title), _share(getattr(now, name)), _share(getattr(then, name)))
-                for name, title in COUNTED.items()
+                (t(title), _share(getattr(now, name)), _share(getattr(tried_preview, name)))
+                for name, title in PREVIEW_TITLES.items()
                 if getattr(now, name).of
             ]
             table(head, rows)
@@ -179,44 +186,50 @@ class _Limit:
         if self._visit.is_engineer:
             self._apply.set_enabled(float(tried) != self._now)
 
-    @telling
+    @notify_errors
     async def _move(self, value: float | None) -> None:
-        shelf, name = self._visit.its.shelf, self._model.name
-        moved = await run_in_threadpool(shelf.set_limit, name, value, self._visit.who.name, self._reason.value or "")
-        told = f"{moved.inspector.limit.value:.4g}"
-        ui.notify(self._say("The limit of '{name}' is now {x}.", name=name, x=told), type="positive")
-        await self._done()
+        registry, name = self._visit.service.registry, self._model.name
+        moved = await run_in_threadpool(
+            registry.set_limit, name, value, self._visit.account.name, self._reason.value or ""
+        )
+        value_text = f"{moved.inspector.limit.value:.4g}"
+        ui.notify(self._t("The limit of '{name}' is now {x}.", name=name, x=value_text), type="positive")
+        await self._on_moved()
 
 
 def _share(count: Count) -> str:
     return f"{count.count} / {count.of} ({count.count / count.of:.1%})"
 
 
-def _brief(change: Change, value: str) -> str:
+def _short_value(change: ModelChange, value: str) -> str:
     return value[:12] if change.kind == "reload" else f"{float(value):.6g}"
 
 
 def _lines(now: float, tried: float) -> list[dict[str, Any]]:
     """The limit in force, thin, and the one that is tried, thick."""
-    there = {"xAxis": now, "lineStyle": {"color": GREY}, "label": {"show": now != tried, "formatter": f"{now:.4g}"}}
+    in_force = {
+        "xAxis": now,
+        "lineStyle": {"color": AXIS_COLOUR},
+        "label": {"show": now != tried, "formatter": f"{now:.4g}"},
+    }
     new = {"color": "#d2495f", "width": 3, "type": "solid"}
-    return [there, {"xAxis": tried, "lineStyle": new, "label": {"formatter": f"{tried:.4g}"}}]
+    return [in_force, {"xAxis": tried, "lineStyle": new, "label": {"formatter": f"{tried:.4g}"}}]
 
 
-def _histogram(say: Any, scores: Scores, now: float, tried: float) -> dict[str, Any]:
+def _histogram(t: Translator, scores: ScoreHistory, now: float, tried: float) -> dict[str, Any]:
     """Shares of each kind of image by their scores."""
-    edges = np.linspace(*scores.extent(), BINS + 1)
+    edges = np.linspace(*scores.score_range(), HISTOGRAM_BINS + 1)
     series: list[dict[str, Any]] = []
-    for kind, title in KINDS.items():
+    for kind, title in SCORE_KINDS.items():
         values = getattr(scores, kind)
         if values:
             shares = np.histogram(values, edges)[0] / len(values)
             points = [[float(x), float(y)] for x, y in zip(edges[:-1], shares, strict=True)]
-            series.append({"type": "line", "step": "end", "symbol": "none", "name": say(title), "data": points})
+            series.append({"type": "line", "step": "end", "symbol": "none", "name": t(title), "data": points})
     series[0]["markLine"] = {"symbol": "none", "animation": False, "data": _lines(now, tried)}
     return {
-        "xAxis": {"type": "value", "name": say("Score"), "nameLocation": "middle", "nameGap": 28, "scale": True},
-        "yAxis": {"type": "value", "name": say("share of images"), "nameLocation": "middle", "nameGap": 42},
+        "xAxis": {"type": "value", "name": t("Score"), "nameLocation": "middle", "nameGap": 28, "scale": True},
+        "yAxis": {"type": "value", "name": t("share of images"), "nameLocation": "middle", "nameGap": 42},
         "series": series,
     }
 
@@ -225,31 +238,31 @@ def _histogram(say: Any, scores: Scores, now: float, tried: float) -> dict[str, 
 
 
 async def _comparisons(visit: Visit) -> None:
-    its, say = visit.its, visit.say
-    names = await run_in_threadpool(its.shelf.comparisons)
+    service, t = visit.service, visit.t
+    names = await run_in_threadpool(service.registry.comparisons)
     if not names:
-        told = "There are no comparisons yet: train one, or put a folder of 'pellucid compare' among the models."
-        Tag("p", say(told), "empty")
+        sentence = "There are no comparisons yet: train one, or put a folder of 'pellucid compare' among the models."
+        Tag("p", t(sentence), "empty")
         return
-    rows = {name: await run_in_threadpool(its.shelf.leaderboard, name) for name in names}
+    rows = {name: await run_in_threadpool(service.registry.leaderboard, name) for name in names}
     with Tag("div", classes="panel"):
-        chosen = ui.select(names, value=names[:2], multiple=True, label=say("Side by side"))
+        chosen = ui.select(names, value=names[:2], multiple=True, label=t("Side by side"))
         chosen.props("outlined dense use-chips")
         body = Tag("div")
     with Tag("div", classes="panel"):
-        Tag("h2", say("Report"))
-        which = ui.select(names, value=names[0], label=say("Comparison")).props("outlined dense")
+        Tag("h2", t("Report"))
+        which = ui.select(names, value=names[0], label=t("Comparison")).props("outlined dense")
         report = Tag("iframe", classes="report")
 
     def side_by_side() -> None:
         body.clear()
         with body:
             words = ("Comparison", "Detector", "Size", "AUROC", "False rejects", "Escapes", "ms per image", "MB")
-            lines = [_line(visit, name, row) for name in chosen.value for row in rows[name]]
-            table([say(word) for word in words], lines, texts=2)
+            lines = [_leaderboard_row(visit, name, row) for name in chosen.value for row in rows[name]]
+            table([t(word) for word in words], lines, text_columns=2)
 
     def embed() -> None:
-        report.set(src=f"/comparisons/{quote(which.value)}/report", title=say("Report of '{name}'", name=which.value))
+        report.set(src=f"/comparisons/{quote(which.value)}/report", title=t("Report of '{name}'", name=which.value))
 
     chosen.on_value_change(side_by_side)
     which.on_value_change(embed)
@@ -257,8 +270,8 @@ async def _comparisons(visit: Visit) -> None:
     embed()
 
 
-def _line(visit: Visit, name: str, row: dict[str, Any]) -> tuple[str, ...]:
-    best = f"{row['name']} ★ {visit.say('recommended')}" if row["recommended"] else row["name"]
+def _leaderboard_row(visit: Visit, name: str, row: dict[str, Any]) -> tuple[str, ...]:
+    best = f"{row['name']} ★ {visit.t('recommended')}" if row["recommended"] else row["name"]
 
     def number(key: str, form: str) -> str:
         return "" if row.get(key) is None else format(row[key], form)

@@ -10,8 +10,8 @@ Language = Literal["en", "fa"]
 
 
 @dataclass(frozen=True)
-class Say:
-    """The page's language: ``say("Inspect")``, ``say("{n} images", n=3)``."""
+class Translator:
+    """Translates what a page says: ``t("Inspect")``, ``t("{n} images", n=3)``."""
 
     language: Language
 
@@ -21,17 +21,17 @@ class Say:
 
     @property
     def name(self) -> str:
-        """Of the language, in itself."""
+        """Name of the language, in itself."""
         return "فارسی" if self.language == "fa" else "English"
 
     @property
-    def other(self) -> Say:
-        """The language that one may change to."""
-        return Say("en" if self.language == "fa" else "fa")
+    def other(self) -> Translator:
+        """Language that one may change to."""
+        return Translator("en" if self.language == "fa" else "fa")
 
     @property
     def prefix(self) -> str:
-        """What addresses of pages begin with."""
+        """Beginning of the addresses of pages."""
         return "/ui/fa" if self.language == "fa" else "/ui"
 
     @property
@@ -40,11 +40,11 @@ class Say:
         return self.language == "fa"
 
     def moment(self, time: datetime) -> str:
-        """A moment in this machine's zone."""
+        """Spell a moment in this machine's zone."""
         return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
 
     def seconds(self, seconds: float) -> str:
-        """A span of time."""
+        """Spell a span of time."""
         minutes, rest = divmod(round(seconds), 60)
         return self("{m} min {s} s", m=minutes, s=rest) if minutes else self("{s} s", s=rest)
 

@@ -8,120 +8,121 @@ from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
 from pellucid import detectors
-from pellucid.service.pages.frame import Tag, Visit, address, telling
+from pellucid.service.pages.widgets import POLL_PERIOD_S, Tag, Visit, notify_errors, page_address
 from pellucid.service.training import Training
 
-SIZES = (128, 192, 256, 320, 384, 512)
-USUAL = ("patchcore", "padim")  # need no epochs: minutes
-LOOK = 1.0  # seconds
+IMAGE_SIZES_PX = (128, 192, 256, 320, 384, 512)
+DEFAULT_DETECTORS = ("patchcore", "padim")  # need no epochs: minutes
 
 
 async def build(visit: Visit) -> None:
-    """The page's content."""
-    its, say = visit.its, visit.say
-    if its.settings.data is None:
-        told = "Start the service with --data FOLDER to train on the data sets in that folder."
-        Tag("p", say(told), "empty")
+    """Build the page's content."""
+    service, t = visit.service, visit.t
+    if service.settings.data is None:
+        sentence = "Start the service with --data FOLDER to train on the data sets in that folder."
+        Tag("p", t(sentence), "empty")
         return
-    sets = await run_in_threadpool(its.trainings.data_sets)
+    sets = await run_in_threadpool(service.trainings.data_sets)
     if not visit.is_engineer:
-        Tag("p", say("An engineer can do this."), "soft")
+        Tag("p", t("An engineer can do this."), "soft")
     elif sets:
         _form(visit, sets)
     else:
-        Tag("p", say("There is no data set in '{folder}'.", folder=its.settings.data), "empty")
-    _Progress(visit)
+        Tag("p", t("There is no data set in '{folder}'.", folder=service.settings.data), "empty")
+    _ProgressPanel(visit)
 
 
 def _form(visit: Visit, sets: list[str]) -> None:
-    say = visit.say
+    t = visit.t
     with Tag("div", classes="panel"):
         with Tag("div", classes="grid"):
-            data = ui.select(sets, value=sets[0], label=say("Data set"))
-            name = ui.input(say("Name of the result"), value=_proposed(sets[0]))
-            size = ui.select(list(SIZES), value=256, label=say("Image size (px)"))
-            allowed = ui.number(say("False rejects allowed (%)"), value=5, min=0.1, max=50, step=0.5)
-            for field in (data, name, size, allowed):
+            data = ui.select(sets, value=sets[0], label=t("Data set"))
+            name = ui.input(t("Name of the result"), value=_proposed_name(sets[0]))
+            size = ui.select(list(IMAGE_SIZES_PX), value=256, label=t("Image size (px)"))
+            false_reject_percent = ui.number(t("False rejects allowed (%)"), value=5, min=0.1, max=50, step=0.5)
+            for field in (data, name, size, false_reject_percent):
                 field.props("outlined dense")
-        data.on_value_change(lambda e: name.set_value(_proposed(e.value)))
+        data.on_value_change(lambda e: name.set_value(_proposed_name(e.value)))
         with Tag("fieldset", classes="bar").style("border: 0; padding: 0; margin: 0"):
-            Tag("legend", say("Detectors"), "soft")
-            boxes = {each: ui.checkbox(each, value=each in USUAL) for each in detectors.names()}
+            Tag("legend", t("Detectors"), "soft")
+            boxes = {
+                detector: ui.checkbox(detector, value=detector in DEFAULT_DETECTORS) for detector in detectors.names()
+            }
 
         async def start() -> None:
-            chosen = [each for each, box in boxes.items() if box.value]
-            false_reject = float(allowed.value or 5) / 100
-            begin = visit.its.trainings.start
+            chosen = [detector for detector, box in boxes.items() if box.value]
+            false_reject = float(false_reject_percent.value or 5) / 100
+            begin = visit.service.trainings.start
             await run_in_threadpool(begin, data.value, name.value or "", chosen, int(size.value), false_reject)
-            ui.notify(say("'{name}' has been started.", name=name.value))
-            name.set_value(_proposed(data.value))
+            ui.notify(t("'{name}' has been started.", name=name.value))
+            name.set_value(_proposed_name(data.value))
 
         with Tag("div", classes="bar"):
-            ui.button(say("Start"), icon="play_arrow", on_click=telling(start)).props("no-caps")
+            ui.button(t("Start"), icon="play_arrow", on_click=notify_errors(start)).props("no-caps")
 
 
-def _proposed(data: str) -> str:
-    """A name that is not taken yet."""
+def _proposed_name(data: str) -> str:
+    """Propose a name that is not taken yet."""
     return f"{data.rpartition('/')[2].removesuffix('.csv')}-{datetime.now():%m%d-%H%M%S}"
 
 
-class _Progress:
+class _ProgressPanel:
     """How the training is doing."""
 
     def __init__(self, visit: Visit) -> None:
-        self._visit, self._say = visit, visit.say
-        self._had = ""  # the log that is shown
-        say = visit.say
+        self._visit, self._t = visit, visit.t
+        self._shown_log = ""  # the log that is shown
+        t = visit.t
         with Tag("div", classes="panel") as self._panel:
             with Tag("div", classes="bar"):
                 self._name = Tag("h2")
                 self._state = Tag("span", classes="chip", role="status")
-                self._told = Tag("span", classes="soft mono")
+                self._progress_text = Tag("span", classes="soft mono")
             self._bar = ui.linear_progress(value=0, show_value=False, size="14px").props("rounded instant-feedback")
             with Tag("div", classes="bar"):
-                self._cancel = ui.button(say("Cancel"), icon="stop", color="negative", on_click=self._stop)
+                self._cancel = ui.button(t("Cancel"), icon="stop", color="negative", on_click=self._stop)
                 self._cancel.props("no-caps outline")
-                self._result = Tag("a", say("See it in Models"), href=address(say, "models"))
-            Tag("h2", say("Log"))
-            self._log = Tag("pre", classes="log", tabindex="0", aria_label=say("Log"))
+                self._result = Tag("a", t("See it in Models"), href=page_address(t, "models"))
+            Tag("h2", t("Log"))
+            self._log = Tag("pre", classes="log", tabindex="0", aria_label=t("Log"))
         self._panel.set_visibility(False)
-        ui.timer(LOOK, self._look, immediate=True)
+        ui.timer(POLL_PERIOD_S, self._poll, immediate=True)
 
-    @telling
+    @notify_errors
     async def _stop(self) -> None:
-        await run_in_threadpool(self._visit.its.trainings.cancel)
+        await run_in_threadpool(self._visit.service.trainings.cancel)
 
-    async def _look(self) -> None:
-        training = await run_in_threadpool(self._visit.its.trainings.now)
+    async def _poll(self) -> None:
+        training = await run_in_threadpool(self._visit.service.trainings.current)
         self._panel.set_visibility(training is not None)
         if training is None:
             return
         running = training.state == "running"
         self._name.text = training.name
-        self._state.text = self._say(training.state)
+        self._state.text = self._t(training.state)
         self._state.classes(replace=f"chip {({'done': 'ok', 'failed': 'reject'}).get(training.state, '')}")
-        self._told.text = self._words(training)
-        self._bar.value = _done(training)
+        self._progress_text.text = self._progress_sentence(training)
+        self._bar.value = _share_done(training)
         self._cancel.set_visibility(running and self._visit.is_engineer)
         self._result.set_visibility(training.state == "done")
-        if training.log != self._had:
-            self._had = self._log.text = training.log
+        if training.log != self._shown_log:
+            self._shown_log = self._log.text = training.log
             ui.run_javascript(f"const log = getHtmlElement({self._log.id}); if (log) log.scrollTop = log.scrollHeight")
 
-    def _words(self, training: Training) -> str:
-        say = self._say
-        words = [say("{k} of {n} detectors", k=training.done, n=training.of)]
+    def _progress_sentence(self, training: Training) -> str:
+        t = self._t
+        words = [t("{k} of {n} detectors", k=training.done, n=training.of)]
         if training.step is not None:
             count = "" if training.step.of is None else f" {training.step.done:g}/{training.step.of:g}"
             words.append(f"{training.step.description}{count}")
-        words.append(say("after {t}", t=say.seconds(training.seconds)))
+        words.append(t("after {t}", t=t.seconds(training.seconds)))
         if training.remaining is not None:
-            words.append(say("about {t} to go", t=say.seconds(training.remaining)))
+            words.append(t("about {t} to go", t=t.seconds(training.remaining)))
         return " · ".join(words)
 
 
-def _done(training: Training) -> float:
-    """Share of the work: finished detectors, and of the one that is under way what its step has counted."""
+def _share_done(training: Training) -> float:
+    """Estimate the share of the work that is done: finished detectors, and what the step under way has counted."""
     step = training.step
     part = step.done / step.of if step is not None and step.of else 0.0
     return min(1.0, (training.done + 0.9 * part * (training.done < training.of)) / max(training.of, 1))

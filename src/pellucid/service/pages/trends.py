@@ -8,85 +8,85 @@ from typing import Any
 from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
-from pellucid.service.pages.charts import GREY, chart
-from pellucid.service.pages.frame import Tag, Visit, telling
-from pellucid.service.pages.texts import Say
-from pellucid.service.registry import newest
-from pellucid.service.trends import GRID, GROUP, Drift, Trends, trends
+from pellucid.service.pages.charts import AXIS_COLOUR, chart
+from pellucid.service.pages.texts import Translator
+from pellucid.service.pages.widgets import Tag, Visit, notify_errors
+from pellucid.service.registry import newest_model
+from pellucid.service.trends import CHART_GROUP_ROWS, POSITION_GRID_CELLS, Drift, Trends, read_trends
 from pellucid.study.shift import ALPHA
 
-HOURS = (8, 24, 48, 168)
-FRESH = 30.0  # seconds until the page looks again
+PERIODS_H = (8, 24, 48, 168)
+REFRESH_PERIOD_S = 30.0
 
 
 async def build(visit: Visit) -> None:
-    """The page's content."""
-    its, say = visit.its, visit.say
-    names = list(await run_in_threadpool(its.shelf.paths))
+    """Build the page's content."""
+    service, t = visit.service, visit.t
+    names = list(await run_in_threadpool(service.registry.paths))
     if not names:
-        Tag("p", say("There are no models yet."), "empty")
+        Tag("p", t("There are no models yet."), "empty")
         return
-    first = await run_in_threadpool(newest, its.shelf)
+    first = await run_in_threadpool(newest_model, service.registry)
     with Tag("div", classes="bar"):
-        model = ui.select(names, value=first, label=say("Model")).props("outlined dense")
-        hours = ui.select(list(HOURS), value=24, label=say("Hours")).props("outlined dense")
+        model = ui.select(names, value=first, label=t("Model")).props("outlined dense")
+        hours = ui.select(list(PERIODS_H), value=24, label=t("Hours")).props("outlined dense")
     body = Tag("div", classes="grid")
 
-    @telling
+    @notify_errors
     async def show() -> None:
-        asked = model.value, hours.value
-        loaded = await run_in_threadpool(its.shelf.get, asked[0])
-        found = await run_in_threadpool(lambda: trends(its.record, loaded, hours=asked[1]))
-        if asked != (model.value, hours.value):
+        requested = model.value, hours.value
+        loaded = await run_in_threadpool(service.registry.get, requested[0])
+        trends = await run_in_threadpool(lambda: read_trends(service.database, loaded, hours=requested[1]))
+        if requested != (model.value, hours.value):
             return  # others were chosen in the meantime
         body.clear()
         with body:
-            _by_hour(say, found, hours.value)
-            _drift(say, found.drift, loaded.calibrated.false_reject_rate)
-            _types(say, found)
-            _positions(say, found)
+            _by_hour(t, trends, hours.value)
+            _drift(t, trends.drift, loaded.calibrated.false_reject_rate)
+            _types(t, trends)
+            _positions(t, trends)
 
     model.on_value_change(show)
     hours.on_value_change(show)
     await show()
-    ui.timer(FRESH, show, immediate=False)
+    ui.timer(REFRESH_PERIOD_S, show, immediate=False)
 
 
-def _by_hour(say: Say, found: Trends, hours: int) -> None:
-    counted = {hour: (total, bad) for hour, total, bad in found.hours}
+def _by_hour(t: Translator, trends: Trends, hours: int) -> None:
+    counted = {hour: (total, bad) for hour, total, bad in trends.hours}
     now = datetime.now(UTC)
-    every = [now - timedelta(hours=back) for back in range(hours, -1, -1)]
-    pairs = [counted.get(f"{hour:%Y-%m-%dT%H}", (0, 0)) for hour in every]
+    moments = [now - timedelta(hours=back) for back in range(hours, -1, -1)]
+    pairs = [counted.get(f"{hour:%Y-%m-%dT%H}", (0, 0)) for hour in moments]
     bar: dict[str, Any] = {"type": "bar", "stack": "all"}
     with Tag("section", classes="panel"):
-        Tag("h2", say("Rejects per hour"))
+        Tag("h2", t("Rejects per hour"))
         chart(
             {
-                "xAxis": {"type": "category", "data": [f"{hour.astimezone():%d. %H h}" for hour in every]},
+                "xAxis": {"type": "category", "data": [f"{hour.astimezone():%d. %H h}" for hour in moments]},
                 "yAxis": {"type": "value", "minInterval": 1},
                 "color": ["#d2495f", "#8fb8b2"],
                 "series": [
-                    {**bar, "name": say("rejected"), "data": [bad for _, bad in pairs]},
-                    {**bar, "name": say("OK"), "data": [total - bad for total, bad in pairs]},
+                    {**bar, "name": t("rejected"), "data": [bad for _, bad in pairs]},
+                    {**bar, "name": t("OK"), "data": [total - bad for total, bad in pairs]},
                 ],
             },
-            say("Rejects per hour"),
+            t("Rejects per hour"),
         )
 
 
-def _drift(say: Say, drift: Drift | None, promised: float) -> None:
+def _drift(t: Translator, drift: Drift | None, promised: float) -> None:
     with Tag("section", classes="panel"):
-        Tag("h2", say("Scores against the calibration"))
+        Tag("h2", t("Scores against the calibration"))
         if drift is None:
-            told = "Fewer than {n} parts were inspected with this model file: there is nothing to compare yet."
-            Tag("p", say(told, n=GROUP), "empty")
+            sentence = "Fewer than {n} parts were inspected with this model file: there is nothing to compare yet."
+            Tag("p", t(sentence, n=CHART_GROUP_ROWS), "empty")
             return
-        for sentence in _shift(say, drift, promised):
+        for sentence in _shift_sentences(t, drift, promised):
             Tag("p", sentence)
         lines = [{"yAxis": drift.low}, {"yAxis": 0.5, "lineStyle": {"type": "dotted"}}, {"yAxis": drift.high}]
         points = [
             {"value": value, "itemStyle": {"color": "#4a8fc7" if drift.low <= value <= drift.high else "#d2495f"}}
-            for value in drift.higher
+            for value in drift.win_rates
         ]
         chart(
             {
@@ -96,13 +96,13 @@ def _drift(say: Say, drift: Drift | None, promised: float) -> None:
                 "series": [
                     {
                         "type": "line",
-                        "name": say("share of pairs in which a part scores higher"),
+                        "name": t("share of pairs in which a part scores higher"),
                         "data": points,
                         "symbol": "circle",
                         "symbolSize": 8,
                         "markLine": {
                             "symbol": "none",
-                            "lineStyle": {"color": GREY, "type": "dashed"},
+                            "lineStyle": {"color": AXIS_COLOUR, "type": "dashed"},
                             "label": {"formatter": "{c}", "position": "insideEndTop"},
                             "precision": 2,
                             "data": lines,
@@ -110,34 +110,34 @@ def _drift(say: Say, drift: Drift | None, promised: float) -> None:
                     }
                 ],
             },
-            say("Scores against the calibration"),
+            t("Scores against the calibration"),
         )
-        Tag("p", say("Parts that people called defective are left out."), "soft small")
+        Tag("p", t("Parts that people called defective are left out."), "soft small")
 
 
-def _shift(say: Say, drift: Drift, promised: float) -> list[str]:
-    """What the chart and the test for exchangeability say."""
-    told = say(
+def _shift_sentences(t: Translator, drift: Drift, promised: float) -> list[str]:
+    """Say what the chart and the test for exchangeability tell."""
+    outside = t(
         "{k} of {n} groups of {size} parts lie outside the control limits.",
-        k=drift.out,
-        n=len(drift.higher),
-        size=GROUP,
+        k=drift.groups_outside,
+        n=len(drift.win_rates),
+        size=CHART_GROUP_ROWS,
     )
     latest = drift.latest
     if latest is None:
-        return [told]
+        return [outside]
     p = f"{latest.p_value:.2g}"
     pairs = f"{max(latest.win_rate, 1 - latest.win_rate):.0%}"
     if latest.p_value >= ALPHA:
-        first = say("Parts score like the good images that the limit was chosen from (p = {p}).", p=p)
+        first = t("Parts score like the good images that the limit was chosen from (p = {p}).", p=p)
     elif latest.win_rate > 0.5:
-        first = say(
+        first = t(
             "Parts score higher than the good images that the limit was chosen from in {x} of pairs (p = {p}).",
             x=pairs,
             p=p,
         )
     else:
-        first = say(
+        first = t(
             "Parts score lower than the good images that the limit was chosen from in {x} of pairs (p = {p}).",
             x=pairs,
             p=p,
@@ -145,44 +145,44 @@ def _shift(say: Say, drift: Drift, promised: float) -> list[str]:
     more = []
     if latest.excess_p_value < ALPHA:
         more = [
-            say(
+            t(
                 "More are rejected than the promised {rate} allows (p = {p}): more defects, or a changed line.",
                 rate=f"{promised:.1%}",
                 p=f"{latest.excess_p_value:.2g}",
             )
         ]
-    return [first, *more, told]
+    return [first, *more, outside]
 
 
-def _types(say: Say, found: Trends) -> None:
-    words = {"ok": say("good"), "nuisance": say("nuisance"), "defect": say("defect")}
+def _types(t: Translator, trends: Trends) -> None:
+    words = {"ok": t("good"), "nuisance": t("nuisance"), "defect": t("defect")}
     with Tag("section", classes="panel"):
-        Tag("h2", say("Types, as people named them"))
-        if not found.types:
-            Tag("p", say("Nobody has decided on a part of this model yet."), "empty")
+        Tag("h2", t("Types, as people named them"))
+        if not trends.types:
+            Tag("p", t("Nobody has decided on a part of this model yet."), "empty")
             return
-        names = [words.get(name, name) for name, _ in found.types]
+        names = [words.get(name, name) for name, _ in trends.types]
         chart(
             {
                 "xAxis": {"type": "value", "minInterval": 1},
                 "yAxis": {"type": "category", "data": names, "inverse": True},
                 "legend": {"show": False},
                 "grid": {"left": 110, "right": 24, "top": 10, "bottom": 30},
-                "series": [{"type": "bar", "data": [count for _, count in found.types], "barMaxWidth": 26}],
+                "series": [{"type": "bar", "data": [count for _, count in trends.types], "barMaxWidth": 26}],
             },
-            say("Types, as people named them"),
+            t("Types, as people named them"),
         )
 
 
-def _positions(say: Say, found: Trends) -> None:
-    most = max(max(row) for row in found.positions)
+def _positions(t: Translator, trends: Trends) -> None:
+    highest = max(max(row) for row in trends.positions)
     with Tag("section", classes="panel"):
-        Tag("h2", say("Where defects lie"))
-        if not most:
-            Tag("p", say("No defect has been found yet."), "empty")
+        Tag("h2", t("Where defects lie"))
+        if not highest:
+            Tag("p", t("No defect has been found yet."), "empty")
             return
-        axis: dict[str, Any] = {"type": "category", "data": list(range(GRID)), "show": False}
-        cells = [[x, y, count] for y, row in enumerate(found.positions) for x, count in enumerate(row)]
+        axis: dict[str, Any] = {"type": "category", "data": list(range(POSITION_GRID_CELLS)), "show": False}
+        cells = [[x, y, count] for y, row in enumerate(trends.positions) for x, count in enumerate(row)]
         chart(
             {
                 "xAxis": axis,
@@ -192,13 +192,13 @@ def _positions(say: Say, found: Trends) -> None:
                 "grid": {"left": 10, "right": 70, "top": 10, "bottom": 10},
                 "visualMap": {
                     "min": 0,
-                    "max": most,
+                    "max": highest,
                     "precision": 0,
                     "right": 0,
                     "top": "middle",
                     "inRange": {"color": ["#8a97a120", "#e0a33a", "#c2304a"]},
                 },
-                "series": [{"type": "heatmap", "name": say("Defects"), "data": cells}],
+                "series": [{"type": "heatmap", "name": t("Defects"), "data": cells}],
             },
-            say("Where defects lie"),
+            t("Where defects lie"),
         )

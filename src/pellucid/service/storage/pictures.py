@@ -16,16 +16,17 @@ from pellucid._io.files import write_bytes
 from pellucid.acquisition.images import Pixels, read_image
 from pellucid.errors import DataError
 from pellucid.reports.pictures import as_bgr, frame, heat
-from pellucid.service.storage.record import Entry
+from pellucid.service.storage.tables import InspectionRow
 
 Floats = NDArray[np.float32]
-LEVELS = 65_535
-SHOWN = {".png": "image/png", ".jpg": "image/jpeg", ".bmp": "image/bmp"}  # what browsers show as it is
+MAP_LEVELS = 65_535  # of a map's file, 16 bits
+THUMBNAIL_PX = 240  # longer side
+BROWSER_MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".bmp": "image/bmp"}  # what browsers show as it is
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Where a picture and its map are, below the folder, and what the map's levels stand for."""
+class StoredPicture:
+    """Where a picture and its map lie, below the folder, and what the map's levels stand for."""
 
     picture: str
     map: str
@@ -33,8 +34,8 @@ class Kept:
     map_high: float
 
 
-class Store:
-    """Files of inspections.
+class PictureStore:
+    """Keeps the files of inspections.
 
     Args:
         folder: made when the first file is written.
@@ -43,7 +44,9 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, time: datetime, content: bytes, suffix: str, anomaly_map: Floats, size: tuple[int, int]) -> Kept:
+    def save(
+        self, time: datetime, content: bytes, suffix: str, anomaly_map: Floats, size: tuple[int, int]
+    ) -> StoredPicture:
         """Write a picture as it was sent, and its map.
 
         Args:
@@ -60,17 +63,19 @@ class Store:
         if anomaly_map.size > size[0] * size[1]:
             anomaly_map = np.asarray(cv2.resize(anomaly_map, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
         low, high = float(anomaly_map.min()), float(anomaly_map.max())
-        levels = ((anomaly_map - low) * (LEVELS / max(high - low, 1e-30))).round().clip(0, LEVELS).astype(np.uint16)
+        levels = (
+            ((anomaly_map - low) * (MAP_LEVELS / max(high - low, 1e-30))).round().clip(0, MAP_LEVELS).astype(np.uint16)
+        )
         drawn = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
         name = f"{time:%Y-%m-%d}/{time:%H%M%S}-{secrets.token_hex(8)}"
-        kept = Kept(f"{name}{suffix}", f"{name}.map.png", low, high)
+        stored = StoredPicture(f"{name}{suffix}", f"{name}.map.png", low, high)
         try:
-            write_bytes(self._folder / kept.picture, content)
-            write_bytes(self._folder / kept.map, drawn)
+            write_bytes(self._folder / stored.picture, content)
+            write_bytes(self._folder / stored.map, drawn)
         except BaseException:
-            self.remove([kept.picture, kept.map])
+            self.remove([stored.picture, stored.map])
             raise
-        return kept
+        return stored
 
     def remove(self, files: list[str]) -> None:
         """Delete files, and the folders of days that have become empty."""
@@ -88,58 +93,58 @@ class Store:
             if day.name < f"{moment:%Y-%m-%d}":
                 shutil.rmtree(day, ignore_errors=True)
 
-    def picture(self, entry: Entry) -> Path:
-        """The file that was sent.
+    def path(self, row: InspectionRow) -> Path:
+        """Find the file that was sent.
 
         Raises:
             DataError: it was removed when its time had come.
         """
-        return self._file(entry, entry.picture)
+        return self._file(row, row.picture)
 
-    def as_shown(self, entry: Entry) -> tuple[bytes, str]:
-        """The picture as browsers show it, and its media type."""
-        path = self.picture(entry)
-        if path.suffix in SHOWN:
-            return path.read_bytes(), SHOWN[path.suffix]
+    def for_browser(self, row: InspectionRow) -> tuple[bytes, str]:
+        """Read the picture as browsers show it, and its media type."""
+        path = self.path(row)
+        if path.suffix in BROWSER_MEDIA_TYPES:
+            return path.read_bytes(), BROWSER_MEDIA_TYPES[path.suffix]
         return _png(as_bgr(read_image(path))), "image/png"
 
-    def heat(self, entry: Entry) -> bytes:
-        """The map in colours, PNG; they span zero to twice the pixel limit."""
-        return _png(heat(self.map(entry), entry.pixel_limit))
+    def heat(self, row: InspectionRow) -> bytes:
+        """Draw the map in colours, PNG; they span zero to twice the pixel limit."""
+        return _png(heat(self.map(row), row.pixel_limit))
 
-    def overlay(self, entry: Entry) -> bytes:
-        """The picture under its map, with the boxes of its defects, PNG."""
-        pixels = self.pixels(entry)
+    def overlay(self, row: InspectionRow) -> bytes:
+        """Draw the picture under its map, with the boxes of its defects, PNG."""
+        pixels = self.pixels(row)
         height, width = pixels.shape[:2]
-        coloured = heat(np.asarray(cv2.resize(self.map(entry), (width, height)), np.float32), entry.pixel_limit)
+        coloured = heat(np.asarray(cv2.resize(self.map(row), (width, height)), np.float32), row.pixel_limit)
         drawn = np.asarray(cv2.addWeighted(as_bgr(pixels), 0.6, coloured, 0.4, 0), np.uint8)
-        for defect in entry.defects:
+        for defect in row.defects:
             x, y, w, h = defect["box"]
             frame(drawn, (x, y, w, h))
         return _png(drawn)
 
-    def thumbnail(self, entry: Entry, side: int = 240) -> bytes:
-        """The picture reduced to ``side`` pixels, JPEG."""
-        image = as_bgr(self.pixels(entry))
-        scale = side / max(image.shape[:2])
+    def thumbnail(self, row: InspectionRow, side_px: int = THUMBNAIL_PX) -> bytes:
+        """Draw the picture reduced to ``side_px`` pixels, JPEG."""
+        image = as_bgr(self.pixels(row))
+        scale = side_px / max(image.shape[:2])
         if scale < 1:
             image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
         return cv2.imencode(".jpg", image)[1].tobytes()
 
-    def pixels(self, entry: Entry) -> Pixels:
-        """The picture as it was inspected."""
-        return read_image(self.picture(entry))
+    def pixels(self, row: InspectionRow) -> Pixels:
+        """Read the picture as it was inspected."""
+        return read_image(self.path(row))
 
-    def map(self, entry: Entry) -> Floats:
-        """The map's values, (H, W), to a 65,535th of their range."""
-        content = np.frombuffer(self._file(entry, entry.map).read_bytes(), np.uint8)
+    def map(self, row: InspectionRow) -> Floats:
+        """Read the map's values, (H, W), to a 65,535th of their range."""
+        content = np.frombuffer(self._file(row, row.map).read_bytes(), np.uint8)
         levels = np.asarray(cv2.imdecode(content, cv2.IMREAD_UNCHANGED), np.float32)
-        return np.asarray(entry.map_low + levels * ((entry.map_high - entry.map_low) / LEVELS), np.float32)
+        return np.asarray(row.map_low + levels * ((row.map_high - row.map_low) / MAP_LEVELS), np.float32)
 
-    def _file(self, entry: Entry, name: str | None) -> Path:
+    def _file(self, row: InspectionRow, name: str | None) -> Path:
         path = self._folder / (name or "")
         if name is None or not path.is_file():
-            raise DataError(f"The pictures of inspection {entry.id} were removed: their time was over.")
+            raise DataError(f"The pictures of inspection {row.id} were removed: their time was over.")
         return path
 
 

@@ -1,0 +1,1 @@
+"""The HTTP interface. Every error is ``{"detail": "one sentence"}``."""

@@ -1,0 +1,231 @@
+"""Routes of inspections: sending images, finding results, looking at pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
+from starlette.datastructures import UploadFile
+
+from pellucid.errors import DataError, PellucidError
+from pellucid.records import Verdict
+from pellucid.service.api.dependencies import CurrentAccount, ServiceDep, require_inspection, require_model
+from pellucid.service.api.errors import binary, responses, sentence_of, status_of
+from pellucid.service.api.schemas import (
+    AwareMoment,
+    InspectionId,
+    InspectionOut,
+    InspectionPage,
+    InspectionResults,
+    RejectedFile,
+    ShortText,
+)
+from pellucid.service.queue import InspectionJob
+from pellucid.service.state import Service
+from pellucid.service.storage.record import Filter
+from pellucid.service.storage.tables import Decision, InspectionRow
+
+MAX_FILES_PER_REQUEST = 64  # that one request may hold
+PAGE_ROWS = 100  # inspections in an answer of GET /inspections
+IMAGE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/bmp", "image/tiff")
+BINARY_SCHEMA = {"type": "string", "format": "binary"}
+INSPECT_FORM = {
+    "schema": {
+        "type": "object",
+        "properties": {
+            "files": {"type": "array", "items": BINARY_SCHEMA, "minItems": 1, "maxItems": MAX_FILES_PER_REQUEST}
+        },
+        "required": ["files"],
+    },
+    "encoding": {"files": {"contentType": ", ".join(IMAGE_MEDIA_TYPES)}},
+}
+INSPECT_BODY = {
+    "content": {"multipart/form-data": INSPECT_FORM, **{kind: {"schema": BINARY_SCHEMA} for kind in IMAGE_MEDIA_TYPES}},
+    "required": True,
+}
+Drawn = TypeVar("Drawn")
+router = APIRouter()
+
+
+@router.post(
+    "/inspect",
+    openapi_extra={"requestBody": INSPECT_BODY},
+    response_model=InspectionResults,
+    responses=responses(
+        *(404, 409, 415, 422, 429, 503, 504, 507),
+        _207={"model": InspectionResults, "description": "Some files could not be inspected"},
+    ),
+)
+async def inspect(
+    request: Request,
+    service: ServiceDep,
+    account: CurrentAccount,
+    model: Annotated[ShortText | None, Query(description="its name; may be left out when there is only one")] = None,
+    part_id: Annotated[
+        ShortText | None, Query(description="of all files of the request; else each file's name")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            max_length=200,
+            pattern=r"^[\x20-\x7e]+$",
+            description="the same key gives the same answer again, and nothing is inspected twice",
+        ),
+    ] = None,
+) -> Response:
+    """Inspect images: multipart field ``files``, one or several, or one image as the body, whatever its content type.
+
+    An image is a png, jpg, bmp or tif file of 8 or 16 bits, grey or in colours.
+
+    The answer leaves when every result is in the record. 429 with Retry-After when too much is under way.
+    """
+    declared = request.headers.get("content-length", "")
+    size = int(declared) if declared.isdigit() else service.settings.request_mb * 1_000_000
+    with service.queue.admitted(size):
+        if model is not None:
+            require_model(service, model)
+        name = service.registry.choose(model)
+        uploads = await _uploads(request)
+        source = "page" if request.headers.get("x-pellucid-page") else "http"
+        futures = []
+        for number, (file, content) in enumerate(uploads):
+            part = Path(file).stem if part_id is None else part_id
+            key = None if idempotency_key is None else f"http:{account.name}:{idempotency_key}:{number}"
+            futures.append(service.queue.submit(InspectionJob(content, file, part, name, source, account.name, key)))
+        items, worst = await _results(futures, [file for file, _ in uploads], service.settings.timeout)
+    if len(worst) == len(items):
+        raise worst[0]
+    answer = InspectionResults(items=items).model_dump_json()
+    return Response(answer, 207 if worst else 200, media_type="application/json")
+
+
+async def _uploads(request: Request) -> list[tuple[str, bytes]]:
+    """Read names and contents of what was sent."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        return [("image", await request.body())]
+    async with request.form(max_files=MAX_FILES_PER_REQUEST) as form:
+        sent = [item for item in form.getlist("files") if isinstance(item, UploadFile)]
+        if not sent:
+            raise HTTPException(422, "There is no file in the field 'files': send one or several.")
+        return [(_file_name(item.filename or ""), await item.read()) for item in sent]
+
+
+def _file_name(sent: str) -> str:
+    """Take the last part of a sent name, without what could be mistaken for anything but a name."""
+    return re.sub(r"[\x00-\x1f\x7f]", "", re.split(r"[/\\]", sent)[-1])[-200:] or "image"
+
+
+async def _results(
+    futures: Sequence[Future[InspectionRow]], files: Sequence[str], timeout: float
+) -> tuple[list[InspectionOut | RejectedFile], list[PellucidError | HTTPException]]:
+    """Wait for what becomes of each file; returns that, and the errors among it."""
+    wrapped = [asyncio.wrap_future(future) for future in futures]
+    await asyncio.wait(wrapped, timeout=timeout)
+    items: list[InspectionOut | RejectedFile] = []
+    errors: list[PellucidError | HTTPException] = []
+    for file, future, task in zip(files, futures, wrapped, strict=True):
+        error: BaseException | None
+        if not task.done():
+            future.cancel()
+            task.cancel()
+            error = HTTPException(504, f"There was no result for '{file}' within {timeout:g} s.")
+        else:
+            error = task.exception()
+        if error is None:
+            items.append(InspectionOut.from_row(task.result()))
+        elif isinstance(error, (PellucidError, HTTPException)):
+            errors.append(error)
+            items.append(RejectedFile(file=file, status=status_of(error), error=sentence_of(error)))
+        else:
+            raise error
+    return items, errors
+
+
+@router.get("/inspections", responses=responses(422, 503))
+def inspections(
+    service: ServiceDep,
+    since: Annotated[AwareMoment | None, Query(description="not before this moment, with its zone")] = None,
+    until: Annotated[AwareMoment | None, Query(description="before this moment, with its zone")] = None,
+    verdict: Verdict | None = None,
+    model: Annotated[ShortText | None, Query()] = None,
+    part_id: Annotated[ShortText | None, Query()] = None,
+    decision: Annotated[
+        Decision | Literal["none", "any"] | None, Query(description="what a person said; none, any")
+    ] = None,
+    near: Annotated[bool, Query(description="only rejects and near calls")] = False,
+    before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="only ids below this one")] = None,
+    count: Annotated[int, Query(ge=1, le=500, description="at most so many")] = PAGE_ROWS,
+) -> InspectionPage:
+    """List what was inspected, the newest first."""
+    for moment in (since, until):
+        if moment is not None and not 1 < moment.year < 9999:
+            raise HTTPException(422, "A moment lies outside the years 2 to 9998.")
+    where = Filter(
+        since=since,
+        until=until,
+        verdict=verdict,
+        model=model,
+        part_id=part_id,
+        decision=decision,
+        near=near,
+        before=before,
+    )
+    rows = service.database.find(where, count + 1)
+    more = len(rows) > count
+    return InspectionPage(
+        items=[InspectionOut.from_row(row) for row in rows[:count]], next=rows[count - 1].id if more else None
+    )
+
+
+@router.get("/inspections/{number}", responses=responses(404, 422, 503))
+def inspection(number: InspectionId, service: ServiceDep) -> InspectionOut:
+    """Read one inspection."""
+    return InspectionOut.from_row(require_inspection(service, number))
+
+
+PICTURE_ROUTE: dict[str, Any] = {
+    "response_class": Response,
+    "responses": responses(404, 422, 503, _200=binary("image/*")),
+}
+
+
+@router.get("/inspections/{number}/picture", **PICTURE_ROUTE)
+def picture(number: InspectionId, service: ServiceDep) -> Response:
+    """Show the picture as it was sent; TIFF as PNG."""
+    content, media = _draw(service.pictures.for_browser, service, number)
+    return _image(content, media)
+
+
+@router.get("/inspections/{number}/map", **PICTURE_ROUTE)
+def anomaly_map(number: InspectionId, service: ServiceDep) -> Response:
+    """Show the anomaly map in colours that span zero to twice the pixel limit."""
+    return _image(_draw(service.pictures.heat, service, number), "image/png")
+
+
+@router.get("/inspections/{number}/overlay", **PICTURE_ROUTE)
+def overlay(number: InspectionId, service: ServiceDep) -> Response:
+    """Show the picture under its map, with the boxes of its defects."""
+    return _image(_draw(service.pictures.overlay, service, number), "image/png")
+
+
+@router.get("/inspections/{number}/thumbnail", **PICTURE_ROUTE)
+def thumbnail(number: InspectionId, service: ServiceDep) -> Response:
+    """Show the picture, small."""
+    return _image(_draw(service.pictures.thumbnail, service, number), "image/jpeg")
+
+
+def _draw(draw: Callable[[InspectionRow], Drawn], service: Service, number: int) -> Drawn:
+    try:
+        return draw(require_inspection(service, number))
+    except DataError as error:
+        raise HTTPException(404, str(error)) from None
+
+
+def _image(content: bytes, media: str) -> Response:
+    return Response(content, media_type=media, headers={"cache-control": "private, max-age=86400, immutable"})

@@ -1,0 +1,122 @@
+"""Routes of models: their limits, their files, what was changed, and the comparisons that they come from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import FileResponse
+
+from pellucid.errors import ParameterError, PellucidError
+from pellucid.service.api.dependencies import CurrentEngineer, ServiceDep, loaded_model, require_model
+from pellucid.service.api.errors import binary, responses
+from pellucid.service.api.schemas import (
+    ChangeList,
+    ChangeOut,
+    ComparisonList,
+    ComparisonOut,
+    LimitIn,
+    LimitOut,
+    ModelList,
+    ModelName,
+    ModelOut,
+    ReloadedModel,
+    ShortText,
+)
+from pellucid.service.limit_preview import LimitPreview, ScoreHistory
+from pellucid.service.registry import LoadedModel
+from pellucid.service.state import Service
+
+router = APIRouter()
+
+
+@router.get("/models", responses=responses(503))
+def models(service: ServiceDep) -> ModelList:
+    """List the models."""
+    return ModelList(items=[_model(service, name) for name in service.registry.paths()])
+
+
+@router.get("/models/{name}/limit", responses=responses(404, 409, 422, 503))
+def limit(name: ModelName, service: ServiceDep) -> LimitOut:
+    """Read a model's limit in force."""
+    return _limit(service, loaded_model(service, name))
+
+
+@router.put("/models/{name}/limit", responses=responses(404, 409, 422, 503, 507))
+def set_limit(name: ModelName, requested: LimitIn, service: ServiceDep, account: CurrentEngineer) -> LimitOut:
+    """Move a model's limit; who, when, from and to are kept."""
+    loaded_model(service, name)
+    return _limit(service, service.registry.set_limit(name, requested.value, account.name, requested.reason))
+
+
+@router.get("/models/{name}/limit/preview", responses=responses(404, 409, 422, 503))
+def preview(
+    name: ModelName,
+    service: ServiceDep,
+    value: Annotated[float, Query(allow_inf_nan=False, description="a limit to try")],
+) -> LimitPreview:
+    """Count what another limit would have done: false rejects and escapes counted again from stored scores."""
+    return ScoreHistory(loaded_model(service, name), service.database).preview(value)
+
+
+@router.post("/models/{name}/reload", responses=responses(404, 409, 422, 503, 507))
+def reload(name: ModelName, service: ServiceDep, account: CurrentEngineer) -> ReloadedModel:
+    """Read a model's file again. A file that cannot be used is refused with 409, and the model serves on as it was."""
+    require_model(service, name)
+    model = service.registry.reload(name, account.name)
+    return ReloadedModel(model=name, sha256=model.sha256, value=model.inspector.limit.value)
+
+
+@router.get("/changes", responses=responses(422, 503))
+def changes(service: ServiceDep, model: Annotated[ShortText | None, Query()] = None) -> ChangeList:
+    """List who moved which limit and read which model again, the newest first."""
+    return ChangeList(items=[ChangeOut(**asdict(change)) for change in service.database.changes(model=model)])
+
+
+@router.get("/comparisons", responses=responses(503))
+def comparisons(service: ServiceDep) -> ComparisonList:
+    """List the comparisons with their results, the newest first."""
+    registry = service.registry
+    return ComparisonList(
+        items=[ComparisonOut(name=name, rows=registry.leaderboard(name)) for name in registry.comparisons()]
+    )
+
+
+@router.get(
+    "/comparisons/{name}/report",
+    response_class=FileResponse,
+    responses=responses(404, 422, _200=binary("text/html")),
+)
+def report(name: ModelName, service: ServiceDep) -> FileResponse:
+    """Show the report of a comparison, a page that needs nothing else."""
+    try:
+        file = service.registry.comparison(name) / "report.html"
+    except ParameterError as error:
+        raise HTTPException(404, str(error)) from None
+    if not file.is_file():
+        raise HTTPException(404, f"The comparison '{name}' has no report yet.")
+    return FileResponse(file, media_type="text/html")
+
+
+def _limit(service: Service, model: LoadedModel) -> LimitOut:
+    change = service.database.last_limit_change(model.name, model.sha256)
+    value, scores = model.inspector.limit.value, model.calibrated.scores
+    return LimitOut(
+        model=model.name,
+        value=value,
+        calibrated=model.calibrated.value,
+        normals_rejected=sum(s > value for s in scores) / len(scores) if scores else None,
+        changed_by=change.who if change else None,
+        changed_at=change.time if change else None,
+    )
+
+
+def _model(service: Service, name: str) -> ModelOut:
+    model = ModelOut(name=name, loaded=name in service.registry.loaded())
+    try:
+        header, digest = service.registry.header(name)
+    except PellucidError as error:
+        return model.model_copy(update={"error": str(error)})
+    known = {"detector": header.detector, "backbone": header.backbone, "image_size": header.image_size}
+    return model.model_copy(update=known | {"sha256": digest})

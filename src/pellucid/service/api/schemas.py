@@ -1,0 +1,225 @@
+"""What the HTTP interface takes and answers."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from fastapi import Path
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from pellucid.service.storage.tables import Decision, InspectionColumns, InspectionRow
+from pellucid.service.training import Training
+from pellucid.service.trends import Drift
+
+ShortText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+InspectionId = Annotated[int, Path(ge=1, le=2**31 - 1, description="of the inspection")]
+AwareMoment = Annotated[AwareDatetime, BeforeValidator(lambda text: datetime.fromisoformat(text))]  # no bare numbers
+ModelName = Annotated[str, Path(max_length=200, pattern=r"^[^\x00-\x1f/]+$", description="of the model")]
+
+
+class Problem(BaseModel):
+    """What went wrong, in one sentence."""
+
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectionOut(InspectionColumns):
+    """One inspection as it is kept, with the addresses of its pictures."""
+
+    picture: Annotated[str | None, Field(description="address of the picture; none once it has expired")]
+    map: Annotated[str | None, Field(description="address of the anomaly map in colours")]
+    overlay: Annotated[str | None, Field(description="address of the picture under its map, with boxes")]
+
+    @classmethod
+    def from_row(cls, row: InspectionRow) -> Self:
+        """Show a row as it is answered."""
+        columns: dict[str, Any] = {field.name: getattr(row, field.name) for field in fields(InspectionColumns)}
+        address = f"/inspections/{row.id}/" if row.picture else None
+        columns |= {part: address and address + part for part in ("picture", "map", "overlay")}
+        return cls(**columns)
+
+
+class RejectedFile(BaseModel):
+    """A file of a request that could not be inspected."""
+
+    file: str
+    status: int
+    error: str
+
+
+class InspectionResults(BaseModel):
+    """Results in the order of the files."""
+
+    items: list[InspectionOut | RejectedFile]
+
+
+class InspectionPage(BaseModel):
+    """A page of inspections, the newest first."""
+
+    items: list[InspectionOut]
+    next: int | None = Field(description="give it as 'before' for the next page; none on the last one")
+
+
+class DecisionIn(BaseModel):
+    """What a person says; null takes an earlier decision back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    decision: Decision | None
+    type: ShortText | None = Field(None, description="of the defect")
+
+
+class DecisionOut(BaseModel):
+    """One line of an inspection's history."""
+
+    time: datetime
+    who: str
+    decision: Decision | None
+    type: str | None
+
+
+class ModelOut(BaseModel):
+    """One model of the service."""
+
+    name: str
+    detector: str | None = None
+    backbone: str | None = None
+    image_size: tuple[int, int] | None = None
+    sha256: str | None = None
+    loaded: bool
+    error: str | None = None  # why its file cannot be used
+
+
+class ModelList(BaseModel):
+    """All models of the service."""
+
+    items: list[ModelOut]
+
+
+class LimitOut(BaseModel):
+    """A model's limit in force."""
+
+    model: str
+    value: float
+    calibrated: float = Field(description="the limit that the model file holds")
+    normals_rejected: float | None = Field(description="share of the held-out normal images above the limit in force")
+    changed_by: str | None
+    changed_at: datetime | None
+
+
+class LimitIn(BaseModel):
+    """A new limit, in the score's own unit; null for the calibrated one."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    value: float | None
+    reason: ShortText = ""
+
+
+class ReloadedModel(BaseModel):
+    """A model that was read again."""
+
+    model: str
+    sha256: str
+    value: float = Field(description="of its limit")
+
+
+class ChangeOut(BaseModel):
+    """Something that was done to a model."""
+
+    id: int
+    time: datetime
+    who: str
+    model: str
+    model_sha256: str
+    kind: str
+    before: str
+    after: str
+    reason: str
+
+
+class ChangeList(BaseModel):
+    """The newest changes first."""
+
+    items: list[ChangeOut]
+
+
+class HourOut(BaseModel):
+    """What was inspected within an hour."""
+
+    hour: str = Field(description="in UTC, as 2026-11-25T14")
+    inspected: int
+    rejected: int
+
+
+class TypeOut(BaseModel):
+    """How often people named a type of defect."""
+
+    type: str
+    count: int
+
+
+class TrendsOut(BaseModel):
+    """How the line is doing."""
+
+    hours: list[HourOut] = Field(description="in which there was something, the oldest first")
+    drift: Drift | None = Field(description="control chart of the scores; none while too few were inspected")
+    types: list[TypeOut] = Field(description="the commonest first")
+    positions: list[list[int]] = Field(description="defects by where their centre lies, rows from the top")
+
+
+class TrainingIn(BaseModel):
+    """A training to start."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    data: ShortText = Field(description="one of data_sets of GET /trainings")
+    name: ShortText = Field(description="of the folder of results; what is no letter, digit or '_' becomes '-'")
+    detectors: list[ShortText] = Field(min_length=1, max_length=20)
+    image_size: int = Field(256, ge=32, le=4096, description="pixels")
+    false_reject: float = Field(0.05, gt=0, lt=1, description="share of good images that may be rejected")
+
+
+class TrainingsOut(BaseModel):
+    """The training that is running, or the last one, and what can be trained on."""
+
+    items: list[Training]
+    data_sets: list[str]
+
+
+class ComparisonOut(BaseModel):
+    """The results of a training: a row for each model, as in leaderboard.json."""
+
+    name: str
+    rows: list[dict[str, Any]]
+
+
+class ComparisonList(BaseModel):
+    """All comparisons, the newest first."""
+
+    items: list[ComparisonOut]
+
+
+class Health(BaseModel):
+    """Whether the service is alive."""
+
+    status: Literal["ok"]
+
+
+class Ready(BaseModel):
+    """Whether the service can inspect now."""
+
+    status: Literal["ready", "not ready"]
+    models: list[str]
+    reasons: list[str] = Field(description="why it cannot")
+    warnings: list[str] = Field(description="threads that failed lately and go on")
+
+
+class KeyIn(BaseModel):
+    """An account's key."""
+
+    key: str = Field(max_length=200)

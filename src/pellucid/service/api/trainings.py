@@ -1,0 +1,50 @@
+"""Routes of trainings: start one, see how it is doing, cancel it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, HTTPException
+
+from pellucid import detectors
+from pellucid.errors import ParameterError, unknown_name
+from pellucid.service.api.dependencies import CurrentEngineer, ServiceDep
+from pellucid.service.api.errors import responses
+from pellucid.service.api.schemas import TrainingIn, TrainingsOut
+from pellucid.service.state import Service
+
+router = APIRouter()
+
+
+@router.get("/trainings", responses=responses(503))
+def trainings(service: ServiceDep) -> TrainingsOut:
+    """List the training that is running or was the last one, and the data sets that can be trained on."""
+    return _trainings(service)
+
+
+@router.post("/trainings", status_code=201, responses=responses(404, 409, 422, 507))
+def start_training(requested: TrainingIn, service: ServiceDep, _: CurrentEngineer) -> TrainingsOut:
+    """Start a training; one runs at a time."""
+    data_sets = service.trainings.data_sets()
+    if requested.data not in data_sets:
+        raise HTTPException(404, f"'{requested.data}' is not a data set of this service.")
+    for name in requested.detectors:
+        if name not in detectors.names():
+            raise HTTPException(404, str(unknown_name("detector", name, detectors.names())))
+    try:
+        service.trainings.start(
+            requested.data, requested.name, requested.detectors, requested.image_size, requested.false_reject
+        )
+    except ParameterError as error:
+        raise HTTPException(409, str(error)) from None
+    return _trainings(service)
+
+
+@router.delete("/trainings", responses=responses(503))
+def cancel_training(service: ServiceDep, _: CurrentEngineer) -> TrainingsOut:
+    """Cancel what is running, if anything is; models that were finished stay."""
+    service.trainings.cancel()
+    return _trainings(service)
+
+
+def _trainings(service: Service) -> TrainingsOut:
+    current = service.trainings.current()
+    return TrainingsOut(items=[] if current is None else [current], data_sets=service.trainings.data_sets())

@@ -1,0 +1,81 @@
+"""The pages to work with (NiceGUI), in the process of the service.
+
+Every page has two addresses, ``/ui/PAGE`` in English and ``/ui/fa/PAGE`` in Persian, because a page's language and
+direction are set when it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from nicegui import ui
+from starlette.responses import RedirectResponse
+
+from pellucid.errors import PellucidError
+from pellucid.service.access.middleware import account_of
+from pellucid.service.pages import inspect, models, review, train, trends
+from pellucid.service.pages.frame import THEMES, frame
+from pellucid.service.pages.texts import Translator
+from pellucid.service.pages.widgets import PAGE_TITLES, PAGES_PATH, Tag, Visit, page_address
+from pellucid.service.state import Service
+
+PAGE_BUILDERS: dict[str, Callable[[Visit], Awaitable[None]]] = {
+    "inspect": inspect.build,
+    "review": review.build,
+    "models": models.build,
+    "train": train.build,
+    "trends": trends.build,
+}
+BUILD_TIMEOUT_S = 30.0  # that a page may take to be built: the first one may have to load a model
+RECONNECT_TIMEOUT_S = 30.0  # that a browser may be away before its page is forgotten
+
+
+def add_pages(app: FastAPI, service: Service) -> None:
+    """Add the pages to an application. NiceGUI is one per process: a second service takes the pages over."""
+    for t in (Translator("en"), Translator("fa")):
+        for page in PAGE_BUILDERS:
+            _register(service, t, page)
+
+    @app.get("/", include_in_schema=False)
+    @app.get(PAGES_PATH, include_in_schema=False)
+    @app.get(f"{PAGES_PATH}/", include_in_schema=False)
+    @app.get(f"{PAGES_PATH}/fa", include_in_schema=False)
+    def start(request: Request) -> RedirectResponse:
+        return RedirectResponse(page_address(_preferred_language(request), "inspect"))
+
+    ui.run_with(
+        app,
+        mount_path=PAGES_PATH,
+        title="pellucid",
+        favicon=Path(__file__).parent.parent / "static" / "favicon.svg",
+        dark=None,
+        tailwind=False,
+        reconnect_timeout=RECONNECT_TIMEOUT_S,
+        show_welcome_message=False,
+    )
+
+
+def _register(service: Service, t: Translator, page: str) -> None:
+    path = f"{t.prefix.removeprefix(PAGES_PATH)}/{page}"
+    title = f"{t(PAGE_TITLES[page])} · pellucid"
+
+    @ui.page(path, title=title, language="fa" if t.is_rtl else "en-US", response_timeout=BUILD_TIMEOUT_S)
+    async def show(request: Request) -> None:
+        theme = THEMES.get(request.cookies.get("theme", ""))
+        query = {key: request.query_params[key] for key in ("inspection", "model") if key in request.query_params}
+        visit = Visit(service, t, account_of(request), theme, query)
+        with frame(visit, page):
+            try:
+                await PAGE_BUILDERS[page](visit)
+            except PellucidError as error:
+                Tag("p", str(error), "trouble", role="alert")
+
+
+def _preferred_language(request: Request) -> Translator:
+    """Choose the language of the cookie, or the first of the browser's that there is."""
+    from_cookie = request.cookies.get("language")
+    offered = [part.partition(";")[0].strip()[:2] for part in request.headers.get("accept-language", "").split(",")]
+    first = next((language for language in (from_cookie, *offered) if language in ("en", "fa")), "en")
+    return Translator("fa" if first == "fa" else "en")

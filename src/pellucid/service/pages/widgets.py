@@ -1,0 +1,168 @@
+"""What pages are built of: who looks and in which language, small elements, pictures, tables, and errors as notes."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec
+from urllib.parse import urlencode
+
+from nicegui import ui
+from nicegui.elements.mixins.text_element import TextElement
+
+from pellucid.errors import PellucidError
+from pellucid.service.access.accounts import Account
+from pellucid.service.pages.texts import Translator
+from pellucid.service.state import Service
+from pellucid.service.storage.tables import InspectionRow
+
+P = ParamSpec("P")
+PAGES_PATH = "/ui"
+PAGE_TITLES = {"inspect": "Inspect", "review": "Review", "models": "Models", "train": "Train", "trends": "Trends"}
+POLL_PERIOD_S = 1.0  # between looks for something new
+ERROR_NOTE_MS = 10_000  # that an error is shown
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One person at one page."""
+
+    service: Service
+    t: Translator
+    account: Account
+    theme: bool | None  # dark, light, or as the browser wishes
+    query: dict[str, str]  # of the address: an inspection, a model
+
+    @property
+    def is_engineer(self) -> bool:
+        """Whether this person may change models."""
+        return self.account.role == "engineer"
+
+    @property
+    def inspection(self) -> int | None:
+        """The inspection that the address names."""
+        number = self.query.get("inspection", "")
+        return int(number) if number.isdecimal() and len(number) < 10 else None
+
+
+class Tag(TextElement):
+    """An element of HTML with a text; what it says is never taken for HTML."""
+
+    def __init__(self, name: str, text: str = "", classes: str = "", **attributes: object) -> None:
+        super().__init__(tag=name, text=text)
+        self.classes(classes)
+        self.set(**attributes)
+
+    def set(self, **attributes: object) -> None:
+        """Set attributes; ``aria_label`` is ``aria-label``, None takes one away."""
+        for key, value in attributes.items():
+            name = key.rstrip("_").replace("_", "-")
+            if value is None:
+                self.props.pop(name, None)
+            else:
+                self.props[name] = value
+
+
+class PictureViewer(Tag):
+    """An inspected image under its map with the boxes of its defects (``static/viewer.js``), or word that it is gone.
+
+    Args:
+        t: the page's language.
+        height_percent: share of the window's height that the picture may have.
+    """
+
+    def __init__(self, t: Translator, height_percent: int = 56) -> None:
+        texts = {
+            "map": t("Map"),
+            "in": t("Zoom in"),
+            "out": t("Zoom out"),
+            "pixels": t("Show single pixels"),
+            "fit": t("Show all"),
+            "picture": t("The inspected image"),
+            "stage": t("The inspected image: plus and minus zoom, arrows move, 0 shows all"),
+        }
+        super().__init__("div")
+        with self:
+            self._viewer = Tag("pellucid-viewer", texts=json.dumps(texts, ensure_ascii=False), tall=height_percent)
+            self._gone = Tag("p", t("The pictures were removed: their time was over."), "empty")
+
+    def show(self, row: InspectionRow) -> None:
+        """Show an inspection."""
+        is_kept = row.picture is not None
+        self._viewer.set_visibility(is_kept)
+        self._gone.set_visibility(not is_kept)
+        if not is_kept:
+            return
+        address = f"/inspections/{row.id}"
+        self._viewer.set(
+            picture=f"{address}/picture",
+            map=f"{address}/map",
+            width=row.width,
+            height=row.height,
+            defects=json.dumps(row.defects),
+        )
+
+
+class Thumbnail(Tag):
+    """A small picture to click on, with a line of text."""
+
+    def __init__(self, row: InspectionRow, on_click: Callable[[], Any]) -> None:
+        super().__init__("button", classes=f"thumb {row.verdict}", type="button", title=row.part_id)
+        with self:
+            picture = f"/inspections/{row.id}/thumbnail" if row.picture else None
+            Tag("img", src=picture, alt="", loading="lazy")
+            self._line = Tag("span", dir="auto")
+        self.on("click", on_click)
+
+    def set_caption(self, text: str, classes: str = "") -> None:
+        """Change what the line says."""
+        self._line.text = text
+        self._line.classes(replace=classes)
+
+
+def page_address(t: Translator, page: str, **query: object) -> str:
+    """Return where a page is, in the language that is spoken."""
+    return f"{t.prefix}/{page}" + (f"?{urlencode(query)}" if query else "")
+
+
+def notify_errors(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+    """Return the same handler; an error that has a sentence for people is shown to them."""
+
+    @functools.wraps(handler)
+    async def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            await handler(*args, **kwargs)
+        except PellucidError as error:
+            ui.notify(str(error), type="negative", multi_line=True, timeout=ERROR_NOTE_MS, close_button=True)
+
+    return wrapped
+
+
+def definition_list(rows: Iterable[tuple[str, str]]) -> None:
+    """Show a list of names and values."""
+    with Tag("dl", classes="facts"):
+        for name, value in rows:
+            Tag("dt", name)
+            with Tag("dd"):
+                Tag("bdi", value)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> None:
+    """Show a table whose first columns, ``text_columns`` of them, are words and the others numbers."""
+    with Tag("div", classes="scroll"), Tag("table", classes="data"):
+        with Tag("thead"), Tag("tr"):
+            for k, name in enumerate(head):
+                Tag("th", name, "text" if k < text_columns else "", scope="col")
+        with Tag("tbody"):
+            for row in rows:
+                with Tag("tr"):
+                    for k, value in enumerate(row):
+                        with Tag("td", classes="text" if k < text_columns else ""):
+                            Tag("bdi", value)
+
+
+def verdict_label(t: Translator, row: InspectionRow) -> str:
+    """Spell the verdict with a sign, for those who cannot tell its colour."""
+    return f"✕ {t('REJECT')}" if row.verdict == "reject" else f"✓ {t('OK')}"

@@ -1,0 +1,50 @@
+"""All parts of a running service in one value, for the routes and the pages that work with them."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from pellucid.errors import PellucidError
+from pellucid.service.access.accounts import Accounts
+from pellucid.service.access.sessions import Sessions
+from pellucid.service.metrics import Metrics
+from pellucid.service.queue import InspectionQueue
+from pellucid.service.registry import ModelRegistry
+from pellucid.service.settings import Settings
+from pellucid.service.storage.pictures import PictureStore
+from pellucid.service.storage.record import Database
+from pellucid.service.supervise import Supervisor
+from pellucid.service.training import TrainingRunner
+
+
+@dataclass(frozen=True)
+class Service:
+    """Holds all parts of a running service."""
+
+    settings: Settings
+    accounts: Accounts
+    sessions: Sessions
+    supervisor: Supervisor
+    metrics: Metrics
+    database: Database
+    pictures: PictureStore
+    registry: ModelRegistry
+    queue: InspectionQueue
+    trainings: TrainingRunner
+    loaded: threading.Event  # set once loading the models that were there at the start has ended
+
+    def unready_reasons(self) -> list[str]:
+        """Tell why an image would not be inspected now; nothing if it would."""
+        reasons = []
+        if self.queue.closing:
+            reasons.append("The service is stopping.")
+        if not self.loaded.is_set():
+            reasons.append("Models are being loaded.")
+        elif not self.registry.paths():
+            reasons.append(f"There are no models in '{self.settings.models}'.")
+        try:
+            self.database.check()
+        except PellucidError as error:
+            reasons.append(str(error))
+        return reasons

@@ -1,0 +1,170 @@
+"""The rows that a service keeps, and the tables that they are kept in.
+
+A row's dataclass is the only place where its columns are spelled: the SQL table, the answer of the HTTP interface
+(:class:`pellucid.service.api.schemas.InspectionOut`) and the queries derive from it. The migrations keep columns of
+their own, because history must not change; a test compares both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import Field
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+)
+from sqlalchemy.types import TypeEngine
+from typing_extensions import TypedDict
+
+from pellucid.records import Verdict
+
+Decision = Literal["ok", "defect", "nuisance"]
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment; databases that keep no zone are given UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: Dialect) -> datetime | None:
+        """Give the database a moment in UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
+        """Take a moment without a zone for UTC."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+@dataclass(frozen=True)
+class ColumnOptions:
+    """What a column has beside its type."""
+
+    index: bool | None = None
+    unique: bool | None = None
+    length: int | None = None  # of a text
+
+
+Indexed = ColumnOptions(index=True)
+Sha256 = ColumnOptions(length=64)
+
+
+class StoredDefect(TypedDict):
+    """One region above the pixel limit, in pixels of the image."""
+
+    box: Annotated[tuple[int, int, int, int], Field(description="x, y, width, height")]
+    area_px: int
+    peak: float
+    centroid: Annotated[tuple[float, float], Field(description="x, y")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectionColumns:
+    """One inspection: the columns that are shown to everybody."""
+
+    id: int = 0  # the database gives one
+    time: Annotated[datetime, Indexed]
+    file: str  # name as it was sent
+    part_id: Annotated[str, Indexed]
+    model: str
+    model_sha256: Annotated[str, ColumnOptions(index=True, length=64)]
+    runtime: str
+    milliseconds: float  # from a free slot to the verdict
+    score: float
+    limit: float
+    p_value: float
+    verdict: Annotated[Verdict, Indexed]
+    width: int
+    height: int
+    defects: list[StoredDefect]
+    source: str  # "http", "page" or "watch"
+    account: str
+    decision: Annotated[Decision | None, Indexed] = None  # of a person
+    type: str | None = None  # of the defect, as that person named it
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectionRow(InspectionColumns):
+    """One inspection as it is kept."""
+
+    pixel_limit: float
+    key: Annotated[str | None, ColumnOptions(unique=True)] = None  # a sender repeats it to get the same answer again
+    picture: str | None = None  # path below the folder of pictures; none once it has expired
+    map: str | None = None
+    map_low: float = 0.0  # map value of the file's 0
+    map_high: float = 0.0  # map value of the file's 65535
+
+
+@dataclass(frozen=True)
+class ModelChange:
+    """Something that was done to a model."""
+
+    time: datetime
+    who: str
+    model: Annotated[str, Indexed]
+    model_sha256: Annotated[str, Sha256]
+    kind: Annotated[Literal["limit", "reload"], ColumnOptions(length=0)]
+    before: str
+    after: str
+    reason: str = ""
+    id: int = 0
+
+
+def _sql_type(annotation: Any, length: int | None) -> TypeEngine[Any]:
+    """Choose the column type of an annotation; a literal is as long as its longest word, unless a length is given."""
+    if get_origin(annotation) is Literal:
+        longest = max(len(word) for word in get_args(annotation))
+        return String(longest if length is None else length or None)
+    if get_origin(annotation) is list:
+        return JSON()
+    kinds: dict[Any, TypeEngine[Any]] = {str: String(length), int: Integer(), float: Double(), datetime: Utc()}
+    return kinds[annotation]
+
+
+def _columns(row_type: type) -> list[Column[Any]]:
+    """Derive the columns of a row's dataclass."""
+    columns = []
+    for name, hint in get_type_hints(row_type, include_extras=True).items():
+        annotation, options = hint, ColumnOptions()
+        if get_origin(hint) is Annotated:
+            annotation, options = get_args(hint)[0], get_args(hint)[1]
+        parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+        nullable = NoneType in parts
+        kind = _sql_type(next(part for part in parts if part is not NoneType), options.length)
+        if name == "id":
+            columns.append(Column(name, kind, primary_key=True))
+        else:
+            columns.append(Column(name, kind, nullable=nullable, index=options.index, unique=options.unique))
+    return columns
+
+
+metadata = MetaData()
+inspections = Table("inspections", metadata, *_columns(InspectionRow))
+changes = Table("changes", metadata, *_columns(ModelChange))  # append-only
+decisions = Table(  # append-only: what each decision was changed to
+    "decisions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("inspection_id", Integer, ForeignKey("inspections.id"), nullable=False, index=True),
+    Column("time", Utc, nullable=False),
+    Column("who", String, nullable=False),
+    Column("decision", String(8)),
+    Column("type", String),
+)
+INSPECTION_COLUMNS = [inspections.c[field.name] for field in fields(InspectionRow)]
+CHANGE_COLUMNS = [changes.c[field.name] for field in fields(ModelChange)]

@@ -1,0 +1,22 @@
+"""The whole interface against its own description."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_schemathesis_accepts_the_interface(service):
+    program = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+    assert program, "schemathesis belongs to the extra [dev]"
+    config = service.folder / "schemathesis.toml"
+    config.write_text(  # no schema says that bytes are an image: those that are none may be refused
+        '[[operations]]\ninclude-path = "/inspect"\n'
+        'checks.positive_data_acceptance.expected-statuses = ["2xx", 404, 413, 415, 422, 429]\n'
+    )
+    command = [program, "--config-file", str(config), "run", f"{service.url}/openapi.json"]
+    command += ["--max-examples", "15", "--seed", "1", "--no-color"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=service.folder)
+    assert done.returncode == 0, done.stdout[-6000:]

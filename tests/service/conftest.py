@@ -1,0 +1,58 @@
+"""What the service's tests share: a running service, images, a PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+from serving import Postgres, served, serving_folder
+
+from pellucid.acquisition.folders import image_files
+from pellucid.models.load import load
+from pellucid.service.access.accounts import add_account
+from pellucid.service.storage.record import Database
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return {"PELLUCID_CACHE": str(tmp_path_factory.mktemp("cache"))}
+
+
+@pytest.fixture(scope="module")
+def service(model, cache, tmp_path_factory):
+    folder = serving_folder(tmp_path_factory.mktemp("served"), model)
+    with served(folder, "--no-pages", env=cache) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def good(glass):
+    return image_files(glass / "normal_test")[0]
+
+
+@pytest.fixture(scope="module")
+def bad(glass, model):
+    inspector = load(model)
+    return next(f for f in image_files(glass / "abnormal_test") if inspector.inspect(f).verdict == "reject")
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    if request.param == "sqlite":
+        made = Database(f"sqlite:///{tmp_path / 'r.db'}")
+    else:
+        server = request.getfixturevalue("postgres")
+        made = Database(server.url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def keys(tmp_path):
+    file = tmp_path / "accounts.toml"
+    return {"file": file, **{name: add_account(file, name, name) for name in ("operator", "engineer")}}

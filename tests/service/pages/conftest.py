@@ -1,0 +1,44 @@
+"""What tests of the pages share: data, a service with inspections, a browser at its pages."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from serving import served, serving_folder
+from small import SHARED
+
+from pellucid.acquisition.folders import image_files
+from pellucid.models.load import load
+from service.pages.browsing import Page
+
+
+@pytest.fixture(scope="module")
+def data(glass, tmp_path_factory):
+    """Real images if they are here, drawn ones if not."""
+    folder = tmp_path_factory.mktemp("data")
+    shutil.copytree(SHARED / "data" / "glass_defect" if SHARED.is_dir() else glass, folder / "glass_defect")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bad(glass, model):
+    inspector = load(model)
+    return [f for f in image_files(glass / "abnormal_test") if inspector.inspect(f).verdict == "reject"]
+
+
+@pytest.fixture(scope="module")
+def service(model, data, glass, bad, tmp_path_factory):
+    folder = serving_folder(tmp_path_factory.mktemp("pages"), model)
+    with served(folder, "--data", str(data)) as running:
+        for file in [*image_files(glass / "normal_test")[:4], *bad[:4]]:
+            running.inspect(file, model="pane")
+        yield running
+
+
+@pytest.fixture
+def page(browser, service):
+    browser.get("about:blank")
+    browser.delete_all_cookies()
+    browser.get_log("browser")
+    return Page(browser, service)

@@ -1,0 +1,115 @@
+"""The database itself, SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from serving import an_inspection_row, serving_folder
+
+from pellucid.errors import ParameterError, RecordError
+from pellucid.service.storage.record import Database, Filter
+from pellucid.service.storage.tables import ModelChange
+
+
+def test_entries_come_back_as_they_went_in(database):
+    entry = an_inspection_row(
+        file="ü.png",
+        score=0.1 + 0.2,
+        defects=[{"box": [1, 2, 3, 4], "area_px": 5, "peak": 1e-9, "centroid": [0.5, 1.5]}],
+        time=datetime(2026, 3, 29, 1, 30, tzinfo=UTC),
+        picture="x",
+        map_low=-1.5,
+    )
+    kept = database.add(entry)
+    assert database.get(kept.id) == kept
+    assert kept.time == entry.time
+    assert kept.score == entry.score
+    assert database.get(2**31 - 1) is None
+
+
+def test_filters_agree_with_a_slow_reference(database):
+    rng = np.random.default_rng(0)
+    start = datetime.now(UTC)
+    model = f"m{rng.integers(1 << 30)}{time.monotonic_ns()}"
+    entries = []
+    for k in range(60):
+        score = float(rng.random())
+        verdict = "reject" if score > 0.7 else "ok"
+        p = float(rng.choice([0.05, 0.1, 0.3]))
+        entries.append(
+            database.add(
+                an_inspection_row(
+                    time=start + timedelta(minutes=k),
+                    score=score,
+                    verdict=verdict,
+                    p_value=p,
+                    part_id=f"p{k % 7}",
+                    model=model,
+                )
+            )
+        )
+    for k in (3, 10, 20):
+        entries[k] = database.decide(entries[k].id, "defect" if k == 3 else "ok", "stone" if k == 3 else None, "ann")
+    moment = start + timedelta(minutes=20)
+    for where, keep in (
+        (Filter(model=model), lambda e: e.model == model),
+        (Filter(model=model, since=moment), lambda e: e.time >= moment),
+        (Filter(model=model, until=moment, verdict="reject"), lambda e: e.time < moment and e.verdict == "reject"),
+        (Filter(model=model, part_id="p3"), lambda e: e.part_id == "p3"),
+        (Filter(model=model, decision="none"), lambda e: e.decision is None),
+        (Filter(model=model, decision="any"), lambda e: e.decision is not None),
+        (Filter(model=model, decision="ok"), lambda e: e.decision == "ok"),
+        (Filter(model=model, near=True), lambda e: e.verdict == "reject" or e.p_value <= 0.1),
+        (Filter(model=model, before=entries[30].id), lambda e: e.id < entries[30].id),
+    ):
+        expected = [e for e in entries if keep(e)][::-1]
+        assert database.find(where, 100) == expected
+        assert database.count(where) == len(expected)
+        assert list(database.iterate(where)) == expected
+    hours = Counter(f"{e.time:%Y-%m-%dT%H}" for e in entries)
+    rejected = Counter(f"{e.time:%Y-%m-%dT%H}" for e in entries if e.verdict == "reject")
+    assert database.by_hour(Filter(model=model)) == [(h, hours[h], rejected[h]) for h in sorted(hours)]
+    assert "stone" in database.defect_types()
+
+
+def test_the_newest_limit_of_the_very_model_counts(database):
+    name = f"m{time.monotonic_ns()}"
+    for sha, after in (("a" * 64, "1.0"), ("b" * 64, "2.0"), ("a" * 64, "3.0")):
+        database.add_change(ModelChange(datetime.now(UTC), "ann", name, sha, "limit", "0.0", after))
+    assert database.last_limit_change(name, "a" * 64).after == "3.0"
+    assert database.last_limit_change(name, "b" * 64).after == "2.0"
+    assert database.last_limit_change(name, "c" * 64) is None
+    assert [c.after for c in database.changes(model=name)] == ["3.0", "2.0", "1.0"]
+
+
+def test_a_database_that_is_not_pellucids_or_newer(tmp_path, model):
+    folder = serving_folder(tmp_path, model)
+    Database(f"sqlite:///{tmp_path / 'new.db'}").close()
+    with sqlite3.connect(tmp_path / "new.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(RecordError, match="newer pellucid"):
+        Database(f"sqlite:///{tmp_path / 'new.db'}")
+    (tmp_path / "text.db").write_text("this is no database, and long enough to be looked at" * 30)
+    with pytest.raises(RecordError, match="cannot be used"):
+        Database(f"sqlite:///{tmp_path / 'text.db'}")
+    for url in ("nonsense", "oracle+nothing://x/y", "postgresql+missing://x/y"):
+        with pytest.raises(ParameterError, match="not understood"):
+            Database(url)
+    done = subprocess.run(
+        [sys.executable, "-m", "pellucid", "serve", "--database", "postgresql://user:geheim@127.0.0.1:1/x"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "cannot be used" in done.stderr
+    assert "geheim" not in done.stderr + done.stdout, "no password in what is said"

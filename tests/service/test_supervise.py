@@ -1,0 +1,179 @@
+"""The supervisor: an item that goes wrong is logged, counted and shown, and its thread goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+
+import pytest
+from fastapi.testclient import TestClient
+from serving import an_inspection_row, wait_until
+
+from pellucid.errors import RecordError
+from pellucid.service import supervise, watch
+from pellucid.service.app import create_app, create_service, create_threads
+from pellucid.service.registry import ModelRegistry
+from pellucid.service.settings import read_settings
+from pellucid.service.storage import retention, writer
+from pellucid.service.storage.record import Database
+from pellucid.service.supervise import Supervisor, Worker
+
+
+class UnforeseenError(Exception):
+    """What no part of the service knows."""
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    for module, name in ((supervise, "FAILURE_PAUSE_S"), (watch, "FAILURE_PAUSE_S"), (retention, "EXPIRY_PERIOD_S")):
+        monkeypatch.setattr(module, name, 0.05)
+
+
+@pytest.fixture
+def service(tmp_path):
+    (tmp_path / "camera").mkdir()
+    folders = {name: tmp_path / name for name in ("models", "record")}
+    made = create_service(read_settings({**folders, "watch": tmp_path / "camera", "pages": False}))
+    yield made
+    made.queue.close()
+    made.database.close()
+
+
+def fails_once(monkeypatch, owner, name, *, result=None, times=1):
+    """Put a function in place of another that raises at first; returns the calls that it has had."""
+    calls = []
+
+    def replacement(*args, **kwargs):
+        calls.append(args)
+        if len(calls) <= times:
+            raise UnforeseenError(f"{name} broke")
+        return result(*args, **kwargs) if result is not None else None
+
+    monkeypatch.setattr(owner, name, replacement)
+    return calls
+
+
+def is_told(service, thread: str) -> bool:
+    """Whether the log's warning, the metric and /ready name a thread."""
+    counted = service.metrics.collectors.get_sample_value("pellucid_thread_failures_total", {"thread": thread})
+    return counted == 1 and any(f"'{thread}'" in sentence for sentence in service.supervisor.warnings())
+
+
+def test_a_worker_goes_on_after_any_error(caplog):
+    counted, steps = [], []
+
+    def step() -> float | None:
+        steps.append(len(steps))
+        if len(steps) == 2:
+            raise UnforeseenError("second")
+        if len(steps) == 3:
+            raise RecordError("The database is away.")
+        return None if len(steps) == 5 else 0.0
+
+    supervisor = Supervisor(counted.append)
+    worker = Worker(supervisor, "counter", step)
+    with caplog.at_level(logging.WARNING, "pellucid.service"):
+        worker.start()
+        worker.join()
+    assert steps == [0, 1, 2, 3, 4]
+    assert counted == ["counter"], "what is foreseen is a warning only"
+    (sentence,) = supervisor.warnings()
+    assert "The thread 'counter' failed 1 times and goes on" in sentence
+    assert "UnforeseenError: second" in sentence
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+def test_the_watcher_goes_on_with_the_next_file(service, monkeypatch, tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / "camera" / name).write_bytes(b"content")
+    seen = []
+    monkeypatch.setattr(service.queue, "has", lambda key: seen.append(key.split(":")[1]) or True)
+    calls = fails_once(monkeypatch, service.queue, "has", result=service.queue.has)
+    watcher = create_threads(service).watcher
+    watcher.start()
+    wait_until(lambda: set(seen) == {"a.png", "b.png"}, 10)
+    watcher.close()
+    assert len(calls) == 3, "the one that failed was looked at once more"
+    assert is_told(service, "watch")
+
+
+def test_retention_goes_on(service, monkeypatch):
+    calls = fails_once(monkeypatch, retention, "expire")
+    thread = create_threads(service).retention
+    thread.start()
+    wait_until(lambda: len(calls) >= 2, 10)
+    thread.close()
+    assert is_told(service, "retention")
+
+
+def test_the_follower_goes_on(service, monkeypatch):
+    calls = fails_once(monkeypatch, ModelRegistry, "follow")
+    thread = create_threads(service).follower
+    thread.start()
+    wait_until(lambda: len(calls) >= 2, 10)
+    thread.close()
+    assert is_told(service, "follow")
+
+
+def test_the_loader_goes_on_with_the_next_model(service, monkeypatch):
+    for name in ("a", "b"):
+        (service.settings.models / f"{name}.pellucid").write_bytes(b"no model")
+    calls = fails_once(monkeypatch, ModelRegistry, "get")
+    thread = create_threads(service).loader
+    thread.start()
+    thread.join()
+    assert [name for _, name in calls] == ["a", "b"]
+    assert service.loaded.is_set()
+    assert is_told(service, "load")
+
+
+def test_models_count_as_loaded_even_if_none_can_be_listed(service, monkeypatch):
+    fails_once(monkeypatch, ModelRegistry, "paths", result=ModelRegistry.paths)
+    thread = create_threads(service).loader
+    thread.start()
+    assert service.loaded.wait(10)
+    thread.join()
+    assert is_told(service, "load")
+
+
+def test_the_writer_tells_whoever_waits_and_goes_on(service, monkeypatch):
+    insert = writer.InspectionWriter._insert
+    calls = fails_once(monkeypatch, writer.InspectionWriter, "_insert", result=insert)
+    with pytest.raises(UnforeseenError):
+        service.database.add(an_inspection_row())
+    assert service.database.add(an_inspection_row()).id == 1
+    assert len(calls) == 2
+    assert is_told(service, "writer")
+
+
+def test_the_writer_ends_though_its_last_batch_fails(tmp_path, monkeypatch):
+    database = Database(f"sqlite:///{tmp_path / 'r.db'}")
+    release, pending = threading.Event(), []
+    insert = writer.InspectionWriter._insert
+
+    def slow(self, batch):
+        release.wait(10)
+        pending.append(len(batch))
+        if len(pending) == 2:
+            raise UnforeseenError("the last one")
+        insert(self, batch)
+
+    monkeypatch.setattr(writer.InspectionWriter, "_insert", slow)
+    futures: list[Future] = [database._writer.add(an_inspection_row()) for _ in range(2)]
+    closing = threading.Thread(target=database.close)
+    closing.start()
+    release.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert all(future.done() for future in futures)
+
+
+def test_ready_and_metrics_tell_of_a_thread_that_failed(service):
+    with TestClient(create_app(service), base_url="http://127.0.0.1") as client:
+        wait_until(service.loaded.is_set, 10)
+        service.supervisor.attempt("watch", lambda: 1 / 0)
+        ready = client.get("/ready").json()
+        assert ["ZeroDivisionError" in sentence for sentence in ready["warnings"]] == [True]
+        assert not any("watch" in reason for reason in ready["reasons"]), "inspecting goes on"
+        assert 'pellucid_thread_failures_total{thread="watch"} 1.0' in client.get("/metrics").text
