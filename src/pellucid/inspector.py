@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid._io.pipeline import IO_THREADS, Stage, overlap
+from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.images import Pixels, Planes, Size, as_planes, read_image, read_or_convert
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
@@ -114,8 +114,12 @@ class Inspector:
                 finish(scored[0], found)
             return replace(found, pixels=None)
 
-        stages = Stage(read, IO_THREADS), Stage(score, runtime.parallel_requests), Stage(judge, IO_THREADS)
-        for inspected in overlap(enumerate(paths), *stages):
+        operations = (
+            Operation(read, IO_THREADS),
+            Operation(score, runtime.parallel_requests),
+            Operation(judge, IO_THREADS),
+        )
+        for inspected in run_pipeline(enumerate(paths), *operations):
             try:
                 yield inspected.result()
             except DataError as error:

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from pellucid._io.pipeline import IO_THREADS, Stage, overlap
+from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
@@ -209,5 +209,5 @@ def read_ahead(paths: Sequence[Path], size: Size) -> Iterator[tuple[Pixels, Plan
         pixels = read_image(path)
         return pixels, as_planes(pixels, size)
 
-    for image in overlap(paths, Stage(read, IO_THREADS)):
+    for image in run_pipeline(paths, Operation(read, IO_THREADS)):
         yield image.result()

@@ -23,7 +23,7 @@ from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from pellucid._io.files import FULL
+from pellucid._io.files import DISK_FULL_ERRNOS
 from pellucid.errors import (
     DataError,
     DiskFullError,
@@ -697,7 +697,9 @@ def explain_errors(app: FastAPI) -> None:
 
     async def full(_: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
-        return _problem(507 if error.errno in FULL else 500, f"The service cannot write: {error.strerror or error}.")
+        return _problem(
+            507 if error.errno in DISK_FULL_ERRNOS else 500, f"The service cannot write: {error.strerror or error}."
+        )
 
     app.add_exception_handler(PellucidError, ours)
     app.add_exception_handler(BusyError, busy)

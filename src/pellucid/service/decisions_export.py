@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from pellucid._io.files import FULL, csv_text, write_text
+from pellucid._io.files import DISK_FULL_ERRNOS, csv_text, write_text
 from pellucid.acquisition.folders import COLUMNS
 from pellucid.errors import DataError, DiskFullError, OutputError
 from pellucid.service.storage.pictures import Store
@@ -47,7 +47,7 @@ def export_decisions(record: Record, store: Store, folder: Path, *, accepted: in
             label, kind = ("abnormal", entry.type or "") if defective else ("normal", "")
             rows.append((name, label, "", kind, "", entry.part_id))
     except OSError as error:
-        kind_of = DiskFullError if error.errno in FULL else OutputError
+        kind_of = DiskFullError if error.errno in DISK_FULL_ERRNOS else OutputError
         raise kind_of(f"Cannot write '{folder}': {error.strerror or error}.") from None
     if not rows:
         raise DataError("Nothing has been decided yet: confirm or overrule some inspections first.")

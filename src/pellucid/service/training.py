@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from pellucid._io.progress import REPORT, Step, read_step
+from pellucid._io.progress import PROGRESS_VARIABLE, ProgressReport, read_progress
 from pellucid.acquisition.folders import read_folder
 from pellucid.errors import DataError, ParameterError
 from pellucid.service.registry import safe_name
@@ -34,7 +34,7 @@ class Training:
     state: State
     done: int  # models
     of: int
-    step: Step | None  # what is being counted now
+    step: ProgressReport | None  # what is being counted now
     seconds: float  # since it began
     remaining: float | None  # seconds, once a model is finished or a step's pace is known
     log: str
@@ -93,7 +93,12 @@ class Trainings:
             command = [sys.executable, "-m", "pellucid", "compare", str((self._data / data).resolve())]
             command += ["-o", str(folder), "--detectors", ",".join(detectors), "--image-size", str(image_size)]
             command += ["--false-reject", str(false_reject)]
-            environment = {**os.environ, REPORT: str(folder / "step.json"), "PYTHONUTF8": "1", "NO_COLOR": "1"}
+            environment = {
+                **os.environ,
+                PROGRESS_VARIABLE: str(folder / "step.json"),
+                "PYTHONUTF8": "1",
+                "NO_COLOR": "1",
+            }
             with (folder / LOG).open("wb") as log:
                 process = _started(command, log, environment)
             self._running = _Running(name, folder, process, time.monotonic(), len(detectors))
@@ -113,7 +118,7 @@ class Trainings:
         log = (running.folder / LOG).read_text("utf-8", errors="replace")
         counts = re.findall(r"^(\d+) of (\d+) done$", log, re.MULTILINE)
         done = running.models if state == "done" else int(counts[-1][0]) if counts else 0
-        step = read_step(running.folder / "step.json") if state == "running" else None
+        step = read_progress(running.folder / "step.json") if state == "running" else None
         seconds = (running.ended or time.monotonic()) - running.began
         remaining = _remaining(seconds, done, running.models, step) if state == "running" else None
         return Training(running.name, state, done, running.models, step, seconds, remaining, log[-TAIL:])
@@ -132,11 +137,11 @@ class Trainings:
         self.cancel()
 
 
-def _remaining(seconds: float, done: int, of: int, step: Step | None) -> float | None:
+def _remaining(seconds: float, done: int, of: int, step: ProgressReport | None) -> float | None:
     """Seconds, as if the models to come took as long as those that are done."""
     if done:
         return max(0.0, seconds / done * of - seconds)
-    return step.remaining if step is not None and of == 1 else None
+    return step.remaining_seconds if step is not None and of == 1 else None
 
 
 def _data_sets(path: Path, deep: int) -> Iterator[Path]:

@@ -112,7 +112,7 @@ class _Progress:
         say = self._say
         words = [say("{k} of {n} detectors", k=training.done, n=training.of)]
         if training.step is not None:
-            count = "" if training.step.of is None else f" {training.step.done:g}/{training.step.of:g}"
+            count = "" if training.step.total is None else f" {training.step.completed:g}/{training.step.total:g}"
             words.append(f"{training.step.description}{count}")
         words.append(say("after {t}", t=say.seconds(training.seconds)))
         if training.remaining is not None:
@@ -123,5 +123,5 @@ class _Progress:
 def _done(training: Training) -> float:
     """Share of the work: finished detectors, and of the one that is under way what its step has counted."""
     step = training.step
-    part = step.done / step.of if step is not None and step.of else 0.0
+    part = step.completed / step.total if step is not None and step.total else 0.0
     return min(1.0, (training.done + 0.9 * part * (training.done < training.of)) / max(training.of, 1))
