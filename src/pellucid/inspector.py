@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
-from pellucid.acquisition.images import Pixels, Planes, Size, as_planes, read_image, read_or_convert
+from pellucid.acquisition.arrays import read_or_convert
+from pellucid.acquisition.images import Pixels, Planes, Size, as_planes, read_image
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
@@ -19,7 +20,7 @@ from pellucid.runtimes.scoring import Map, enlarge, score_image
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
-    from pellucid.acquisition.images import ImageLike
+    from pellucid.acquisition.arrays import ImageLike
     from pellucid.detectors._base import Detector
     from pellucid.models.export import ExportHeader, Format
     from pellucid.models.file import Header

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pellucid.acquisition.images import SUFFIXES
+from pellucid.acquisition.images import IMAGE_SUFFIXES
 from pellucid.errors import DataError, join_names
 from pellucid.records import Label, Sample, Samples
 
@@ -51,7 +51,7 @@ def image_files(folder: Path) -> list[Path]:
     """Every image below a folder, sorted; hidden files are passed over. An absent folder has none."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
 
 
 def _unknown_layout(root: Path) -> Samples:

@@ -8,7 +8,7 @@ import warnings
 import tifffile
 from PIL import Image
 
-from pellucid.acquisition.images import TIFF
+from pellucid.acquisition.images import TIFF_SIGNATURES
 from pellucid.errors import DataError
 
 Image.MAX_IMAGE_PIXELS = None  # checked here, without a warning
@@ -32,7 +32,9 @@ def check_upload(content: bytes, name: str, megapixels: float) -> str:
     """
     if not content:
         raise RefusedError(f"'{name}' is empty (0 bytes).")
-    kind, frames, (width, height) = _tiff(content, name) if content.startswith(TIFF) else _other(content, name)
+    kind, frames, (width, height) = (
+        _tiff(content, name) if content.startswith(TIFF_SIGNATURES) else _other(content, name)
+    )
     if kind not in KINDS:
         raise RefusedError(f"'{name}' is {kind}; png, jpg, bmp and tif can be read.", 415)
     if frames > 1:

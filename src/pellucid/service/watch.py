@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pellucid.acquisition.images import SUFFIXES
+from pellucid.acquisition.images import IMAGE_SUFFIXES
 from pellucid.errors import DataError, PellucidError
 from pellucid.service.queue import BusyError, Desk, Job
 
@@ -104,6 +104,6 @@ def _files(folder: Path) -> Iterator[tuple[Path, State]]:
                 continue
             if entry.is_dir():
                 yield from _files(Path(entry.path))
-            elif entry.name.lower().endswith(SUFFIXES):
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
                 found = entry.stat()
                 yield Path(entry.path), (found.st_size, found.st_mtime_ns)
