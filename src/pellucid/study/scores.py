@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pellucid._io.files import csv_text
 from pellucid._io.progress import track
-from pellucid.acquisition.splits import relative
+from pellucid.acquisition.splits import path_in_data
 from pellucid.inspector import Inspector
 from pellucid.records import Sample
 from pellucid.study.results import ScoredSample
@@ -36,7 +36,7 @@ def scores_csv(judged: Iterable[ScoredSample], root: Path, *, labelled: bool = T
     """The scores as CSV text; floats are written so that reading them gives the same float again."""
     rows = (
         (
-            *(relative(j.inspection.path, root), j.sample.label if labelled else "", j.sample.type or ""),
+            *(path_in_data(j.inspection.path, root), j.sample.label if labelled else "", j.sample.type or ""),
             *(repr(j.inspection.score), repr(j.inspection.limit), repr(j.inspection.p_value), j.inspection.verdict),
         )
         for j in judged
