@@ -16,7 +16,7 @@ import torch
 from pellucid import detectors
 from pellucid._io.files import csv_text, write_text
 from pellucid.limits.conformal import conformal_limit
-from pellucid.synthesis.glass import grey_levels, pane
+from pellucid.synthesis.glass import draw_pane, to_uint8
 
 LEARNED, FRESH, CALIBRATE, SPLITS = 60, 2000, 120, 200
 COLUMNS = ("detector", "promised", "expected", "realised", "monte_carlo_error", "inside_two_errors")
@@ -24,7 +24,9 @@ COLUMNS = ("detector", "promised", "expected", "realised", "monte_carlo_error", 
 
 def panes(start: int, count: int) -> list[torch.Tensor]:
     """Batches of drawn panes at half their size."""
-    drawn = np.stack([grey_levels(pane(np.random.default_rng((5, n))))[::2, ::2] for n in range(start, start + count)])
+    drawn = np.stack(
+        [to_uint8(draw_pane(np.random.default_rng((5, n))))[::2, ::2] for n in range(start, start + count)]
+    )
     return list((torch.from_numpy(drawn).float() / 255)[:, None].expand(-1, 3, -1, -1).split(20))
 
 

@@ -23,7 +23,7 @@ from pellucid import detectors
 from pellucid._io.files import csv_text, write_bytes, write_text
 from pellucid.detectors._base import Detector
 from pellucid.reports.curves import png
-from pellucid.synthesis.glass import grey_levels, pane
+from pellucid.synthesis.glass import draw_pane, to_uint8
 from pretraining import flaws
 from pretraining.evaluate import HERE, compared, into_readme, settings
 from pretraining.train import name_teacher, run
@@ -36,7 +36,7 @@ Cell = tuple[str, int, float]  # kind, size in px, contrast
 
 
 def clean(number: int) -> NDArray[np.uint8]:
-    return grey_levels(pane(np.random.default_rng((11, 0, number))))
+    return to_uint8(draw_pane(np.random.default_rng((11, 0, number))))
 
 
 def planted(cell: Cell, number: int) -> NDArray[np.uint8]:
@@ -44,7 +44,7 @@ def planted(cell: Cell, number: int) -> NDArray[np.uint8]:
     rng: Generator = np.random.default_rng(
         (11, list(flaws.SIZES).index(kind) + 1, size, round(contrast * 1000), number)
     )
-    return grey_levels(flaws.flawed(rng, kind, size, contrast)[0])
+    return to_uint8(flaws.flawed(rng, kind, size, contrast)[0])
 
 
 def batches(images: list[NDArray[np.uint8]]) -> list[Tensor]:

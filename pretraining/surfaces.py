@@ -28,7 +28,7 @@ from pellucid.errors import DataError
 from pellucid.study import metrics
 from pellucid.study.pixels import PixelMetrics
 from pellucid.synthesis.fields import blur
-from pellucid.synthesis.flaws import cover, plant
+from pellucid.synthesis.flaws import draw_flaw, plant_flaw
 from pretraining.evaluate import HERE, Figures, compared, into_readme, settings
 from pretraining.train import name_teacher, run
 
@@ -73,11 +73,11 @@ def cut(rng: Generator, picture: Surface, left: int, right: int) -> Surface:
 def spoil(rng: Generator, kind: str, crop: Surface) -> tuple[Surface, NDArray[np.bool_]]:
     """A crop with one flaw, and where it is."""
     if kind == "scratch":
-        covered = cover(rng, "scratch", rng.uniform(1, 3), (CROP, CROP))
-        return plant(crop, covered, rng.choice((-1, 1)) * rng.uniform(0.1, 0.5)), covered > 0.3
-    covered = cover(rng, "stone", rng.uniform(8, 32), (CROP, CROP))
+        covered = draw_flaw(rng, "scratch", rng.uniform(1, 3), (CROP, CROP))
+        return plant_flaw(crop, covered, rng.choice((-1, 1)) * rng.uniform(0.1, 0.5)), covered > 0.3
+    covered = draw_flaw(rng, "stone", rng.uniform(8, 32), (CROP, CROP))
     if kind == "blot":
-        return plant(crop, covered, rng.choice((-1, 1)) * rng.uniform(0.05, 0.4)), covered > 0.3
+        return plant_flaw(crop, covered, rng.choice((-1, 1)) * rng.uniform(0.05, 0.4)), covered > 0.3
     if kind == "blur":
         changed = blur(crop, rng.uniform(1, 4))
     else:

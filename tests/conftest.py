@@ -34,7 +34,7 @@ FAST: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="session")
 def glass(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("glass")
-    draw_data_set(folder, seed=0, normal=50, tested=6, each=2)
+    draw_data_set(folder, seed=0, n_train=50, n_test=6, n_per_defect=2)
     return folder
 
 

@@ -285,7 +285,7 @@ def _again(image, how):
 @pytest.mark.parametrize("how", ["jpeg", "brighter", "smaller"])
 @pytest.mark.parametrize("role", ["normal_test", "abnormal_test", "normal_train"])
 def test_near_duplicates_across_roles_are_told(tmp_path, how, role):
-    draw_data_set(tmp_path, seed=0, normal=40, tested=4, each=2)
+    draw_data_set(tmp_path, seed=0, n_train=40, n_test=4, n_per_defect=2)
     shutil.move(tmp_path / "abnormal_test/stone_2_000.png", tmp_path / "normal_train/photo.png")
     photo = cv2.imread(str(tmp_path / "normal_train/photo.png"))  # has more than noise in it
     before = verify(read_folder(tmp_path))
