@@ -64,7 +64,7 @@ def verify(samples: Samples) -> VerifiedData:
 
 
 @dataclass(frozen=True)
-class _VerifiedFile:
+class _FileCheck:
     """One file: its SHA-256 and thumbprint, or what is wrong with it."""
 
     digest: str = ""
@@ -72,17 +72,17 @@ class _VerifiedFile:
     problem: str = ""
 
 
-def _verify_file(sample: Sample) -> _VerifiedFile:
+def _verify_file(sample: Sample) -> _FileCheck:
     try:
         pixels = read_image(sample.path)
     except DataError as error:
-        return _VerifiedFile(problem=str(error))
+        return _FileCheck(problem=str(error))
     if sample.label == "normal" and sample.split != "test" and is_constant(pixels):
-        return _VerifiedFile(problem=f"'{sample.path}' is one flat colour and says nothing about normal glass.")
+        return _FileCheck(problem=f"'{sample.path}' is one flat colour and says nothing about normal glass.")
     if sample.mask is not None and (size := read_mask(sample.mask).shape) != pixels.shape[:2]:
         theirs, ours = (f"{s[1]}x{s[0]}" for s in (size, pixels.shape[:2]))
         raise DataError(f"Mask '{sample.mask}' is {theirs} px but its image '{sample.path.name}' is {ours} px.")
-    return _VerifiedFile(hashlib.sha256(sample.path.read_bytes()).hexdigest(), compute_thumbprint(pixels))
+    return _FileCheck(hashlib.sha256(sample.path.read_bytes()).hexdigest(), compute_thumbprint(pixels))
 
 
 def compute_thumbprint(pixels: Pixels) -> Thumbprint:
