@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pellucid.acquisition.images import Size, read_ahead
+from pellucid.acquisition.images import Size
 from pellucid.limits.conformal import calibrate, f1_optimal
 from pellucid.records import Limit, Sample, Split
 from pellucid.runtimes import Runtime
-from pellucid.runtimes.scoring import enlarge, score_image
+from pellucid.runtimes.scoring import enlarge, read_and_score
 
 ScoreAndMax = tuple[float, float]  # image score, highest map value
 
 
 def score_files(runtime: Runtime, samples: Iterable[Sample], size: Size) -> list[ScoreAndMax]:
     """Score every image, in order; the highest map value is that at the image's own size, as an inspection sees it."""
-    results = []
-    for pixels, planes in read_ahead([s.path for s in samples], size):
-        score, anomaly_map = score_image(runtime, planes)
-        results.append((score, float(enlarge(anomaly_map, pixels).max())))
-    return results
+    scored = (file.result() for file in read_and_score(runtime, [s.path for s in samples], size))
+    return [(file.score, float(enlarge(file.map, file.pixels).max())) for file in scored]
 
 
 def choose_limit(

@@ -34,6 +34,7 @@ def fit(
     limit: LimitMethod = "conformal",
     seed: int = 0,
     checkpoint: Path | None = None,
+    device: str = "auto",
     **parameters: Any,
 ) -> Inspector:
     """Fit a detector on the normal training images of a data set and choose its limit.
@@ -49,6 +50,8 @@ def fit(
         seed: seed of the split and of the detector, at least 0.
         checkpoint: folder where gradient-trained detectors keep their progress; a killed fit of the same detector,
             parameters and data goes on from there, any other starts afresh.
+        device: where to compute: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``, which is the environment variable
+            ``PELLUCID_DEVICE`` if that is set, else a GPU if there is one.
         parameters: hyper-parameters of the detector, for example ``backbone="resnet18"``.
 
     Returns:
@@ -61,7 +64,7 @@ def fit(
         >>> inspector = pellucid.fit("GlassDefect", "padim", image_size=(192, 320))
         >>> inspector.save("glass.pellucid")
     """
-    made = detectors.create(detector, **({"seed": seed} | parameters))
+    made = detectors.create(detector, **({"seed": seed} | parameters)).to(device)
     size = parse_size(image_size)
     plan = data if isinstance(data, Plan) else Plan.from_data(data, false_reject=false_reject, seed=seed)
     return fit_split(
@@ -90,7 +93,7 @@ def fit_split(
     """Fit and calibrate on a split of your own; :func:`fit` says what the other arguments mean.
 
     Args:
-        detector: not fitted yet, as ``pellucid.detectors.create`` makes it.
+        detector: not fitted yet, as ``pellucid.detectors.create`` makes it; its ``to`` says where to compute.
         split: who is fitted on and who calibrates; with ``folds``, every sample of ``split.fit`` calibrates a detector
             that has not seen it.
         image_size: N or (height, width) in px.
@@ -120,7 +123,7 @@ def fit_split(
         by_sample: dict[Sample, ScoreAndMax] = {}
         numbers = assign_folds(split.fit, split.folds, seed)
         for fold in range(split.folds):
-            part = detectors.create(name, **parameters)
+            part = detectors.create(name, **parameters).to(detector.device)
             seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
             part.fit(_batches(seen, size), checkpoint=_checkpoint_path(checkpoint, *shaping, fold))
             left = [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]

@@ -197,7 +197,7 @@ from pellucid import cli
 try:
     cli.app(["inspect", {str(exported)!r}, {str(path)!r}, "-o", {str(tmp_path)!r}], standalone_mode=False)
 finally:
-    heavy = {{"torch", "sklearn", "matplotlib", "safetensors", "lightning_fabric"}} & set(sys.modules)
+    heavy = {{"torch", "sklearn", "matplotlib", "safetensors"}} & set(sys.modules)
     assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pellucid.backbones import create
 from pellucid.backbones._extractor import Backbone
+from pellucid.detectors._device import full_float32, resolve_device
 from pellucid.errors import DataError, NotFittedError, ParameterError, WeightsError
 
 MIN_PIXELS_TO_COMPILE = 100 * 256 * 256  # pixels from which on the backbone is compiled for a fit
@@ -36,6 +37,7 @@ class Detector(ABC):
 
     backbone_: Backbone
     size_: Tensor  # (2,) height and width that the detector was fitted on
+    _device: torch.device | None = None  # chosen by :meth:`to`, or resolved when it was first needed
 
     # --- what a detector writes -------------------------------------------------------------------------------------
 
@@ -57,8 +59,24 @@ class Detector(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the work is done: a CUDA device if there is one."""
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        """Where the work is done: what :meth:`to` chose, else what ``auto`` means when it is first needed."""
+        if self._device is None:
+            self._device = resolve_device()
+        return self._device
+
+    def to(self, device: str | torch.device) -> Self:
+        """Choose where to work; what was learned already is moved there.
+
+        Args:
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; see :func:`resolve_device`.
+
+        Raises:
+            ParameterError: another name, or a device that this machine does not have.
+        """
+        self._device = resolve_device(str(device))
+        if hasattr(self, "size_"):
+            self._move()
+        return self
 
     def parameters(self) -> dict[str, Any]:
         """Hyper-parameters by name, as given to the constructor."""
@@ -80,14 +98,13 @@ class Detector(ABC):
             raise DataError("There are no images to fit on.")
         _check_shape(first)
         height, width = first.shape[-2:]
-        torch.manual_seed(self.seed)
-        self.backbone_ = create(self.backbone, layers=self.layers, weights=self.weights).to(self.device)
+        torch.manual_seed(self.seed)  # of the CPU, where what is random is drawn: the same on every device
+        self.backbone_ = create(self.backbone, layers=self.layers, weights=self.weights)
         self.size_ = torch.tensor([height, width])
         self._build(height, width)
-        self._move()
-        self.backbone_.fold()
+        self._move_networks()
         many = length_hint(images) * len(first) * height * width >= MIN_PIXELS_TO_COMPILE and self.device.type == "cpu"
-        with self.backbone_.compiled(height, width) if many else nullcontext():
+        with full_float32(), self.backbone_.compiled(height, width) if many else nullcontext():
             self._fit(images, checkpoint)
         self._prepare_scoring()
         return self
@@ -106,7 +123,7 @@ class Detector(ABC):
         if pixels.shape[-2:] != (height, width):
             got = "x".join(str(side) for side in pixels.shape[-2:])
             raise DataError(f"The detector was fitted on {height}x{width} images but got {got}.")
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32():
             anomaly_map, score = self._score(pixels.to(self.device))
         return anomaly_map.float().cpu(), score.float().cpu()
 
@@ -147,8 +164,6 @@ class Detector(ABC):
         except (KeyError, RuntimeError):
             raise WeightsError(f"This state is not that of a {type(self).__name__} with these parameters.") from None
         self._move()
-        self.backbone_.fold()
-        self._prepare_scoring()
         return self
 
     def count_parameters(self) -> tuple[int, int]:
@@ -170,11 +185,18 @@ class Detector(ABC):
         ]
 
     def _move(self) -> None:
+        """Bring what was learned to the device, and derive there what scoring needs."""
+        self._move_networks()
         for name, value in list(vars(self).items()):
+            if isinstance(value, Tensor) and name != "size_":
+                setattr(self, name, value.to(self.device))
+        self._prepare_scoring()
+
+    def _move_networks(self) -> None:
+        for value in list(vars(self).values()):
             if isinstance(value, nn.Module):
                 value.to(self.device)
-            elif isinstance(value, Tensor) and name != "size_":
-                setattr(self, name, value.to(self.device))
+        self.backbone_.fold()
 
 
 def _check_shape(pixels: Tensor) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pellucid._io.progress import track
 from pellucid.detectors._base import Images
+from pellucid.detectors._device import double_precision_device
 
 Levels = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> the map of every level (levels, B, H, W)
 
@@ -25,12 +26,12 @@ def fit_baseline(levels: Levels, images: Images, device: torch.device) -> tuple[
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     with torch.inference_mode():
         for pixels in track(images, "scoring good images"):
-            found = levels(pixels.to(device)).double()
+            found = levels(pixels.to(device)).to(double_precision_device(device)).double()
             count, total, squares = count + len(pixels), total + found.sum(1), squares + found.square().sum(1)
         usual = total / count
         deviation = (squares / count - usual.square()).clamp_min(0).sqrt()
         spread = deviation + deviation.mean((1, 2), keepdim=True) + 1e-6  # not zero where there is but one image
-    return usual.float().clone(), spread.float().clone()
+    return usual.float().clone().to(device), spread.float().clone().to(device)
 
 
 def standardise(levels: Tensor, usual: Tensor, spread: Tensor) -> Tensor:

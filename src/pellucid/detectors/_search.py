@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pellucid.detectors._device import double_precision_device
+
 SEARCH_BLOCK = 512  # points of the bank that are compared at a time
 MAX_RESIDUAL_VARIANCE = 0.06  # share of the variance that the directions of a bounded search leave out
 MAX_PCA_POINTS = 2048  # points that the directions are found from
@@ -42,11 +44,11 @@ def principal_directions(points: Tensor) -> Tensor:
 
     Of many points, a few thousand are looked at. k is a multiple of 16, from 32 to 128.
     """
-    some = points[:: -(-len(points) // MAX_PCA_POINTS)]
+    some = points[:: -(-len(points) // MAX_PCA_POINTS)].to(double_precision_device(points.device))
     variance, directions = torch.linalg.eigh(torch.cov(some.T))  # the one that varies most comes last
     kept = variance.flip(0).cumsum(0) / variance.sum()
     count = min(max(16 * -(-int((kept < 1 - MAX_RESIDUAL_VARIANCE).sum() + 1) // 16), 32), 128)
-    most: Tensor = directions.flip(1)[:, :count].contiguous()
+    most: Tensor = directions.flip(1)[:, :count].contiguous().to(points.device)
     return most
 
 

@@ -1,25 +1,25 @@
-"""The training loop of the gradient-trained detectors: one page, on Lightning Fabric, callable on its own."""
+"""The training loop of the gradient-trained detectors: one page, callable on its own."""
 
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pellucid._io.files import write_bytes
 from pellucid._io.progress import progress_bar
 from pellucid.detectors._base import require
+from pellucid.detectors._device import resolve_device
 from pellucid.detectors._feature_cache import FeatureCache
 
 HOLD_OUT = 10  # every tenth image is held out to decide when to stop
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on every fit
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def train(
     """Minimise ``module(*extract(pixels))``, a scalar loss, over normal images; end with the best epoch's weights.
 
     Args:
-        module: maps what was seen in a batch to its loss; changed in place.
+        module: maps what was seen in a batch to its loss; changed in place, where its parameters are.
         optimizer: over the module's trainable parameters.
         images: batches (B, 3, H, W), read once; every tenth image is held out for early stopping.
         extract: what a batch has to teach, maps (B, C, h, w): computed once an image, see :class:`FeatureCache`.
@@ -69,19 +69,20 @@ def train(
         seed: of the order of images; a resumed run sees the order that an uninterrupted one would have seen.
         patience: epochs without a better held-out loss before training stops.
         clip: largest norm of the gradient.
-        precision: as Lightning Fabric names it; ``auto`` is ``bf16-mixed`` where the processor computes bfloat16
-            itself, which is up to twice as fast, and ``32-true`` elsewhere.
+        precision: ``32-true`` is float32; ``bf16-mixed`` computes in bfloat16 what bears it (``torch.autocast``), with
+            weights in float32; ``auto`` is ``bf16-mixed`` where the processor computes bfloat16 itself, which is up to
+            twice as fast, and ``32-true`` elsewhere.
         checkpoint: written after every epoch; where it exists, training goes on from it.
 
     Raises:
-        ParameterError: no epochs.
+        ParameterError: no epochs, or another precision.
         OutputError: no room for what was seen.
     """
     require(epochs >= 1, "epochs", epochs, "at least 1")
-    chosen = native_precision() if precision == "auto" else precision
-    fabric = Fabric(accelerator="auto", devices=1, precision=chosen)  # type: ignore[arg-type]
-    step_module, step_optimizer = fabric.setup(module, optimizer)
+    require(precision in PRECISIONS, "precision", precision, "auto, 32-true or bf16-mixed")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    device = parameters[0].device
+    loss_of = partial(_loss, module, native_precision(device) if precision == "auto" else precision)
     train_losses: list[float] = []
     held_out_losses: list[float] = []
     best = _copy(module)
@@ -90,7 +91,7 @@ def train(
         module.load_state_dict(saved["module"])
         optimizer.load_state_dict(saved["optimizer"])
         best, train_losses, held_out_losses = saved["best"], saved["train"], saved["held_out"]
-    with FeatureCache(images, extract, fabric.device) as cache, progress_bar() as progress:
+    with FeatureCache(images, extract, device) as cache, progress_bar() as progress:
         learned, held_out = _split(len(cache))
         task = progress.add_task(description, total=epochs, completed=len(train_losses))
         for epoch in range(len(train_losses), epochs):
@@ -99,15 +100,16 @@ def train(
             module.train()
             losses = []
             for batch in _shuffled(learned, batch_size, seed * 1_000_003 + epoch):
-                loss = step_module(*cache[batch])
-                step_optimizer.zero_grad()
-                fabric.backward(loss)
+                loss = loss_of(cache[batch])
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
                 if clip is not None:
                     nn.utils.clip_grad_norm_(parameters, clip)
-                step_optimizer.step()
-                losses.append(float(loss.detach()))
-            train_losses.append(sum(losses) / len(losses))
-            held_out_losses.append(_held_out_loss(step_module, cache, held_out, batch_size, train_losses[-1]))
+                optimizer.step()
+                losses.append(loss.detach())
+            train_losses.append(sum(torch.stack(losses).tolist()) / len(losses))  # a GPU is waited for once an epoch
+            module.eval()
+            held_out_losses.append(_held_out_loss(loss_of, cache, held_out, batch_size, train_losses[-1]))
             if held_out_losses[-1] <= min(held_out_losses):
                 best = _copy(module)
             if checkpoint is not None:
@@ -119,12 +121,28 @@ def train(
     return History(tuple(train_losses), tuple(held_out_losses))
 
 
-def native_precision() -> str:
-    """``bf16-mixed`` where the processor computes bfloat16 itself; elsewhere it would be many times slower."""
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    able = torch.cpu.get_capabilities()
-    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
+def native_precision(device: torch.device | None = None) -> str:
+    """Return ``bf16-mixed`` where a device computes bfloat16 itself; elsewhere it would be many times slower.
+
+    Args:
+        device: the one that ``auto`` means by default.
+    """
+    device = device or resolve_device()
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:  # Apple's GPU gains little
+        able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        native = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return "bf16-mixed" if native else "32-true"
+
+
+def _loss(module: nn.Module, precision: str, maps: Sequence[Tensor]) -> Tensor:
+    """The loss, a float32 scalar, of maps (B, C, h, w)."""
+    if precision == "32-true":
+        loss: Tensor = module(*maps)
+        return loss
+    with torch.autocast(maps[0].device.type, torch.bfloat16):
+        return module(*(m.to(torch.bfloat16) for m in maps)).float()  # type: ignore[no-any-return]
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
@@ -148,13 +166,14 @@ def _shuffled(images: Tensor, batch_size: int, seed: int) -> list[Tensor]:
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) < min(2, batch_size) else batches
 
 
-def _held_out_loss(module: nn.Module, cache: FeatureCache, images: Tensor, batch_size: int, fallback: float) -> float:
+def _held_out_loss(
+    loss_of: Callable[[Sequence[Tensor]], Tensor], cache: FeatureCache, images: Tensor, batch_size: int, fallback: float
+) -> float:
     """Mean loss on the held-out images; with fewer than ten images there are none, and the training loss serves."""
-    module.eval()
     total = 0.0
     with torch.no_grad():
         for batch in torch.split(images, batch_size):
-            total += float(module(*cache[batch])) * len(batch)
+            total += float(loss_of(cache[batch])) * len(batch)
     return total / len(images) if len(images) else fallback
 
 

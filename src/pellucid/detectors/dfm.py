@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from pellucid._io.progress import track
 from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._device import double_precision_device
 from pellucid.detectors._maps import smooth_map
 from pellucid.errors import DataError
 
@@ -63,7 +64,7 @@ class Dfm(Detector):
             if len(X) < 2:
                 raise DataError("DFM needs at least two images to estimate a subspace.")
             mu = X.mean(0)
-            X = (X - mu).double()
+            X = (X - mu).to(double_precision_device(self.device)).double()
             # The N x N Gram matrix has the covariance's non-zero eigenvalues and is far smaller when N < D.
             eigenvalues, V = torch.linalg.eigh(X @ X.T)
             eigenvalues, V = eigenvalues.flip(0).clamp(min=0), V.flip(1)
@@ -71,8 +72,8 @@ class Dfm(Detector):
             k = min(int((share < self.pca_level).sum()) + 1, len(X) - 1)
             k = max(1, min(k, int((eigenvalues > 1e-10 * eigenvalues[0]).sum())))
             U = X.T @ V[:, :k] / eigenvalues[:k].sqrt().clamp(min=1e-30)
-            self.mu_, self.U_ = mu.clone(), U.float()
-            self.variance_ = (eigenvalues[:k] / (len(X) - 1)).clamp(min=1e-12).float()
+            self.mu_, self.U_ = mu.clone(), U.float().to(self.device)
+            self.variance_ = (eigenvalues[:k] / (len(X) - 1)).clamp(min=1e-12).float().to(self.device)
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         maps = self._embed(pixels)

@@ -28,7 +28,7 @@ class Fastflow(Detector):
         conv3x3_only: else 3x3 and 1x1 subnets alternate.
         hidden_ratio: width of the subnets.
         epochs, batch_size, lr, weight_decay: Adam, the paper's values but for epochs and batch.
-        precision: of the training, as Lightning Fabric names it; ``auto`` takes bfloat16 where it is native.
+        precision: of the training: ``32-true``, ``bf16-mixed``, or ``auto``, bfloat16 where it is native.
         seed: of the permutations, the weights and the order of images.
     """
 

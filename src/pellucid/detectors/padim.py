@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid._io.progress import track
 from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._device import double_precision_device
 from pellucid.detectors._maps import image_score, resize_to, smooth_map
 from pellucid.errors import DataError
 
@@ -72,11 +73,11 @@ class Padim(Detector):
         with torch.inference_mode():
             mean, covariance = self._moments(images)
             covariance.diagonal(dim1=1, dim2=2).add_(self.epsilon)
-            L = torch.linalg.cholesky(covariance)
+            L = torch.linalg.cholesky(covariance.to(double_precision_device(self.device)))
             identity = torch.eye(L.shape[-1], device=L.device).expand_as(L)
             inverse = torch.linalg.solve_triangular(L, identity, upper=False)  # Sigma^-1 = inverse^T inverse
             rows, columns = torch.tril_indices(*L.shape[1:], device=L.device)
-            self.mean_, self.whiten_ = mean.clone(), inverse[:, rows, columns].clone()
+            self.mean_, self.whiten_ = mean.clone(), inverse[:, rows, columns].clone().to(self.device)
 
     def _moments(self, images: Images) -> tuple[Tensor, Tensor]:
         """Mean (P, C) and unbiased covariance (P, C, C), streamed over batches (Chan, Golub & LeVeque, 1979)."""

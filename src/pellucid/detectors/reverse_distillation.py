@@ -28,7 +28,7 @@ class ReverseDistillation(Detector):
         patchsize: the features to rebuild are means over this many positions in each direction, an odd number, as
             PatchCore's are: that much less noise. 1 is the paper, and finds fainter flaws of a few pixels.
         epochs, batch_size, lr: Adam with betas (0.5, 0.999), the paper's values but for epochs and batch.
-        precision: of the training, as Lightning Fabric names it; ``auto`` takes bfloat16 where it is native.
+        precision: of the training: ``32-true``, ``bf16-mixed``, or ``auto``, bfloat16 where it is native.
         seed: of the weights and the order of images.
     """
 

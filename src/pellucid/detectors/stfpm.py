@@ -23,7 +23,7 @@ class Stfpm(Detector):
         backbone, layers, weights: the teacher; the student has the same architecture.
         distance: ``l2`` between unit vectors as in the paper, or ``cosine``; they differ by rank only when levels mix.
         epochs, batch_size, lr, momentum, weight_decay: stochastic gradient descent, the paper's values but for epochs.
-        precision: of the training, as Lightning Fabric names it; ``auto`` takes bfloat16 where it is native.
+        precision: of the training: ``32-true``, ``bf16-mixed``, or ``auto``, bfloat16 where it is native.
         seed: of the student's weights and the order of images.
     """
 

@@ -11,7 +11,8 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +24,7 @@ from pellucid._io.files import check_writable, write_text
 from pellucid.acquisition.images import Planes, Size, as_planes
 from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError
 from pellucid.models.file import Header, first_validation_error, upgrade_header
-from pellucid.models.quantise import normals_of, quantise
+from pellucid.models.quantise import Normals, normals_of, quantise
 from pellucid.records import Samples
 from pellucid.runtimes import Runtime
 from pellucid.runtimes.onnx import Onnx
@@ -66,10 +67,10 @@ def export(
     images: Sequence[Planes] = (),
     int8: str | Path | Samples | None = None,
 ) -> ExportHeader:
-    """Write a detector as a graph, after comparing it with torch.
+    """Write a detector as a graph, after comparing it with torch, both on the CPU.
 
     Args:
-        detector: fitted.
+        detector: fitted, on any device.
         header: of the model file.
         folder: made if need be; an earlier export in it is replaced.
         format: ``openvino`` or ``onnx``.
@@ -89,38 +90,51 @@ def export(
         raise ParameterError("An int8 graph is computed by OpenVINO: leave --format onnx out.")
     normals = None if int8 is None else normals_of(int8, header)
     check_writable(folder / "model.json")
-    size = header.image_size
+    reference = Torch(_on_cpu(detector))
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
             files = [Path(made) / name for name in FILES[format]]
-            write_graph(detector, size, format, files[0])
-            off_by = max_difference(Torch(detector), RUNTIMES[format](files[0]), images or panes(size))
-            if not off_by <= TOLERANCE:
-                raise ExportError(
-                    f"The {format} graph differs from torch by {off_by:.2g}, more than {TOLERANCE:g} allowed."
-                )
-            achieved = reference_score = None
+            off_by = _write_compared(reference, header.image_size, format, files[0], images)
+            written: dict[str, object] = {"format": format, "max_difference": off_by, "model": header}
             if normals is not None:
                 graph, files = files[0], [Path(made) / "int8" / file.name for file in files]
                 files[0].parent.mkdir()
-                achieved = quantise(graph, Torch(detector), normals.learn, normals.held_out, files[0])
-                quantised = OpenVino(files[0])
-                header, reference_score = normals.header(quantised), _score_of_noise(quantised, size)
-            written = ExportHeader(
-                format=format,
-                sha256=_sha256(files),
-                max_difference=off_by,
-                rank_correlation=achieved,
-                reference_score=reference_score,
-                model=header,
-            )
+                written |= _quantise(reference, normals, header.image_size, graph, files[0])
+            whole = ExportHeader.model_validate(written | {"sha256": _sha256(files)})
             (folder / "model.json").unlink(missing_ok=True)  # never a header beside another's graph
             for file in files:
                 file.replace(folder / file.name)
     except OSError as error:
         raise OutputError(f"Cannot write '{folder}': {error.strerror or error}.") from None
-    write_text(folder / "model.json", written.model_dump_json(indent=2) + "\n")
-    return written
+    write_text(folder / "model.json", whole.model_dump_json(indent=2) + "\n")
+    return whole
+
+
+def _on_cpu(detector: Detector) -> Detector:
+    """The detector, or a copy on the CPU: graphs are traced and compared there."""
+    if detector.device.type == "cpu":
+        return detector
+    return type(detector)(**detector.parameters()).to("cpu").load_state(detector.state())
+
+
+def _write_compared(reference: Torch, size: Size, format: Format, path: Path, images: Sequence[Planes]) -> float:
+    """Write the graph in float32; return its largest difference from torch."""
+    write_graph(reference.detector, size, format, path)
+    off_by = max_difference(reference, RUNTIMES[format](path), images or panes(size))
+    if not off_by <= TOLERANCE:
+        raise ExportError(f"The {format} graph differs from torch by {off_by:.2g}, more than {TOLERANCE:g} allowed.")
+    return off_by
+
+
+def _quantise(reference: Torch, normals: Normals, size: Size, graph: Path, path: Path) -> dict[str, object]:
+    """Write the graph in int8; return what its header says otherwise."""
+    achieved = quantise(graph, reference, normals.learn, normals.held_out, path)
+    quantised = OpenVino(path)
+    return {
+        "rank_correlation": achieved,
+        "reference_score": _score_of_noise(quantised, size),
+        "model": normals.header(quantised),
+    }
 
 
 def read_export_header(folder: Path) -> ExportHeader:
@@ -188,15 +202,31 @@ def _score_of_noise(runtime: Runtime, size: Size) -> float:
 
 
 def write_graph(detector: Detector, size: Size, format: Format, path: Path) -> None:
-    """Convert a detector's scoring, batches (B, 3, *size) of any B, to a file."""
+    """Convert a detector's scoring, batches (B, 3, *size) of any B, to a file; it has to be on the CPU.
+
+    Raises:
+        ExportError: it cannot be converted, or a package is missing.
+        OSError: the file cannot be written.
+    """
     import torch
 
     example = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     detector.score(example)  # what is computed once and kept is there before the graph is traced
     try:
-        (_to_openvino if format == "openvino" else _to_onnx)(_graph(detector), example, path)
+        save = (_to_openvino if format == "openvino" else _to_onnx)(_graph(detector), example)
     except ImportError as error:
         raise ExportError(f"Exporting to {format} needs a package that is missing: pip install {error.name}.") from None
+    except Exception as error:  # whatever the converters raise; nothing was written yet
+        name = f"{type(detector).__name__} with {detector.backbone}"
+        raise ExportError(f"{name} cannot be converted to {format}: {_reason(error)}") from error
+    save(path)
+
+
+def _reason(error: Exception) -> str:
+    """The line of a converter's page that says what is wrong."""
+    error = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in lines if "No conversion rule" in line), lines[0])
 
 
 def _graph(detector: Detector) -> nn.Module:
@@ -216,23 +246,31 @@ def _graph(detector: Detector) -> nn.Module:
     return Graph().eval()
 
 
-def _to_openvino(graph: nn.Module, example: Tensor, path: Path) -> None:
+def _to_openvino(graph: nn.Module, example: Tensor) -> Callable[[Path], None]:
+    """Convert a graph; return what writes it."""
     import openvino
 
-    try:
-        openvino.save_model(convert(graph, example), path, compress_to_fp16=False)
-    except RuntimeError as error:
-        raise OSError(str(error).strip().splitlines()[-1]) from None
+    model = convert(graph, example)
+
+    def save(path: Path) -> None:
+        try:
+            openvino.save_model(model, path, compress_to_fp16=False)
+        except RuntimeError as error:  # its way to say that a file cannot be written
+            raise OSError(str(error).strip().splitlines()[-1]) from None
+
+    return save
 
 
-def _to_onnx(graph: nn.Module, example: Tensor, path: Path) -> None:
+def _to_onnx(graph: nn.Module, example: Tensor) -> Callable[[Path], None]:
+    """Convert a graph; return what writes it."""
     import torch
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells every user that torchvision is not installed
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch's own, about sizes that are constants here
         program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-        torch.onnx.export(program, (), path, input_names=["pixels"], external_data=False, verbose=False)
+        converted = torch.onnx.export(program, (), input_names=["pixels"], verbose=False)
+    return partial(converted.save, external_data=False)  # type: ignore[union-attr]
 
 
 def max_difference(reference: Runtime, other: Runtime, images: Sequence[Planes]) -> float:

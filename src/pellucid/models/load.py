@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from pellucid import detectors
+from pellucid.detectors._device import is_cpu
 from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError, WeightsError
 from pellucid.inspector import Inspector
-from pellucid.models.cache import cached_folder
+from pellucid.models.cache import cached_folder, new_folder
 from pellucid.models.export import Format, open_export
 from pellucid.models.file import Header, read_header, read_model
 from pellucid.records import Limit
@@ -19,19 +20,28 @@ from pellucid.runtimes.torch import Torch
 MIN_IMAGES_TO_EXPORT = 200  # from which on a faster runtime makes up for the seconds of exporting to it
 
 
-def load(path: str | Path, runtime: Name | Literal["auto"] | None = None, *, images: int | None = None) -> Inspector:
+def load(
+    path: str | Path,
+    runtime: Name | Literal["auto"] | None = None,
+    *,
+    images: int | None = None,
+    device: str = "auto",
+) -> Inspector:
     """Read a model written by :meth:`Inspector.save` or :meth:`Inspector.export`; needs no network.
 
     Args:
         path: a model file, or the folder of an exported model.
         runtime: what computes; by default torch for a model file. For ``openvino`` and ``onnx`` the model is exported
-            once into pellucid's cache; ``auto`` takes the fastest that is installed and agrees with torch. The folder
-            of an exported model has its own runtime.
+            once into pellucid's cache; ``auto`` takes torch on a GPU, and on the CPU the fastest that is installed and
+            agrees with torch. The folder of an exported model has its own runtime.
         images: how many will be inspected, if that is known: for a few, ``auto`` does not export.
+        device: where torch computes: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``, which is the environment
+            variable ``PELLUCID_DEVICE`` if that is set, else a GPU if there is one. Other runtimes compute on the CPU.
 
     Raises:
         ModelFileError: missing, truncated, foreign, newer, changed, or of a detector that takes or learns more by now.
-        ParameterError: the runtime is not installed, or not the one that the folder was exported for.
+        ParameterError: the runtime is not installed, or not the one that the folder was exported for, or the device is
+            not there, or not the CPU where the runtime is not torch.
         ExportError: the graph does not agree with torch; ``auto`` then takes torch.
 
     Example:
@@ -39,19 +49,21 @@ def load(path: str | Path, runtime: Name | Literal["auto"] | None = None, *, ima
     """
     path = Path(path)
     if path.is_dir():
+        _check_on_cpu(f"'{path}' was exported and", device)
         opened, header = open_export(path)
         if runtime not in (None, "auto", opened.name):
             raise ParameterError(f"'{path}' was exported for {opened.name}: it cannot run on {runtime}.")
         return _inspector(opened, header)
-    if runtime == "auto" and (images is None or images >= MIN_IMAGES_TO_EXPORT):
+    if runtime == "auto" and (images is None or images >= MIN_IMAGES_TO_EXPORT) and is_cpu(device):
         for faster in ("openvino", "onnx"):
             with suppress(ExportError, OutputError):  # it does not agree, or the cache cannot be written to
                 if is_installed(faster):
                     return load(path, faster)
     if runtime in ("openvino", "onnx"):
+        _check_on_cpu(f"Runtime '{runtime}'", device)
         return _inspector(*_from_cache(path, runtime))
     header, tensors = read_model(path)
-    detector = detectors.create(header.detector, **header.parameters)
+    detector = detectors.create(header.detector, **header.parameters).to(device)
     new = detector.parameters().keys() - header.parameters.keys()
     if new:  # its default might not be what the model was fitted with
         names = ", ".join(sorted(new))
@@ -70,11 +82,19 @@ def _inspector(runtime: Runtime, header: Header) -> Inspector:
     return Inspector(runtime, limit, header.image_size, header.data_sha256, header.seed, header.false_reject)
 
 
+def _check_on_cpu(subject: str, device: str) -> None:
+    if device not in ("auto", "cpu"):
+        raise ParameterError(
+            f"{subject} computes on the CPU, not on {device}: leave the device out, or use the model file with torch."
+        )
+
+
 def _from_cache(path: Path, format: Format) -> tuple[Runtime, Header]:
     """A model file's graph from the cache, exported into it when it is not there or not whole."""
     header, digest = read_header(path)
     folder = cached_folder(digest, format)
     with suppress(ModelFileError):
         return open_export(folder)[0], header
-    load(path).export(folder, format)
+    with new_folder(folder) as made:
+        load(path, device="cpu").export(made, format)
     return open_export(folder)[0], header

@@ -19,7 +19,11 @@ class Runtime(Protocol):
     """Whatever scores images: a detector in torch, or the graph that it was exported to."""
 
     name: Name
-    parallel_requests: int  # how many images are computed at the same time, when as many threads call score
+    parallel_requests: int  # how many calls of score are computed at the same time, by as many threads
+
+    @property
+    def batch_size(self) -> int:
+        """How many images one call of score had best be given; one on a CPU, so that no score depends on others."""
 
     def for_throughput(self) -> Runtime:
         """Return the same for many images: it computes more of them in a second, though each takes longer."""

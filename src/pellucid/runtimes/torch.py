@@ -9,6 +9,9 @@ from pellucid.runtimes import Floats, Name
 if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
 
+GPU_BATCH = 16  # images in one call on a GPU, at most
+GPU_BATCH_PIXELS = 16 * 512 * 512  # and fewer where they are large
+
 
 class Torch:
     """The reference that the other runtimes have to agree with."""
@@ -20,8 +23,16 @@ class Torch:
         self.detector = detector
 
     def for_throughput(self) -> Torch:
-        """Return itself: torch computes one image at a time, on all cores."""
+        """Return itself: torch computes one call at a time, on all of the device."""
         return self
+
+    @property
+    def batch_size(self) -> int:
+        """One on a CPU; several on a GPU, that would wait for most of the time otherwise."""
+        if self.detector.device.type == "cpu":
+            return 1
+        height, width = (int(side) for side in self.detector.size_)
+        return max(1, min(GPU_BATCH, GPU_BATCH_PIXELS // (height * width)))
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         import torch
