@@ -19,18 +19,17 @@ from torch import Tensor
 from pellucid.acquisition.folders import image_files
 from pellucid.acquisition.images import ImageBatches
 from pellucid.backbones import create
-from pellucid.backbones._weights import EMBEDDED
-from pellucid.backbones.prism import Prism, gain_control
+from pellucid.backbones.prism import Prism
 from pellucid.errors import DataError
 from pretraining.teacher import Teacher
-from pretraining.train import name_teacher, run
+from pretraining.train import add_student_option, add_teacher_options, run_command
 
-SIZE = (256, 256)
-MOST = 100  # images of a folder, evenly taken
+IMAGE_SIZE = (256, 256)
+MAX_IMAGES_PER_FOLDER = 100  # images of a folder, evenly taken
 
 
 def unexplained(seen: Tensor, answers: Tensor) -> float:
-    """The share of the variance of ``answers`` that linear regression on ``seen`` leaves, both (B, C, h, w)."""
+    """Return the share of the variance of ``answers`` that regression on ``seen`` leaves, both (B, C, h, w)."""
     x, y = (maps.transpose(0, 1).flatten(1).T.double() for maps in (seen, answers))  # (N, C)
     x, y = x - x.mean(0), y - y.mean(0)
     y = y / y.std(0).clamp(min=1e-6)
@@ -40,9 +39,9 @@ def unexplained(seen: Tensor, answers: Tensor) -> float:
 
 @torch.inference_mode()
 def disagreement(prism: Prism, teacher: Teacher, batches: Iterable[Tensor]) -> list[float]:
-    """What Prism leaves unexplained of the teacher's features of images (B, 3, H, W) in [0, 1], by layer."""
+    """Return what Prism leaves unexplained of the teacher's features of images (B, 3, H, W) in [0, 1], by layer."""
     seen, answers = zip(
-        *((prism.features(pixels, gain_control(pixels)[0]), teacher.features(pixels)) for pixels in batches),
+        *((prism.features(pixels, prism.gain_control(pixels)[0]), teacher.features(pixels)) for pixels in batches),
         strict=True,
     )
     return [
@@ -53,8 +52,8 @@ def disagreement(prism: Prism, teacher: Teacher, batches: Iterable[Tensor]) -> l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    name_teacher(parser)
-    parser.add_argument("--student", default=EMBEDDED[0], choices=EMBEDDED)
+    add_teacher_options(parser)
+    add_student_option(parser)
     parser.add_argument("--prism", type=Path, help="its weights; those that ship by default")
     parser.add_argument("folders", type=Path, nargs="+", help="folders of images, with their subfolders")
     args = parser.parse_args()
@@ -66,11 +65,11 @@ def main() -> None:
         files = image_files(folder)
         if not files:
             raise DataError(f"There are no images in '{folder}'.")
-        files = files[:: -(-len(files) // MOST)]
-        left = disagreement(prism, teacher, ImageBatches(tuple(files), SIZE))
+        files = files[:: -(-len(files) // MAX_IMAGES_PER_FOLDER)]
+        left = disagreement(prism, teacher, ImageBatches(tuple(files), IMAGE_SIZE))
         cells = " | ".join(f"{value:.3f}" for value in (*left, sum(left) / len(left)))
         print(f"| {folder.name} | {len(files)} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

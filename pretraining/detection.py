@@ -25,24 +25,25 @@ from pellucid.detectors._base import Detector
 from pellucid.reports.curves import png
 from pellucid.synthesis.glass import draw_pane, to_uint8
 from pretraining import flaws
-from pretraining.evaluate import HERE, compared, into_readme, settings
-from pretraining.train import name_teacher, run
+from pretraining.evaluate import FOLDER, compared, into_readme, settings
+from pretraining.train import add_teacher_options, run_command
 
-FALSE_ALARMS = 0.01
-TRAIN, CLEAN = 100, 400  # panes to learn from, and to find the limit with
-COLOURS = ("#888888", "#2a9d8f", "#e76f51")  # teacher, prism_s, prism_m
-COLUMNS = ("backbone", "detector", "kind", "size", "contrast", "panes", "found")
+FALSE_ALARM_RATE = 0.01
+TRAIN_PANES, CLEAN_PANES = 100, 400  # panes to learn from, and to find the limit with
+CURVE_COLOURS = ("#888888", "#2a9d8f", "#e76f51")  # teacher, prism_s, prism_m
+CSV_COLUMNS = ("backbone", "detector", "kind", "size", "contrast", "panes", "found")
 Cell = tuple[str, int, float]  # kind, size in px, contrast
 
 
-def clean(number: int) -> NDArray[np.uint8]:
+def clean_pane(number: int) -> NDArray[np.uint8]:
+    """Draw a pane without a flaw."""
     return to_uint8(draw_pane(np.random.default_rng((11, 0, number))))
 
 
-def planted(cell: Cell, number: int) -> NDArray[np.uint8]:
+def flawed_pane(cell: Cell, number: int) -> NDArray[np.uint8]:
     kind, size, contrast = cell
     rng: Generator = np.random.default_rng(
-        (11, list(flaws.SIZES).index(kind) + 1, size, round(contrast * 1000), number)
+        (11, list(flaws.FLAW_SIZES_PX).index(kind) + 1, size, round(contrast * 1000), number)
     )
     return to_uint8(flaws.flawed(rng, kind, size, contrast)[0])
 
@@ -57,27 +58,27 @@ def scores(detector: Detector, images: list[NDArray[np.uint8]]) -> NDArray[np.fl
 
 
 def table(found: dict[tuple[str, str, Cell], float]) -> Iterator[str]:
-    """The faintest contrast of which at least half of the flaws are found, per kind and size."""
-    who = list(dict.fromkeys((detector, backbone) for backbone, detector, _ in found))
-    yield "| flaw | px | " + " | ".join(f"{detector}, {backbone}" for detector, backbone in who) + " |"
-    yield "|---|---|" + "---|" * len(who)
-    for kind, sizes in flaws.SIZES.items():
+    """Yield a table of the faintest contrast of which at least half of the flaws are found, per kind and size."""
+    fitted = list(dict.fromkeys((detector, backbone) for backbone, detector, _ in found))
+    yield "| flaw | px | " + " | ".join(f"{detector}, {backbone}" for detector, backbone in fitted) + " |"
+    yield "|---|---|" + "---|" * len(fitted)
+    for kind, sizes in flaws.FLAW_SIZES_PX.items():
         for size in sizes:
             cells = []
-            for detector, backbone in who:
+            for detector, backbone in fitted:
                 seen = [c for c in flaws.CONTRASTS if found[backbone, detector, (kind, size, c)] >= 0.5]
                 cells.append(f"{100 * min(seen):.0f} %" if seen else "not found")
             yield f"| {kind} | {size} | " + " | ".join(cells) + " |"
 
 
 def picture(found: dict[tuple[str, str, Cell], float], detector: str) -> bytes:
-    """Share found against contrast, a panel for each kind and size, PNG."""
-    rows = max(len(sizes) for sizes in flaws.SIZES.values())
-    figure = Figure(figsize=(3 * rows, 2.4 * len(flaws.SIZES)), dpi=90, layout="constrained")
-    axes = figure.subplots(len(flaws.SIZES), rows, sharex=True, sharey=True)
-    for row, (kind, sizes) in zip(axes, flaws.SIZES.items(), strict=True):
+    """Draw the share found against contrast, a panel for each kind and size, as PNG."""
+    rows = max(len(sizes) for sizes in flaws.FLAW_SIZES_PX.values())
+    figure = Figure(figsize=(3 * rows, 2.4 * len(flaws.FLAW_SIZES_PX)), dpi=90, layout="constrained")
+    axes = figure.subplots(len(flaws.FLAW_SIZES_PX), rows, sharex=True, sharey=True)
+    for row, (kind, sizes) in zip(axes, flaws.FLAW_SIZES_PX.items(), strict=True):
         for ax, size in zip(row, sizes, strict=True):
-            for backbone, colour in zip(dict.fromkeys(b for b, _, _ in found), COLOURS, strict=True):
+            for backbone, colour in zip(dict.fromkeys(b for b, _, _ in found), CURVE_COLOURS, strict=True):
                 shares = [found[backbone, detector, (kind, size, c)] for c in flaws.CONTRASTS]
                 ax.plot([100 * c for c in flaws.CONTRASTS], shares, "o-", color=colour, label=backbone)
             ax.set(title=f"{kind}, {size} px", xscale="log", ylim=(-0.03, 1.03))
@@ -86,38 +87,38 @@ def picture(found: dict[tuple[str, str, Cell], float], detector: str) -> bytes:
             ax.grid(alpha=0.25)
     axes[0][0].legend()
     figure.supxlabel("contrast, %")
-    figure.supylabel(f"share found at {100 * FALSE_ALARMS:.0f} % false alarms")
+    figure.supylabel(f"share found at {100 * FALSE_ALARM_RATE:.0f} % false alarms")
     return png(figure)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    name_teacher(parser)
+    add_teacher_options(parser)
     parser.add_argument("--detectors", nargs="+", default=["patchcore", "padim"], choices=detectors.names())
     parser.add_argument("--panes", type=int, default=20, help="flawed panes of each kind, size and contrast")
     args = parser.parse_args()
-    cells = [(k, s, c) for k, sizes in flaws.SIZES.items() for s in sizes for c in flaws.CONTRASTS]
+    cells = [(k, s, c) for k, sizes in flaws.FLAW_SIZES_PX.items() for s in sizes for c in flaws.CONTRASTS]
     with ProcessPoolExecutor() as pool:
-        panes = list(pool.map(clean, range(TRAIN + CLEAN), chunksize=20))
+        panes = list(pool.map(clean_pane, range(TRAIN_PANES + CLEAN_PANES), chunksize=20))
         flawed = {
-            cell: list(pool.map(planted, [cell] * args.panes, range(args.panes), chunksize=args.panes))
+            cell: list(pool.map(flawed_pane, [cell] * args.panes, range(args.panes), chunksize=args.panes))
             for cell in cells
         }
     found: dict[tuple[str, str, Cell], float] = {}
     for name in args.detectors:
         for backbone, weights, _ in compared(args.teacher, args.weights):
             detector = detectors.create(name, **settings(name, backbone, weights))
-            detector.fit(batches(panes[:TRAIN]))
-            limit = np.quantile(scores(detector, panes[TRAIN:]), 1 - FALSE_ALARMS)
+            detector.fit(batches(panes[:TRAIN_PANES]))
+            limit = np.quantile(scores(detector, panes[TRAIN_PANES:]), 1 - FALSE_ALARM_RATE)
             for cell in cells:
                 found[backbone, name, cell] = float((scores(detector, flawed[cell]) > limit).mean())
             mean = np.mean([found[backbone, name, cell] for cell in cells])
             print(f"{name} {backbone}: {100 * mean:.1f} % of all flaws found", flush=True)
     rows = ((b, d, *cell, args.panes, share) for (b, d, cell), share in found.items())
-    write_text(HERE / "detection.csv", csv_text(COLUMNS, rows))
-    write_bytes(HERE / "detection.png", picture(found, args.detectors[0]))
+    write_text(FOLDER / "detection.csv", csv_text(CSV_COLUMNS, rows))
+    write_bytes(FOLDER / "detection.png", picture(found, args.detectors[0]))
     into_readme("detection", list(table(found)))
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -25,18 +25,18 @@ from pellucid import detectors
 from pellucid._io.files import write_text
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.plan import Plan
-from pellucid.backbones._weights import EMBEDDED
+from pellucid.backbones import embedded_names, entry
 from pellucid.records import Samples
 from pellucid.study import metrics
 from pretraining import flaws
-from pretraining.train import WEIGHTS, digest, name_teacher, run
+from pretraining.train import add_teacher_options, file_sha256, run_command
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 Compared = tuple[str, Path | None, str]  # a backbone's name, file of weights, and how its SHA-256 begins
-KEYS = ("backbone", "sha256", "size", "detector", "set", "seed")
+KEY_COLUMNS = ("backbone", "sha256", "size", "detector", "set", "seed")
 
 
-class Figures:
+class Measurements:
     """Rows of a CSV file that grows as they are measured, so that a killed run goes on where it stopped.
 
     Args:
@@ -57,7 +57,7 @@ class Figures:
         return key in self._done
 
     def of(self, backbones: list[Compared]) -> list[dict[str, str]]:
-        """The rows of these weights; others were measured when they shipped."""
+        """Return the rows of these weights; others were measured when they shipped."""
         return [row for row in self.rows if row["sha256"] in {sha256 for _, _, sha256 in backbones}]
 
     def add(self, key: tuple[str, ...], *values: float) -> None:
@@ -70,21 +70,21 @@ class Figures:
 
 
 def compared(teacher: str, weights: Path | None) -> list[Compared]:
-    """The teacher and the embedded backbones."""
+    """Return the teacher and the embedded backbones."""
     return [
-        (teacher, weights, (digest(weights) or "from the hub")[:12]),
-        *((name, None, str(digest(WEIGHTS / f"{name}.safetensors"))[:12]) for name in EMBEDDED),
+        (teacher, weights, (file_sha256(weights) or "from the hub")[:12]),
+        *((name, None, str(entry(name).sha256)[:12]) for name in embedded_names()),
     ]
 
 
 def settings(detector: str, backbone: str, weights: Path | None) -> dict[str, Any]:
-    """A detector's parameters where backbones are compared, which began when PatchCore kept a tenth of its patches."""
+    """Return a detector's parameters for comparisons, which began when PatchCore kept a tenth of its patches."""
     more = {"coreset_sampling_ratio": 0.1} if detector == "patchcore" else {}
     return {"backbone": backbone, "weights": str(weights) if weights else None, **more}
 
 
 def by_photo(folder: Path) -> Samples:
-    """Tiles grouped by the photo that they were cut from, which their names begin with."""
+    """Read tiles, grouped by the photo that they were cut from, which their names begin with."""
 
     def photo(path: Path) -> str:
         match = re.match(r"cam-?\d+_ts\d+", path.name)
@@ -95,14 +95,14 @@ def by_photo(folder: Path) -> Samples:
 
 
 def faint(folder: Path) -> Samples:
-    """Drawn panes with faint, small flaws."""
+    """Read drawn panes with faint, small flaws; they are drawn where they are not there yet."""
     if not folder.is_dir():
         flaws.draw_data_set(folder, seed=7)
     return read_folder(folder)
 
 
 def sets(data: Path, work: Path) -> dict[str, Callable[[], Samples]]:
-    """Every set by name, read when it is needed."""
+    """Return every set by name, read when it is needed."""
     return {
         "glass_defect": lambda: read_folder(data / "glass_defect"),
         "magnetic_tile": lambda: read_folder(data / "magnetic_tile"),
@@ -112,14 +112,14 @@ def sets(data: Path, work: Path) -> dict[str, Callable[[], Samples]]:
 
 
 def auroc(plan: Plan, detector: str, backbone: str, weights: Path | None, size: int, seed: int) -> float:
-    """Image AUROC on the plan's test images."""
+    """Fit, and return the image AUROC on the plan's test images."""
     inspector = pellucid.fit(plan, detector, image_size=size, seed=seed, **settings(detector, backbone, weights))
     scores = [i.score for i in inspector.inspect_many(s.path for s in plan.split.test)]
     return metrics.auroc([s.label == "abnormal" for s in plan.split.test], scores) or 0.0
 
 
 def table(rows: list[dict[str, str]]) -> Iterator[str]:
-    """The means over seeds as a table in Markdown, one row a size, detector and backbone, with the mean over sets."""
+    """Yield a table in Markdown: means over seeds, one row a size, detector and backbone, and the mean over sets."""
     names = list(dict.fromkeys(row["set"] for row in rows))
     yield "| size | detector | backbone | " + " | ".join(names) + " | mean | seeds |"
     yield "|---|---|---|" + "---|" * (len(names) + 2)
@@ -136,7 +136,7 @@ def table(rows: list[dict[str, str]]) -> Iterator[str]:
 
 def into_readme(section: str, lines: list[str]) -> None:
     """Put lines between the marks of a section of ``README.md``."""
-    path = HERE / "README.md"
+    path = FOLDER / "README.md"
     start, end = f"<!-- {section} -->\n", f"<!-- end of {section} -->"
     before, rest = path.read_text(encoding="utf-8").split(start)
     after = rest.split(end)[1]
@@ -145,7 +145,7 @@ def into_readme(section: str, lines: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    name_teacher(parser)
+    add_teacher_options(parser)
     parser.add_argument(
         "--data", type=Path, required=True, help="folder of glass_defect, magnetic_tile, flatglass_line"
     )
@@ -154,18 +154,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("runs/pretraining"))
     args = parser.parse_args()
-    figures, backbones = Figures(HERE / "evaluation.csv", KEYS, ["image_auroc"]), compared(args.teacher, args.weights)
+    measurements, backbones = (
+        Measurements(FOLDER / "evaluation.csv", KEY_COLUMNS, ["image_auroc"]),
+        compared(args.teacher, args.weights),
+    )
     for seed in range(args.seeds):
         for name, read in sets(args.data, args.work).items():
             plan = Plan.from_data(read(), seed=seed)
             for size, detector, (backbone, weights, sha256) in product(args.sizes, args.detectors, backbones):
                 key = (backbone, sha256, str(size), detector, name, str(seed))
-                if key not in figures:
-                    figures.add(key, auroc(plan, detector, backbone, weights, size, seed))
-    lines = list(table(figures.of(backbones)))
+                if key not in measurements:
+                    measurements.add(key, auroc(plan, detector, backbone, weights, size, seed))
+    lines = list(table(measurements.of(backbones)))
     into_readme("evaluation", lines)
     print("\n".join(lines))
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.anomalib import AnomalibTensorBoardLogger
 from pellucid.errors import ParameterError
-from pellucid.tracking import check
+from pellucid.tracking import Run, check, to_mlflow, with_tensorboard
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
 
@@ -134,6 +135,30 @@ def test_a_tracker_that_is_not_there(monkeypatch):
     monkeypatch.setattr("pellucid.tracking.find_spec", lambda _: None)
     with pytest.raises(ParameterError, match=r"pip install 'pellucid\[mlflow\]'"):
         check("mlflow")
+
+
+def test_tensorboard_is_written_where_it_is_installed(monkeypatch, capsys):
+    assert with_tensorboard(["mlflow"]) == ["tensorboard", "mlflow"]
+    assert with_tensorboard(["mlflow", "tensorboard"]) == ["mlflow", "tensorboard"]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("pellucid.tracking.find_spec", lambda _: None)
+    assert with_tensorboard(["mlflow"]) == ["mlflow"]
+    assert "pip install 'pellucid[tensorboard]'" in capsys.readouterr().err
+    for demanded in (lambda: check("tensorboard"), lambda: AnomalibTensorBoardLogger("logs")):
+        with pytest.raises(ParameterError, match=r"needs its package: pip install 'pellucid\[tensorboard\]'"):
+            demanded()
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "true"), ("false", "false")])
+def test_mlflows_telemetry_is_off_before_it_is_imported(monkeypatch, tmp_path, before, after):
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", before or "")
+    if before is None:
+        monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
+    (tmp_path / "mlflow.py").write_text("import os\nraise RuntimeError(os.environ['MLFLOW_DISABLE_TELEMETRY'])")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mlflow", raising=False)
+    with pytest.raises(RuntimeError, match=f"^{after}$"):
+        to_mlflow(Run("dfm", "glass", tmp_path, {}, {}, {}))
 
 
 def test_tensorboard_names_the_files(tracked):

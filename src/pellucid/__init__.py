@@ -11,20 +11,28 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pellucid import backbones, detectors, errors
-    from pellucid.acquisition.folders import read_folder
-    from pellucid.acquisition.plan import Plan
-    from pellucid.errors import PellucidError
-    from pellucid.fitting import fit, fit_split
-    from pellucid.inspector import Inspector
-    from pellucid.models.load import load
-    from pellucid.records import Defect, Inspection, Limit, Sample, Samples, Split
-    from pellucid.study.evaluate import evaluate
-    from pellucid.study.results import Evaluation
+    from pellucid import backbones as backbones
+    from pellucid import detectors as detectors
+    from pellucid import errors as errors
+    from pellucid.acquisition.folders import read_folder as read_folder
+    from pellucid.acquisition.plan import Plan as Plan
+    from pellucid.errors import PellucidError as PellucidError
+    from pellucid.fitting import fit as fit
+    from pellucid.fitting import fit_split as fit_split
+    from pellucid.inspector import Inspector as Inspector
+    from pellucid.models.load import load as load
+    from pellucid.records import Defect as Defect
+    from pellucid.records import Inspection as Inspection
+    from pellucid.records import Limit as Limit
+    from pellucid.records import Sample as Sample
+    from pellucid.records import Samples as Samples
+    from pellucid.records import Split as Split
+    from pellucid.study.evaluate import evaluate as evaluate
+    from pellucid.study.results import Evaluation as Evaluation
 
     __version__: str
 
-_HOMES = {  # every public name and the module that it is imported from when it is first used
+_HOMES = {  # every public name and the module that it is imported from when it is first used; a module has none
     "Defect": "pellucid.records",
     "Evaluation": "pellucid.study.results",
     "Inspection": "pellucid.records",
@@ -35,51 +43,39 @@ _HOMES = {  # every public name and the module that it is imported from when it 
     "Sample": "pellucid.records",
     "Samples": "pellucid.records",
     "Split": "pellucid.records",
-    "backbones": "pellucid",
-    "detectors": "pellucid",
-    "errors": "pellucid",
+    "backbones": None,
+    "detectors": None,
+    "errors": None,
     "evaluate": "pellucid.study.evaluate",
     "fit": "pellucid.fitting",
     "fit_split": "pellucid.fitting",
     "load": "pellucid.models.load",
     "read_folder": "pellucid.acquisition.folders",
 }
-__all__ = [
-    "Defect",
-    "Evaluation",
-    "Inspection",
-    "Inspector",
-    "Limit",
-    "PellucidError",
-    "Plan",
-    "Sample",
-    "Samples",
-    "Split",
-    "__version__",
-    "backbones",
-    "detectors",
-    "errors",
-    "evaluate",
-    "fit",
-    "fit_split",
-    "load",
-    "read_folder",
-]
+__all__ = sorted([*_HOMES, "__version__"])
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used: ``import pellucid`` costs nothing."""
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version("pellucid")
-    home = _HOMES.get(name)
-    if home is None:
+        return _installed_version()
+    if name not in _HOMES:
         raise AttributeError(f"module 'pellucid' has no attribute '{name}'")
-    if home == "pellucid":
-        return _import_module(f"pellucid.{name}")
-    return getattr(_import_module(home), name)
+    home = _HOMES[name]
+    return _import_module(f"pellucid.{name}") if home is None else getattr(_import_module(home), name)
+
+
+def _installed_version() -> str:
+    """The version of the distribution that this code came with: the whole package, or the slim runtime."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for distribution in ("pellucid", "pellucid-runtime"):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

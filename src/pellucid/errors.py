@@ -74,6 +74,22 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ParameterError:
     return ParameterError(f"Unknown {kind} '{name}': {hint}")
 
 
+def missing_extra(extra: str | None, package: str, what: str) -> str:
+    """Return the sentence for a package that is not installed.
+
+    Args:
+        extra: of pellucid, that brings the package; None: the package is installed by itself.
+        package: what is missing, by name.
+        what: needs it, as the beginning of a sentence.
+
+    Example:
+        >>> missing_extra("vit", "transformers", "DINOv2")
+        "DINOv2 needs transformers, which is not installed: pip install 'pellucid[vit]'."
+    """
+    requirement = package if extra is None else f"'pellucid[{extra}]'"
+    return f"{what} needs {package}, which is not installed: pip install {requirement}."
+
+
 def join_names(names: Iterable[object], limit: int = 5) -> str:
     """Join a few names in one line, as in 'a, b, c and 4 more'.
 

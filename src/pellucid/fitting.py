@@ -114,8 +114,8 @@ def fit_split(
     if data_sha256 is None:
         known = (*split.fit, *split.calibrate)
         data_sha256 = samples_sha256(known, hash_files(known))
-    name, parameters = detectors.name_of(detector), detector.parameters()
-    shaping = (name, parameters, size, data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
+    kind, parameters = type(detector), detector.parameters()
+    shaping = (kind, parameters, size, data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
     if split.folds is None:
         detector.fit(_batches(split.fit, size), checkpoint=_checkpoint_path(checkpoint, *shaping))
         held_out = score_files(Torch(detector), split.calibrate, size)
@@ -123,7 +123,7 @@ def fit_split(
         by_sample: dict[Sample, ScoreAndMax] = {}
         numbers = assign_folds(split.fit, split.folds, seed)
         for fold in range(split.folds):
-            part = detectors.create(name, **parameters).to(detector.device)
+            part = kind(**parameters).to(detector.device)
             seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
             part.fit(_batches(seen, size), checkpoint=_checkpoint_path(checkpoint, *shaping, fold))
             left = [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]

@@ -10,10 +10,14 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pellucid.errors import DataError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image as PilImage
+
+MAX_DEFECTS_SHOWN = 10  # rows of a notebook's table
 
 Label = Literal["normal", "abnormal"]
 Role = Literal["fit", "calibrate", "select", "test"]
@@ -22,14 +26,23 @@ Verdict = Literal["ok", "reject"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image file and what is known about it."""
+    """One image file and what is known about it.
+
+    Attributes:
+        path: of the image.
+        label: ``normal`` or ``abnormal``.
+        split: ``train`` or ``test`` where the layout of the data says so; None: to be planned.
+        type: kind of defect.
+        mask: file of the image's size, above 0 where it is defective.
+        group: images of one group (photo, pane, session) never sit in two roles.
+    """
 
     path: Path
     label: Label
-    split: Literal["train", "test"] | None = None  # as the data's layout says; None: to be planned
-    type: str | None = None  # kind of defect
-    mask: Path | None = None  # same size as the image, > 0 where defective
-    group: str | None = None  # images of one group (photo, pane, session) never sit in two roles
+    split: Literal["train", "test"] | None = None
+    type: str | None = None
+    mask: Path | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,13 +62,22 @@ class Samples:
 
 @dataclass(frozen=True)
 class Split:
-    """Who does what; the four are disjoint. ``select`` holds labelled defects for choosing between detectors."""
+    """Who does what; the four are disjoint.
+
+    Attributes:
+        fit: normal images that are learned from.
+        calibrate: normal images that place the limit; empty where ``folds`` is set.
+        select: labelled defects for choosing between detectors.
+        test: images of either label.
+        folds: number of folds over ``fit`` that calibrate where normal images are few.
+        notes: what is odd about the split, a sentence each.
+    """
 
     fit: tuple[Sample, ...]
-    calibrate: tuple[Sample, ...]  # empty when ``folds`` is set
+    calibrate: tuple[Sample, ...]
     select: tuple[Sample, ...]
     test: tuple[Sample, ...]
-    folds: int | None = None  # calibrate by folds over ``fit`` when normals are few
+    folds: int | None = None
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -64,7 +86,7 @@ class Split:
         return f"Split({', '.join(counts)}{folds})"
 
     def roles(self) -> list[tuple[Sample, Role]]:
-        """Every sample with its role, in reading order."""
+        """Return every sample with its role, in reading order."""
         pairs: list[tuple[Sample, Role]] = []
         pairs += [(s, "fit") for s in self.fit] + [(s, "calibrate") for s in self.calibrate]
         pairs += [(s, "select") for s in self.select] + [(s, "test") for s in self.test]
@@ -73,31 +95,46 @@ class Split:
 
 @dataclass(frozen=True)
 class Limit:
-    """Where normal ends, in the score's own unit, and the normal scores that it was chosen from."""
+    """Where normal ends, in the score's own unit, and the normal scores that it was chosen from.
 
-    value: float  # reject when score > value
-    pixel: float  # defective where map > pixel
-    false_reject_rate: float  # promised; for "f1" the rate realised on ``scores``
-    scores: tuple[float, ...]  # of normal images that were not fitted on, ascending
+    Attributes:
+        value: an image is rejected when its score is higher.
+        pixel: a pixel of a rejected image is defective where the map is higher.
+        false_reject_rate: promised, in (0, 1); for ``f1`` the rate realised on ``scores``.
+        scores: of normal images that were not fitted on, ascending.
+        method: how it was chosen.
+    """
+
+    value: float
+    pixel: float
+    false_reject_rate: float
+    scores: tuple[float, ...]
     method: Literal["conformal", "cross-conformal", "f1"] = "conformal"
 
     def __repr__(self) -> str:
         return f"Limit({self.value:.6g}, {self.method} at {self.false_reject_rate:.2%} from {len(self.scores)} normals)"
 
     def p_value(self, score: float) -> float:
-        """Conformal p-value: (1 + number of normal scores >= score) / (n + 1), in (0, 1]."""
+        """Return the conformal p-value: (1 + number of normal scores >= score) / (n + 1), in (0, 1]."""
         at_least = len(self.scores) - bisect_left(self.scores, score)
         return (1 + at_least) / (len(self.scores) + 1)
 
 
 @dataclass(frozen=True)
 class Defect:
-    """One connected region above the pixel limit, in pixels of the image's own size."""
+    """One connected region above the pixel limit, in pixels of the image's own size.
 
-    box: tuple[int, int, int, int]  # x, y, width, height
+    Attributes:
+        box: x, y, width, height.
+        area_px: number of pixels.
+        peak: highest value of the map inside.
+        centroid: x, y.
+    """
+
+    box: tuple[int, int, int, int]
     area_px: int
-    peak: float  # highest map value inside
-    centroid: tuple[float, float]  # x, y
+    peak: float
+    centroid: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -132,21 +169,26 @@ class Inspection:
         Args:
             mask: file of the image's mask.
 
+        Returns:
+            An 8-bit RGB picture, at least 256 px high.
+
         Raises:
-            DataError: the mask, or the image where its pixels were let go of, cannot be read.
+            DataError: the map was let go of, or the mask, or the image where its pixels were let go of, cannot be read.
         """
         from PIL import Image
 
         return Image.fromarray(self._drawn(mask)[..., ::-1].copy())
 
     def png(self, mask: Path | None = None) -> bytes:
-        """Return :meth:`picture` as the bytes of a PNG file."""
+        """Return :meth:`picture` as the bytes of a PNG file; what it takes and raises is the same."""
         from pellucid.reports.pictures import png
 
         return png(self._drawn(mask))
 
     def _drawn(self, mask: Path | None) -> NDArray[np.uint8]:
         """The picture, (H, W, 3) BGR; drawing is imported when somebody looks."""
+        if not self.map.size:
+            raise DataError(f"The map of '{self.path}' was let go of: inspect the image again to see it.")
         from pellucid.acquisition.images import read_image, read_mask
         from pellucid.reports.pictures import result_picture
 
@@ -164,11 +206,16 @@ class Inspection:
         return f"score {self.score:.4g}   limit {self.limit:.4g}   p {self.p_value:.3f}"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the picture and a table of the defects."""
-        picture = b64encode(self.png()).decode()
-        rows = "".join(f"<tr><td>{d.box}</td><td>{d.area_px}</td><td>{d.peak:.4g}</td></tr>" for d in self.defects[:10])
+        """What a notebook shows: the picture, or why there is none, and a table of the defects."""
+        numbers = escape(f"{self.verdict}, {self._numbers()}")
+        try:
+            picture = f'<img alt="{numbers}" src="data:image/png;base64,{b64encode(self.png()).decode()}">'
+        except DataError as error:
+            picture = f"<p>{escape(str(self.path))}: {numbers}. {escape(str(error))}</p>"
+        shown, hidden = self.defects[:MAX_DEFECTS_SHOWN], len(self.defects) - MAX_DEFECTS_SHOWN
         head = "<tr><th>x, y, width, height (px)</th><th>area (px)</th><th>peak</th></tr>"
-        more = f"<p>and {len(self.defects) - 10} more defects</p>" if len(self.defects) > 10 else ""
-        table = f"<table>{head}{rows}</table>{more}" if rows else ""
-        alt = escape(f"{self.verdict}, {self._numbers()}")
-        return f'<img alt="{alt}" src="data:image/png;base64,{picture}">{table}'
+        rows = "".join(
+            f"<tr><td>{', '.join(map(str, d.box))}</td><td>{d.area_px}</td><td>{d.peak:.4g}</td></tr>" for d in shown
+        )
+        table = f"<table>{head}{rows}</table>" if shown else ""
+        return picture + table + (f"<p>and {hidden} more</p>" if hidden > 0 else "")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,39 +15,53 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pellucid.errors import ParameterError, unknown_name
+from pellucid.errors import ParameterError, missing_extra, unknown_name
 
-PICTURES = 24
+MAX_RESULT_PICTURES = 24  # of a run; its curves come on top
 
 
 @dataclass(frozen=True)
 class Run:
-    """One model's results, as any tracker takes them."""
+    """One model's results, as any tracker takes them.
+
+    Attributes:
+        name: of the run.
+        group: runs of one group belong together: a data set.
+        folder: with ``model.pellucid``, ``scores.csv``, ``metrics.json``, ``curves/*.png`` and ``images/*.png``; what
+            is not there is left out.
+        parameters: hyper-parameters by name.
+        metrics: by name; None is left out.
+        scores: of images, by label.
+    """
 
     name: str
-    group: str  # runs of one group belong together: a data set
-    folder: Path  # model.pellucid, scores.csv, metrics.json, curves/*.png, images/*.png; what is not there is left out
+    group: str
+    folder: Path
     parameters: Mapping[str, Any]
-    metrics: Mapping[str, float | int | None]  # None is left out
-    scores: Mapping[str, Sequence[float]]  # of images, by label
+    metrics: Mapping[str, float | int | None]
+    scores: Mapping[str, Sequence[float]]
 
     def known(self) -> dict[str, float | int]:
-        """The metrics that there are."""
+        """Return the metrics that are known."""
         return {k: v for k, v in self.metrics.items() if v is not None}
 
     def pictures(self) -> list[Path]:
-        """Curves, then as many result pictures as people look at."""
+        """Return the files of curves, then as many result pictures as people look at."""
         curves, images = (sorted((self.folder / part).glob("*.png")) for part in ("curves", "images"))
-        return [*curves, *images[:PICTURES]]
+        return [*curves, *images[:MAX_RESULT_PICTURES]]
 
     def files(self) -> list[Path]:
-        """The model and the tables."""
+        """Return the files of the model and its tables."""
         names = ("model.pellucid", "weights/model.pellucid", "config.toml", "config.json", "metrics.json", "scores.csv")
         return [path for name in names if (path := self.folder / name).exists()]
 
 
-def track(run: Run, trackers: Iterable[str]) -> None:
-    """Hand a run to trackers by name.
+def log_run(run: Run, trackers: Iterable[str]) -> None:
+    """Hand a run to trackers.
+
+    Args:
+        run: the results.
+        trackers: names: ``tensorboard``, ``mlflow`` or ``wandb``.
 
     Raises:
         ParameterError: no such tracker, or its package is not installed.
@@ -64,12 +80,26 @@ def check(name: str) -> None:
     if name not in TRACKERS:
         raise unknown_name("tracker", name, TRACKERS)
     if find_spec(name) is None:
-        raise ParameterError(f"Tracking with {name} needs its package: pip install 'pellucid[{name}]'.")
+        raise ParameterError(missing_extra(name, name, f"Tracking with {name}"))
+
+
+def with_tensorboard(trackers: Sequence[str]) -> list[str]:
+    """Return trackers and TensorBoard; where its package is missing, say how to get it and leave it out."""
+    if "tensorboard" in trackers:
+        return list(trackers)
+    if find_spec("tensorboard") is None:
+        print("No TensorBoard files are written: pip install 'pellucid[tensorboard]'.", file=sys.stderr, flush=True)
+        return list(trackers)
+    return ["tensorboard", *trackers]
 
 
 def to_tensorboard(run: Run, folder: Path | None = None) -> None:
-    """Event files in ``tensorboard/`` of the run's folder, or elsewhere: parameters with the real metrics, histograms
-    of scores, the precision-recall curve, pictures, and where the model lies."""
+    """Write event files: parameters with the real metrics, histograms of scores, pictures, and where the model lies.
+
+    Args:
+        run: the results.
+        folder: where they go; ``tensorboard/`` of the run's folder by default.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder or run.folder / "tensorboard")) as writer:
@@ -84,10 +114,15 @@ def to_tensorboard(run: Run, folder: Path | None = None) -> None:
 
 
 def to_mlflow(run: Run, tracking_uri: str | None = None) -> None:
-    """A run of the experiment ``run.group`` on a server, by default that of ``MLFLOW_TRACKING_URI``.
+    """Log a run of the experiment ``run.group``; every file is an artifact, the model too.
 
-    Every file is an artifact, the model too; :func:`pellucid.load` opens it.
+    MLflow's telemetry is off, unless ``MLFLOW_DISABLE_TELEMETRY`` says otherwise.
+
+    Args:
+        run: the results.
+        tracking_uri: address of a server; that of ``MLFLOW_TRACKING_URI`` by default.
     """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
     import mlflow
 
     if tracking_uri is not None:
@@ -106,7 +141,7 @@ def to_mlflow(run: Run, tracking_uri: str | None = None) -> None:
 
 
 def to_wandb(run: Run, project: str = "pellucid", **settings: Any) -> None:
-    """A run of a project, group ``run.group``; ``WANDB_MODE=offline`` keeps it in ``WANDB_DIR``.
+    """Log a run of a project, in the group ``run.group``; ``WANDB_MODE=offline`` keeps it in ``WANDB_DIR``.
 
     Args:
         run: the results.
@@ -136,7 +171,7 @@ TRACKERS: dict[str, Callable[[Run], None]] = {
 
 
 def _plain(parameters: Mapping[str, Any]) -> dict[str, int | float | str | bool]:
-    """Values that every tracker takes; lists and None become text."""
+    """Return values that every tracker takes; lists and None become text."""
     return {k: v if isinstance(v, (int, float, str, bool)) else json.dumps(v) for k, v in parameters.items()}
 
 

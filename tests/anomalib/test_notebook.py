@@ -87,3 +87,15 @@ def test_mistakes(glass):
     good = Folder(name="x", root=glass, normal_dir="normal_train")
     with pytest.raises(DataError, match="has not been fitted"):
         Engine().predict(Padim(), good)
+
+
+def test_names_lie_where_anomalib_has_them():
+    import pellucid.anomalib as package
+    from pellucid.anomalib import data, engine, loggers, models
+
+    homes = {data: {"Folder"}, engine: {"Engine"}, models: set(MODELS)}
+    homes[loggers] = {"AnomalibMLFlowLogger", "AnomalibTensorBoardLogger", "AnomalibWandbLogger"}
+    assert set().union(*homes.values()) == set(package.__all__)
+    for module, names in homes.items():
+        for name in names:
+            assert getattr(module, name) is getattr(package, name)

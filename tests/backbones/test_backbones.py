@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import socket
 import sys
 import threading
@@ -14,19 +15,18 @@ from safetensors.torch import load, load_file, save_file
 
 from pellucid import backbones
 from pellucid.backbones import create, network
-from pellucid.backbones._weights import EMBEDDED
 from pellucid.errors import ParameterError, WeightsError
 from pellucid.synthesis.fields import FIELD_COMBINATIONS, FIELD_GENERATORS, FIELD_TRANSFORMS, random_program
 from pellucid.synthesis.textures import scene
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize("name", backbones.embedded_names())
 def test_embedded_weights_agree_with_their_record(name):
     out = create(name, layers=("layer1", "layer2", "layer3"))(torch.rand(1, 3, 64, 96))
     assert [tuple(m.shape) for m in out] == [(1, 24, 16, 24), (1, 32, 8, 12), (1, 160, 4, 6)]
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize("name", backbones.embedded_names())
 def test_embedded_weights_compute_what_they_computed_after_their_training(name):
     record = resources.files("pellucid.backbones") / "weights" / f"{name}.activations.safetensors"
     expected = load(record.read_bytes())
@@ -85,9 +85,8 @@ def test_damaged_embedded_weights_are_refused(monkeypatch, tmp_path):
     content[-1] ^= 1
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/prism_s.safetensors").write_bytes(content)
-    (tmp_path / "weights/prism_s.json").write_bytes((source / "prism_s.json").read_bytes())
     monkeypatch.setattr(resources, "files", lambda _: tmp_path)
-    with pytest.raises(WeightsError, match="embedded weights of 'prism_s' are damaged"):
+    with pytest.raises(WeightsError, match=r"embedded weights of 'prism_s\.v6' are damaged"):
         create("prism_s", layers=("layer1",))
 
 
@@ -166,7 +165,6 @@ def test_without_network_the_error_names_the_file(monkeypatch, tmp_path):
 
 def test_weights_come_from_a_hub_server_and_then_from_its_cache(tmp_path):
     """A real HTTP server speaks as much of the hub's protocol as its client asks for."""
-    import hashlib
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     import pellucid.backbones._weights as module
@@ -194,14 +192,14 @@ def test_weights_come_from_a_hub_server_and_then_from_its_cache(tmp_path):
     thread.start()
     from huggingface_hub import hf_hub_download
 
-    endpoint = f"http://127.0.0.1:{server.server_port}"
+    endpoint, repository = f"http://127.0.0.1:{server.server_port}", backbones.entry("resnet18").hub
     try:
-        path = hf_hub_download(module.HUB["resnet18"], module.FILE, endpoint=endpoint, cache_dir=tmp_path / "cache")
+        path = hf_hub_download(repository, module.FILE, endpoint=endpoint, cache_dir=tmp_path / "cache")
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
-    again = hf_hub_download(module.HUB["resnet18"], module.FILE, cache_dir=tmp_path / "cache", local_files_only=True)
+    again = hf_hub_download(repository, module.FILE, cache_dir=tmp_path / "cache", local_files_only=True)
     assert again == path
     create("resnet18", layers=("layer1",), weights=path)
 
@@ -259,6 +257,33 @@ def test_unknown_names():
     with pytest.raises(ParameterError, match="has no layer layer4"):
         create("prism_s", layers=("layer4",))
     assert backbones.names()[0] == "prism_s"
+
+
+def test_a_backbone_that_openvino_cannot_take_is_computed_by_torch(monkeypatch, caplog):
+    import pellucid.backbones._extractor as module
+
+    def unconvertible(*_):
+        raise RuntimeError("No conversion rule\nfor this operation")
+
+    backbone, pixels = moved("prism_s"), torch.rand(1, 3, 64, 64)
+    expected = backbone(pixels)
+    monkeypatch.setattr(module, "convert", unconvertible)
+    with backbone.compiled(64, 64):
+        found = backbone(pixels)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    (warning,) = caplog.records
+    assert warning.getMessage().startswith("prism_s.v6 is not computed by OpenVINO but by torch")
+
+
+@pytest.mark.parametrize("side", [56, 64])
+def test_dinov2_is_compiled(side):
+    pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    backbone, pixels = create("dinov2_small", layers=("layer1",), pretrained=False), torch.rand(2, 3, side, side)
+    expected = backbone(pixels)[0]
+    with backbone.compiled(side, side):
+        assert backbone._compiled is not None
+        torch.testing.assert_close(backbone(pixels)[0], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_backbone_is_never_trained():

@@ -18,11 +18,12 @@ from sklearn.metrics import r2_score
 from torch.nn import functional as F
 
 from pellucid.backbones import create, network
-from pellucid.backbones.prism import CONTRAST, OUTPUTS, Prism, gain_control
+from pellucid.backbones._catalogue import CONTRAST_WEIGHT, FEATURE_CHANNELS
+from pellucid.backbones.prism import Prism
 from pellucid.errors import ParameterError
 from pellucid.synthesis.textures import scene
 from pretraining import agreement, evaluate, pictures, surfaces, train
-from pretraining.teacher import Teacher
+from pretraining.teacher import Teacher, gain_control
 
 
 def random_weights(name, path):
@@ -37,7 +38,7 @@ def teacher(request, tmp_path):
 
 
 def drawings(count):
-    images = np.stack([scene(np.random.default_rng(i), pictures.SIDE) for i in range(count)])
+    images = np.stack([scene(np.random.default_rng(i), pictures.DRAWING_PX) for i in range(count)])
     return torch.from_numpy(np.round(images * 255).astype(np.uint8))
 
 
@@ -49,11 +50,11 @@ def test_a_teachers_answers_fit_prisms_layers_and_are_standardised(teacher):
     clean = drawn_crops(6)
     teacher.standardise([clean])
     answers = teacher(clean)
-    for layer, outputs, stride in zip(Prism.layers, OUTPUTS, (4, 8, 16), strict=True):
-        side = pictures.CROP // stride
+    for layer, outputs, stride in zip(Prism.layers, FEATURE_CHANNELS, (4, 8, 16), strict=True):
+        side = pictures.CROP_PX // stride
         assert answers[layer].shape == (6, outputs, side, side)
         torch.testing.assert_close(answers[layer].mean((0, 2, 3)), torch.zeros(outputs), atol=1e-3, rtol=0)
-        if teacher.turned:  # no projection
+        if teacher.half_turn:  # no projection
             torch.testing.assert_close(answers[layer].std((0, 2, 3)), torch.ones(outputs), atol=1e-2, rtol=0)
 
 
@@ -66,7 +67,7 @@ def test_a_wide_teacher_is_taught_by_its_first_principal_components(tmp_path):
     features = teacher.features(clean)["layer1"].transpose(0, 1).flatten(1).T.double().numpy()
     alive = features.std(0) > 1e-6
     scaled = (features - features.mean(0)) / np.where(alive, features.std(0), 1)
-    expected = PCA(OUTPUTS[0]).fit(scaled).explained_variance_
+    expected = PCA(FEATURE_CHANNELS[0]).fit(scaled).explained_variance_
     got = teacher(clean)["layer1"].transpose(0, 1).flatten(1).var(1).numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-2)
 
@@ -85,7 +86,7 @@ def test_teachers_with_other_padding_see_the_same_place(tmp_path):
 
 
 def test_a_teacher_with_too_few_channels(tmp_path, monkeypatch):
-    monkeypatch.setattr("pretraining.teacher.OUTPUTS", (24, 32, 999))
+    monkeypatch.setattr("pretraining.teacher.FEATURE_CHANNELS", (24, 32, 999))
     weights = random_weights("resnet18", tmp_path / "net.safetensors")
     with pytest.raises(ParameterError, match="'resnet18' has 256 channels for layer3; Prism needs 999"):
         Teacher("resnet18", weights)
@@ -116,7 +117,11 @@ def test_a_dead_channel_of_the_teacher_does_no_harm(tmp_path):
 def test_what_the_user_got_wrong_is_one_sentence(options, sentence, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train", *options])
     with pytest.raises(SystemExit, match=re.escape(sentence)):
-        train.run(train.main)
+        train.run_command(train.main)
+
+
+def killed(*_):
+    raise KeyboardInterrupt
 
 
 def test_the_command_draws_trains_publishes_and_goes_on(tmp_path, monkeypatch, capsys):
@@ -125,15 +130,30 @@ def test_the_command_draws_trains_publishes_and_goes_on(tmp_path, monkeypatch, c
     options = ["--images", "6", "--steps", "2", "--batch", "4", "--workers", "1", "--work", str(tmp_path / "work")]
     command = ["train", "--teacher", "resnet18", "--weights", str(weights), *options, "-o", str(out)]
     monkeypatch.setattr(sys, "argv", command)
-    train.main()
+    monkeypatch.setattr(train, "publish", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.main()
+    assert "step 2/2" in capsys.readouterr().out
+    (checkpoint,) = (tmp_path / "work").glob("prism_s-*.pt")
+    half_way = checkpoint.read_bytes()
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "argv", command)
+    train.main()  # as after a kill between the last checkpoint and the end
+    assert "step" not in capsys.readouterr().out
     first, record = out.read_bytes(), json.loads(out.with_suffix(".json").read_text())
     assert record["crops_seen"] == 8
     assert record["teacher"] == "resnet18"
-    assert "step 2/2" in capsys.readouterr().out
-    out.unlink()
-    train.main()  # as after a kill between the last checkpoint and the end
+    assert record["final_loss"] > 0
+    assert not list((tmp_path / "work").glob("*.pt"))
+    train.main()
+    assert "step 2/2" in capsys.readouterr().out  # what was published is finished: it is trained anew
     assert out.read_bytes() == first
-    assert "step" not in capsys.readouterr().out
+    for option, value in [("--lr", "1e-3"), ("--batch", "5"), ("--images", "7"), ("--from", str(out))]:
+        checkpoint.write_bytes(half_way)
+        monkeypatch.setattr(sys, "argv", [*command[:-1], str(tmp_path / "other.safetensors"), option, value])
+        train.main()
+        assert "step 2/2" in capsys.readouterr().out  # it does not take up another training's end
+        assert (tmp_path / "other.safetensors").read_bytes() != first
     pixels = torch.from_numpy(scene(np.random.default_rng(0), 64)).permute(2, 0, 1)[None]
     published = load_file(out.with_suffix(".activations.safetensors"))
     again = create("prism_s", layers=Prism.layers, weights=out)(pixels)
@@ -161,22 +181,22 @@ def test_torchrun_trains_one_network_in_two_processes(tmp_path):
 
 def test_crops_are_the_same_again_and_others_in_another_process():
     images = drawings(3)
-    (taken, clean), again, other = (next(pictures.crops(images, 0, 5, 6, 30, rank)) for rank in (0, 0, 1))
-    assert taken.shape == clean.shape == (30, 3, pictures.CROP, pictures.CROP)
-    assert torch.equal(taken, again[0])
+    (captured, clean), again, other = (next(pictures.crops(images, 0, 5, 6, 30, rank)) for rank in (0, 0, 1))
+    assert captured.shape == clean.shape == (30, 3, pictures.CROP_PX, pictures.CROP_PX)
+    assert torch.equal(captured, again[0])
     assert torch.equal(clean, again[1])
     assert not torch.equal(clean, other[1])
 
 
 def test_crops_of_a_camera_lie_in_their_images_at_one_scale_and_turned_alike():
     """Red tells the column of a pixel and green its row; how both change across a crop tells where it was cut."""
-    images = torch.full((2, pictures.SIDE, pictures.SIDE, 3), 100, dtype=torch.uint8)
-    images[..., 0] = torch.arange(pictures.SIDE)
-    images[..., 1] = torch.arange(pictures.SIDE)[:, None]
+    images = torch.full((2, pictures.DRAWING_PX, pictures.DRAWING_PX, 3), 100, dtype=torch.uint8)
+    images[..., 0] = torch.arange(pictures.DRAWING_PX)
+    images[..., 1] = torch.arange(pictures.DRAWING_PX)[:, None]
     inside = slice(20, -20)  # the ends of a crop in bright light are clipped
     ways = set()
     for seed in range(60):
-        crop = pictures.cut(np.random.default_rng(seed), images, 5)
+        crop = pictures.random_crops(np.random.default_rng(seed), images, 5)
         assert 0 <= float(crop.min()) <= float(crop.max()) <= 1
         slopes = {}
         for channel in (0, 1):
@@ -186,18 +206,18 @@ def test_crops_of_a_camera_lie_in_their_images_at_one_scale_and_turned_alike():
                 steps = values.diff(dim=axis)
                 both = unclipped.narrow(axis, 0, steps.shape[axis]) & unclipped.narrow(axis, 1, steps.shape[axis])
                 slopes[channel, axis] = torch.stack([s[b].median() for s, b in zip(steps, both, strict=True)])
-        turned = bool(slopes[0, 1].abs().max() > slopes[0, 2].abs().max())
-        red, green = (slopes[0, 1], slopes[1, 2]) if turned else (slopes[0, 2], slopes[1, 1])
+        transposed = bool(slopes[0, 1].abs().max() > slopes[0, 2].abs().max())
+        red, green = (slopes[0, 1], slopes[1, 2]) if transposed else (slopes[0, 2], slopes[1, 1])
         torch.testing.assert_close(red.abs(), green.abs(), rtol=0.05, atol=1e-5)
         for slope in (red, green):
             assert len(set(slope.sign().tolist())) == 1
-            assert slope.abs().max() < 250 / pictures.CROP / 255 * 1.2 * 1.01
-        ways.add((turned, float(red[0].sign()), float(green[0].sign())))
+            assert slope.abs().max() < 250 / pictures.CROP_PX / 255 * 1.2 * 1.01
+        ways.add((transposed, float(red[0].sign()), float(green[0].sign())))
     assert len(ways) == 8
 
 
 def test_a_cameras_noise_is_of_any_strength_and_sometimes_grey_or_smooth():
-    clean, generator = torch.zeros(6, 3, pictures.CROP, pictures.CROP), torch.Generator().manual_seed(0)
+    clean, generator = torch.zeros(6, 3, pictures.CROP_PX, pictures.CROP_PX), torch.Generator().manual_seed(0)
     grey, smooth, strengths = 0, 0, []
     for seed in range(100):
         noise = pictures.camera_noise(np.random.default_rng(seed), generator, clean)
@@ -214,15 +234,15 @@ def test_a_cameras_noise_is_of_any_strength_and_sometimes_grey_or_smooth():
 def test_two_of_five_cameras_file_their_pictures_as_jpeg():
     """What was read from a file has whole levels, what comes from a sensor has noise."""
     images = drawings(2)
-    taken = torch.cat([taken for taken, _ in pictures.crops(images, 0, 0, 17, pictures.CAMERAS)])
-    filed = ((taken * 255 - (taken * 255).round()).abs() < 1e-3).all(dim=(1, 2, 3))
-    assert 50 < int(filed.sum()) < 110
+    captured = torch.cat([captured for captured, _ in pictures.crops(images, 0, 0, 17, pictures.CAMERAS_PER_BATCH)])
+    compressed = ((captured * 255 - (captured * 255).round()).abs() < 1e-3).all(dim=(1, 2, 3))
+    assert 50 < int(compressed.sum()) < 110
 
 
 @pytest.mark.parametrize("quality", [50, 60, 75, 90, 96, 100])
 def test_what_a_jpeg_file_keeps_is_what_opencv_reads_back(quality):
     pixels = drawings(4)
-    kept = pictures.filed(pixels.permute(0, 3, 1, 2).float() / 255, quality).permute(0, 2, 3, 1).numpy() * 255
+    kept = pictures.jpeg_roundtrip(pixels.permute(0, 3, 1, 2).float() / 255, quality).permute(0, 2, 3, 1).numpy() * 255
     for before, mine in zip(pixels.numpy(), kept, strict=True):
         _, file = cv2.imencode(".jpg", before[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
         read = cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32)
@@ -253,7 +273,7 @@ def test_the_agreement_of_a_folder_is_a_row_and_an_empty_folder_a_sentence(tmp_p
     command = ["agreement", "--teacher", "resnet18", "--weights", str(weights), str(tmp_path / "tiles")]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit, match=re.escape(f"error: There are no images in '{tmp_path / 'tiles'}'.")):
-        train.run(agreement.main)
+        train.run_command(agreement.main)
     written(scene(np.random.default_rng(1), 64), tmp_path / "tiles/one.png")
     capsys.readouterr()
     agreement.main()
@@ -262,11 +282,11 @@ def test_the_agreement_of_a_folder_is_a_row_and_an_empty_folder_a_sentence(tmp_p
     assert all(0 < float(share) <= 1 for share in row[2:])
 
 
-@pytest.mark.parametrize("kind", surfaces.KINDS)
+@pytest.mark.parametrize("kind", surfaces.FLAW_KINDS)
 def test_a_flaw_on_a_surface_is_where_its_mask_says(kind):
     for seed in range(10):
-        crop = np.random.default_rng(seed).uniform(0.3, 0.5, (surfaces.CROP, surfaces.CROP, 3)).astype(np.float32)
-        spoiled, mask = surfaces.spoil(np.random.default_rng((1, seed)), kind, crop)
+        crop = np.random.default_rng(seed).uniform(0.3, 0.5, (surfaces.CROP_PX, surfaces.CROP_PX, 3)).astype(np.float32)
+        spoiled, mask = surfaces.plant_flaw(np.random.default_rng((1, seed)), kind, crop)
         changed = np.abs(spoiled - crop).max(2)
         around = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) > 0
         assert 0 < mask.mean() < 0.1
@@ -275,8 +295,8 @@ def test_a_flaw_on_a_surface_is_where_its_mask_says(kind):
 
 
 def test_a_surface_is_learned_from_one_half_and_tested_on_the_other():
-    picture = np.full((surfaces.SIDE, surfaces.SIDE, 3), 0.25, np.float32)
-    picture[:, surfaces.SIDE // 2 :] = 0.75
+    picture = np.full((surfaces.SURFACE_PX, surfaces.SURFACE_PX, 3), 0.25, np.float32)
+    picture[:, surfaces.SURFACE_PX // 2 :] = 0.75
     made = surfaces.crops("wood.png", picture)
     assert made.learned.max() < 0.3
     assert made.clean.min() > 0.7
@@ -289,8 +309,8 @@ def test_a_surface_is_learned_from_one_half_and_tested_on_the_other():
 
 def test_surfaces_are_large_and_not_flat(tmp_path):
     rough = np.random.default_rng(0).uniform(0.2, 0.8, (600, 800, 3))
-    taken = surfaces.surface(written(rough, tmp_path / "rough.png"))
-    assert taken.shape == (surfaces.SIDE, surfaces.SIDE, 3)
+    captured = surfaces.surface(written(rough, tmp_path / "rough.png"))
+    assert captured.shape == (surfaces.SURFACE_PX, surfaces.SURFACE_PX, 3)
     assert surfaces.surface(written(rough[:500], tmp_path / "small.png")) is None
     rough[:, 400:] = 0.5
     assert surfaces.surface(written(rough, tmp_path / "half.png")) is None
@@ -299,7 +319,7 @@ def test_surfaces_are_large_and_not_flat(tmp_path):
 def test_what_is_found_on_surfaces_is_written_at_once_and_not_measured_again(tmp_path, monkeypatch, capsys):
     weights, folder = random_weights("resnet18", tmp_path / "net.safetensors"), tmp_path / "surfaces"
     for module in (evaluate, surfaces):
-        monkeypatch.setattr(module, "HERE", tmp_path)
+        monkeypatch.setattr(module, "FOLDER", tmp_path)
     marks = ["before", "<!-- surfaces -->", "an older table", "<!-- end of surfaces -->", "after"]
     (tmp_path / "README.md").write_text("\n".join(marks))
     options = ["--teacher", "resnet18", "--weights", str(weights), str(folder), "--detectors", "padim"]
@@ -310,7 +330,7 @@ def test_what_is_found_on_surfaces_is_written_at_once_and_not_measured_again(tmp
     with pytest.raises(
         SystemExit, match=re.escape("Two images are needed at least, of 512 px or more and not flat; there are 1.")
     ):
-        train.run(surfaces.main)
+        train.run_command(surfaces.main)
     written(np.kron(rng.uniform(0.3, 0.7, (64, 64, 3)), np.ones((8, 8, 1))), folder / "tiles.png")
     surfaces.main()
     measured = (tmp_path / "surfaces.csv").read_text()
@@ -348,7 +368,7 @@ def test_prism_gives_back_the_contrast_that_the_gain_control_took():
         quarter = back.shape[2] // 4
         difference = back[..., 3 * quarter].mean(1) - back[..., quarter].mean(1)
         signs = torch.tensor([1.0, -1.0]).repeat(len(back) // 2)
-        torch.testing.assert_close(difference, signs * CONTRAST * np.log(4), rtol=0.1, atol=0)
+        torch.testing.assert_close(difference, signs * CONTRAST_WEIGHT * np.log(4), rtol=0.1, atol=0)
         brighter = prism(pixels + 0.1)[layer] - prism.features(pixels + 0.1, gain_control(pixels)[0])[layer]
         torch.testing.assert_close(brighter[0], back, rtol=1e-3, atol=1e-3)
 

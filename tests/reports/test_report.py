@@ -14,8 +14,11 @@ import pytest
 from pellucid.study import metrics
 from pellucid.study.intervals import wilson
 
-By = pytest.importorskip("selenium.webdriver.common.by", reason="selenium is not installed").By
-Keys = pytest.importorskip("selenium.webdriver.common.keys", reason="selenium is not installed").Keys
+pytest.importorskip("selenium", reason="selenium is not installed")
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +73,81 @@ def test_it_opens_without_errors_network_or_overflow(page):
     assert not [url for url in asked if not url.startswith(("file:", "data:"))]
     widths = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     assert widths[0] <= widths[1]
-    empty = [e.get_attribute("id") for e in page.find_elements(By.CSS_SELECTOR, ".chart:not(:has(.main-svg))")]
+    shapes = "svg :is(.line, .step, .bars, .marks) > *"
+    empty = [e.get_attribute("id") for e in page.find_elements(By.CSS_SELECTOR, f".chart:not(:has({shapes}))")]
     assert empty == []
     assert len(page.find_elements(By.CSS_SELECTOR, ".chart")) == 4
     broken = "return [...document.querySelectorAll('.gallery img')].filter(i => i.complete && !i.naturalWidth).length"
     assert page.execute_script(broken) == 0
+
+
+def _hover(page, element):
+    """Move the pointer to the middle of an element; returns what the chart's tip says, line by line."""
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    ActionChains(page).move_to_element(element).perform()
+    tips = _visible(page, ".tip")
+    return tips[0].text.splitlines() if tips else []
+
+
+def test_charts_show_every_image_and_say_values(page, compared):
+    rows = list(csv.DictReader((compared / "dfm/scores.csv").read_text().splitlines()))
+    _choose(page, "#model", "dfm")
+    ticks = [float(e.text) for e in page.find_elements(By.CSS_SELECTOR, "#histogram text[text-anchor=end]")]
+    lines = page.find_elements(By.CSS_SELECTOR, "#histogram .grid")[-len(ticks) :]
+    places = [float(e.get_attribute("y1")) for e in lines]
+    image_px = (places[0] - places[-1]) / (ticks[-1] - ticks[0])
+    drawn = page.find_elements(By.CSS_SELECTOR, "#histogram .bars")
+    for label, bars in zip(("normal", "abnormal"), drawn, strict=True):
+        heights = [float(e.get_attribute("height")) for e in bars.find_elements(By.TAG_NAME, "rect")]
+        assert sum(heights) / image_px == pytest.approx(sum(r["label"] == label for r in rows))
+    score, *counted = _hover(page, drawn[0].find_element(By.TAG_NAME, "rect"))
+    assert re.fullmatch(r"score [-\d.e]+ to [-\d.e]+", score)
+    assert [line.split()[1] for line in counted] == ["good", "defective"]
+    labels, scores = [r["label"] == "abnormal" for r in rows], [float(r["score"]) for r in rows]
+    at = metrics.at_limit(labels, scores, float(rows[0]["limit"]))
+    said = _hover(page, page.find_element(By.CSS_SELECTOR, "#roc .marks circle"))
+    if said[0] == "dfm, this limit":  # a corner of the curve may lie in the same place
+        assert said[1] == f"{at['escapes']} escapes, {at['false_rejects']} false rejects"
+    else:
+        assert said[1] == f"false-reject rate {at['false_reject_rate']:.4g}"
+    star = page.find_element(By.CSS_SELECTOR, "#pareto polygon")
+    chosen = next(row for row in json.loads((compared / "leaderboard.json").read_text()) if row["recommended"])
+    assert _hover(page, star)[:2] == [chosen["name"], f"AUROC {chosen['image_auroc']:.4f}"]
+
+
+def test_the_limit_moves_in_the_charts(page):
+    def drawn():
+        rule, mark = (page.find_element(By.CSS_SELECTOR, s) for s in ("#histogram .rule", "#roc .marks circle"))
+        return float(rule.get_attribute("x1")), float(mark.get_attribute("cx")), float(mark.get_attribute("cy"))
+
+    _choose(page, "#model", "dfm")
+    _move(page, 0)
+    everything_rejected = drawn()
+    _move(page, page.find_element(By.ID, "cut").get_attribute("max"))
+    nothing_rejected = drawn()
+    assert nothing_rejected[0] > everything_rejected[0]
+    assert nothing_rejected[1] < everything_rejected[1]
+    assert nothing_rejected[2] > everything_rejected[2]
+
+
+def test_charts_follow_the_window(page):
+    box = page.find_element(By.CSS_SELECTOR, "#pareto svg").get_dom_attribute("viewBox")
+    width = page.execute_script("return document.querySelector('#pareto').clientWidth")
+    assert box == f"0 0 {width} 400"
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 700, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    wanted = "const box = document.querySelector('#pareto svg').viewBox.baseVal;" \
+        " return box.width === document.querySelector('#pareto').clientWidth"  # fmt: skip
+    WebDriverWait(page, 10).until(lambda driver: driver.execute_script(wanted))
+
+
+def test_the_page_carries_no_library(compared):
+    text = (compared / "report.html").read_text()
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == 2
+    assert sum(map(len, scripts)) < 30_000
 
 
 def test_the_first_sentence_recommends(page, compared):
@@ -151,7 +224,12 @@ def test_pictures_are_filtered_and_enlarged(page, compared):
 
 def test_light_and_dark_and_paper(page):
     def ground():
-        return page.execute_script("return getComputedStyle(document.body).backgroundColor")
+        colours = page.execute_script(
+            "return [getComputedStyle(document.body).backgroundColor,"
+            " getComputedStyle(document.querySelector('#roc text')).fill]"
+        )
+        assert colours[0] != colours[1]
+        return colours
 
     for scheme in ("dark", "light"):
         page.execute_cdp_cmd(

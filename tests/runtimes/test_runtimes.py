@@ -26,7 +26,7 @@ from pellucid.models.cache import cached_folder
 
 @pytest.fixture(scope="module")
 def fitted(glass):
-    from conftest import FAST
+    from small import FAST
 
     fast = FAST | {"reverse_distillation": {"epochs": 1}, "stfpm": {"epochs": 1}}
     return {
@@ -156,7 +156,9 @@ def test_an_exported_model_only_inspects(exported, tmp_path):
 
 def test_a_runtime_that_is_not_installed(exported, monkeypatch):
     monkeypatch.setattr(runtimes, "find_spec", lambda _: None)
-    with pytest.raises(ParameterError, match="Runtime 'openvino' is not installed: pip install openvino"):
+    with pytest.raises(
+        ParameterError, match="Runtime 'openvino' needs openvino, which is not installed: pip install openvino"
+    ):
         pellucid.load(exported)
 
 

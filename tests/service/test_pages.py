@@ -15,13 +15,13 @@ from typing import get_args
 import cv2
 import numpy as np
 import pytest
-from conftest import SHARED
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from serving import Served, place, rows_of, served, wait_until
+from small import SHARED
 
 from pellucid.acquisition.folders import image_files, read_folder
 from pellucid.models.load import load

@@ -15,7 +15,7 @@ import pytest
 from pellucid.acquisition.plan import Plan
 from pellucid.errors import DataError
 from pellucid.models.load import load
-from pellucid.study.detectability import Planted, Power, power, unseen
+from pellucid.study.detectability import Detectability, PlantedFlaws, measure_detectability, unseen_normal
 from pellucid.study.sweep import Sweep
 
 MEASURED = ("fit_seconds", "ms_per_image_median", "ms_per_image_p95", "peak_ram_mb", "recommended", "pareto")
@@ -74,7 +74,7 @@ def test_a_sweep_keeps_every_model_and_averages_over_seeds(swept, glass):
     splits = [(folder / "splits.csv").read_text() for folder in (swept, swept / "seed-1")]
     assert splits[0] != splits[1]
     again = Sweep.from_file(swept / "config.toml", {})
-    assert set(again.cells()) == set(rows)
+    assert set(again.candidates()) == set(rows)
     assert again.data == glass.resolve()
 
 
@@ -156,13 +156,13 @@ def test_a_failed_cell_is_a_note_and_the_others_go_on(glass, tmp_path):
 # --- planted flaws ----------------------------------------------------------------------------------------------------
 
 
-def test_power_finds_bold_flaws_and_not_what_is_hardly_there(swept, glass):
+def test_detectability_finds_bold_flaws_and_not_what_is_hardly_there(swept, glass):
     inspector = load(swept / "dfm-64/model.pellucid")
     plan = Plan.from_data(glass, false_reject=0.1, seed=0)
-    normal = unseen(plan, inspector)
+    normal = unseen_normal(plan, inspector)
     fitted = {s.path for s in plan.split.fit}
     assert not fitted & {s.path for s in normal}
-    found = power(inspector, normal, each=4)
+    found = measure_detectability(inspector, normal, flaws_per_cell=4)
     assert found.images <= 4
     shares = {(c.kind, c.size_px, c.contrast): c.share for c in found.cells}
     kinds = found.kinds()
@@ -173,31 +173,31 @@ def test_power_finds_bold_flaws_and_not_what_is_hardly_there(swept, glass):
     faint = [c for c in found.cells if c.contrast == 0.02]
     bold = [c for c in found.cells if c.contrast == 0.4]
     assert sum(c.found for c in faint) < sum(c.found for c in bold)
-    assert power(inspector, normal, each=4).cells == found.cells
+    assert measure_detectability(inspector, normal, flaws_per_cell=4).cells == found.cells
 
 
-def test_power_as_a_command(swept, glass, tmp_path):
-    done = pellucid("study", "power", swept / "dfm-64/model.pellucid", glass, "-o", tmp_path, "--each", 2)
+def test_detectability_as_a_command(swept, glass, tmp_path):
+    done = pellucid("detectability", swept / "dfm-64/model.pellucid", glass, "-o", tmp_path, "--each", 2)
     assert "Smallest flaw found nine times in ten" in done.stdout
-    written = json.loads((tmp_path / "power.json").read_text())
+    written = json.loads((tmp_path / "detectability.json").read_text())
     assert len(written["cells"]) == 5 * 4 * 5
-    assert (tmp_path / "power.png").stat().st_size > 0
-    rows = list(csv.DictReader((tmp_path / "power.csv").read_text().splitlines()))
+    assert (tmp_path / "detectability.png").stat().st_size > 0
+    rows = list(csv.DictReader((tmp_path / "detectability.csv").read_text().splitlines()))
     assert [float(r["share"]) for r in rows] == [c["share"] for c in written["cells"]]
 
 
 def test_the_smallest_is_the_one_from_which_all_larger_are_found():
     cells = tuple(
-        Planted("dust", size, 0.1, 10, found, 0.0, 1.0) for size, found in ((2, 10), (4, 8), (7, 9), (12, 10))
+        PlantedFlaws("dust", size, 0.1, 10, found, 0.0, 1.0) for size, found in ((2, 10), (4, 8), (7, 9), (12, 10))
     )
-    made = Power(1.0, 10, 0, cells)
+    made = Detectability(1.0, 10, 0, cells)
     assert made.smallest("dust", 0.1) == 7  # 2 px were found by chance: 4 px were not
-    assert Power(1.0, 10, 0, (Planted("dust", 2, 0.1, 10, 8, 0.0, 1.0),)).smallest("dust", 0.1) is None
+    assert Detectability(1.0, 10, 0, (PlantedFlaws("dust", 2, 0.1, 10, 8, 0.0, 1.0),)).smallest("dust", 0.1) is None
 
 
-def test_power_needs_good_images_that_are_passed(swept, glass):
+def test_detectability_needs_good_images_that_are_passed(swept, glass):
     inspector = load(swept / "dfm-64/model.pellucid")
     defects = [s for s in Plan.from_data(glass, false_reject=0.1).split.test if s.label == "abnormal"]
     rejected = [s for s in defects if inspector.inspect(s.path).verdict == "reject"]
     with pytest.raises(DataError, match="good images are rejected without a flaw"):
-        power(inspector, rejected)
+        measure_detectability(inspector, rejected)

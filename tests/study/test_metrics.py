@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from pellucid.study import metrics, pixels
 from pellucid.study.intervals import areas, auroc_interval, interval, resamples, wilson
-from pellucid.study.pixels import PixelMetrics, Tally, ordered
+from pellucid.study.pixels import PixelMetrics, Tally, sortable_keys
 
 # few different values: ties; huge, tiny and neighbouring ones: what clamping or a sigmoid would destroy
 SCORES = st.one_of(
@@ -253,7 +253,7 @@ def test_the_largest_region_is_told():
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_subnormal=False), min_size=1, max_size=50))
 def test_keys_are_in_the_order_of_the_floats(values):
     floats = np.array(values, np.float32)
-    keys = ordered(floats)
+    keys = sortable_keys(floats)
     assert ((floats[:, None] < floats) == (keys[:, None] < keys)).all()
 
 
@@ -265,8 +265,8 @@ def test_many_values_are_merged_and_hardly_move_the_areas(monkeypatch):
         if mask is not None:
             m[mask] += 1
     exact = _counted(maps, masks)
-    monkeypatch.setattr(pixels, "DISTINCT", 5000)
-    monkeypatch.setattr(pixels, "WAITING", 20_000)
+    monkeypatch.setattr(pixels, "MAX_DISTINCT_VALUES", 5000)
+    monkeypatch.setattr(pixels, "MAX_PENDING_PIXELS", 20_000)
     merged = _counted(maps, masks)
     assert merged.auroc() == pytest.approx(exact.auroc(), abs=1e-6)
     assert merged.average_precision() == pytest.approx(exact.average_precision(), abs=1e-4)
@@ -280,7 +280,7 @@ def test_many_values_are_merged_and_hardly_move_the_areas(monkeypatch):
 def test_a_tally_adds_weights_of_equal_values():
     tally = Tally()
     tally.add(np.array([7, 3, 7], np.uint32), np.array([[1.0, 2.0], [4.0, 5.0], [10.0, 20.0]]))
-    tally.settle()
+    tally.flush()
     assert tally.keys.tolist() == [3, 7]
     assert tally.sums.tolist() == [[4.0, 5.0], [11.0, 22.0]]
 

@@ -13,10 +13,18 @@ from scipy.stats import kstest
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.conformal import calibrate
 from pellucid.records import Inspection, Limit, Sample
-from pellucid.study.choice import MARGIN, Trial, choose, mean_draws, paired, pareto
-from pellucid.study.evaluate import evaluate
+from pellucid.study.choice import TIE_MARGIN_AUROC, ComparedScores, choose, mean_draws, paired, pareto
+from pellucid.study.evaluate import evaluate_scored
 from pellucid.study.measure import worth_seeing
-from pellucid.study.operating import HELD_OUT, SELECTION, TESTED, Costs, cheapest_limit, escape_limit, operating_points
+from pellucid.study.operating import (
+    HELD_OUT_NORMALS,
+    TEST_LABELS,
+    TRAINING_DEFECTS,
+    Costs,
+    cheapest_limit,
+    escape_limit,
+    operating_points,
+)
 from pellucid.study.results import ScoredSample
 from pellucid.study.shift import shift
 from pellucid.study.sweep import Sweep
@@ -69,15 +77,19 @@ def test_operating_points_say_what_chose_them():
     scores = [*rng.normal(0, 1, 50), *rng.normal(4, 1, 50)]
     points = operating_points(labels, scores, limit, selection=list(rng.normal(4, 1, 30)), costs=Costs())
     by_rule = {p.rule: p for p in points}
-    assert {p.chosen_on for p in points} == {HELD_OUT, SELECTION, f"{HELD_OUT}, {SELECTION}"}
+    assert {p.chosen_on for p in points} == {
+        HELD_OUT_NORMALS,
+        TRAINING_DEFECTS,
+        f"{HELD_OUT_NORMALS}, {TRAINING_DEFECTS}",
+    }
     assert by_rule["at most 5% false rejects"].limit == limit.value
     assert "at most 1% escapes" not in by_rule  # 30 defects cannot promise it
     assert by_rule["at most 5% escapes"].limit < by_rule["at most 10% escapes"].limit
     point = by_rule["at most 5% false rejects"]
     assert point.counts["false_rejects"] == sum(s > limit.value for s in scores[:50])
     optimistic = operating_points(labels, scores, limit, selection=[], costs=Costs())
-    assert {p.chosen_on for p in optimistic if "escapes" in p.rule} == {TESTED}
-    assert "optimistic" in TESTED
+    assert {p.chosen_on for p in optimistic if "escapes" in p.rule} == {TEST_LABELS}
+    assert "optimistic" in TEST_LABELS
 
 
 # --- shift ------------------------------------------------------------------------------------------------------------
@@ -125,21 +137,21 @@ def test_degenerate_scores_have_a_shift_too():
 # --- evaluation -------------------------------------------------------------------------------------------------------
 
 
-def _judged(score, label, *, type=None, group=None, limit=1.0):
+def _scored(score, label, *, type=None, group=None, limit=1.0):
     verdict = "reject" if score > limit else "ok"
     found = Inspection(Path("x.png"), score, limit, 0.5, verdict, np.full((4, 4), score, np.float32))
     return ScoredSample(Sample(Path(f"{score}.png"), label, type=type, group=group), found)
 
 
 def test_an_evaluation_counts_by_type_and_group_and_lets_maps_go():
-    judged = [
-        _judged(0.1, "normal", group="a"),
-        _judged(2.0, "normal", group="b"),
-        _judged(3.0, "abnormal", type="scratch", group="b"),
-        _judged(0.5, "abnormal", type="scratch"),
-        _judged(5.0, "abnormal"),
+    scored = [
+        _scored(0.1, "normal", group="a"),
+        _scored(2.0, "normal", group="b"),
+        _scored(3.0, "abnormal", type="scratch", group="b"),
+        _scored(0.5, "abnormal", type="scratch"),
+        _scored(5.0, "abnormal"),
     ]
-    result = evaluate(iter(judged), Limit(1.0, 1.0, 0.05, tuple(np.linspace(0, 1, 20))))
+    result = evaluate_scored(iter(scored), Limit(1.0, 1.0, 0.05, tuple(np.linspace(0, 1, 20))))
     assert result.by["type"]["scratch"]["escapes"] == 1
     assert result.by["type"]["scratch"]["defectives"] == 2
     assert result.by["type"]["defect"]["escapes"] == 0
@@ -148,21 +160,21 @@ def test_an_evaluation_counts_by_type_and_group_and_lets_maps_go():
     assert result.by["size"] == {}
     assert result.metrics["image_auroc"] == pytest.approx(5 / 6)
     assert result.metrics["image_auroc_low"] <= 5 / 6 <= result.metrics["image_auroc_high"]
-    assert all(j.inspection.map.size == 0 for j in result.judged)
+    assert all(j.inspection.map.size == 0 for j in result.scored)
     assert any("2 normal test images are too few to check 5.0% false rejects" in n for n in result.notes)
     assert any("3 defective test images are too few" in n for n in result.notes)
 
 
 def test_no_mistake_is_no_certainty():
-    judged = [_judged(0.1 + k / 100, "normal") for k in range(6)] + [_judged(2.0 + k, "abnormal") for k in range(8)]
-    result = evaluate(judged, Limit(1.0, 1.0, 0.05, (0.5,) * 20))
+    scored = [_scored(0.1 + k / 100, "normal") for k in range(6)] + [_scored(2.0 + k, "abnormal") for k in range(8)]
+    result = evaluate_scored(scored, Limit(1.0, 1.0, 0.05, (0.5,) * 20))
     assert result.metrics["image_auroc"] == result.metrics["image_auroc_high"] == 1
     assert result.metrics["image_auroc_low"] < 0.8
     assert result.metrics["image_ap_low"] is result.metrics["image_ap_high"] is None
 
 
 def test_nothing_to_evaluate():
-    result = evaluate([], Limit(1.0, 1.0, 0.05, (0.5,)))
+    result = evaluate_scored([], Limit(1.0, 1.0, 0.05, (0.5,)))
     assert result.metrics["image_auroc"] is None
     assert result.shift is None
     assert any("need both normal and defective" in n for n in result.notes)
@@ -171,13 +183,13 @@ def test_nothing_to_evaluate():
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 2)), max_size=60, unique_by=lambda p: p[1]))
 def test_pictures_worth_seeing_are_whole_and_never_twice(pairs):
-    judged = [_judged(score, "abnormal" if bad else "normal") for bad, score in pairs]
-    shown = worth_seeing(judged)
+    scored = [_scored(score, "abnormal" if bad else "normal") for bad, score in pairs]
+    shown = worth_seeing(scored)
     assert len({j.sample.path for _, j in shown}) == len(shown)
     for kind, j in shown:
         wrong = (j.inspection.verdict == "reject") != (j.sample.label == "abnormal")
         assert wrong == (kind in ("false_reject", "escape"))
-    wrong = [j for j in judged if (j.inspection.verdict == "reject") != (j.sample.label == "abnormal")]
+    wrong = [j for j in scored if (j.inspection.verdict == "reject") != (j.sample.label == "abnormal")]
     assert sum(k in ("false_reject", "escape") for k, _ in shown) >= min(len(wrong), 6)
 
 
@@ -229,7 +241,7 @@ def test_choice_prefers_the_cheaper_of_equals():
 
 
 def test_a_tie_needs_both_doubt_and_nearness():
-    near, far = 1.0 - MARGIN / 2, 1.0 - 3 * MARGIN
+    near, far = 1.0 - TIE_MARGIN_AUROC / 2, 1.0 - 3 * TIE_MARGIN_AUROC
     rows = [_row("best", 1.0, 50, 50), _row("cheap", near, 5, 5), _row("cheapest", far, 1, 1)]
     assert choose(rows, _alike(*rows)).name == "cheap"  # the cheapest is too far behind, whatever the doubt
     assert choose(rows, _sure(*rows)).name == "best"  # no doubt: better is better
@@ -241,13 +253,13 @@ def test_a_tie_needs_both_doubt_and_nearness():
 def test_a_difference_of_one_image_is_no_difference():
     """One defect of fifty ranked wrongly: many resamples lack it, so the two models tie."""
     labels = (False,) * 50 + (True,) * 50
-    perfect = Trial(labels, (*np.linspace(0, 1, 50), *np.linspace(2, 3, 50)), (None,) * 100)
-    nearly = Trial(labels, (*np.linspace(0, 1, 50), 0.8, *np.linspace(2, 3, 49)), (None,) * 100)
+    perfect = ComparedScores(labels, (*np.linspace(0, 1, 50), *np.linspace(2, 3, 50)), (None,) * 100)
+    nearly = ComparedScores(labels, (*np.linspace(0, 1, 50), 0.8, *np.linspace(2, 3, 49)), (None,) * 100)
     low, high = paired(mean_draws([perfect]), mean_draws([nearly]))
     assert low == 0 < high
-    worse = Trial(labels, (*np.linspace(0, 1, 50), *np.linspace(0.5, 3, 50)), (None,) * 100)
+    worse = ComparedScores(labels, (*np.linspace(0, 1, 50), *np.linspace(0.5, 3, 50)), (None,) * 100)
     assert paired(mean_draws([perfect]), mean_draws([worse]))[0] > 0
-    assert mean_draws([Trial((True, True), (1.0, 2.0), (None, None))]) is None
+    assert mean_draws([ComparedScores((True, True), (1.0, 2.0), (None, None))]) is None
 
 
 def test_choice_says_when_test_labels_had_to_choose():
@@ -285,7 +297,7 @@ def test_a_sweep_is_the_product_of_its_lists(tmp_path):
         "[parameters.padim]\nn_features = 50\n[grid.patchcore]\nnum_neighbors = [1, 9]\n"
     )
     sweep = Sweep.from_file(tmp_path / "sweep.toml", {})
-    cells = sweep.cells()
+    cells = sweep.candidates()
     assert len(cells) == 2 * 2 * 2 + 2 * 2
     cell = cells["patchcore-resnet18-192x320-num_neighbors=1"]
     assert cell.size == (192, 320)
@@ -293,9 +305,9 @@ def test_a_sweep_is_the_product_of_its_lists(tmp_path):
     assert cell.parameters["weights"] == str(tmp_path / "r.pth")
     assert cells["padim-prism_s-128"].parameters["n_features"] == 50
     assert sweep.data == tmp_path / "glass"
-    (tmp_path / "again.toml").write_text(sweep.toml())
-    assert Sweep.from_file(tmp_path / "again.toml", {}).cells() == cells
-    longer = Sweep.from_file(tmp_path / "sweep.toml", {"image_size": [128, "192x320", 256]}).cells()
+    (tmp_path / "again.toml").write_text(sweep.to_toml())
+    assert Sweep.from_file(tmp_path / "again.toml", {}).candidates() == cells
+    longer = Sweep.from_file(tmp_path / "sweep.toml", {"image_size": [128, "192x320", 256]}).candidates()
     assert set(cells) < set(longer)  # a longer list keeps the names, so what is finished is found again
 
 
@@ -303,7 +315,7 @@ def test_options_win_over_the_file(tmp_path):
     (tmp_path / "sweep.toml").write_text('data = "glass"\nseeds = 3\nprefer = "speed"\n')
     sweep = Sweep.from_file(tmp_path / "sweep.toml", {"seeds": 5, "prefer": None, "detectors": ["dfm"]})
     assert (sweep.seeds, sweep.prefer) == (5, "speed")
-    assert list(sweep.cells()) == ["dfm"]
+    assert list(sweep.candidates()) == ["dfm"]
 
 
 @pytest.mark.parametrize(

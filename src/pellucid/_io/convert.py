@@ -10,9 +10,16 @@ if TYPE_CHECKING:
 
 
 def convert(module: nn.Module, example: Tensor) -> Any:
-    """The ``openvino.Model`` of a module, for batches of any size of images like ``example`` (B, 3, H, W).
+    """Convert a module to an ``openvino.Model`` for batches of any size.
 
     By OpenVINO's frontend: ``openvino.convert_model`` would do the same and report to its maker.
+
+    Args:
+        module: takes images (B, 3, H, W).
+        example: images of the size that the model will take, any number of them.
+
+    Raises:
+        RuntimeError: OpenVINO has no rule for an operation of the module.
     """
     import torch
     from openvino.frontend import FrontEndManager

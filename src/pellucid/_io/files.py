@@ -107,6 +107,11 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise OutputError(f"Cannot write '{path}': it is a folder.")
+    if file := next((parent for parent in path.parents if parent.is_file()), None):
+        raise OutputError(f"Cannot write '{path}': '{file}' is a file, not a folder.")
     probe = path.with_name(f".{path.name}.{secrets.token_hex(6)}.probe")
-    write_bytes(probe, b"")
+    try:
+        write_bytes(probe, b"")
+    except OutputError as error:
+        raise type(error)(str(error).replace(str(probe), str(path))) from None
     probe.unlink(missing_ok=True)

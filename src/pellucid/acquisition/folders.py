@@ -20,11 +20,12 @@ LAYOUT_DESCRIPTIONS = """  five folders  normal_train/ [normal_test/ abnormal_tr
 CSV_COLUMNS = ("path", "label", "split", "type", "mask", "group")
 
 
-def read_folder(data: str | Path) -> Samples:
+def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
     """Read a data set in any of the four layouts; files are listed, not opened.
 
     Args:
         data: a folder in the five-folder, MVTec or plain layout, or a CSV file.
+        training_required: refuse data without normal images to learn from; False also takes test images alone.
 
     Returns:
         Every image with what the layout says about it, and remarks about what is missing.
@@ -43,9 +44,15 @@ def read_folder(data: str | Path) -> Samples:
         samples = _read_mvtec(root)
     elif (root / "normal").is_dir():
         samples = _read_plain(root)
+    elif (root / "normal_test").is_dir() or (root / "abnormal_test").is_dir():
+        samples = _read_five_folders(root)
+    elif any(path.is_dir() for path in (root / "test").glob("*")):
+        samples = _read_mvtec(root)
+    elif (root / "abnormal").is_dir():
+        samples = _read_plain(root)
     else:
         samples = _unknown_layout(root)
-    if not any(s.label == "normal" and s.split != "test" for s in samples.samples):
+    if training_required and not any(s.label == "normal" and s.split != "test" for s in samples.samples):
         raise DataError(f"'{root}' has no normal images to learn from ({samples.layout} layout).")
     return replace(samples, notes=(*samples.notes, *_note_missing(samples.samples)))
 

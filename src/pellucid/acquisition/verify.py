@@ -38,11 +38,12 @@ class VerifiedData:
     thumbprints: Mapping[Path, Thumbprint] = field(repr=False, compare=False)
 
 
-def verify(samples: Samples) -> VerifiedData:
+def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
     """Read every image and mask; leave out, with a note, what cannot be read and what cannot be learned from.
 
     Args:
         samples: a data set as :func:`pellucid.read_folder` returns it.
+        training_required: refuse data of which no normal image to learn from is left.
 
     Raises:
         DataError: no usable normal image is left, or a mask has another size than its image.
@@ -53,8 +54,9 @@ def verify(samples: Samples) -> VerifiedData:
     bad = [one.problem for _, one in found if one.problem]
     good = {sample.path: one for sample, one in found if not one.problem}
     kept = tuple(s for s in samples.samples if s.path in good)
-    if not any(s.label == "normal" and s.split != "test" for s in kept):
-        raise DataError(f"None of the normal images in '{samples.root}' can be used. First: {bad[0]}")
+    if training_required and not any(s.label == "normal" and s.split != "test" for s in kept):
+        first = f" First: {bad[0]}" if bad else ""
+        raise DataError(f"None of the normal images in '{samples.root}' can be used.{first}")
     notes = (f"{len(bad)} files are skipped: {' '.join(bad[:5])}",) if bad else ()
     return VerifiedData(
         replace(samples, samples=kept, notes=(*samples.notes, *notes)),

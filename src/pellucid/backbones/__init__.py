@@ -2,92 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import ParameterError, join_names, unknown_name
+from pellucid.backbones._catalogue import Entry, embedded_names, entry, names, versions
+from pellucid.errors import ParameterError, join_names
 
 if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.backbones._extractor import Backbone
 
-
-@dataclass(frozen=True)
-class Entry:
-    """What is known of a backbone without importing torch."""
-
-    name: str
-    family: str  # module that builds it
-    source: str  # where its weights come from
+__all__ = ["Entry", "create", "embedded_names", "entry", "names", "network", "rebuild", "versions"]
 
 
-_FAMILIES = {
-    "prism_s": Entry("prism_s", "prism", "embedded in the package: the fast one, and the default"),
-    "prism_m": Entry("prism_m", "prism", "embedded in the package: sees more, in three times the time"),
-    "mobilenet_v2": Entry("mobilenet_v2", "mobilenet", "--weights FILE"),
-    "resnet18": Entry("resnet18", "resnet", "--weights FILE, or the hub: timm/resnet18.tv_in1k"),
-    "resnet34": Entry("resnet34", "resnet", "--weights FILE, or the hub: timm/resnet34.tv_in1k"),
-    "resnet50": Entry("resnet50", "resnet", "--weights FILE, or the hub: timm/resnet50.tv_in1k"),
-    "wide_resnet50_2": Entry("wide_resnet50_2", "resnet", "--weights FILE, or the hub: timm/wide_resnet50_2.tv_in1k"),
-    "dinov2_small": Entry("dinov2_small", "dinov2", "extra [vit]; --weights FILE, or the hub: facebook/dinov2-small"),
-    "dinov2_base": Entry("dinov2_base", "dinov2", "extra [vit]; --weights FILE, or the hub: facebook/dinov2-base"),
-}
+def network(name: str) -> nn.Module:
+    """Build the bare network of a backbone, with random weights.
 
-
-def names() -> list[str]:
-    """Every backbone by name, the default first; beside these, ``timm/NAME`` is any network of timm."""
-    return list(_FAMILIES)
-
-
-def entry(name: str) -> Entry:
-    """What is known of one backbone.
+    Args:
+        name: one of :func:`names`, with or without a version, or ``timm/NAME``.
 
     Raises:
         ParameterError: there is no such backbone.
     """
-    if name.startswith("timm/"):
-        return Entry(name, "timm", "extra [timm]; --weights FILE, or the hub")
-    if name not in _FAMILIES:
-        raise unknown_name("backbone", name, _FAMILIES)
-    return _FAMILIES[name]
-
-
-def network(name: str, *, student: bool = False) -> nn.Module:
-    """The bare, randomly initialised network of a backbone; for a student without what would be right untrained."""
-    from importlib import import_module
+    from pellucid.backbones._families import make_network
 
     known = entry(name)
-    family = import_module(f"pellucid.backbones.{known.family}")
-    build: Callable[..., nn.Module] = (
-        partial(family.Timm, name.removeprefix("timm/")) if known.family == "timm" else getattr(family, name)
-    )
-    return build(contrast=0.0) if student and known.family == "prism" else build()
+    return make_network({"family": known.family, **known.config})
 
 
 def create(name: str, *, layers: Sequence[str], weights: str | Path | None = None, pretrained: bool = True) -> Backbone:
-    """A frozen feature extractor.
+    """Make a frozen feature extractor.
 
     Args:
-        name: one of :func:`names`.
+        name: one of :func:`names`; ``prism_s.v6`` asks for a version, the bare name for the newest.
         layers: which layers to return, in that order, for example ``("layer2", "layer3")``.
-        weights: a checkpoint file; without one the embedded weights or the hub.
-        pretrained: False leaves the weights random, to be filled from a model file.
+        weights: a checkpoint file; without one the embedded weights or the hub. Under a name with a version it has to
+            be that version's file.
+        pretrained: False leaves the weights random.
 
     Raises:
-        ParameterError: unknown backbone or layer.
+        ParameterError: unknown backbone, version or layer.
         WeightsError: the weights are missing, unreachable or of another network.
-    """
-    from pellucid.backbones._extractor import Backbone
-    from pellucid.backbones._weights import load_weights
 
-    net = network(name)
+    Example:
+        >>> import torch
+        >>> backbone = create("prism_s", layers=("layer2", "layer3"))
+        >>> [tuple(features.shape) for features in backbone(torch.rand(1, 3, 64, 64))]
+        [(1, 32, 8, 8), (1, 160, 4, 4)]
+    """
+    from pellucid.backbones._families import make_network
+    from pellucid.backbones._weights import load_weights, name_of_weights
+
+    known = entry(name)
+    config: dict[str, Any] = {"family": known.family, **known.config}
+    net = make_network(config, pretrained=pretrained and weights is None)
+    _check_layers(name, net, layers)
+    if pretrained:
+        load_weights(net, name, weights)
+    return _frozen(net, layers, config, name_of_weights(name, weights))
+
+
+def rebuild(config: Mapping[str, Any], *, layers: Sequence[str], name: str) -> Backbone:
+    """Make the extractor that a model file describes, with random weights, whatever the catalogue says by now.
+
+    Args:
+        config: of a :class:`Backbone`, as the file holds it.
+        layers: which layers to return, in that order.
+        name: what the file calls it.
+
+    Raises:
+        ParameterError: the network is of a newer pellucid, or of a distribution that is not installed.
+        WeightsError: the network's library is not installed.
+    """
+    from pellucid.backbones._families import make_network
+
+    net = make_network(config)
+    _check_layers(name, net, layers)
+    return _frozen(net, layers, config, name)
+
+
+def _check_layers(name: str, net: nn.Module, layers: Sequence[str]) -> None:
     known: Sequence[str] = net.layers  # type: ignore[assignment]
     if wrong := [layer for layer in layers if layer not in known]:
         raise ParameterError(f"Backbone '{name}' has no layer {join_names(wrong)}; it has {join_names(known, 12)}.")
-    if pretrained:
-        load_weights(net, name, weights)
-    return Backbone(net, tuple(layers))
+
+
+def _frozen(net: nn.Module, layers: Sequence[str], config: Mapping[str, Any], name: str) -> Backbone:
+    from pellucid.backbones._extractor import Backbone
+    from pellucid.backbones._families import whole_config
+
+    return Backbone(net, tuple(layers), name=name, config=whole_config(config, net))

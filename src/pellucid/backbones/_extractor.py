@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,25 +13,33 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pellucid._io.convert import convert
+from pellucid.backbones._families import make_network
 
 FOREIGN = "pretrained"  # where a network keeps one that is another library's
+_log = logging.getLogger(__name__)
 
 
 class Backbone(nn.Module):
-    """``pixels (B, 3, H, W) in [0, 1] -> [(B, C, h, w), ...]``, one map for each of ``layers``, never trained."""
+    """``pixels (B, 3, H, W) in [0, 1] -> [(B, C, h, w), ...]``, one map for each of ``layers``, never trained.
+
+    Args:
+        net: has ``layers`` in the order in which they are computed, ``mean`` and ``std``, and maps normalised pixels
+            and the name of the last layer to a dictionary of maps.
+        layers: the maps to return, in this order.
+        name: of its weights, with their version where they were released; without one they came from a file.
+        config: rebuilds the network, see :func:`pellucid.backbones.rebuild`; as JSON has it.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, layers: tuple[str, ...]) -> None:
+    def __init__(self, net: nn.Module, layers: tuple[str, ...], *, name: str, config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.layers = layers
+        self.layers, self.name, self.config = layers, name, dict(config)
         aliases: dict[str, str] = getattr(net, "aliases", {})
         order = list(net.layers)  # type: ignore[arg-type]
-        self._last = max(layers, key=lambda name: order.index(aliases.get(name, name)))
-        for name in order[order.index(self._last) + 1 :]:  # layers that nobody asked for
-            if hasattr(net, name):
-                delattr(net, name)
+        self._last = max(layers, key=lambda layer: order.index(aliases.get(layer, layer)))
+        _drop_layers_after(net, self._last)
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.register_buffer("mean", torch.tensor(net.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(net.std).view(1, 3, 1, 1), persistent=False)
@@ -38,11 +47,14 @@ class Backbone(nn.Module):
         self._folded: tuple[nn.Module, ...] = ()  # a tuple: not a part, whose weights would be saved and counted
         self._compiled: Any = None
 
+    def __repr__(self) -> str:
+        return f"Backbone({self.name}, {', '.join(self.layers)})"
+
     def train(self, mode: bool = True) -> Backbone:  # noqa: ARG002 - frozen: batch statistics never move
         return super().train(False)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Pixels as the network was trained on them, channels last."""
+        """Bring pixels (B, 3, H, W) in [0, 1] to what the network was trained on, channels last."""
         return ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
@@ -56,10 +68,19 @@ class Backbone(nn.Module):
         return [maps[name] for name in self.layers]
 
     def shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        """(C, h, w) of every map for images of the given size."""
+        """Return (C, h, w) of every map for images of ``height`` and ``width`` px."""
         with torch.inference_mode():
             maps = self(torch.zeros(1, 3, height, width, device=self.mean.device))
         return [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
+
+    def student(self) -> nn.Module:
+        """Return the same network up to the last layer in use, with random weights and to be trained.
+
+        Of a Prism without the contrast that it gives back, which would be right before anything is learned.
+        """
+        net = make_network(self.config | ({"contrast_weight": 0.0} if "contrast_weight" in self.config else {}))
+        _drop_layers_after(net, self._last)
+        return net
 
     def fold(self) -> None:
         """Compute from now on with a copy of the network whose batch normalisations are in its convolutions' weights.
@@ -72,19 +93,37 @@ class Backbone(nn.Module):
 
     @contextmanager
     def compiled(self, height: int, width: int) -> Iterator[None]:
-        """Within it, images of this size go through OpenVINO in float32, on a processor up to a third faster."""
-        import openvino
+        """Compute images of this size by OpenVINO in float32 while it is open, on a processor up to a third faster.
 
-        model = convert(self, torch.zeros(1, 3, height, width))
-        self._compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        A network that OpenVINO cannot take goes on being computed by torch, and a warning says so.
+        """
+        try:
+            self._compiled = self._compile(height, width)
+        except Exception as error:  # whatever tracing and conversion stumble over: torch computes everything
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            _log.warning("%s is not computed by OpenVINO but by torch, which may be slower: %s", self.name, reason)
         try:
             yield
         finally:
             self._compiled = None
 
+    def _compile(self, height: int, width: int) -> Any:
+        import openvino
+
+        model = convert(self, torch.zeros(1, 3, height, width))
+        return openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+
+def _drop_layers_after(net: nn.Module, last: str) -> None:
+    """Remove the layers that nobody asked for."""
+    order = list(net.layers)  # type: ignore[arg-type]
+    for name in order[order.index(getattr(net, "aliases", {}).get(last, last)) + 1 :]:
+        if hasattr(net, name):
+            delattr(net, name)
+
 
 def _fold(net: nn.Module) -> None:
-    """Every batch normalisation into the convolution registered just before it, as our networks apply them."""
+    """Fold every batch normalisation into the convolution registered just before it, as our networks apply them."""
     before, name_before = None, ""
     for name, module in list(net.named_children()):
         if isinstance(before, nn.Conv2d) and type(module) is nn.BatchNorm2d:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 import socket
 from importlib import resources
@@ -16,27 +15,38 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
+from pellucid.backbones._catalogue import PLUGIN, Entry, embedded_names, entry, versions
 from pellucid.errors import WeightsError
 
-EMBEDDED = ("prism_s", "prism_m")
-HUB = {name: f"timm/{name}.tv_in1k" for name in ("resnet18", "resnet34", "resnet50", "wide_resnet50_2")} | {
-    f"dinov2_{size}": f"facebook/dinov2-{size}" for size in ("small", "base")
-}
-FILE = "model.safetensors"
+FILE = "model.safetensors"  # on the hub
 
 
 def load_weights(net: nn.Module, name: str, weights: str | Path | None) -> None:
     """Fill ``net`` in place; classifier heads in a checkpoint are passed over.
 
+    Args:
+        net: of the backbone ``name``.
+        name: with or without a version.
+        weights: a checkpoint; without one the embedded weights or the hub's.
+
     Raises:
-        WeightsError: missing, unreachable, damaged, or of another network.
+        WeightsError: missing, unreachable, damaged, or of another network or version.
     """
+    known = entry(name)
     if weights is not None:
         source, tensors = str(weights), _read(Path(weights))
-    elif name in EMBEDDED:
-        source, tensors = f"embedded {name}", _embedded(name)
-    elif repository := name if name.startswith("timm/") else HUB.get(name):
-        source, tensors = repository, _read(_download(name, repository))
+        _check_version(name, known, Path(weights))
+    elif known.embedded:
+        source, tensors = f"embedded {known.full_name}", _embedded(known)
+    elif known.hub is not None:
+        source, tensors = known.hub, _read(_download(name, known.hub))
+    elif known.family == PLUGIN:
+        return  # its distribution has filled it
+    elif known != (newest := versions(known.name)[0]):
+        raise WeightsError(
+            f"The weights of '{name}' are not in the package any more: take the newest, '{newest.full_name}', or give"
+            " their file with --weights FILE."
+        )
     else:
         raise WeightsError(f"Backbone '{name}' has no embedded weights: give a file with --weights FILE.")
     if hasattr(net, "rename"):  # a library whose files name tensors differently from its modules
@@ -53,17 +63,42 @@ def load_weights(net: nn.Module, name: str, weights: str | Path | None) -> None:
     net.load_state_dict(kept, strict=False)
 
 
-def _embedded(name: str) -> dict[str, Tensor]:
-    folder = resources.files("pellucid.backbones") / "weights"
-    content = (folder / f"{name}.safetensors").read_bytes()
-    record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    if hashlib.sha256(content).hexdigest() != record["sha256"]:
-        raise WeightsError(f"The embedded weights of '{name}' are damaged: install pellucid again.")
+def name_of_weights(name: str, weights: str | Path | None) -> str:
+    """Return the name, with its version, of the weights that a backbone is created with.
+
+    A file of weights has a version if it is a released one, bit for bit; otherwise the bare name is returned.
+    """
+    known = entry(name)
+    if weights is None or known.full_name == name:
+        return known.full_name
+    if not any(released.sha256 for released in versions(name)):
+        return name
+    sha256 = _sha256(Path(weights))
+    return next((released.full_name for released in versions(name) if released.sha256 == sha256), name)
+
+
+def _check_version(name: str, known: Entry, path: Path) -> None:
+    if known.sha256 and name == known.full_name and (sha256 := _sha256(path)) != known.sha256:
+        raise WeightsError(
+            f"'{path}' does not hold the weights of '{name}': its SHA-256 begins with {sha256[:12]}, not"
+            f" {known.sha256[:12]}; for weights of your own give the bare name, '{known.name}'."
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _embedded(known: Entry) -> dict[str, Tensor]:
+    content = (resources.files("pellucid.backbones") / "weights" / f"{known.name}.safetensors").read_bytes()
+    if hashlib.sha256(content).hexdigest() != known.sha256:
+        raise WeightsError(f"The embedded weights of '{known.full_name}' are damaged: install pellucid again.")
     return load(content)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors or torch checkpoint (tensors only: no pickled code is run)."""
+    """Read a safetensors or torch checkpoint (tensors only: no pickled code is run)."""
     if not path.is_file():
         raise WeightsError(f"Weights file '{path}' does not exist.")
     try:
@@ -81,7 +116,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _download(name: str, repository: str) -> Path:
-    """The checkpoint from the hub's cache, or else from the hub; the cache is keyed by content hash."""
+    """Return the checkpoint in the hub's cache, or get it from the hub; the cache is keyed by content hash."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -96,7 +131,7 @@ def _download(name: str, repository: str) -> Path:
         raise WeightsError(
             f"Cannot get the weights of '{name}' from the hub ({type(error).__name__}). Without network: bring {FILE}"
             f" of {repository} (or a torchvision checkpoint) and give it with --weights FILE, put it into the cache"
-            f" {constants.HF_HUB_CACHE}, or use the embedded default, --backbone {EMBEDDED[0]}."
+            f" {constants.HF_HUB_CACHE}, or use the embedded default, --backbone {embedded_names()[0]}."
         ) from None
 
 

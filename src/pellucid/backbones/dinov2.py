@@ -8,33 +8,44 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.errors import WeightsError
-
-PATCH = 14  # px
+from pellucid.errors import WeightsError, missing_extra
 
 
 class DinoV2(nn.Module):
-    """``block1`` to ``block12``, normalised patch tokens as maps of stride 14; ``layer1``-``4`` are every third."""
+    """``block1``, ``block2``, ...: normalised patch tokens as maps; ``layer1``-``4`` are the last of each quarter.
+
+    Args:
+        width: channels, a multiple of ``heads``.
+        heads: of the attention.
+        blocks: how many there are, a multiple of 4.
+        patch_px: side of a patch.
+        trained_px: side of the images that the positions were learned on.
+    """
 
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
-    aliases = {f"layer{k}": f"block{3 * k}" for k in (1, 2, 3, 4)}
-    layers = (*aliases, *(f"block{k}" for k in range(1, 13)))
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, heads: int, blocks: int, patch_px: int, trained_px: int) -> None:
         super().__init__()
         try:
             from transformers import Dinov2Backbone, Dinov2Config
         except ImportError:
-            raise WeightsError("DINOv2 needs the extra 'vit': pip install 'pellucid[vit]'.") from None
-        stages = [f"stage{k}" for k in range(1, 13)]
+            raise WeightsError(missing_extra("vit", "transformers", "DINOv2")) from None
+        self.patch_px = patch_px
+        self.aliases = {f"layer{k}": f"block{k * blocks // 4}" for k in (1, 2, 3, 4)}
+        self.layers = (*self.aliases, *(f"block{k}" for k in range(1, blocks + 1)))
         config = Dinov2Config(
-            hidden_size=width, num_attention_heads=width // 64, image_size=518, patch_size=PATCH, out_features=stages
+            hidden_size=width,
+            num_attention_heads=heads,
+            num_hidden_layers=blocks,
+            image_size=trained_px,
+            patch_size=patch_px,
+            out_features=[f"stage{k}" for k in range(1, blocks + 1)],
         )
         self.pretrained = Dinov2Backbone(config)
 
     def rename(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors of a checkpoint file, by the names that this version of transformers gives to its modules."""
+        """Return a checkpoint's tensors by the names that this version of transformers gives to its modules."""
         from transformers.utils import logging
 
         verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -51,20 +62,10 @@ class DinoV2(nn.Module):
         absent = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
         return {name: tensor for name, tensor in loaded.state_dict().items() if name not in absent}
 
-    def forward(self, x: Tensor, last: str = "block12") -> dict[str, Tensor]:  # noqa: ARG002 - all blocks run
-        """Normalised images (B, 3, H, W) -> every layer (B, width, H/14, W/14); H and W go to whole patches first."""
-        height, width = (max(PATCH, PATCH * round(side / PATCH)) for side in x.shape[2:])
+    def forward(self, x: Tensor, last: str = "layer4") -> dict[str, Tensor]:  # noqa: ARG002 - all blocks run
+        """Map normalised images (B, 3, H, W) to every layer (B, width, H/p, W/p); H and W go to whole patches first."""
+        height, width = (self.patch_px * max(1, round(int(side) / self.patch_px)) for side in x.shape[2:])
         if (height, width) != tuple(x.shape[2:]):
             x = F.interpolate(x, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
-        maps = dict(zip(self.layers[4:], self.pretrained(x).feature_maps, strict=True))
+        maps = dict(zip(self.layers[len(self.aliases) :], self.pretrained(x).feature_maps, strict=True))
         return maps | {alias: maps[block] for alias, block in self.aliases.items()}
-
-
-def dinov2_small() -> DinoV2:
-    """ViT-S/14, 22 M parameters, 384 channels."""
-    return DinoV2(384)
-
-
-def dinov2_base() -> DinoV2:
-    """ViT-B/14, 86 M parameters, 768 channels."""
-    return DinoV2(768)

@@ -6,11 +6,10 @@ the converted TensorFlow checkpoints give the numbers that TensorFlow gave.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-# t (expansion), c (channels), n (blocks), s (stride of the first block)
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
 def _same_padding(x: Tensor, stride: int) -> Tensor:
@@ -41,18 +40,22 @@ class _InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2 1.0. ``layer1`` to ``layer4``: the last blocks at strides 4, 8, 16, 32; or ``stage0``..``stage6``."""
+    """MobileNetV2 1.0. ``layer1`` to ``layer4``: the last blocks at strides 4, 8, 16, 32; or ``stage0``..``stage6``.
+
+    Args:
+        stages: of each stage the expansion t, the channels c, the number of blocks n and the stride of the first, s.
+    """
 
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
     aliases = {"layer1": "stage1", "layer2": "stage2", "layer3": "stage4", "layer4": "stage6"}
-    layers = (*aliases, *(f"stage{k}" for k in range(len(STAGES))))
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Sequence[Sequence[int]]) -> None:
         super().__init__()
+        self.layers = (*self.aliases, *(f"stage{k}" for k in range(len(stages))))
         self.stem = nn.Conv2d(3, 32, 3, 2)
         blocks, self.ends, c_in = [], [], 32
-        for t, c, n, s in STAGES:
+        for t, c, n, s in stages:
             for i in range(n):
                 blocks.append(_InvertedResidual(c_in, c, s if i == 0 else 1, t))
                 c_in = c
@@ -60,7 +63,7 @@ class MobileNetV2(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor, last: str = "stage6") -> dict[str, Tensor]:
-        """Normalised images (B, 3, H, W) -> every stage up to ``last``, under both of its names."""
+        """Map normalised images (B, 3, H, W) to every stage up to ``last``, under both of its names."""
         last = self.aliases.get(last, last)
         names = {stage: alias for alias, stage in self.aliases.items()}
         maps: dict[str, Tensor] = {}
@@ -75,8 +78,3 @@ class MobileNetV2(nn.Module):
                 if stage == last:
                     break
         return maps
-
-
-def mobilenet_v2() -> MobileNetV2:
-    """Its one width."""
-    return MobileNetV2()

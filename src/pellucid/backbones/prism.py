@@ -2,60 +2,77 @@
 
 Small residual networks (He et al., "Deep Residual Learning", CVPR 2016) with 3x3 convolutions only, behind a fixed
 gain control that lifts faint contrast, as a retina does. Their weights travel inside the package, so the first image
-needs no network and no ImageNet licence.
+needs no network. They were taught by a MobileNetV2 that had learned from ImageNet; ``docs/weights.md`` has the licences
+of both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-OUTPUTS = (24, 32, 160)  # channels of layer1 to layer3: a linear map of what the blocks computed
-TARGET = 0.12  # local standard deviation, of [0, 1], that the gain control aims at
-GAIN = 8.0  # and the most that it amplifies
-CONTRAST = 0.75  # weight, in every feature, of the contrast that the gain control has taken away
-
 
 @lru_cache(maxsize=32)
-def _averaging(side: int) -> tuple[Tensor, Tensor]:
-    """Along one direction, means of four pixels smoothed over 7 cells twice, (side / 4, side), and linear interpolation
-    back to pixels, (side, side / 4). At the ends the mean is over what is there."""
-    cells = F.avg_pool1d(torch.eye(side, dtype=torch.float64)[None], 4, ceil_mode=True)
-    for _ in range(2):
-        cells = F.avg_pool1d(cells, 7, stride=1, padding=3, count_include_pad=False)
+def _averaging(side: int, cell_px: int, window_cells: int, smoothings: int) -> tuple[Tensor, Tensor]:
+    """Return the matrices of one direction: means of cells of pixels, smoothed, (side / cell, side), and linear
+    interpolation back to pixels, (side, side / cell). At the ends a mean is over what is there."""
+    cells = F.avg_pool1d(torch.eye(side, dtype=torch.float64)[None], cell_px, ceil_mode=True)
+    for _ in range(smoothings):
+        cells = F.avg_pool1d(cells, window_cells, stride=1, padding=window_cells // 2, count_include_pad=False)
     coarse = cells.shape[2]
     pixels = F.interpolate(torch.eye(coarse, dtype=torch.float64)[None], size=side, mode="linear")
     return cells[0].T.contiguous(), pixels[0].T.contiguous()
 
 
-def _local_mean(x: Tensor) -> Tensor:
-    """Mean over a neighbourhood of about 12 px standard deviation; as it is linear and separable, by small matrices."""
-    down, up = _averaging(x.shape[2])
-    down_, up_ = _averaging(x.shape[3])
-    return up.to(x) @ (down.to(x) @ x @ down_.T.to(x)) @ up_.T.to(x)
+@dataclass(frozen=True)
+class GainControl:
+    """Lifts faint local contrast, without anything that is learned.
 
-
-def gain_control(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels around their local mean, amplified up to ``GAIN`` times where the contrast is faint.
-
-    Args:
-        x: images (B, 3, H, W) in [0, 1].
-
-    Returns:
-        The lifted images (B, 3, H, W), and the gain (B, 1, H, W) that they were multiplied by.
+    Attributes:
+        target_deviation: local standard deviation, of [0, 1], that is aimed at.
+        max_gain: the most that a place is amplified.
+        cell_px: side of the cells that local means are computed on.
+        window_cells: odd number of cells that one smoothing averages.
+        smoothings: how often cells are averaged; twice over 7 cells of 4 px is about a Gaussian of 12 px.
     """
-    x = x - 0.5  # half precision is finer around zero
-    centred = x - _local_mean(x)
-    deviation = _local_mean((centred * centred).mean(1, keepdim=True)).add(1e-6).sqrt()
-    gain = (TARGET / deviation).clamp(1.0, GAIN)
-    return centred * gain, gain
+
+    target_deviation: float
+    max_gain: float
+    cell_px: int
+    window_cells: int
+    smoothings: int
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Amplify pixels around their local mean, up to ``max_gain`` times where the contrast is faint.
+
+        Args:
+            x: images (B, 3, H, W) in [0, 1].
+
+        Returns:
+            The lifted images (B, 3, H, W), and the gain (B, 1, H, W) that they were multiplied by.
+        """
+        x = x - 0.5  # half precision is finer around zero
+        centred = x - self._local_mean(x)
+        deviation = self._local_mean((centred * centred).mean(1, keepdim=True)).add(1e-6).sqrt()
+        gain = (self.target_deviation / deviation).clamp(1.0, self.max_gain)
+        return centred * gain, gain
+
+    def _local_mean(self, x: Tensor) -> Tensor:
+        """Average over a neighbourhood; as that is linear and separable, by small matrices."""
+        shape = self.cell_px, self.window_cells, self.smoothings
+        pool_rows, spread_rows = _averaging(x.shape[2], *shape)
+        pool_columns, spread_columns = _averaging(x.shape[3], *shape)
+        cells = pool_rows.to(x) @ x @ pool_columns.T.to(x)  # (B, C, H / cell, W / cell)
+        return spread_rows.to(x) @ cells @ spread_columns.T.to(x)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Two 3x3 convolutions with a residual connection; a 1x1 convolution carries the identity where shapes change."""
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
@@ -80,7 +97,7 @@ class _Layer(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, blocks: int, features: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(_Block(c_in, c_out, 2), *(_Block(c_out, c_out, 1) for _ in range(blocks - 1)))
+        self.blocks = nn.Sequential(Block(c_in, c_out, 2), *(Block(c_out, c_out, 1) for _ in range(blocks - 1)))
         self.features = nn.Conv2d(c_out, features, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,12 +106,14 @@ class _Layer(nn.Module):
 
 
 class Prism(nn.Module):
-    """Prism network; ``layer1`` to ``layer3`` have strides 4, 8, 16 and 24, 32, 160 channels of unit variance.
+    """Prism network; ``layer1`` to ``layer3`` have strides 4, 8, 16 and channels of unit variance.
 
     Args:
         channels: of the blocks at strides 2, 4, 8, 16.
         blocks: residual blocks at strides 4, 8, 16.
-        contrast: weight of the contrast that is given back to the features; 0 for a student, who has to learn it.
+        feature_channels: of ``layer1`` to ``layer3``, a linear map of what the blocks computed.
+        contrast_weight: of the contrast that is given back to the features; 0 for a student, who has to learn it.
+        gain_control: attributes of :class:`GainControl`.
     """
 
     mean = (0.0, 0.0, 0.0)
@@ -102,37 +121,44 @@ class Prism(nn.Module):
     layers = ("layer1", "layer2", "layer3")
     signs: Tensor  # (channels, 1, 1)
 
-    def __init__(self, channels: Sequence[int], blocks: Sequence[int], contrast: float) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        blocks: Sequence[int],
+        feature_channels: Sequence[int],
+        contrast_weight: float,
+        gain_control: Mapping[str, Any],
+    ) -> None:
         super().__init__()
-        self.contrast = contrast
+        self.contrast_weight, self.gain_control = contrast_weight, GainControl(**gain_control)
         self.stem = nn.Sequential(
             nn.Conv2d(6, channels[0], 3, 2, 1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()
         )
-        for name, *shape in zip(self.layers, channels[:-1], channels[1:], blocks, OUTPUTS, strict=True):
+        for name, *shape in zip(self.layers, channels[:-1], channels[1:], blocks, feature_channels, strict=True):
             setattr(self, name, _Layer(*shape))
-        signs = 1 - 2 * (torch.arange(max(OUTPUTS)) % 2)
+        signs = 1 - 2 * (torch.arange(max(feature_channels)) % 2)
         self.register_buffer("signs", signs.float().view(-1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor, last: str = "layer3") -> dict[str, Tensor]:
-        """Images (B, 3, H, W) in [0, 1] -> every layer up to ``last``, each (B, C, H/s, W/s).
+        """Map images (B, 3, H, W) in [0, 1] to every layer up to ``last``, each (B, C, H/s, W/s).
 
         The gain control hides how bold a place is, and a scratch may differ by nothing else. So the logarithm of the
         contrast that it took away, less the image's mean, is added to every feature, with alternating signs: it counts
         in any choice of channels, and nothing changes when the whole image is lit or exposed differently.
         """
-        lifted, gain = gain_control(x)
+        lifted, gain = self.gain_control(x)
         maps = self.features(x, lifted, last)
-        if self.contrast == 0:
+        if self.contrast_weight == 0:
             return maps
         contrast = -F.avg_pool2d(gain, 4, ceil_mode=True).log()
-        contrast = self.contrast * (contrast - contrast.mean((2, 3), keepdim=True))
+        contrast = self.contrast_weight * (contrast - contrast.mean((2, 3), keepdim=True))
         for name in maps:
             maps[name] = maps[name] + self.signs[: maps[name].shape[1]] * contrast
             contrast = F.avg_pool2d(contrast, 2, ceil_mode=True)
         return maps
 
     def features(self, x: Tensor, lifted: Tensor, last: str = "layer3") -> dict[str, Tensor]:
-        """What the network sees in images and their lifted contrast (B, 3, H, W), before the contrast is given back."""
+        """Map images and their lifted contrast (B, 3, H, W) to every layer, before the contrast is given back."""
         maps: dict[str, Tensor] = {}
         x = self.stem(torch.cat([x - 0.5, lifted], 1) * 4)
         for name in self.layers:
@@ -140,13 +166,3 @@ class Prism(nn.Module):
             if name == last:
                 break
         return maps
-
-
-def prism_s(contrast: float = CONTRAST) -> Prism:
-    """The fast one, 1.4 million parameters."""
-    return Prism((24, 48, 96, 192), (1, 1, 2), contrast)
-
-
-def prism_m(contrast: float = CONTRAST) -> Prism:
-    """The one that sees more, 5.5 million parameters."""
-    return Prism((32, 64, 128, 256), (2, 3, 4), contrast)

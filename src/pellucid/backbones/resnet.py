@@ -5,6 +5,9 @@ Module names are those of torchvision and timm, so their checkpoints load unchan
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -53,14 +56,21 @@ def _downsample(c_in: int, c_out: int, stride: int) -> nn.Sequential | None:
 
 
 class ResNet(nn.Module):
-    """A ResNet without its classifier; ``layer1`` to ``layer4`` have strides 4, 8, 16, 32."""
+    """A ResNet without its classifier; ``layer1`` to ``layer4`` have strides 4, 8, 16, 32.
+
+    Args:
+        block: two 3x3 convolutions (``basic``), or one between two 1x1 convolutions (``bottleneck``).
+        blocks: number of blocks of each layer.
+        width_factor: of the 3x3 convolutions of a bottleneck.
+    """
 
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
     layers = ("layer1", "layer2", "layer3", "layer4")
 
-    def __init__(self, block: type[_BasicBlock | _Bottleneck], blocks: tuple[int, ...], widen: int = 1) -> None:
+    def __init__(self, block: Literal["basic", "bottleneck"], blocks: Sequence[int], width_factor: int) -> None:
         super().__init__()
+        block_type = _BasicBlock if block == "basic" else _Bottleneck
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
@@ -68,12 +78,12 @@ class ResNet(nn.Module):
         for n, count in enumerate(blocks):
             planes, stage = 64 * 2**n, []
             for i in range(count):
-                stage.append(block(c_in, planes, 2 if n > 0 and i == 0 else 1, planes * widen))
-                c_in = planes * block.expansion
+                stage.append(block_type(c_in, planes, 2 if n > 0 and i == 0 else 1, planes * width_factor))
+                c_in = planes * block_type.expansion
             setattr(self, f"layer{n + 1}", nn.Sequential(*stage))
 
     def forward(self, x: Tensor, last: str = "layer4") -> dict[str, Tensor]:
-        """Normalised images (B, 3, H, W) -> every layer up to ``last``, each (B, C, H/s, W/s)."""
+        """Map normalised images (B, 3, H, W) to every layer up to ``last``, each (B, C, H/s, W/s)."""
         maps: dict[str, Tensor] = {}
         x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
         for name in self.layers:
@@ -81,19 +91,3 @@ class ResNet(nn.Module):
             if name == last:
                 break
         return maps
-
-
-def resnet18() -> ResNet:
-    return ResNet(_BasicBlock, (2, 2, 2, 2))
-
-
-def resnet34() -> ResNet:
-    return ResNet(_BasicBlock, (3, 4, 6, 3))
-
-
-def resnet50() -> ResNet:
-    return ResNet(_Bottleneck, (3, 4, 6, 3))
-
-
-def wide_resnet50_2() -> ResNet:
-    return ResNet(_Bottleneck, (3, 4, 6, 3), widen=2)

@@ -3,43 +3,85 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from pellucid.cli import catalogue, inspect, serve, study, train
+import pellucid
+from pellucid.cli import catalogue, compare, export, fit, inspect, serve, study
 from pellucid.cli._console import err, print_line
+from pellucid.cli._renamed import CommandGroup
 from pellucid.errors import PellucidError
 
-ABSENT = ("torch", "scipy", "sklearn", "matplotlib", "safetensors")  # from the slim runtime, see slim/pyproject.toml
+ABSENT_FROM_SLIM_RUNTIME = ("torch", "scipy", "sklearn", "matplotlib", "safetensors")  # see slim/pyproject.toml
+EXIT_CODES = "Exit codes: 0 done; 1 an error, told in one sentence; 2 a command line that is not understood."
+INSPECT_EXIT_CODES = f"{EXIT_CODES[:-1]}; 3 an image was rejected and --fail-on-reject was given."
+START, CHOOSE, LEARN, INSPECT, TEST, SERVE = (
+    *("Start here", "What there is to choose from", "Learn what good parts look like"),
+    *("Inspect", "Find out how good a model is", "Serve a line and its people"),
+)
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="pellucid finds the flaw in the glass.")
-app.command()(train.fit)
-app.command()(inspect.inspect)
-app.command()(inspect.export)
-app.command()(study.evaluate)
-app.command()(train.compare)
-app.command()(study.detectability)
-app.command()(serve.serve)
-app.command()(serve.account)
-app.command()(train.demo)
-app.command(name="detectors")(catalogue.detectors)
-app.command(name="backbones")(catalogue.backbones)
+app = typer.Typer(
+    cls=CommandGroup, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", epilog=EXIT_CODES
+)
+app.command(rich_help_panel=START, epilog=EXIT_CODES)(compare.demo)
+app.command(rich_help_panel=CHOOSE, epilog=EXIT_CODES)(catalogue.backbones)
+app.command(rich_help_panel=CHOOSE, epilog=EXIT_CODES)(catalogue.detectors)
+app.command(rich_help_panel=LEARN, epilog=EXIT_CODES)(fit.fit)
+app.command(rich_help_panel=LEARN, epilog=EXIT_CODES)(compare.compare)
+app.command(rich_help_panel=INSPECT, epilog=INSPECT_EXIT_CODES)(inspect.inspect)
+app.command(rich_help_panel=INSPECT, epilog=EXIT_CODES)(export.export)
+app.command(rich_help_panel=TEST, epilog=EXIT_CODES)(study.evaluate)
+app.command(rich_help_panel=TEST, epilog=EXIT_CODES)(study.detectability)
+app.command(rich_help_panel=SERVE, epilog=EXIT_CODES)(serve.serve)
+app.command(rich_help_panel=SERVE, epilog=EXIT_CODES)(serve.account)
 
-study_group = typer.Typer(no_args_is_help=True)
-app.add_typer(study_group, name="study", hidden=True)
-study_group.command(name="power")(study.detectability)
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"pellucid {pellucid.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def pellucid_command(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """pellucid finds the flaw in the glass: it learns from images of good parts what normal looks like, scores new
+    images, shows where the flaw is, and decides. `pellucid COMMAND --help` explains a command.
+
+    ```
+    pellucid demo
+    ```
+    """
 
 
 def main() -> None:
-    """Entry point: a user's error becomes one sentence and exit code 1."""
+    """Run a command; a user's error becomes one sentence and exit code 1."""
     try:
         app()
     except PellucidError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
-        if error.name not in ABSENT:
+        if error.name not in ABSENT_FROM_SLIM_RUNTIME:
             raise
         _fail(f"The slim runtime only inspects exported models; this needs {error.name}: pip install pellucid.")
+    except Exception as error:
+        if not _lacks_memory(error):
+            raise
+        _fail("There is not enough memory for this: give a smaller --image-size, or close other programs.")
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether Python, NumPy, OpenCV or torch, on a CPU or a GPU, could not get the memory that it asked for."""
+    message = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(sign in message for sign in ("insufficient memory", "can't allocate memory", "not enough memory"))
+    )
 
 
 def _fail(message: str) -> None:

@@ -14,7 +14,9 @@ from pellucid.errors import DataError
 if TYPE_CHECKING:
     from pellucid.acquisition.plan import Plan
 
-out = Console(width=None if sys.stdout.isatty() else 150)  # a log file is not 80 columns wide
+LOG_WIDTH_CHARS = 150  # of what is printed to a file, which is not 80 columns wide
+
+out = Console(width=None if sys.stdout.isatty() else LOG_WIDTH_CHARS)
 err = Console(stderr=True)
 
 
@@ -23,33 +25,44 @@ def print_line(console: Console, *parts: str | tuple[str, str]) -> None:
     console.print(Text.assemble(*parts), soft_wrap=True)
 
 
-def planned(data: Path, false_reject: float, seed: int) -> Plan:
+def print_text(console: Console, *parts: str | tuple[str, str]) -> None:
+    """Print text, or (text, style), wrapped between words."""
+    console.print(Text.assemble(*parts))
+
+
+def read_plan(data: Path, false_reject: float, seed: int) -> Plan:
+    """Read, verify and split a data set, and say how."""
     from pellucid.acquisition.plan import Plan
 
     plan = Plan.from_data(data, false_reject=false_reject, seed=seed)
-    announce(plan)
+    print_plan(plan)
     return plan
 
 
-def announce(plan: Plan) -> None:
-    """Say who does what, and what is odd about the data."""
+def print_plan(plan: Plan) -> None:
+    """Say which images do what, and what is odd about the data."""
     split = plan.split
-    how = f"{len(split.calibrate)} calibrate" if split.folds is None else f"calibrated by {split.folds} folds"
-    tested = sum(s.label == "normal" for s in split.test)
-    err.print(
-        f"{plan.verified.samples.layout} layout: {len(split.fit)} normal images fit, {how}, {len(split.select)} defects"
-        f" select, {tested} normal and {len(split.test) - tested} defective images test",
-        highlight=False,
+    calibration = f"{len(split.calibrate)} calibrate" if split.folds is None else f"calibrated by {split.folds} folds"
+    normal_tests = sum(sample.label == "normal" for sample in split.test)
+    print_text(
+        err,
+        f"{plan.verified.samples.layout} layout: {len(split.fit)} normal images fit, {calibration},"
+        f" {len(split.select)} defects select, {normal_tests} normal and {len(split.test) - normal_tests} defective"
+        " images test",
     )
     for note in plan.notes:
         print_line(err, ("note:", "yellow"), f" {note}")
 
 
-def image_paths(given: list[Path]) -> list[Path]:
-    """The image files given, and those in the folders given."""
+def image_paths(places: list[Path]) -> list[Path]:
+    """Return the files among these places, and the images below the folders among them.
+
+    Raises:
+        DataError: there are none.
+    """
     from pellucid.acquisition.folders import image_files
 
-    paths = [path for place in given for path in (image_files(place) if place.is_dir() else [place])]
+    paths = [path for place in places for path in (image_files(place) if place.is_dir() else [place])]
     if not paths:
-        raise DataError(f"There are no images in {', '.join(str(place) for place in given)}.")
+        raise DataError(f"There are no images in {', '.join(str(place) for place in places)}.")
     return paths

@@ -1,26 +1,304 @@
-"""Options that several commands have."""
+"""The arguments and options of the commands. Each is written once, and its help is a sentence that stands alone."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-Data = Annotated[Path, typer.Argument(help="folder (five folders, MVTec or plain layout) or CSV file")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="where results go")]
-Backbone = Annotated[str, typer.Option(help="network that the features come from; see 'pellucid backbones'")]
-Weights = Annotated[Path | None, typer.Option(help="checkpoint of the backbone (torchvision, timm, safetensors)")]
-ImageSize = Annotated[str, typer.Option(help="N or HxW; images are resized, never cropped")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="hyper-parameter as key=value; repeatable")]
-FalseReject = Annotated[float, typer.Option(help="share of good images that may be rejected")]
-Seed = Annotated[int, typer.Option(help="of the split and of the detectors")]
-Resume = Annotated[bool, typer.Option("--resume", help="go on where a killed run stopped")]
+MAX_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
+DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
+
+
+def check_device_name(name: str) -> str:
+    """Refuse what is not written as a device, without importing torch; whether there is one is found out later."""
+    if not DEVICE_PATTERN.fullmatch(name):
+        raise typer.BadParameter(f"'{name}' is not a device: give auto, cpu, cuda, cuda:N (as in cuda:1) or mps.")
+    return name
+
+
+# --- what commands read ---------------------------------------------------------------------------------------------
+
+Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="Data set: a folder in the layout of five folders, of MVTec or plain, or a CSV file with the columns path,"
+        " label, split, type, mask, group. Only images of good parts are required.",
+    ),
+]
+ComparedData = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA|SWEEP.toml",
+        help="Data set, as a folder or a CSV file; or a TOML file that names one and lists what is compared on it,"
+        " where the options below win over what the file says.",
+    ),
+]
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="Model file of `pellucid fit`, or the folder of an exported model."),
+]
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Model file that `pellucid fit` or `pellucid compare` wrote.")
+]
+Images = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IMAGE|FOLDER",
+        help="Image files, and folders whose images are all taken, with those in the folders inside.",
+    ),
+]
+DetectorArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="One detector, which is then shown with its paper and with every hyper-parameter and its default; all"
+        " detectors, a line each, by default.",
+    ),
+]
+
+# --- what commands write --------------------------------------------------------------------------------------------
+
+ModelOutput = Annotated[
+    Path,
+    typer.Option("-o", "--output", metavar="FILE", help="Model file to write, as in glass.pellucid; it is replaced."),
+]
+ExportOutput = Annotated[
+    Path,
+    typer.Option("-o", "--output", metavar="DIR", help="Folder to write; an earlier export in it is replaced."),
+]
+InspectOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="Folder for scores.csv and a picture of every result; nothing is written by default.",
+    ),
+]
+EvaluateOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="DIR", help="Folder for metrics.json and scores.csv; nothing is written by default."
+    ),
+]
+OutputFolder = Annotated[
+    Path, typer.Option("-o", "--output", metavar="DIR", help="Folder that the results are written to; made if absent.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines, in place of tables.")]
+
+# --- how a model is made --------------------------------------------------------------------------------------------
+
+Detector = Annotated[
+    str, typer.Option(metavar="NAME", help="Method that learns what good parts look like, one of `pellucid detectors`.")
+]
+Detectors = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="Names of the detectors to compare, with commas between; all by default."),
+]
+Backbone = Annotated[
+    str, typer.Option(metavar="NAME", help="Network that turns pixels into features, one of `pellucid backbones`.")
+]
+ComparedBackbone = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Network that turns pixels into features, one of `pellucid backbones`; prism_s by default.",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Checkpoint of the backbone, as torchvision, timm or safetensors write it; by default the weights inside"
+        " the package, or else those of the Hugging Face hub.",
+    ),
+]
+IMAGE_SIZE_HELP = (
+    "Size in pixels, at least 32, that images are resized to for the network and never cropped: N for a square, or"
+    " HEIGHTxWIDTH"
+)
+ImageSize = Annotated[str, typer.Option(metavar="SIZE", help=f"{IMAGE_SIZE_HELP}.")]
+ComparedImageSize = Annotated[str | None, typer.Option(metavar="SIZE", help=f"{IMAGE_SIZE_HELP}; 256 by default.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Hyper-parameter of the detector, as `pellucid detectors NAME` lists them; may be given several times, and"
+        " each that is not given keeps its value by default.",
+    ),
+]
+FALSE_REJECT_HELP = "Share of good parts that may be rejected, above 0 and below 1; the limit is placed by it"
+FalseReject = Annotated[float, typer.Option(metavar="SHARE", help=f"{FALSE_REJECT_HELP}.")]
+ComparedFalseReject = Annotated[
+    float | None, typer.Option(metavar="SHARE", help=f"{FALSE_REJECT_HELP}; 0.05 by default.")
+]
+LimitMethod = Annotated[
+    Literal["conformal", "f1"],
+    typer.Option(
+        help="How the limit is placed: conformal by good images alone, so that the promised share holds for new ones;"
+        " f1 by labelled training defects as well, which is optimistic."
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=0,
+        max=MAX_SEED,
+        help="Number, 0 or more, that draws the split and the training: the same gives the same.",
+    ),
+]
+FirstSeed = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        max=MAX_SEED,
+        help="Number, 0 or more, that draws the first split and training; the others count up from it; 0 by default.",
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option(metavar="COUNT", help="How many splits and trainings, 1 or more, to average over; 1 by default."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on where a killed fit of the same data and settings stopped, not afresh."),
+]
+ComparedResume = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume/--fresh",
+        help="Keep the models that an earlier run finished, or train all anew; by default a sweep file is resumed and a"
+        " data set starts afresh.",
+    ),
+]
+
+# --- what computes --------------------------------------------------------------------------------------------------
+
 Runtime = Annotated[
     Literal["auto", "torch", "openvino", "onnx"],
-    typer.Option(help="what computes; auto: the fastest that is installed and agrees with torch"),
+    typer.Option(
+        help="Library that computes: auto takes the fastest that is installed and agrees with torch, and torch itself"
+        " for a few images."
+    ),
 ]
-CostEscape = Annotated[float | None, typer.Option(help="what a defect that is missed costs; 100 by default")]
-CostReject = Annotated[float | None, typer.Option(help="what a good part that is rejected costs; 1 by default")]
-DefectRate = Annotated[float | None, typer.Option(help="share of defective parts on the line; 0.01 by default")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        callback=check_device_name,
+        help="Processor that torch computes on: the CPU, an NVIDIA GPU (the one with the number N, from 0), or a Mac's;"
+        " auto takes what the environment variable PELLUCID_DEVICE says, or else the best there is.",
+    ),
+]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        help="Where models are trained: local, one after the other on this machine; or ray, on the cluster of the"
+        " environment variable RAY_ADDRESS or one that is started here."
+    ),
+]
+
+# --- how models are chosen and tested -------------------------------------------------------------------------------
+
+Prefer = Annotated[
+    Literal["balanced", "accuracy", "speed", "size"] | None,
+    typer.Option(help="What decides between models that the data cannot tell apart; balanced by default."),
+]
+MaxMilliseconds = Annotated[
+    float | None,
+    typer.Option(
+        "--max-ms",
+        metavar="MS",
+        min=0,
+        help="Milliseconds that one image may take; slower models are not recommended; no bound by default.",
+    ),
+]
+MaxMegabytes = Annotated[
+    float | None,
+    typer.Option(
+        "--max-mb",
+        metavar="MB",
+        min=0,
+        help="Megabytes that the model file may have; larger models are not recommended; no bound by default.",
+    ),
+]
+CostEscape = Annotated[
+    float | None,
+    typer.Option(
+        metavar="COST",
+        help="What a defective part that is passed costs, above 0, in any unit; it places the limit of least cost; 100"
+        " by default.",
+    ),
+]
+CostReject = Annotated[
+    float | None,
+    typer.Option(
+        metavar="COST", help="What a good part that is rejected costs, above 0, in the same unit; 1 by default."
+    ),
+]
+DefectRate = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Share of defective parts on the line, between 0 and 1; 0.01 by default."),
+]
+Trackers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Tracker that results are sent to beside TensorBoard's files, mlflow or wandb; may be given twice; none by"
+        " default.",
+    ),
+]
+FlawsPerCell = Annotated[
+    int,
+    typer.Option(
+        metavar="COUNT",
+        min=1,
+        help="How many flaws of one kind, size and contrast are planted, 1 or more; more take longer and say more.",
+    ),
+]
+FlawSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed", metavar="N", min=0, max=MAX_SEED, help="Number, 0 or more, that draws the flaws' places and forms."
+    ),
+]
+FailOnReject = Annotated[
+    bool, typer.Option("--fail-on-reject", help="End with exit code 3 when an image was rejected, not with 0.")
+]
+
+# --- how a model is exported ----------------------------------------------------------------------------------------
+
+GraphFormat = Annotated[
+    Literal["openvino", "onnx"],
+    typer.Option(
+        "--format",
+        help="Format of the written graph: openvino is the fastest on x86 processors, onnx runs in most places (extra"
+        " [onnx]).",
+    ),
+]
+CheckImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--check",
+        metavar="IMAGE|FOLDER",
+        help="Images, of which 32 at most are scored by the graph and by torch to compare them; drawn panes of glass by"
+        " default.",
+    ),
+]
+Int8 = Annotated[
+    Path | None,
+    typer.Option(
+        "--int8",
+        metavar="DATA",
+        help="Data set that the model was fitted on: it lets the backbone compute in 8-bit integers and gives the graph"
+        " a limit of its own (extra [int8]); 32-bit floats by default.",
+    ),
+]

@@ -1,50 +1,65 @@
-"""What there is to choose from."""
+"""What there is to choose from: detectors and backbones."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
 
-import typer
-from rich.markup import escape
-from rich.table import Table
-
-from pellucid import backbones as backbone_catalogue
-from pellucid import detectors as detector_catalogue
-from pellucid.cli._console import out
-from pellucid.cli._options import (
-    Json,
-)
-
-if TYPE_CHECKING:
-    pass
+from pellucid.cli._console import out, print_text
+from pellucid.cli._options import DetectorArgument, Json
 
 
-def detectors(name: Annotated[str | None, typer.Argument()] = None, as_json: Json = False) -> None:
-    """What detectors there are, with their parameters and defaults."""
-    chosen = [detector_catalogue.describe(n) for n in ([name] if name else detector_catalogue.names())]
+def detectors(name: DetectorArgument = None, as_json: Json = False) -> None:
+    """List the detectors, or one with its paper, hyper-parameters and defaults.
+
+    Reads and writes nothing. A hyper-parameter is set by `pellucid fit --set KEY=VALUE`.
+
+    ```
+    pellucid detectors patchcore
+    ```
+    """
+    from pellucid import detectors as catalogue
+
+    chosen = [catalogue.describe(name)] if name else catalogue.descriptions()
     if as_json:
-        print(
-            json.dumps([{"name": d.name, "paper": d.paper, "parameters": dict(d.defaults)} for d in chosen], indent=2)
-        )
+        entries = [{"name": d.name, "paper": d.paper, "parameters": dict(d.defaults)} for d in chosen]
+        print(json.dumps(entries, indent=2))
         return
-    for d in chosen:
-        out.print(f"[bold]{d.name}[/]  {d.summary}", highlight=False)
-        if name:
-            out.print(d.paper, highlight=False)
-            table = Table("parameter", "default")
-            for key, value in d.defaults.items():
-                table.add_row(key, json.dumps(value))
-            out.print(table)
+    for detector in chosen:
+        brought_by = "" if detector.distribution == "pellucid" else f" (from {detector.distribution})"
+        print_text(out, (detector.name, "bold"), f"  {detector.summary}{brought_by}")
+    if name:
+        from rich.table import Table
+
+        print_text(out, chosen[0].paper)
+        table = Table("parameter", "default")
+        for key, value in chosen[0].defaults.items():
+            table.add_row(key, json.dumps(value))
+        out.print(table)
 
 
 def backbones(as_json: Json = False) -> None:
-    """What backbones there are and where their weights come from."""
-    entries = [backbone_catalogue.entry(n) for n in backbone_catalogue.names()]
+    """List the backbones and where their weights come from.
+
+    Reads and writes nothing. A backbone is chosen by `pellucid fit --backbone NAME`; beside those listed, timm/NAME is
+    any network of the timm library.
+
+    ```
+    pellucid backbones
+    ```
+    """
+    from pellucid import backbones as catalogue
+
+    entries = [catalogue.entry(name) for name in catalogue.names()]
     if as_json:
-        print(json.dumps([{"name": e.name, "weights": e.source} for e in entries], indent=2))
+        shown = ("full_name", "parameters", "licence", "teacher", "sha256", "source", "embedded")
+        known = [{"name": entry.name} | {key: getattr(entry, key) for key in shown} for entry in entries]
+        print(json.dumps(known, indent=2))
         return
-    table = Table("backbone", "weights")
-    for e in entries:
-        table.add_row(e.name, escape(e.source))
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("backbone", "version", "parameters", "licence of the weights", "weights")
+    for entry in entries:
+        count = f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "-"
+        table.add_row(entry.name, entry.version or "-", count, escape(entry.licence), escape(entry.source))
     out.print(table)

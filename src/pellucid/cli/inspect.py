@@ -1,129 +1,126 @@
-"""Inspecting images with a model, and exporting it."""
+"""Inspecting images with a model."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from pellucid.cli._console import err, image_paths, out, print_line
-from pellucid.cli._options import (
-    Json,
-    Runtime,
-)
+from pellucid.cli._options import Device, FailOnReject, Images, InspectOutput, Json, Model, Runtime
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
+    from pellucid.inspector import Inspector
     from pellucid.records import Inspection
+    from pellucid.study.results import ScoredSample
 
-
-CHECKED = 32  # images that an export is compared with torch on, at most
+MAX_TABLE_ROWS = 200
+MAX_TABLE_DEFECTS = 3  # of one image
+REJECTED_EXIT_CODE = 3
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help="model file, or the folder of an exported model")],
-    images: Annotated[list[Path], typer.Argument(help="image files or folders")],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="scores.csv and result pictures go here")
-    ] = None,
+    model: Model,
+    images: Images,
+    output: InspectOutput = None,
     runtime: Runtime = "auto",
+    device: Device = "auto",
     as_json: Json = False,
-    fail_on_reject: Annotated[
-        bool, typer.Option("--fail-on-reject", help="exit with 3 when an image is rejected")
-    ] = False,
+    fail_on_reject: FailOnReject = False,
 ) -> None:
-    """Score images, show where the flaw is, decide."""
-    from pellucid._io.files import check_writable, write_bytes, write_text
-    from pellucid._io.progress import track
+    """Score images, show where the flaw is, decide.
+
+    Reads a model and images; a file that is no image is skipped and counted. Prints a table, or with --json a line for
+    every image with the columns of scores.csv and the defects. With -o, writes scores.csv and images/, where every
+    result is drawn: the image, its map, its defects, the verdict.
+
+    ```
+    pellucid inspect glass.pellucid new_images/ -o results
+    ```
+    """
+    from pellucid._io.files import check_writable, write_text
     from pellucid.models.load import load
-    from pellucid.records import Sample
-    from pellucid.study.results import ScoredSample
     from pellucid.study.scores import scores_csv
 
     if output is not None:
         check_writable(output / "scores.csv")
     paths = image_paths(images)
-    inspector = load(model, runtime, images=len(paths))
-    judged: list[ScoredSample] = []
+    inspector = load(model, runtime, images=len(paths), device=device)
+    scored: list[ScoredSample] = []
     skipped: list[str] = []
-    rejected = 0
+    for one in _inspections(inspector, paths, output, skipped):
+        scored.append(one)
+        if as_json:
+            print(json.dumps(_json_line(one)))
+    if not scored:
+        raise DataError(f"None of the {len(paths)} files could be inspected. First: {skipped[0]}")
+    if output is not None:
+        write_text(output / "scores.csv", scores_csv(scored, Path.cwd(), labelled=False))
+    if not as_json:
+        _print_table(scored, output)
+    rejected = sum(one.inspection.verdict == "reject" for one in scored)
+    print_line(
+        err if as_json else out,
+        f"{len(scored)} inspected, {rejected} rejected, {len(skipped)} skipped;"
+        f" computed by {inspector.runtime.name} on {inspector.runtime.device}",
+    )
+    if rejected and fail_on_reject:
+        raise typer.Exit(REJECTED_EXIT_CODE)
 
-    def draw(number: int, found: Inspection) -> None:
+
+def _inspections(
+    inspector: Inspector, paths: list[Path], output: Path | None, skipped: list[str]
+) -> Iterator[ScoredSample]:
+    """Inspect files, in order, draw the results and collect why files were skipped; maps are not kept in memory."""
+    from pellucid._io.files import write_bytes
+    from pellucid._io.progress import track
+    from pellucid.records import Sample
+    from pellucid.study.results import ScoredSample
+
+    def draw(number: int, inspection: Inspection) -> None:
         if output is not None:
-            write_bytes(output / "images" / f"{number:05d}_{found.path.stem}.png", found.png())
+            write_bytes(output / "images" / f"{number:05d}_{inspection.path.stem}.png", inspection.png())
 
     def skip(error: DataError) -> None:
         skipped.append(str(error))
         print_line(err, ("skipped:", "yellow"), f" {error}")
 
-    inspections = inspector.inspect_many(paths, finish=draw, skip=skip)
-    for found in track(inspections, "inspecting", len(paths)):
-        rejected += found.verdict == "reject"
-        kept = replace(found, map=found.map[:0])  # maps are not kept: memory stays flat
-        judged.append(ScoredSample(Sample(found.path, "normal"), kept))
-        if as_json:
-            print(json.dumps(_as_json(found)))
-    if not judged:
-        raise DataError(f"None of the {len(paths)} files could be inspected. First: {skipped[0]}")
-    if output is not None:
-        write_text(output / "scores.csv", scores_csv(judged, Path.cwd(), labelled=False))
-    if not as_json:
-        _print_inspections(judged)
-        out.print(f"{len(judged)} inspected, {rejected} rejected, {len(skipped)} skipped")
-    if rejected and fail_on_reject:
-        raise typer.Exit(3)
+    for inspection in track(inspector.inspect_many(paths, finish=draw, skip=skip), "inspecting", len(paths)):
+        yield ScoredSample(Sample(inspection.path, "normal"), replace(inspection, map=inspection.map[:0]))
 
 
-def export(
-    model: Annotated[Path, typer.Argument(help="model file")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder to write")],
-    format: Annotated[Literal["openvino", "onnx"], typer.Option(help="of the graph")] = "openvino",
-    check: Annotated[
-        Path | None, typer.Option(help="images to compare the graph with torch on; else drawn panes of glass")
-    ] = None,
-    int8: Annotated[
-        Path | None,
-        typer.Option(metavar="DATA", help="8-bit backbone; DATA is what the model was fitted on and gives a new limit"),
-    ] = None,
-) -> None:
-    """Write a model as one graph, from pixels to map and score, that inspects without torch."""
-    from pellucid.models.export import TOLERANCE
-    from pellucid.models.load import load
-    from pellucid.models.quantise import MIN_RANK_CORRELATION
+def _print_table(scored: Sequence[ScoredSample], output: Path | None) -> None:
+    """A row for every image, as far as a console can show them."""
+    from rich.markup import escape
+    from rich.table import Table
 
-    images = [] if check is None else image_paths([check])
-    images = images[:: -(-len(images) // CHECKED) or 1]
-    written = load(model).export(output, format, images=images, int8=int8)
-    compared, off = f"{len(images)} images" if images else "drawn panes of glass", written.max_difference
-    out.print(f"differs from torch by at most {off:.1e} on {compared} ({TOLERANCE:g} allowed)", highlight=False)
-    if written.rank_correlation is not None:
-        limit = written.model.limit
-        out.print(
-            f"int8 ranks {len(limit.scores)} held-out normal images as float32 does (correlation"
-            f" {written.rank_correlation:.3f}, {MIN_RANK_CORRELATION:g} asked);"
-            f" limit {limit.value:.6g} from their scores",
-            highlight=False,
-        )
-    print_line(out, f"wrote {output}; its limit may be edited in {output / 'model.json'}")
-
-
-def _print_inspections(judged: list[Any]) -> None:
     table = Table("image", "verdict", "score", "limit", "p", "defects (x, y, width, height)")
-    for j in judged[:200]:
-        i: Inspection = j.inspection
-        colour = "red" if i.verdict == "reject" else "green"
-        boxes = "; ".join(str(d.box) for d in i.defects[:3]) + (" ..." if len(i.defects) > 3 else "")
-        verdict = f"[{colour}]{i.verdict}[/]"
-        table.add_row(escape(i.path.name), verdict, f"{i.score:.5g}", f"{i.limit:.5g}", f"{i.p_value:.3f}", boxes)
+    for one in scored[:MAX_TABLE_ROWS]:
+        found = one.inspection
+        colour = "red" if found.verdict == "reject" else "green"
+        boxes = "; ".join(str(defect.box) for defect in found.defects[:MAX_TABLE_DEFECTS])
+        if (more := len(found.defects) - MAX_TABLE_DEFECTS) > 0:
+            boxes += f" and {more} more"
+        numbers = (f"{found.score:.5g}", f"{found.limit:.5g}", f"{found.p_value:.3f}")
+        table.add_row(escape(found.path.name), f"[{colour}]{found.verdict}[/]", *numbers, boxes)
     out.print(table)
+    if len(scored) > MAX_TABLE_ROWS:
+        place = "scores.csv with -o DIR" if output is None else output / "scores.csv"
+        print_line(out, f"{MAX_TABLE_ROWS} of {len(scored)} images shown; all are in {place}")
 
 
-def _as_json(i: Inspection) -> dict[str, Any]:
-    defects = [{"box": d.box, "area_px": d.area_px, "peak": d.peak, "centroid": d.centroid} for d in i.defects]
-    known = {"path": str(i.path), "score": i.score, "limit": i.limit, "p_value": i.p_value, "verdict": i.verdict}
-    return known | {"defects": defects}
+def _json_line(scored: ScoredSample) -> dict[str, Any]:
+    """What scores.csv has of one image, and its defects."""
+    from pellucid.study.scores import SCORES_COLUMNS, scores_row
+
+    row = scores_row(scored, Path.cwd(), labelled=False)
+    defects = [
+        {"box": defect.box, "area_px": defect.area_px, "peak": defect.peak, "centroid": defect.centroid}
+        for defect in scored.inspection.defects
+    ]
+    return dict(zip(SCORES_COLUMNS, row, strict=True)) | {"defects": defects}

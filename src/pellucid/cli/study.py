@@ -4,98 +4,111 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from pellucid.cli._console import out, planned
+from pellucid.cli._console import out, print_line, print_plan, print_text, read_plan
 from pellucid.cli._options import (
     CostEscape,
     CostReject,
     Data,
     DefectRate,
+    Device,
+    EvaluateOutput,
+    FlawSeed,
+    FlawsPerCell,
     Json,
-    Output,
+    Model,
+    OutputFolder,
     Runtime,
 )
-from pellucid.errors import DataError
-
-if TYPE_CHECKING:
-    pass
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="model file")],
+    model: Model,
     data: Data,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="metrics.json and scores.csv go here")] = None,
+    output: EvaluateOutput = None,
     cost_escape: CostEscape = None,
     cost_reject: CostReject = None,
     defect_rate: DefectRate = None,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Test a saved model on the test images of a data set."""
+    """Test a model on the test images of a data set.
+
+    Reads a model and DATA, split by the seed that the model was made with. Prints metrics with their intervals, counts
+    by type of defect, and where else the limit could be. With -o, writes metrics.json and scores.csv.
+
+    ```
+    pellucid evaluate glass.pellucid GlassDefect -o tested
+    ```
+    """
     from pellucid._io.files import check_writable, write_text
     from pellucid.models.load import load
     from pellucid.reports.tables import evaluation
-    from pellucid.study.evaluate import evaluate as evaluate_judged
+    from pellucid.study.evaluate import evaluate_plan, plan_test
     from pellucid.study.operating import Costs
-    from pellucid.study.scores import score_samples, scores_csv
+    from pellucid.study.scores import scores_csv
 
-    named = {"escape": cost_escape, "reject": cost_reject, "defect_rate": defect_rate}
-    costs = Costs(**{name: value for name, value in named.items() if value is not None})
+    options = {"escape": cost_escape, "reject": cost_reject, "defect_rate": defect_rate}
+    costs = Costs(**{name: value for name, value in options.items() if value is not None})
     if output is not None:
         check_writable(output / "metrics.json")
-    inspector = load(model)
-    plan = planned(data, inspector.false_reject, inspector.seed)
-    if not plan.split.test:
-        raise DataError(f"'{data}' has no test images.")
-    defects = [j.inspection.score for j in score_samples(inspector, plan.split.select, "selection")]
-    judged = score_samples(inspector, plan.split.test, "testing")
-    result = evaluate_judged(judged, inspector.limit, selection=defects, costs=costs)
-    written = result.to_dict()
+    inspector = load(model, device=device)
+    plan = plan_test(inspector, data)
+    print_plan(plan)
+    result = evaluate_plan(inspector, plan, costs=costs)
+    metrics = result.to_dict()
     if output is not None:
-        write_text(output / "scores.csv", scores_csv(result.judged, plan.verified.samples.root))
-        write_text(output / "metrics.json", json.dumps(written, indent=2) + "\n")
+        write_text(output / "scores.csv", scores_csv(result.scored, plan.verified.samples.root))
+        write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     if as_json:
-        print(json.dumps(written, indent=2))
-    else:
-        for table in evaluation(written):
-            out.print(table)
-        for note in (*([result.shift.message] if result.shift else []), *result.notes):
-            out.print(note, highlight=False, markup=False)
+        print(json.dumps(metrics, indent=2))
+        return
+    for table in evaluation(metrics):
+        out.print(table)
+    for note in (*([result.shift.message] if result.shift else []), *result.notes):
+        print_text(out, note)
 
 
 def detectability(
-    model: Annotated[Path, typer.Argument(help="model file, or the folder of an exported model")],
+    model: Model,
     data: Data,
-    output: Output = Path("power"),
-    each: Annotated[int, typer.Option(min=1, help="flaws of one kind, size and contrast")] = 20,
-    seed: Annotated[int, typer.Option(help="of places and forms")] = 0,
+    output: OutputFolder = Path("detectability"),
+    flaws_per_cell: FlawsPerCell = 20,
+    seed: FlawSeed = 0,
     runtime: Runtime = "auto",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Plant scratches, seeds, stones, dust and bold lines into good images: what is the smallest that is found?"""
+    """Plant flaws into images of good parts: what is the smallest that the model finds?
+
+    Reads a model and the good images of DATA that it was not fitted on, and plants scratches, seeds, stones, dust and
+    bold lines of known size and contrast into them. Writes detectability.csv, .json and .png; prints the smallest
+    size that is found nine times in ten. Takes a few minutes.
+
+    ```
+    pellucid detectability glass.pellucid GlassDefect -o detectability
+    ```
+    """
     from pellucid._io.files import check_writable, write_bytes, write_text
     from pellucid.models.load import load
     from pellucid.reports import curves
     from pellucid.reports.tables import smallest
-    from pellucid.study.detectability import power as plant_all
-    from pellucid.study.detectability import unseen
+    from pellucid.study.detectability import measure_detectability, unseen_normal
 
-    check_writable(output / "power.json")
-    inspector = load(model, runtime)
-    plan = planned(data, inspector.false_reject, inspector.seed)
-    found = plant_all(inspector, unseen(plan, inspector), each=each, seed=seed)
-    written = found.to_dict()
-    write_text(output / "power.csv", found.csv())
-    write_bytes(output / "power.png", curves.power(written["cells"]))
-    write_text(output / "power.json", json.dumps(written, indent=2) + "\n")
+    check_writable(output / "detectability.json")
+    inspector = load(model, runtime, device=device)
+    plan = read_plan(data, inspector.false_reject, inspector.seed)
+    found = measure_detectability(inspector, unseen_normal(plan, inspector), flaws_per_cell=flaws_per_cell, seed=seed)
+    result = found.to_dict()
+    write_text(output / "detectability.csv", found.to_csv())
+    write_bytes(output / "detectability.png", curves.detectability(result["cells"]))
+    write_text(output / "detectability.json", json.dumps(result, indent=2) + "\n")
     if as_json:
-        print(json.dumps(written, indent=2))
+        print(json.dumps(result, indent=2))
         return
-    out.print(smallest(written["smallest_px_found_9_of_10"]))
-    out.print(
-        f"{each} flaws of every kind, size and contrast in {found.images} good images that were not fitted on and are"
-        f" passed as they are ({found.rejected_clean} were not); picture: {output / 'power.png'}",
-        highlight=False,
+    out.print(smallest(result["smallest_px_found_9_of_10"]))
+    print_line(
+        out,
+        f"{flaws_per_cell} flaws of every kind, size and contrast in {found.images} good images that were not fitted on"
+        f" and are passed as they are ({found.rejected_clean} were not); picture: {output / 'detectability.png'}",
     )

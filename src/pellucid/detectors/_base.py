@@ -139,8 +139,12 @@ class Detector(ABC):
                 out[name] = value.detach().cpu()
         return out
 
-    def load_state(self, state: dict[str, Tensor]) -> Self:
+    def load_state(self, state: dict[str, Tensor], *, backbone: Backbone | None = None) -> Self:
         """Become the detector whose :meth:`state` this is; needs no network and no weights file.
+
+        Args:
+            state: tensors by name.
+            backbone: the extractor that they are for; by default that of ``self.backbone`` as it is built today.
 
         Raises:
             WeightsError: the state is of another detector or of other hyper-parameters.
@@ -148,7 +152,7 @@ class Detector(ABC):
         try:
             self.size_ = state["size_"]
             height, width = (int(side) for side in self.size_)
-            self.backbone_ = create(self.backbone, layers=self.layers, pretrained=False)
+            self.backbone_ = backbone or create(self.backbone, layers=self.layers, pretrained=False)
             self._build(height, width)
             for name, value in list(vars(self).items()):
                 if isinstance(value, nn.Module):

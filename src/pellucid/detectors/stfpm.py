@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pellucid.backbones import network
 from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._maps import image_score, resize_to, smooth_map, unit_distance
 from pellucid.detectors._training import Objective, train
@@ -50,9 +49,7 @@ class Stfpm(Detector):
         self.precision, self.seed = precision, seed
 
     def _build(self, height: int, width: int) -> None:  # noqa: ARG002 - fully convolutional
-        student = network(self.backbone, student=True)
-        for name in [n for n in student.layers if n not in self.backbone_.net._modules and hasattr(student, n)]:  # type: ignore[union-attr]
-            delattr(student, name)
+        student = self.backbone_.student()
         self.student_ = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _see(self, pixels: Tensor) -> list[Tensor]:

@@ -18,7 +18,11 @@ from pellucid.records import Limit
 
 
 def conformal_limit(scores: Sequence[float] | NDArray[np.floating], false_reject: float) -> float:
-    """t = s_(k) with k = ceil((n + 1)(1 - rate)): the k-th smallest of n normal scores; reject when s > t.
+    """Return the limit t = s_(k), k = ceil((n + 1)(1 - rate)): the k-th smallest of n normal scores; reject s > t.
+
+    Args:
+        scores: (n,) of normal images that were not fitted on.
+        false_reject: promised rate, in (0, 1).
 
     Raises:
         DataError: n < 1 / rate - 1, so that no score is high enough to keep the promise.
@@ -31,7 +35,7 @@ def conformal_limit(scores: Sequence[float] | NDArray[np.floating], false_reject
 
 
 def realised_rate(count: int, false_reject: float) -> tuple[float, float]:
-    """Where the true false-reject rate of a split-conformal limit from ``count`` normals lies nine times in ten.
+    """Return between which rates the true false-reject rate of a limit from ``count`` normals lies nine times in ten.
 
     It is distributed as Beta(n + 1 - k, k) over the draw of calibration images (Vovk, ACML 2012), around the promise.
     """
@@ -43,14 +47,14 @@ def realised_rate(count: int, false_reject: float) -> tuple[float, float]:
 
 
 def _rank(count: int, false_reject: float) -> int:
-    """k = ceil((n + 1)(1 - rate)), whatever the rounding of the product."""
+    """Return k = ceil((n + 1)(1 - rate)), whatever the rounding of the product."""
     return math.ceil((count + 1) * (1 - false_reject) - 1e-9)
 
 
 def calibrate(
     scores: Sequence[float], max_values: Sequence[float], false_reject: float, *, folds: bool = False
 ) -> Limit:
-    """The limit on scores, and on map pixels, from held-out normal images.
+    """Choose the limit on scores, and on map pixels, from held-out normal images.
 
     Args:
         scores: (n,) image scores.
@@ -68,9 +72,13 @@ def calibrate(
 
 
 def f1_optimal(limit: Limit, defect_scores: Sequence[float]) -> Limit:
-    """The same limit moved to the best F1 between its normal scores and labelled defects.
+    """Move a limit to the best F1 between its normal scores and labelled defects.
 
-    The cut lies midway between neighbouring scores. It is optimistic: labels chose it.
+    It lies midway between neighbouring scores. It is optimistic: labels chose it.
+
+    Args:
+        limit: whose normal scores are taken.
+        defect_scores: of labelled training defects.
 
     Raises:
         DataError: there are no labelled defects.

@@ -1,4 +1,4 @@
-"""Where to cut a map into regions."""
+"""From which value on pixels of a map are defective."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pellucid._io.convert import convert
 from pellucid._io.files import check_writable, write_text
 from pellucid.acquisition.images import Planes, Size, as_planes
-from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError
+from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError, missing_extra
 from pellucid.models.file import Header, first_validation_error, upgrade_header
 from pellucid.models.quantise import Normals, normals_of, quantise
 from pellucid.records import Samples
@@ -215,7 +215,8 @@ def write_graph(detector: Detector, size: Size, format: Format, path: Path) -> N
     try:
         save = (_to_openvino if format == "openvino" else _to_onnx)(_graph(detector), example)
     except ImportError as error:
-        raise ExportError(f"Exporting to {format} needs a package that is missing: pip install {error.name}.") from None
+        extra = "onnx" if format == "onnx" else None
+        raise ExportError(missing_extra(extra, error.name or "a package", f"Exporting to {format}")) from None
     except Exception as error:  # whatever the converters raise; nothing was written yet
         name = f"{type(detector).__name__} with {detector.backbone}"
         raise ExportError(f"{name} cannot be converted to {format}: {_reason(error)}") from error

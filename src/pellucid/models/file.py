@@ -16,10 +16,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from pellucid._io.files import write_bytes
 from pellucid.errors import ModelFileError
+from pellucid.models.format1 import Tensors, recognise_backbone
 from pellucid.records import Limit
 
 if TYPE_CHECKING:
@@ -46,6 +47,24 @@ class LimitHeader(BaseModel):
     method: Literal["conformal", "cross-conformal", "f1"]
 
 
+class Preprocessing(BaseModel):
+    """What becomes of an image before the network, apart from the size that it is brought to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    resize: str = "area-linear"  # areas are averaged where a side shrinks, values interpolated where none does
+    colour: str = "rgb"
+    value_range: tuple[float, float] = (0.0, 1.0)
+
+    @field_validator("resize", "colour", "value_range")
+    @classmethod
+    def _known(cls, value: Any, info: ValidationInfo) -> Any:
+        known = cls.model_fields[str(info.field_name)].default
+        if value != known:
+            raise ValueError(f"this pellucid knows only {known!r}, not {value!r}; install a newer one")
+        return value
+
+
 class Header(BaseModel):
     """Everything about a model that is not a tensor."""
 
@@ -54,8 +73,9 @@ class Header(BaseModel):
     format_version: Literal[2] = 2
     detector: str
     parameters: dict[str, Any]
-    backbone: str
-    backbone_sha256: str  # over the backbone's tensors in this file
+    backbone: str  # its weights with their version; without one they were a file's
+    backbone_config: dict[str, Any]  # rebuilds its network; empty in what was exported under format version 1
+    preprocessing: Preprocessing
     image_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
     limit: LimitHeader
     data_sha256: str  # over the contents of the images fitted on and calibrated with
@@ -67,15 +87,21 @@ class Header(BaseModel):
 def header_of(
     detector: Detector, limit: Limit, *, image_size: Size, data_sha256: str, seed: int, false_reject: float
 ) -> Header:
-    """Describe a fitted detector and its limit."""
-    from pellucid.detectors import name_of
+    """Describe a fitted detector and its limit.
 
-    backbone = {name: tensor for name, tensor in detector.state().items() if name.startswith("backbone_.")}
+    Raises:
+        ParameterError: the detector has no name, see :func:`pellucid.detectors.name_of`.
+    """
+    from pellucid import detectors
+
+    name = detectors.name_of(detector)
+    brought_by = detectors.describe(name).distribution
     return Header(
-        detector=name_of(detector),
+        detector=name,
         parameters=detector.parameters() | {"weights": None},
-        backbone=detector.backbone,
-        backbone_sha256=tensors_sha256(backbone),
+        backbone=detector.backbone_.name,
+        backbone_config=detector.backbone_.config,
+        preprocessing=Preprocessing(),
         image_size=image_size,
         limit=LimitHeader(**asdict(limit)),
         data_sha256=data_sha256,
@@ -85,6 +111,7 @@ def header_of(
             "pellucid": distribution_version("pellucid"),
             "torch": distribution_version("torch"),
             "python": platform.python_version(),
+            brought_by: distribution_version(brought_by),
         },
     )
 
@@ -95,16 +122,6 @@ def distribution_version(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def tensors_sha256(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def write_model(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
@@ -138,7 +155,7 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
 
 
 def read_header(path: Path) -> tuple[Header, str]:
-    """The header of a model file and the SHA-256 of the whole, without torch.
+    """Read the header of a model file and the SHA-256 of the whole, without torch.
 
     Raises:
         ModelFileError: as for :func:`read_model`.
@@ -166,7 +183,8 @@ def _read(path: Path) -> tuple[Header, str, bytes]:
     if digest.hexdigest().encode() != match.group(1):
         raise ModelFileError(f"'{path}' is truncated or was changed since it was written: its checksum does not agree.")
     try:
-        metadata = json.loads(json.loads(head)["__metadata__"]["pellucid"])
+        tensors = json.loads(head)
+        metadata = json.loads(tensors.pop("__metadata__")["pellucid"])
     except (ValueError, KeyError):
         raise ModelFileError(f"'{path}' is not a pellucid model.") from None
     version = metadata.get("format_version")
@@ -176,21 +194,39 @@ def _read(path: Path) -> tuple[Header, str, bytes]:
         )
     metadata.pop("sha256")
     try:
-        return Header.model_validate(upgrade_header(metadata)), digest.hexdigest(), content
+        header = Header.model_validate(upgrade_header(metadata, tensors, memoryview(content)[8 + length :]))
+        return header, digest.hexdigest(), content
     except ValidationError as error:
         raise ModelFileError(
             f"'{path}' has a header that cannot be understood: {first_validation_error(error)}."
         ) from None
 
 
-def upgrade_header(values: Any) -> Any:
-    """Bring a header, as an earlier version wrote it, to this one's form."""
+def upgrade_header(values: Any, tensors: Tensors | None = None, data: memoryview | None = None) -> Any:
+    """Bring a header, as an earlier version wrote it, to this one's form.
+
+    Args:
+        values: the header, as JSON has it.
+        tensors: what the file says of its tensors, by name; None for an exported model, which has none.
+        data: the tensors' bytes.
+    """
     if not isinstance(values, dict) or values.get("format_version") != 1:
         return values
     parameters = dict(values.get("parameters", {}))
     if values.get("detector") == "stfpm" and "distance" in parameters:
         parameters["combine"] = {"l2": "product", "cosine": "mean"}.get(parameters.pop("distance"))
-    return values | {"format_version": VERSION, "parameters": parameters}
+    backbone = str(values.get("backbone"))
+    config: dict[str, Any] = {}
+    if tensors is not None and data is not None:
+        backbone, config = recognise_backbone(backbone, tensors, data)
+    kept = {name: value for name, value in values.items() if name != "backbone_sha256"}
+    return kept | {
+        "format_version": VERSION,
+        "parameters": parameters,
+        "backbone": backbone,
+        "backbone_config": config,
+        "preprocessing": {},
+    }
 
 
 def upgrade_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -199,6 +235,6 @@ def upgrade_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def first_validation_error(error: ValidationError) -> str:
-    """The first thing that is wrong with a header: where, and what."""
+    """Say the first thing that is wrong with a header: where, and what."""
     first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].removeprefix('Value error, ')}"

@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pellucid import detectors
+from pellucid import backbones, detectors
 from pellucid.detectors._device import is_cpu
-from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError, WeightsError
+from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError, WeightsError, join_names
 from pellucid.inspector import Inspector
 from pellucid.models.cache import cached_folder, new_folder
 from pellucid.models.export import Format, open_export
@@ -17,6 +17,7 @@ from pellucid.records import Limit
 from pellucid.runtimes import Name, Runtime, is_installed
 from pellucid.runtimes.torch import Torch
 
+OWN_VERSIONS = ("pellucid", "torch", "python")  # in a header; more is what brought a detector
 MIN_IMAGES_TO_EXPORT = 200  # from which on a faster runtime makes up for the seconds of exporting to it
 
 
@@ -39,7 +40,8 @@ def load(
             variable ``PELLUCID_DEVICE`` if that is set, else a GPU if there is one. Other runtimes compute on the CPU.
 
     Raises:
-        ModelFileError: missing, truncated, foreign, newer, changed, or of a detector that takes or learns more by now.
+        ModelFileError: missing, truncated, foreign, newer, changed, or of a detector that is not installed or takes or
+            learns more by now.
         ParameterError: the runtime is not installed, or not the one that the folder was exported for, or the device is
             not there, or not the CPU where the runtime is not torch.
         ExportError: the graph does not agree with torch; ``auto`` then takes torch.
@@ -63,18 +65,30 @@ def load(
         _check_on_cpu(f"Runtime '{runtime}'", device)
         return _inspector(*_from_cache(path, runtime))
     header, tensors = read_model(path)
+    if header.detector not in detectors.names():
+        raise _missing_detector(path, header)
     detector = detectors.create(header.detector, **header.parameters).to(device)
     new = detector.parameters().keys() - header.parameters.keys()
     if new:  # its default might not be what the model was fitted with
         names = ", ".join(sorted(new))
         raise ModelFileError(f"'{path}' is of an older pellucid, whose {header.detector} had no {names}: fit it again.")
+    backbone = backbones.rebuild(header.backbone_config, layers=detector.layers, name=header.backbone)
     try:
-        detector.load_state(tensors)
+        detector.load_state(tensors, backbone=backbone)
     except WeightsError:
         raise ModelFileError(
             f"'{path}' is of another pellucid, whose {header.detector} learned something else: fit it again."
         ) from None
     return _inspector(Torch(detector), header)
+
+
+def _missing_detector(path: Path, header: Header) -> ModelFileError:
+    """The error for a detector that is not here, naming the distribution that brought it where the model was made."""
+    brought_by = [f"{name} {version}" for name, version in header.versions.items() if name not in OWN_VERSIONS]
+    missing = f"'{path}' holds a '{header.detector}', a detector that is not installed here"
+    if not brought_by:
+        return ModelFileError(f"{missing}: install the distribution that brings it.")
+    return ModelFileError(f"{missing}: it came from {join_names(brought_by)}, install that.")
 
 
 def _inspector(runtime: Runtime, header: Header) -> Inspector:

@@ -20,7 +20,7 @@ import numpy as np
 from pellucid.acquisition.images import Planes, read_ahead
 from pellucid.acquisition.plan import Plan
 from pellucid.calibration import choose_limit, score_files
-from pellucid.errors import DataError, ExportError, ParameterError
+from pellucid.errors import DataError, ExportError, ParameterError, missing_extra
 from pellucid.models.file import Header, LimitHeader
 from pellucid.records import Samples
 from pellucid.runtimes import Runtime
@@ -101,7 +101,7 @@ def quantise(
     try:
         import nncf
     except ImportError:
-        raise ParameterError("An int8 graph is made with NNCF: pip install 'pellucid[int8]'.") from None
+        raise ParameterError(missing_extra("int8", "NNCF", "An int8 graph")) from None
     import openvino
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     from scipy.stats import spearmanr

@@ -10,7 +10,12 @@ from pellucid.records import Defect
 
 
 def find_defects(anomaly_map: NDArray[np.float32], limit: float) -> tuple[Defect, ...]:
-    """Cut a map (H, W) at ``limit``; 8-connected regions, highest peak first."""
+    """Return the 8-connected regions of a map above a limit, the highest peak first.
+
+    Args:
+        anomaly_map: (H, W).
+        limit: in the unit of the map.
+    """
     above = (anomaly_map > limit).astype(np.uint8)
     count, labels, stats, centroids = cv2.connectedComponentsWithStats(above, connectivity=8)
     defects = []

@@ -6,14 +6,12 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-matplotlib.use("Agg")
-NORMAL, DEFECT, GREY = "#2a9d8f", "#d1495b", "#888888"
+NORMAL_COLOUR, DEFECT_COLOUR, CHANCE_COLOUR = "#2a9d8f", "#d1495b", "#888888"
 
 
 def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
@@ -27,36 +25,36 @@ def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as PNG bytes, the same for the same figure."""
+    """Return a figure as PNG bytes, the same for the same figure."""
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()
 
 
 def roc(labels: Sequence[bool], scores: Sequence[float], auroc: float) -> bytes:
-    """ROC curve."""
+    """Draw the ROC curve of test images; labels are true where defective."""
     false, found, _ = roc_curve(labels, scores)
     figure, axes = _figure(f"ROC, area {auroc:.4f}", "false-reject rate", "share of defects found")
-    axes.plot([0, 1], [0, 1], "--", color=GREY, lw=1)
-    axes.plot(false, found, color=DEFECT, lw=2)
+    axes.plot([0, 1], [0, 1], "--", color=CHANCE_COLOUR, lw=1)
+    axes.plot(false, found, color=DEFECT_COLOUR, lw=2)
     return png(figure)
 
 
 def precision_recall(labels: Sequence[bool], scores: Sequence[float], ap: float) -> bytes:
-    """Precision-recall curve."""
+    """Draw the precision-recall curve of test images; labels are true where defective."""
     precision, recall, _ = precision_recall_curve(labels, scores)
     figure, axes = _figure(f"Precision-recall, average precision {ap:.4f}", "recall", "precision")
-    axes.step(recall, precision, color=DEFECT, lw=2, where="post")
+    axes.step(recall, precision, color=DEFECT_COLOUR, lw=2, where="post")
     axes.set_ylim(0, 1.03)
     return png(figure)
 
 
 def histogram(labels: Sequence[bool], scores: Sequence[float], limit: float) -> bytes:
-    """Scores of normal and defective images with the limit."""
+    """Draw the scores of normal and defective images with the limit."""
     values, defective = np.asarray(scores), np.asarray(labels, bool)
     figure, axes = _figure("Scores", "score", "images")
     bins = [float(edge) for edge in np.histogram_bin_edges(values, 40)]
-    for name, chosen, colour in (("normal", ~defective, NORMAL), ("defective", defective, DEFECT)):
+    for name, chosen, colour in (("normal", ~defective, NORMAL_COLOUR), ("defective", defective, DEFECT_COLOUR)):
         if chosen.any():
             axes.hist(values[chosen], bins, color=colour, alpha=0.65, label=name)
     axes.axvline(limit, color="black", lw=1.5, label=f"limit {limit:.4g}")
@@ -65,12 +63,12 @@ def histogram(labels: Sequence[bool], scores: Sequence[float], limit: float) -> 
 
 
 def pareto(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Accuracy against time per image; area is the model's size; the front is filled."""
+    """Draw accuracy against time per image; area is the model's size; models off the front are faint."""
     figure, axes = _figure("Accuracy, time and size", "milliseconds per image", "image AUROC")
     for row in rows:
         accuracy = row["image_auroc"] if row["image_auroc"] is not None else 0.0
         area = 30 + 40 * np.sqrt(row["model_mb"])
-        face = DEFECT if row["recommended"] else NORMAL
+        face = DEFECT_COLOUR if row["recommended"] else NORMAL_COLOUR
         where = (row["ms_per_image_median"], accuracy)
         axes.scatter(*where, s=area, color=face, alpha=0.75 if row["pareto"] else 0.25)
         axes.annotate(row["name"], where, (0, 9), textcoords="offset points", fontsize=8, ha="center")
@@ -81,8 +79,8 @@ def pareto(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return png(figure)
 
 
-def power(cells: Sequence[Mapping[str, Any]]) -> bytes:
-    """Share of planted flaws that were found, a panel for each kind, size against contrast.
+def detectability(cells: Sequence[Mapping[str, Any]]) -> bytes:
+    """Draw the share of planted flaws that were found, a panel for each kind, size against contrast.
 
     Args:
         cells: with ``kind``, ``size_px``, ``contrast`` and ``share``.

@@ -8,37 +8,50 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from pellucid.records import Role, Split
-from pellucid.reports.tables import between, cell, with_spread
+from pellucid.reports.tables import format_interval, format_value, format_with_spread
 
-HERE = Path(__file__).parent
-QUALITY = 82  # of the pictures, JPEG
-COLUMNS = (  # title, key, format, whether less is better, what it says
-    ("model", "name", "{}", None, "detector, and what else was varied"),
-    ("image AUROC", "image_auroc", "{:.4f}", False, "how well scores rank defective above good images; 1 is perfect"),
-    ("behind", "behind", "{:.4f}", True, "AUROC behind the first, on the same images"),
-    ("F1", "image_f1", "{:.3f}", False, "F1 at the limit, which was chosen without the test"),
-    ("false rejects", "false_reject_rate", "{:.1%}", True, "good test images that were rejected"),
-    ("escapes", "escape_rate", "{:.1%}", True, "defective test images that were passed"),
-    ("pixel AP", "pixel_ap", "{:.3f}", False, "average precision over all pixels"),
-    ("AUPRO 0.3", "aupro", "{:.3f}", False, "overlap with each region up to a false-positive rate of 0.3"),
-    ("AUPRO 0.05", "aupro_0.05", "{:.3f}", False, "the same up to 0.05"),
-    ("AUPIMO", "aupimo", "{:.3f}", False, "recall per image at 1e-5 to 1e-4 false pixels on good images"),
-    ("fit s", "fit_seconds", "{:.1f}", True, "training time, seconds"),
-    ("ms", "ms_per_image_median", "{:.1f}", True, "median time of one image, milliseconds, on this machine"),
-    ("MB", "model_mb", "{:.1f}", True, "size of the model file"),
-    ("RAM MB", "peak_ram_mb", "{:.0f}", True, "highest memory while training and testing"),
+TEMPLATE_FOLDER = Path(__file__).parent
+JPEG_QUALITY = 82  # of 100, of the pictures
+
+
+class Column(NamedTuple):
+    """A column of the table of models."""
+
+    title: str
+    key: str  # of the leaderboard's row
+    form: str  # a format string
+    less_is_better: bool | None  # None: neither
+    meaning: str
+
+
+REPORT_COLUMNS = (
+    Column("model", "name", "{}", None, "detector, and what else was varied"),
+    Column(
+        "image AUROC", "image_auroc", "{:.4f}", False, "how well scores rank defective above good images; 1 is perfect"
+    ),
+    Column("behind", "behind", "{:.4f}", True, "AUROC behind the first, on the same images"),
+    Column("F1", "image_f1", "{:.3f}", False, "F1 at the limit, which was chosen without the test"),
+    Column("false rejects", "false_reject_rate", "{:.1%}", True, "good test images that were rejected"),
+    Column("escapes", "escape_rate", "{:.1%}", True, "defective test images that were passed"),
+    Column("pixel AP", "pixel_ap", "{:.3f}", False, "average precision over all pixels"),
+    Column("AUPRO 0.3", "aupro", "{:.3f}", False, "overlap with each region up to a false-positive rate of 0.3"),
+    Column("AUPRO 0.05", "aupro_0.05", "{:.3f}", False, "the same up to 0.05"),
+    Column("AUPIMO", "aupimo", "{:.3f}", False, "recall per image at 1e-5 to 1e-4 false pixels on good images"),
+    Column("fit s", "fit_seconds", "{:.1f}", True, "training time, seconds"),
+    Column("ms", "ms_per_image_median", "{:.1f}", True, "median time of one image, milliseconds, on this machine"),
+    Column("MB", "model_mb", "{:.1f}", True, "size of the model file"),
+    Column("RAM MB", "peak_ram_mb", "{:.0f}", True, "highest memory while training and testing"),
 )
 ROLES: tuple[Role, ...] = ("fit", "calibrate", "select", "test")
-KINDS = {
+GALLERY_KINDS = {
     "false_reject": "false rejects",
     "escape": "escapes",
     "nearest": "nearest calls",
@@ -47,7 +60,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Model:
+class ReportedModel:
     """What the report shows of one model, as its folder has it."""
 
     name: str
@@ -58,9 +71,9 @@ class Model:
     config: str  # config.toml
 
 
-def report(
+def render_report(
     rows: Sequence[Mapping[str, Any]],
-    models: Sequence[Model],
+    models: Sequence[ReportedModel],
     *,
     sentence: str,
     reason: str,
@@ -70,7 +83,7 @@ def report(
     config: str,
     versions: Mapping[str, str],
 ) -> str:
-    """The page as HTML text.
+    """Return the page as HTML text, with its style, scripts, pictures and numbers inside.
 
     Args:
         rows: of the leaderboard, best first.
@@ -84,24 +97,14 @@ def report(
         versions: of the software, and the machine.
     """
     roles = Counter((role, sample.label) for sample, role in split.roles())
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=select_autoescape(("html", "j2")),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"cell": cell, "with_spread": with_spread, "between": between}
-    return environment.get_template("report.html.j2").render(
+    gallery = [entry for model in models for entry in model.gallery]
+    return _template().render(
         rows=rows,
-        columns=[c for c in COLUMNS if any(row[c[1]] is not None for row in rows)],
+        columns=[c for c in REPORT_COLUMNS if any(row[c.key] is not None for row in rows)],
         models=models,
         recommended=next((row["name"] for row in rows if row["recommended"]), rows[0]["name"]),
-        kinds={
-            kind: title for kind, title in KINDS.items() if any(g["kind"] == kind for m in models for g in m.gallery)
-        },
-        types=sorted({g["type"] for m in models for g in m.gallery if g["type"]}),
-        picture=_picture,
+        kinds={kind: title for kind, title in GALLERY_KINDS.items() if any(g["kind"] == kind for g in gallery)},
+        types=sorted({g["type"] for g in gallery if g["type"]}),
         sentence=sentence,
         reason=reason,
         notes=notes,
@@ -112,14 +115,31 @@ def report(
         versions=versions,
         seeds=rows[0]["seeds"],
         data=_embedded({"rows": rows, "models": {m.name: _charted(m) for m in models}}),
-        css=Markup((HERE / "report.css").read_text("utf-8")),
-        js=Markup((HERE / "report.js").read_text("utf-8")),
-        plotly=Markup(get_plotlyjs()),
+        style=_embedded_file("report.css"),
+        charts=_embedded_file("charts.js"),
+        script=_embedded_file("report.js"),
     )
 
 
-def _charted(model: Model) -> dict[str, Any]:
-    """What the page's charts and counters compute from."""
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE_FOLDER),
+        autoescape=select_autoescape(("html", "j2")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "format_value": format_value,
+        "format_with_spread": format_with_spread,
+        "format_interval": format_interval,
+        "picture_attributes": _picture_attributes,
+    }
+    return environment.get_template("report.html.j2")
+
+
+def _charted(model: ReportedModel) -> dict[str, Any]:
+    """Return what the page's charts and counters compute from."""
     return {
         "limit": model.tested["metrics"]["limit"],
         "scores": [float(row["score"]) for row in model.scores],
@@ -128,14 +148,18 @@ def _charted(model: Model) -> dict[str, Any]:
     }
 
 
+def _embedded_file(name: str) -> Markup:
+    return Markup((TEMPLATE_FOLDER / name).read_text("utf-8"))
+
+
 def _embedded(values: Any) -> Markup:
-    """JSON inside a script element: no text in it can end the element."""
+    """Return values as JSON for inside a script element: no text in it can end the element."""
     return Markup(json.dumps(values).replace("<", "\\u003c"))
 
 
-def _picture(path: Path) -> Markup:
-    """A result picture as attributes of an ``img``, smaller than its PNG; its size keeps the page from jumping."""
+def _picture_attributes(path: Path) -> Markup:
+    """Return a result picture as attributes of an ``img``: a JPEG, and its size, which keeps the page from jumping."""
     image = np.asarray(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR))
-    content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+    content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
     height, width = image.shape[:2]
     return Markup(f'src="data:image/jpeg;base64,{b64encode(content).decode()}" width="{width}" height="{height}"')

@@ -65,12 +65,12 @@ def png(image: Bgr) -> bytes:
 
 
 def as_bgr(pixels: NDArray[np.float32]) -> Bgr:
-    """Pixels (H, W, 3) RGB in [0, 1] as 8-bit BGR."""
+    """Return pixels (H, W, 3) RGB in [0, 1] as 8-bit BGR."""
     return np.ascontiguousarray((pixels[..., ::-1] * 255).round().astype(np.uint8))
 
 
 def heat(anomaly_map: NDArray[np.float32], pixel_limit: float) -> Bgr:
-    """A map (H, W) in colours that span zero to twice the pixel limit."""
+    """Return a map (H, W) in colours that span zero to twice the pixel limit."""
     scale = max(2 * pixel_limit, 1e-12)
     return np.asarray(
         cv2.applyColorMap((np.clip(anomaly_map / scale, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), np.uint8

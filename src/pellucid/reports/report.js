@@ -1,5 +1,5 @@
 "use strict";
-(() => {
+(() => { // after charts.js
   const { rows, models } = JSON.parse(document.getElementById("results").textContent);
   const $ = (selector) => document.querySelector(selector);
   const $$ = (selector) => [...document.querySelectorAll(selector)];
@@ -37,74 +37,80 @@
   function curves(model) { // by falling limit, equal scores at once
     const order = model.scores.map((_, k) => k).sort((a, b) => model.scores[b] - model.scores[a]);
     const positives = model.defective.filter(Boolean).length, negatives = order.length - positives;
-    const roc = { x: [0], y: [0] }, pr = { x: [0], y: [1] };
+    const roc = [{ x: 0, y: 0 }], pr = [{ x: 0, y: 1 }];
     let found = 0, wrong = 0;
     order.forEach((k, n) => {
       model.defective[k] ? found++ : wrong++;
       if (n + 1 < order.length && model.scores[order[n + 1]] === model.scores[k]) return;
-      roc.x.push(wrong / negatives); roc.y.push(found / positives);
-      pr.x.push(found / positives); pr.y.push(found / (found + wrong));
+      roc.push({ x: wrong / negatives, y: found / positives });
+      pr.push({ x: found / positives, y: found / (found + wrong) });
     });
     return positives && negatives ? { roc, pr } : null;
   }
 
   // --- charts --------------------------------------------------------------------------------------------------
 
-  function layout(title, x, y, more = {}) {
-    const style = getComputedStyle(document.documentElement);
-    const ink = style.getPropertyValue("--ink").trim(), line = style.getPropertyValue("--line").trim();
-    const axis = (text, own) => ({ title: { text }, gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true, ...own });
-    const { xaxis, yaxis, ...rest } = more;
-    return {
-      title: { text: title, font: { size: 15 } }, font: { color: ink, size: 12 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      margin: { l: 50, r: 15, t: 40, b: 45 }, xaxis: axis(x, xaxis), yaxis: axis(y, yaxis), legend: { x: 1, xanchor: "right", y: 1, yanchor: "top", bgcolor: "rgba(0,0,0,0)" }, ...rest,
-    };
-  }
-  const draw = (id, traces, shape) => Plotly.react(id, traces, shape, { displaylogo: false, responsive: true, displayModeBar: false });
+  const BINS = 40; // of the histogram
+  const SHARE = [-0.02, 1.02]; // an axis of shares, with room for the line at its ends
 
   function shown() { return models[$("#model").value]; }
   function limit() { return cuts(shown())[$("#cut").value]; }
 
   function drawCurves() {
-    const name = $("#model").value, at = counts(shown(), limit());
-    const traces = { roc: [], pr: [] };
-    for (const [key, model] of Object.entries(models)) {
-      const curve = curves(model);
+    const chosen = $("#model").value, at = counts(shown(), limit()), lines = { roc: [], pr: [] };
+    for (const [name, model] of Object.entries(models)) {
+      const curve = curves(model), own = name === chosen;
       if (!curve) continue;
-      for (const kind of ["roc", "pr"]) {
-        traces[kind].push({ ...curve[kind], name: key, mode: "lines", line: { color: colour(key), width: key === name ? 3 : 1.2, shape: kind === "pr" ? "vh" : "linear" }, opacity: key === name ? 1 : 0.6 });
-      }
+      const look = { name, colour: colour(name), width: own ? 3 : 1.2, opacity: own ? 1 : 0.6 };
+      lines.roc.push({ ...look, kind: "line", points: curve.roc });
+      lines.pr.push({ ...look, kind: "step", points: curve.pr });
     }
-    if (!traces.roc.length) { $("#roc").closest("figure").hidden = $("#pr").closest("figure").hidden = true; return; }
-    const found = at.defectives - at.escapes, marker = { mode: "markers", marker: { size: 11, color: colour(name), line: { width: 2, color: "#fff" } }, showlegend: false, name: "limit" };
-    traces.roc.push({ ...marker, x: [at.rejects / at.normals], y: [found / at.defectives] });
-    if (found + at.rejects) traces.pr.push({ ...marker, x: [found / at.defectives], y: [found / (found + at.rejects)] });
-    draw("roc", traces.roc, layout("ROC", "false-reject rate", "share of defects found", { showlegend: true, legend: { x: 1, xanchor: "right", y: 0.03, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" } }));
-    draw("pr", traces.pr, layout("Precision and recall", "share of defects found", "rejects that are defective", { showlegend: false, yaxis: { rangemode: "tozero" } }));
+    if (!lines.roc.length) { $("#roc").closest("figure").hidden = $("#pr").closest("figure").hidden = true; return; }
+    const found = at.defectives - at.escapes;
+    const here = (x, y) => ({ kind: "marks", colour: colour(chosen), points: [{ x, y, radius: 6, tip: [`${chosen}, this limit`, `${at.escapes} escapes, ${at.rejects} false rejects`] }] });
+    lines.roc.push(here(at.rejects / at.normals, found / at.defectives));
+    if (found + at.rejects) lines.pr.push(here(found / at.defectives, found / (found + at.rejects)));
+    const share = (label) => ({ label, range: SHARE });
+    drawChart($("#roc"), { title: "ROC", x: share("false-reject rate"), y: share("share of defects found"), series: lines.roc, legend: true });
+    drawChart($("#pr"), { title: "Precision and recall", x: share("share of defects found"), y: share("rejects that are defective"), series: lines.pr, legend: true });
   }
 
   function drawHistogram() {
-    const model = shown(), style = getComputedStyle(document.documentElement);
-    const low = Math.min(...model.scores, model.limit), high = Math.max(...model.scores, model.limit);
-    const bins = { start: low, end: high + (high - low) / 40, size: (high - low || 1) / 40 };
-    const of = (defective, name, colour) => ({ type: "histogram", name, x: model.scores.filter((_, k) => model.defective[k] === defective), xbins: bins, autobinx: false, marker: { color: colour }, opacity: 0.7 });
-    const traces = [of(false, "good", style.getPropertyValue("--good").trim()), of(true, "defective", style.getPropertyValue("--bad").trim())];
-    const line = { type: "line", x0: limit(), x1: limit(), yref: "paper", y0: 0, y1: 1, line: { color: style.getPropertyValue("--ink").trim(), width: 2 } };
-    draw("histogram", traces, layout("Scores and the limit", "score", "images", { barmode: "overlay", shapes: [line], showlegend: true }));
+    const model = shown(), low = Math.min(...model.scores, model.limit), high = Math.max(...model.scores, model.limit);
+    const size = (high - low || 1) / BINS, bins = Array.from({ length: BINS + 1 }, () => ({ good: 0, defective: 0 }));
+    model.scores.forEach((score, k) => bins[Math.floor((score - low) / size)][model.defective[k] ? "defective" : "good"]++);
+    const bars = (name, colour) => ({
+      name, colour, kind: "bars", opacity: 0.7,
+      points: bins.map((bin, k) => {
+        const x = low + k * size, to = x + size, tip = [`score ${short(x)} to ${short(to)}`, `${bin.good} good`, `${bin.defective} defective`];
+        return { x, to, y: bin[name], tip: bin.good + bin.defective ? tip : [] };
+      }).filter(({ tip }) => tip.length),
+    });
+    drawChart($("#histogram"), {
+      title: "Scores and the limit", legend: true, rule: limit(), series: [bars("good", "var(--good)"), bars("defective", "var(--bad)")],
+      x: { label: "score", range: [Math.min(low, limit()) - size, Math.max(high, limit()) + 2 * size] },
+      y: { label: "images", range: [0, 1.05 * Math.max(1, ...bins.flatMap((bin) => [bin.good, bin.defective]))] },
+    });
   }
 
   function drawPareto() {
     const key = $("#cost").value, known = rows.filter((row) => row.image_auroc !== null);
     if (!known.length) { $("#costs").hidden = true; return; }
-    const traces = known.map((row) => ({
-      name: row.name, x: [row[key]], y: [row.image_auroc], mode: "markers+text", text: [row.name], textposition: "top center", cliponaxis: false,
-      error_y: row.image_auroc_low === null ? undefined : { type: "data", symmetric: false, array: [row.image_auroc_high - row.image_auroc], arrayminus: [row.image_auroc - row.image_auroc_low], thickness: 1, color: colour(row.name) },
-      marker: { size: 10 + 3 * Math.sqrt(row.model_mb), color: colour(row.name), opacity: row.pareto ? 0.9 : 0.35, symbol: row.recommended ? "star" : "circle" },
-      hovertemplate: `${row.name}<br>AUROC ${row.image_auroc.toFixed(4)}<br>${row.ms_per_image_median.toFixed(1)} ms, ${row.model_mb.toFixed(1)} MB, ${row.fit_seconds.toFixed(1)} s<extra></extra>`,
+    const series = known.map((row) => ({
+      kind: "marks", colour: colour(row.name), opacity: row.pareto ? 0.9 : 0.35,
+      points: [{
+        x: row[key], y: row.image_auroc, low: row.image_auroc_low ?? undefined, high: row.image_auroc_high, star: row.recommended,
+        radius: 5 + 1.5 * Math.sqrt(row.model_mb), label: row.name,
+        tip: [row.name, `AUROC ${row.image_auroc.toFixed(4)}`, `${row.ms_per_image_median.toFixed(1)} ms, ${row.model_mb.toFixed(1)} MB, ${row.fit_seconds.toFixed(1)} s`],
+      }],
     }));
     const lowest = Math.min(...known.map((row) => row.image_auroc_low ?? row.image_auroc)), room = Math.max(1 - lowest, 0.01);
-    const title = $("#cost").selectedOptions[0].textContent;
-    draw("pareto", traces, layout("Star: recommended; faint: beaten in everything", title, "image AUROC, 95 %", { showlegend: false, xaxis: { type: "log" }, yaxis: { range: [lowest - 0.08 * room, 1 + 0.15 * room] } }));
+    const costs = known.map((row) => row[key]), margin = Math.max((Math.max(...costs) / Math.min(...costs)) ** 0.12, 1.2);
+    drawChart($("#pareto"), {
+      title: "Star: recommended; faint: beaten in everything", series, height: 400,
+      x: { label: $("#cost").selectedOptions[0].textContent, log: true, range: [Math.min(...costs) / margin, Math.max(...costs) * margin] },
+      y: { label: "image AUROC, 95 %", range: [lowest - 0.08 * room, 1 + 0.15 * room] },
+    });
   }
 
   function recount() {
@@ -164,8 +170,7 @@
     dialog.showModal();
   }
 
-  function theme(name) { document.documentElement.dataset.theme = name; redraw(); }
-  function redraw() { recount(); drawPareto(); }
+  function theme(name) { document.documentElement.dataset.theme = name; }
   const dark = () => getComputedStyle(document.documentElement).colorScheme === "dark";
 
   $$(".sortable thead button").forEach((button) => button.addEventListener("click", () => sort(button)));
@@ -177,9 +182,5 @@
   $("#reset").addEventListener("click", () => move(shown().limit));
   $("#cost").addEventListener("change", drawPareto);
   $("#theme").addEventListener("click", () => theme(dark() ? "light" : "dark"));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  let screen;
-  addEventListener("beforeprint", () => { screen = document.documentElement.dataset.theme; theme("light"); });
-  addEventListener("afterprint", () => { screen ? theme(screen) : (delete document.documentElement.dataset.theme, redraw()); });
   filter(); selectModel(); drawPareto();
 })();

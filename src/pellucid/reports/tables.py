@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-LEADERBOARD = (
+CONSOLE_COLUMNS = (  # of the leaderboard: title, key, format
     ("model", "name", "{}"),
     ("image AUROC", "image_auroc", "{:.4f}"),
     ("F1 at limit", "image_f1", "{:.3f}"),
@@ -22,44 +22,51 @@ LEADERBOARD = (
     ("model MB", "model_mb", "{:.1f}"),
     ("peak RAM MB", "peak_ram_mb", "{:.0f}"),
 )
-SPREAD = ("image_auroc", "false_reject_rate", "escape_rate")  # shown with it; the report has all
+SPREAD_SHOWN = ("image_auroc", "false_reject_rate", "escape_rate")  # on the console; the report shows every spread
 
 
-def cell(value: Any, form: str) -> str:
-    """A value in its format; None as a dash."""
+def format_value(value: Any, form: str) -> str:
+    """Return a value in its format; None as a dash."""
     return "-" if value is None else form.format(value)
 
 
 def leaderboard(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """One row a model; the recommended one is marked. Several trainings are given as mean and standard deviation."""
+    """Return one row a model; the recommended one is marked. Several trainings are mean and standard deviation."""
     seeds = rows[0]["seeds"]
     table = Table(title="Comparison on the test images" + (f", mean of {seeds} trainings" if seeds > 1 else ""))
-    for title, key, _ in LEADERBOARD:
+    for title, key, _ in CONSOLE_COLUMNS:
         table.add_column(title, justify="left" if key == "name" else "right", no_wrap=key == "name")
     for row in rows:
         name = f"[bold green]{row['name']} ←[/]" if row["recommended"] else row["name"]
-        known = (with_spread(row, k, form) if k in SPREAD else cell(row[k], form) for _, k, form in LEADERBOARD[1:])
+        known = (
+            format_with_spread(row, k, form) if k in SPREAD_SHOWN else format_value(row[k], form)
+            for _, k, form in CONSOLE_COLUMNS[1:]
+        )
         table.add_row(name, *known)
     return table
 
 
-def between(row: Mapping[str, Any], key: str, form: str) -> str:
-    """The 95 % interval of a value; nothing where it is not known."""
+def format_interval(row: Mapping[str, Any], key: str, form: str) -> str:
+    """Return the 95 % interval of a value as text; nothing where it is not known."""
     low, high = (row.get(f"{key}_{end}") for end in ("low", "high"))
     return f"{form.format(low)} to {form.format(high)}" if low is not None and high is not None else ""
 
 
-def with_spread(row: Mapping[str, Any], key: str, form: str) -> str:
-    """A value of a row, with its standard deviation over several trainings where that is known."""
+def format_with_spread(row: Mapping[str, Any], key: str, form: str) -> str:
+    """Return a value of a row as text, with its standard deviation over several trainings where that is known."""
     spread = row.get(f"{key}_sd")
-    return cell(row[key], form) + (f" ± {form.format(spread)}" if spread is not None else "")
+    return format_value(row[key], form) + (f" ± {form.format(spread)}" if spread is not None else "")
 
 
 Part = tuple[str, str, int, int]  # name, type, parameters, trained parameters
 
 
 def summary(models: Mapping[str, tuple[Iterable[Part], float]]) -> Table:
-    """The networks of every model with their parameters; models are given as name: (parts, megabytes of the file)."""
+    """Return the networks of every model with their numbers of parameters.
+
+    Args:
+        models: by name, (parts, size of the model file in megabytes).
+    """
     table = Table(title="Models")
     for title in ("model", "part", "network", "parameters", "trained", "frozen", "MB as float32", "model file MB"):
         table.add_column(title, justify="left" if title in ("model", "part", "network") else "right")
@@ -78,18 +85,14 @@ def _counts(parameters: int, trained: int) -> tuple[str, str, str, str]:
 
 
 def evaluation(tested: Mapping[str, Any]) -> list[Table]:
-    """Test metrics with their intervals; counts by type, size and group; operating points.
+    """Return the tables of one test: metrics with their intervals; counts by type, size and group; operating points.
 
     Args:
         tested: what ``metrics.json`` holds.
     """
-    metrics = tested["metrics"]
     table = Table("metric", "value", "95 % interval", title="Test metrics")
-    for name, value in metrics.items():
-        if name.endswith(("_low", "_high")):
-            continue
-        form = "{:d}" if isinstance(value, int) else "{:.4f}"
-        table.add_row(name, cell(value, form), between(metrics, name, form))
+    for row in metric_rows(tested["metrics"]):
+        table.add_row(*row)
     parts = Table("part", "escapes", "of", "false rejects", "of", title="By type, size (px) and group")
     for kind in ("type", "size", "group"):
         for name, counts in tested[f"by_{kind}"].items():
@@ -103,12 +106,27 @@ def evaluation(tested: Mapping[str, Any]) -> list[Table]:
     return [t for t in (table, parts, points) if t.row_count]
 
 
+def metric_rows(metrics: Mapping[str, float | int | None]) -> list[tuple[str, str, str]]:
+    """Return metrics as text: name, value, 95 % interval."""
+    names = [name for name in metrics if not name.endswith(("_low", "_high"))]
+    forms = {name: "{:d}" if isinstance(metrics[name], int) else "{:.4f}" for name in names}
+    return [(n, format_value(metrics[n], forms[n]), format_interval(metrics, n, forms[n])) for n in names]
+
+
 def _share(counts: Mapping[str, Any], key: str) -> str:
-    return f"{cell(counts[key], '{:.1%}')} ({between(counts, key, '{:.1%}')})" if counts[key] is not None else "-"
+    return (
+        f"{format_value(counts[key], '{:.1%}')} ({format_interval(counts, key, '{:.1%}')})"
+        if counts[key] is not None
+        else "-"
+    )
 
 
 def smallest(found: Mapping[str, Mapping[str, int | None]]) -> Table:
-    """The smallest flaw found nine times in ten, by kind and contrast."""
+    """Return the smallest flaw found nine times in ten, by kind and contrast.
+
+    Args:
+        found: sizes in px by kind and contrast; None where even the largest was found less often.
+    """
     contrasts = list(next(iter(found.values())))
     table = Table("flaw", title="Smallest flaw found nine times in ten, px")
     for contrast in contrasts:

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.errors import ParameterError
+from pellucid.errors import ParameterError, missing_extra
 
 Floats = NDArray[np.float32]
 Name = Literal["torch", "openvino", "onnx"]
@@ -25,6 +25,10 @@ class Runtime(Protocol):
     def batch_size(self) -> int:
         """How many images one call of score had best be given; one on a CPU, so that no score depends on others."""
 
+    @property
+    def device(self) -> str:
+        """Where it computes: ``cpu``, or one of torch's names such as ``cuda:0``."""
+
     def for_throughput(self) -> Runtime:
         """Return the same for many images: it computes more of them in a second, though each takes longer."""
 
@@ -35,7 +39,7 @@ class Runtime(Protocol):
 def require_installed(name: Name) -> None:
     """ParameterError, with the command that helps, where the package of a runtime is missing."""
     if not is_installed(name):
-        raise ParameterError(f"Runtime '{name}' is not installed: pip install {MODULES[name]}.")
+        raise ParameterError(missing_extra(None, MODULES[name], f"Runtime '{name}'"))
 
 
 def is_installed(name: Name) -> bool:

@@ -19,6 +19,7 @@ class Onnx:
     """
 
     name: Name = "onnx"
+    device = "cpu"
     batch_size = 1
 
     def __init__(self, graph: Path, parallel_requests: int = 1) -> None:

@@ -22,6 +22,7 @@ class OpenVino:
     """
 
     name: Name = "openvino"
+    device = "cpu"
     batch_size = 1
 
     def __init__(self, graph: Path, throughput: bool = False) -> None:

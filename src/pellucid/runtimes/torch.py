@@ -22,6 +22,10 @@ class Torch:
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
 
+    @property
+    def device(self) -> str:
+        return str(self.detector.device)
+
     def for_throughput(self) -> Torch:
         """Return itself: torch computes one call at a time, on all of the device."""
         return self

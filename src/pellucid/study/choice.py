@@ -14,19 +14,25 @@ from pellucid.study.intervals import Interval, areas, interval, resamples
 Prefer = Literal["balanced", "accuracy", "speed", "size"]
 Row = Mapping[str, Any]
 Draws = NDArray[np.float64]  # AUROC of every resample of the images, the same resamples for every model
-MARGIN = 0.01  # AUROC; what costs more than this is not given away for being cheap, however few the images
+TIE_MARGIN_AUROC = 0.01  # what costs more than this is not given away for being cheap, however few the images
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What one training made of the images that it is compared on."""
+class ComparedScores:
+    """What one training made of the images that it is compared on.
+
+    Attributes:
+        labels: true where defective.
+        scores: higher is more anomalous.
+        groups: of images that are drawn together; None: the image stands alone.
+    """
 
     labels: tuple[bool, ...]
     scores: tuple[float, ...]
     groups: tuple[str | None, ...]
 
     def auroc_draws(self) -> Draws | None:
-        """Its AUROC over resamples that are those of any model with the same images; None with one class only."""
+        """Return the AUROC over resamples, the same ones for any model with these images; None with one class only."""
         if len(set(self.labels)) < 2:
             return None
         return areas(self.labels, self.scores, resamples(self.labels, self.groups))[0]
@@ -41,9 +47,9 @@ class Choice:
     reason: str
 
 
-def mean_draws(trials: Sequence[Trial]) -> Draws | None:
-    """AUROC over resamples, the mean over trainings; None where a training has one class only."""
-    drawn = [trial.auroc_draws() for trial in trials]
+def mean_draws(compared: Sequence[ComparedScores]) -> Draws | None:
+    """Return the AUROC over resamples, the mean over trainings; None where a training has one class only."""
+    drawn = [scores.auroc_draws() for scores in compared]
     known = [d for d in drawn if d is not None]
     return np.mean(known, axis=0) if known and len(known) == len(drawn) else None
 
@@ -59,8 +65,8 @@ def choose(
     """Name the model to run.
 
     A model within the budgets ties with the best AUROC when the images cannot tell the two apart, that is when the
-    95 % interval of their difference over the same resampled images includes zero, and when it is at most ``MARGIN``
-    behind. Ties go to the cheapest.
+    95 % interval of their difference over the same resampled images includes zero, and when it is at most
+    ``TIE_MARGIN_AUROC`` behind. Ties go to the cheapest.
 
     Args:
         rows: with ``name``, ``selection_auroc`` on ``selection_on`` ("labelled training defects" or "test images"),
@@ -94,12 +100,12 @@ def choose(
 
 
 def paired(first: Draws, other: Draws) -> Interval:
-    """95 % interval of how far the other is behind the first, on the same images."""
+    """Return the 95 % interval of how far the other is behind the first, on the same images."""
     return interval(first - other)
 
 
 def pareto(rows: Sequence[Row]) -> list[str]:
-    """Names of the rows that no other row beats on AUROC, time an image, size and training time at once."""
+    """Return the names of the rows that no other row beats on AUROC, time an image, size and training time at once."""
 
     def merits(row: Row) -> NDArray[np.float64]:
         costs = (row["ms_per_image_median"], row["model_mb"], row["fit_seconds"])
@@ -123,7 +129,7 @@ _CHEAPEST: dict[Prefer, str] = {
 def _ties(row: Row, top: Row, draws: Mapping[str, Draws | None]) -> bool:
     mine, best = draws.get(row["name"]), draws.get(top["name"])
     alike = mine is not None and best is not None and paired(best, mine)[0] <= 0
-    return row is top or (alike and row["selection_auroc"] >= top["selection_auroc"] - MARGIN)
+    return row is top or (alike and row["selection_auroc"] >= top["selection_auroc"] - TIE_MARGIN_AUROC)
 
 
 def _cost(row: Row, prefer: Prefer) -> float:

@@ -23,42 +23,52 @@ from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import splits_csv
 from pellucid.errors import PellucidError
 from pellucid.reports import curves
-from pellucid.reports.page import Model, report
-from pellucid.study.choice import Choice, Draws, Trial, choose, mean_draws, paired, pareto
-from pellucid.study.engines import Engine, label, run_all
-from pellucid.study.measure import CONFIG, DONE
-from pellucid.study.sweep import Cell, Sweep
+from pellucid.reports.page import ReportedModel, render_report
+from pellucid.study.choice import Choice, ComparedScores, Draws, choose, mean_draws, paired, pareto
+from pellucid.study.engines import Engine, display_name, run_all
+from pellucid.study.measure import CONFIG_FILE, COST_FILE
+from pellucid.study.sweep import Candidate, Sweep
+from pellucid.tracking import with_tensorboard
 
 Row = dict[str, Any]
-KNOWN = ("name", "detector", "backbone", "image_size", "seeds")
-TESTED = (
+SETTING_COLUMNS = ("name", "detector", "backbone", "image_size", "seeds")
+TEST_COLUMNS = (
     *("image_auroc", "image_auroc_low", "image_auroc_high", "image_ap", "image_ap_low", "image_ap_high"),
     *("image_f1", "image_f1_best_optimistic", "recall_at_5_percent_false_rejects_optimistic", "limit"),
     *("false_reject_rate", "false_reject_rate_low", "false_reject_rate_high", "false_rejects", "normals"),
     *("escape_rate", "escape_rate_low", "escape_rate_high", "escapes", "defectives"),
     *("pixel_auroc", "pixel_ap", "aupro", "aupro_0.05", "aupimo", "aupimo_low", "aupimo_high"),
 )
-COSTS = ("fit_seconds", "ms_per_image_median", "ms_per_image_p95", "model_mb", "params_total", "params_trained")
-SELECTED = ("selection_auroc", "selection_positives", "selection_negatives")
-SPREAD = ("image_auroc", "image_ap", "image_f1", "false_reject_rate", "escape_rate", "pixel_auroc", "aupro", "aupimo")
-RANKED = ("behind", "behind_low", "behind_high", "pareto", "recommended")  # behind the first of the leaderboard
-COLUMNS = (
-    *(*KNOWN, *TESTED, *COSTS, "peak_ram_mb", *SELECTED, "selection_on"),
-    *(*(f"{name}_sd" for name in SPREAD), *RANKED),
+COST_COLUMNS = ("fit_seconds", "ms_per_image_median", "ms_per_image_p95", "model_mb", "params_total", "params_trained")
+SELECTION_COLUMNS = ("selection_auroc", "selection_positives", "selection_negatives")
+COLUMNS_WITH_SPREAD = (
+    *("image_auroc", "image_ap", "image_f1", "false_reject_rate", "escape_rate"),
+    *("pixel_auroc", "aupro", "aupimo"),
+)
+RANKING_COLUMNS = ("behind", "behind_low", "behind_high", "pareto", "recommended")  # behind the leaderboard's first
+LEADERBOARD_COLUMNS = (
+    *(*SETTING_COLUMNS, *TEST_COLUMNS, *COST_COLUMNS, "peak_ram_mb", *SELECTION_COLUMNS, "selection_on"),
+    *(*(f"{name}_sd" for name in COLUMNS_WITH_SPREAD), *RANKING_COLUMNS),
 )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The leaderboard, best first, and what follows from it."""
+    """The leaderboard, best first, and what follows from it.
+
+    Attributes:
+        rows: of the leaderboard, with the columns of ``leaderboard.json``.
+        choice: which model to run, and why.
+        failures: reasons by name of the model, with ``seed-N/`` before it where it is not the first seed's.
+    """
 
     rows: list[Row]
     choice: Choice
-    failures: Mapping[str, str]  # by cell
+    failures: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class _Trial:
+class _Training:
     """One split with its seed, and where its models go."""
 
     folder: Path
@@ -76,9 +86,9 @@ def compare(
     command: str = "",
     announce: Callable[[Plan], None] = lambda _: None,
 ) -> Comparison:
-    """Fit, test and measure every cell of a sweep, once for every seed.
+    """Fit, test and measure every model of a sweep, once for every seed.
 
-    The models of the first seed lie in ``output/CELL``, those of others in ``output/seed-N/CELL``.
+    Those of the first seed lie in ``output/NAME``, those of others in ``output/seed-N/NAME``.
 
     Args:
         sweep: what to compare.
@@ -86,7 +96,7 @@ def compare(
         resume: do not run again what an earlier run of the same configuration finished. A half-trained model starts
             afresh, so that its training time is measured whole.
         engine: ``local`` runs one model after the other; ``ray`` as many as its cluster has machines.
-        trackers: names of trackers beside TensorBoard.
+        trackers: names of trackers; TensorBoard is added where it is installed.
         command: to write on the report.
         announce: told the first seed's plan before the work begins.
 
@@ -94,73 +104,78 @@ def compare(
         OutputError: the output cannot be written to.
         PellucidError: nothing could be measured; the first reason is given.
     """
-    cells = sweep.cells()
+    candidates = sweep.candidates()
     first = Plan.from_data(sweep.data, false_reject=sweep.false_reject, seed=sweep.seed)
     announce(first)
-    trials = [_Trial(output, sweep.seed, first)]
-    for seed in range(sweep.seed + 1, sweep.seed + sweep.seeds):
-        plan = first.resplit(false_reject=sweep.false_reject, seed=seed)
-        trials.append(_Trial(output / f"seed-{seed}", seed, plan))
+    trainings = _trainings(output, sweep, first)
     for name in ("leaderboard.json", "leaderboard.csv", "report.html"):
         (output / name).unlink(missing_ok=True)
-    write_text(output / CONFIG, sweep.toml())
-    waiting = [folder for trial in trials for folder in _prepare(trial, cells.values(), sweep, resume)]
-    failures = run_all(waiting, engine, trackers)
-    done = {
-        name: cell for name, cell in cells.items() if not any(str(trial.folder / name) in failures for trial in trials)
-    }
+    write_text(output / CONFIG_FILE, sweep.to_toml())
+    waiting = [folder for training in trainings for folder in _prepare(training, candidates.values(), sweep, resume)]
+    failures = run_all(waiting, engine, with_tensorboard(trackers))
+    failed = {Path(folder).name for folder in failures}
+    done = [candidate for name, candidate in candidates.items() if name not in failed]
     if not done:
         raise PellucidError(next(iter(failures.values())))
-    rows = [_row(cell, trials) for cell in done.values()]
+    rows = [_row(candidate, trainings) for candidate in done]
     rows.sort(key=lambda r: -(r["image_auroc"] or 0))
-    choice = _rank(rows, trials, sweep)
-    reasons = {label(Path(folder)): reason for folder, reason in failures.items()}
+    choice = _rank(rows, trainings, sweep)
+    reasons = {display_name(Path(folder)): reason for folder, reason in failures.items()}
     notes = [*first.notes, *(f"{name} failed: {reason}" for name, reason in reasons.items())]
     _write(output, rows, choice, notes, command, first)
     return Comparison(rows, choice, reasons)
 
 
 def read_cost(folder: Path) -> dict[str, Any]:
-    """What a finished model cost: times, sizes, and the parameters of its parts."""
-    cost: dict[str, Any] = json.loads((folder / DONE).read_text("utf-8"))
+    """Return what a finished model cost: times, sizes, and the parameters of its parts."""
+    cost: dict[str, Any] = json.loads((folder / COST_FILE).read_text("utf-8"))
     return cost
 
 
-# --- the cells ------------------------------------------------------------------------------------------------------
+# --- the models -----------------------------------------------------------------------------------------------------
 
 
-def _prepare(trial: _Trial, cells: Iterable[Cell], sweep: Sweep, resume: bool) -> list[Path]:
-    """Write the split and every configuration; returns the folders of the cells that have to be run."""
-    samples = trial.plan.verified.samples
-    write_text(trial.folder / "splits.csv", splits_csv(trial.plan.split, samples.root))
+def _trainings(output: Path, sweep: Sweep, first: Plan) -> list[_Training]:
+    """One for every seed; the first seed's plan is there already."""
+    trainings = [_Training(output, sweep.seed, first)]
+    for seed in range(sweep.seed + 1, sweep.seed + sweep.seeds):
+        plan = first.resplit(false_reject=sweep.false_reject, seed=seed)
+        trainings.append(_Training(output / f"seed-{seed}", seed, plan))
+    return trainings
+
+
+def _prepare(training: _Training, candidates: Iterable[Candidate], sweep: Sweep, resume: bool) -> list[Path]:
+    """Write the split and every configuration; return the folders of the models that have to be trained."""
+    samples = training.plan.verified.samples
+    write_text(training.folder / "splits.csv", splits_csv(training.plan.split, samples.root))
     waiting = []
-    for cell in cells:
-        folder = trial.folder / cell.name
-        config = _config(cell, trial, sweep)
-        same = (folder / CONFIG).exists() and (folder / CONFIG).read_text("utf-8") == config
-        if resume and same and (folder / DONE).exists():
+    for candidate in candidates:
+        folder = training.folder / candidate.name
+        config = _config(candidate, training, sweep)
+        same = (folder / CONFIG_FILE).exists() and (folder / CONFIG_FILE).read_text("utf-8") == config
+        if resume and same and (folder / COST_FILE).exists():
             continue
         shutil.rmtree(folder, ignore_errors=True)
-        write_text(folder / CONFIG, config)
+        write_text(folder / CONFIG_FILE, config)
         waiting.append(folder)
     return waiting
 
 
-def _config(cell: Cell, trial: _Trial, sweep: Sweep) -> str:
+def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
     """All that shapes one model and its test."""
-    plan = trial.plan
+    plan = training.plan
     values: dict[str, Any] = {
-        "detector": cell.detector,
+        "detector": candidate.detector,
         "data": str(plan.verified.samples.root.resolve()),
         "data_sha256": plan.data_sha256(),
         "tested_sha256": plan.tested_sha256(),
-        "image_size": list(cell.size),
+        "image_size": list(candidate.size),
         "false_reject": sweep.false_reject,
-        "seed": trial.seed,
+        "seed": training.seed,
         "folds": plan.split.folds,
-        "weights_sha256": _sha256(cell.parameters["weights"]),
+        "weights_sha256": _sha256(candidate.parameters["weights"]),
         "costs": asdict(sweep.costs()),
-        "parameters": {k: v for k, v in (cell.parameters | {"seed": trial.seed}).items() if v is not None},
+        "parameters": {k: v for k, v in (candidate.parameters | {"seed": training.seed}).items() if v is not None},
     }
     return tomli_w.dumps({k: v for k, v in values.items() if v is not None})
 
@@ -175,16 +190,16 @@ def _sha256(path: str | None) -> str | None:
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
-def _row(cell: Cell, trials: Sequence[_Trial]) -> Row:
-    """Metrics are means over the trials, with their standard deviations where there are several."""
-    folders = [trial.folder / cell.name for trial in trials]
+def _row(candidate: Candidate, trainings: Sequence[_Training]) -> Row:
+    """Metrics are means over the trainings, with their standard deviations where there are several."""
+    folders = [training.folder / candidate.name for training in trainings]
     tested = [json.loads((folder / "metrics.json").read_text("utf-8")) for folder in folders]
     found = [t["metrics"] | t["selection"] | read_cost(folder) for t, folder in zip(tested, folders, strict=True)]
-    row: Row = {"name": cell.name, "detector": cell.detector, "backbone": cell.parameters["backbone"]}
-    row |= {"image_size": f"{cell.size[0]}x{cell.size[1]}", "seeds": len(trials)}
-    row |= {key: _mean([f[key] for f in found]) for key in (*TESTED, *COSTS, *SELECTED)}
+    row: Row = {"name": candidate.name, "detector": candidate.detector, "backbone": candidate.parameters["backbone"]}
+    row |= {"image_size": f"{candidate.size[0]}x{candidate.size[1]}", "seeds": len(trainings)}
+    row |= {key: _mean([f[key] for f in found]) for key in (*TEST_COLUMNS, *COST_COLUMNS, *SELECTION_COLUMNS)}
     row |= {"peak_ram_mb": max(f["peak_ram_mb"] for f in found), "selection_on": found[0]["selection_on"]}
-    return row | {f"{key}_sd": _spread([f[key] for f in found]) for key in SPREAD}
+    return row | {f"{key}_sd": _spread([f[key] for f in found]) for key in COLUMNS_WITH_SPREAD}
 
 
 def _mean(values: Sequence[Any]) -> Any:
@@ -198,11 +213,11 @@ def _spread(values: Sequence[Any]) -> float | None:
     return None if len(values) < 2 or any(v is None for v in values) else stdev(values)
 
 
-def _rank(rows: list[Row], trials: Sequence[_Trial], sweep: Sweep) -> Choice:
+def _rank(rows: list[Row], trainings: Sequence[_Training], sweep: Sweep) -> Choice:
     """Add to the rows how far each is behind the first on the test images, and which one is chosen."""
-    tested = {row["name"]: _draws(row["name"], trials, "scores.csv") for row in rows}
+    tested = {row["name"]: _draws(row["name"], trainings, "scores.csv") for row in rows}
     selected = {
-        row["name"]: _draws(row["name"], trials, "selection.csv")
+        row["name"]: _draws(row["name"], trainings, "selection.csv")
         if row["selection_on"] != "test images"
         else tested[row["name"]]
         for row in rows
@@ -219,17 +234,17 @@ def _rank(rows: list[Row], trials: Sequence[_Trial], sweep: Sweep) -> Choice:
     return choice
 
 
-def _draws(name: str, trials: Sequence[_Trial], file: str) -> Draws | None:
-    return mean_draws([_trial(trial, trial.folder / name / file) for trial in trials])
+def _draws(name: str, trainings: Sequence[_Training], file: str) -> Draws | None:
+    return mean_draws([_compared_scores(training, training.folder / name / file) for training in trainings])
 
 
-def _trial(trial: _Trial, file: Path) -> Trial:
+def _compared_scores(training: _Training, file: Path) -> ComparedScores:
     """Scores of one model; groups come from the split."""
     with file.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    with (trial.folder / "splits.csv").open(encoding="utf-8", newline="") as stream:
+    with (training.folder / "splits.csv").open(encoding="utf-8", newline="") as stream:
         groups = {row["path"]: row["group"] or None for row in csv.DictReader(stream)}
-    return Trial(
+    return ComparedScores(
         tuple(row["label"] == "abnormal" for row in rows),
         tuple(float(row["score"]) for row in rows),
         tuple(groups[row["path"]] for row in rows),
@@ -238,12 +253,14 @@ def _trial(trial: _Trial, file: Path) -> Trial:
 
 def _write(output: Path, rows: list[Row], choice: Choice, notes: Sequence[str], command: str, plan: Plan) -> None:
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")  # refuses a row with a column that it does not know
+    writer = csv.DictWriter(
+        out, LEADERBOARD_COLUMNS, lineterminator="\n"
+    )  # refuses a row with a column that it does not know
     writer.writeheader()
     writer.writerows(rows)
     write_text(output / "leaderboard.csv", out.getvalue())
     write_bytes(output / "pareto.png", curves.pareto(rows))
-    page = report(
+    page = render_report(
         rows,
         [_model(output, row["name"]) for row in rows],
         sentence=choice.sentence,
@@ -251,19 +268,19 @@ def _write(output: Path, rows: list[Row], choice: Choice, notes: Sequence[str], 
         notes=notes,
         split=plan.split,
         command=command,
-        config=(output / CONFIG).read_text("utf-8"),
+        config=(output / CONFIG_FILE).read_text("utf-8"),
         versions=_versions(),
     )
     write_text(output / "report.html", page)
     write_text(output / "leaderboard.json", json.dumps(rows, indent=2) + "\n")
 
 
-def _model(output: Path, name: str) -> Model:
+def _model(output: Path, name: str) -> ReportedModel:
     folder = output / name
     with (folder / "scores.csv").open(encoding="utf-8", newline="") as stream:
         scores = list(csv.DictReader(stream))
     tested, gallery = (json.loads((folder / file).read_text("utf-8")) for file in ("metrics.json", "gallery.json"))
-    return Model(name, folder, scores, tested, gallery, (folder / CONFIG).read_text("utf-8"))
+    return ReportedModel(name, folder, scores, tested, gallery, (folder / CONFIG_FILE).read_text("utf-8"))
 
 
 def _versions() -> dict[str, str]:

@@ -16,58 +16,79 @@ from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.records import Sample
 from pellucid.study.intervals import wilson
-from pellucid.synthesis.flaws import FLAW_SIZES_PX, draw_contrast_sign, draw_flaw, plant_flaw
+from pellucid.synthesis.flaws import FLAW_SIZES_PX, apply_flaw, draw_contrast_sign, draw_flaw
 
-CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # of the light around
-OFTEN = 0.9  # "nine times in ten"
+FLAW_CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # shares of the light around
+DETECTION_TARGET = 0.9  # share of flaws of one kind: "nine times in ten"
+DETECTABILITY_COLUMNS = ("kind", "size_px", "contrast", "planted", "found", "share", "low", "high")
 
 
 @dataclass(frozen=True)
-class Planted:
-    """One kind of flaw at one size and contrast."""
+class PlantedFlaws:
+    """What was found of one kind of flaw at one size and contrast.
+
+    Attributes:
+        kind: of flaw.
+        size_px: width or diameter, in pixels of the image's own size.
+        contrast: to the light around, a share of it.
+        planted: how many.
+        found: how many of them were rejected at the model's limit.
+        low: lower end of the 95 % Wilson interval of the share.
+        high: its upper end.
+    """
 
     kind: str
-    size_px: int  # in pixels of the image's own size
+    size_px: int
     contrast: float
     planted: int
-    found: int  # rejected at the model's limit
-    low: float  # 95 % Wilson interval of the share
+    found: int
+    low: float
     high: float
 
     @property
     def share(self) -> float:
-        """Of the planted flaws that were found."""
+        """Share of the planted flaws that were found, in [0, 1]."""
         return self.found / self.planted
 
 
 @dataclass(frozen=True)
-class Power:
-    """What was found of all that was planted."""
+class Detectability:
+    """What was found of all that was planted.
+
+    Attributes:
+        limit: of the model's score.
+        images: how many good images, not fitted on, flaws were planted into.
+        rejected_clean: how many were left out because they were rejected as they were.
+        cells: every kind, size and contrast.
+    """
 
     limit: float
-    images: int  # good images, not fitted on, that flaws were planted into
-    rejected_clean: int  # that were left out because they were rejected as they were
-    cells: tuple[Planted, ...]
+    images: int
+    rejected_clean: int
+    cells: tuple[PlantedFlaws, ...]
 
     def smallest(self, kind: str, contrast: float) -> int | None:
-        """The smallest size in px from which on every size is found nine times in ten; None if the largest is not."""
+        """Return the smallest size in px from which on every size is found nine times in ten.
+
+        None if the largest is not.
+        """
         size = None
         for cell in sorted(self._of(kind, contrast), key=lambda c: -c.size_px):
-            if cell.share < OFTEN:
+            if cell.share < DETECTION_TARGET:
                 break
             size = cell.size_px
         return size
 
-    def _of(self, kind: str, contrast: float) -> list[Planted]:
+    def _of(self, kind: str, contrast: float) -> list[PlantedFlaws]:
         return [c for c in self.cells if c.kind == kind and c.contrast == contrast]
 
     def kinds(self) -> list[str]:
-        """What was planted."""
+        """Return the kinds of flaws that were planted."""
         return list(dict.fromkeys(c.kind for c in self.cells))
 
     def to_dict(self) -> dict[str, Any]:
-        """As power.json has it."""
-        smallest = {kind: {f"{c:g}": self.smallest(kind, c) for c in CONTRASTS} for kind in self.kinds()}
+        """Return what ``detectability.json`` holds."""
+        smallest = {kind: {f"{c:g}": self.smallest(kind, c) for c in FLAW_CONTRASTS} for kind in self.kinds()}
         return {
             "limit": self.limit,
             "images": self.images,
@@ -76,14 +97,15 @@ class Power:
             "cells": [asdict(c) | {"share": c.share} for c in self.cells],
         }
 
-    def csv(self) -> str:
-        """As power.csv has it."""
-        columns = ("kind", "size_px", "contrast", "planted", "found", "share", "low", "high")
-        return csv_text(columns, ([getattr(c, column) for column in columns] for c in self.cells))
+    def to_csv(self) -> str:
+        """Return what ``detectability.csv`` holds."""
+        return csv_text(
+            DETECTABILITY_COLUMNS, ([getattr(c, column) for column in DETECTABILITY_COLUMNS] for c in self.cells)
+        )
 
 
-def unseen(plan: Plan, inspector: Inspector) -> tuple[Sample, ...]:
-    """Good images that the model was not fitted on: those tested on and, of its own data set, those that calibrated.
+def unseen_normal(plan: Plan, inspector: Inspector) -> tuple[Sample, ...]:
+    """Return good images that a model was not fitted on: those tested on and, of its own data, those that calibrated.
 
     Raises:
         DataError: there are none.
@@ -99,8 +121,10 @@ def unseen(plan: Plan, inspector: Inspector) -> tuple[Sample, ...]:
     return normal
 
 
-def power(inspector: Inspector, samples: Sequence[Sample], *, each: int = 20, seed: int = 0) -> Power:
-    """Plant every kind of flaw at every size and contrast, ``each`` times, and count what is rejected.
+def measure_detectability(
+    inspector: Inspector, samples: Sequence[Sample], *, flaws_per_cell: int = 20, seed: int = 0
+) -> Detectability:
+    """Plant every kind of flaw at every size and contrast and count what is rejected.
 
     Sizes are those of ``FLAW_SIZES_PX`` where the network sees the image at its own size, and larger by as much as the
     image is. Images that are rejected as they are cannot show whether a flaw was found and are left out.
@@ -108,24 +132,22 @@ def power(inspector: Inspector, samples: Sequence[Sample], *, each: int = 20, se
     Args:
         inspector: fitted and calibrated.
         samples: good images that it was not fitted on.
-        each: flaws of one kind, size and contrast.
-        seed: of places and forms.
+        flaws_per_cell: how many flaws of one kind, size and contrast, at least 1.
+        seed: of places and forms, at least 0.
 
     Raises:
         DataError: every image is rejected without a flaw, or a file cannot be read.
     """
-    images, rejected = _accepted(inspector, samples, each)
+    images, rejected = _accepted(inspector, samples, flaws_per_cell)
     scale = max(1, round(min(min(i.shape[:2]) for i in images) / min(inspector.image_size)))
-    cases = [
-        (kind, px * scale, contrast) for kind, sizes in FLAW_SIZES_PX.items() for px in sizes for contrast in CONTRASTS
-    ]
+    cases = [(kind, px * scale, c) for kind, sizes in FLAW_SIZES_PX.items() for px in sizes for c in FLAW_CONTRASTS]
     cells = []
     for kind, size, contrast in track(cases, "planting flaws"):
-        flawed = _planted(images, kind, size, contrast, each, seed)
+        flawed = _planted(images, kind, size, contrast, flaws_per_cell, seed)
         found = sum(inspector.inspect(pixels).verdict == "reject" for pixels in flawed)
-        low, high = wilson(found, each) or (0.0, 1.0)
-        cells.append(Planted(kind, size, contrast, each, found, low, high))
-    return Power(inspector.limit.value, len(images), rejected, tuple(cells))
+        low, high = wilson(found, flaws_per_cell) or (0.0, 1.0)
+        cells.append(PlantedFlaws(kind, size, contrast, flaws_per_cell, found, low, high))
+    return Detectability(inspector.limit.value, len(images), rejected, tuple(cells))
 
 
 def _accepted(inspector: Inspector, samples: Sequence[Sample], count: int) -> tuple[list[Pixels], int]:
@@ -154,5 +176,5 @@ def _planted(
         rng = np.random.default_rng((seed, list(FLAW_SIZES_PX).index(kind), size, n))
         pixels = images[n % len(images)]
         covered = draw_flaw(rng, kind, size, (pixels.shape[0], pixels.shape[1]))
-        flawed = plant_flaw(pixels, covered, draw_contrast_sign(rng, kind) * contrast)
+        flawed = apply_flaw(pixels, covered, draw_contrast_sign(rng, kind) * contrast)
         yield (np.clip(flawed, 0, 1) * 255).round().astype(np.float32) / np.float32(255)

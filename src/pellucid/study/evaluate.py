@@ -4,44 +4,156 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.images import read_mask
-from pellucid.records import Limit
+from pellucid.acquisition.plan import Plan
+from pellucid.acquisition.splits import plan_split
+from pellucid.acquisition.verify import VerifiedData, note_duplicates, samples_sha256, verify
+from pellucid.errors import DataError
+from pellucid.inspector import Inspector
+from pellucid.records import Limit, Sample, Samples, Split
 from pellucid.study import metrics
 from pellucid.study.intervals import areas, auroc_interval, interval, resamples, wilson
 from pellucid.study.metrics import Counts
 from pellucid.study.operating import Costs, operating_points
 from pellucid.study.pixels import PixelMetrics
 from pellucid.study.results import Evaluation, ScoredSample
+from pellucid.study.scores import score_samples
 from pellucid.study.shift import shift
 
-SIZES = (30, 100, 300, 1000, 3000)  # px, edges of the sizes of defects
+DEFECT_SIZE_EDGES_PX = (30, 100, 300, 1000, 3000)  # areas that part the defects by size
 
 
 def evaluate(
-    judged: Iterable[ScoredSample], limit: Limit, *, selection: Sequence[float] = (), costs: Costs | None = None
+    inspector: Inspector, data: str | Path | Samples | Sequence[Sample], *, costs: Costs | None = None
 ) -> Evaluation:
-    """Every metric that the samples allow; what they do not allow is None and a note says why.
+    """Test a model on labelled images: how does last month's model do on this week's parts?
+
+    Images that the data mark as training images are never tested on. Where all is the data set that the model was
+    fitted on, its own split says which images it has not seen.
+
+    Args:
+        inspector: fitted and calibrated.
+        data: a folder in any layout, a CSV file, what :func:`pellucid.read_folder` returned, or a list of samples.
+            Test images are enough.
+        costs: of wrong decisions; by default a missed defect costs 100 rejected good parts, and 1 % of parts are
+            defective.
+
+    Raises:
+        DataError: there are no test images, the layout is unknown, or a file cannot be read.
+
+    Example:
+        >>> inspector = pellucid.load("glass.pellucid")
+        >>> result = pellucid.evaluate(inspector, "parts_of_this_week")
+        >>> result.metrics["escape_rate"], result.shift.message
+    """
+    plan = plan_test(inspector, data)
+    result = evaluate_plan(inspector, plan, costs=costs)
+    return replace(result, notes=(*plan.notes, *result.notes))
+
+
+def plan_test(inspector: Inspector, data: str | Path | Samples | Sequence[Sample]) -> Plan:
+    """Say which images of a data set test a model: those of ``split.test``; the other arguments are ``evaluate``'s.
+
+    Raises:
+        DataError: there are no test images, the layout is unknown, or a file cannot be read.
+    """
+    if isinstance(data, (str, Path)):
+        data = read_folder(data, training_required=False)
+    elif not isinstance(data, Samples):
+        data = Samples(Path(), "list of samples", tuple(data))
+    verified = verify(data, training_required=False)
+    split = _own_split(inspector, verified) or _foreign_split(verified.samples.samples)
+    if not split.test:
+        raise DataError(f"'{data.root}' has no test images ({data.layout} layout).")
+    return Plan(verified, split, (*verified.samples.notes, *split.notes, *note_duplicates(split, verified)))
+
+
+def evaluate_plan(inspector: Inspector, plan: Plan, *, costs: Costs | None = None) -> Evaluation:
+    """Test a model on the test images of a plan; labelled training defects choose operating points."""
+    selection = [scored.inspection.score for scored in score_samples(inspector, plan.split.select, "selection")]
+    tested = score_samples(inspector, plan.split.test, "testing")
+    return evaluate_scored(tested, inspector.limit, selection=selection, costs=costs)
+
+
+def evaluate_scored(
+    scored: Iterable[ScoredSample], limit: Limit, *, selection: Sequence[float] = (), costs: Costs | None = None
+) -> Evaluation:
+    """Return every metric that scored samples allow; what they do not allow is None and a note says why.
 
     Maps are looked at one by one and let go, so that memory does not grow with the pixels.
 
     Args:
-        judged: test images as the model judged them.
+        scored: test images as the model scored them.
         limit: the model's, whose held-out normal scores the test's are compared with.
         selection: scores of labelled training defects, to choose operating points by.
         costs: of wrong decisions.
     """
     pixels = PixelMetrics()
-    kept = tuple(_look(j, pixels) for j in judged)
-    labels = [j.sample.label == "abnormal" for j in kept]
-    scores = [j.inspection.score for j in kept]
+    kept = tuple(_count_pixels(s, pixels) for s in scored)
+    labels = [s.sample.label == "abnormal" for s in kept]
+    scores = [s.inspection.score for s in kept]
+    values = _metrics(kept, labels, scores, limit, pixels)
+    parts: dict[str, Callable[[ScoredSample], str | None]] = {
+        "type": lambda s: (s.sample.type or "defect") if s.sample.label == "abnormal" else None,
+        "size": lambda s: _size(s.defect_px),
+        "group": lambda s: s.sample.group,
+    }
+    return Evaluation(
+        metrics=values,
+        by={name: _counts(kept, part, limit.value) for name, part in parts.items()},
+        operating_points=operating_points(labels, scores, limit, selection, costs or Costs()),
+        shift=shift(limit, [s for s, defective in zip(scores, labels, strict=True) if not defective]),
+        notes=tuple(_notes(values, limit)),
+        scored=kept,
+    )
+
+
+# --- who tests --------------------------------------------------------------------------------------------------------
+
+
+def _own_split(inspector: Inspector, verified: VerifiedData) -> Split | None:
+    """The split that the model was fitted with, if it was fitted on these data."""
+    try:
+        split = plan_split(verified.samples, false_reject=inspector.false_reject, seed=inspector.seed)
+    except DataError:  # too few to be fitted on
+        return None
+    seen = samples_sha256((*split.fit, *split.calibrate), verified.hashes)
+    return split if seen == inspector.data_sha256 else None
+
+
+def _foreign_split(samples: Sequence[Sample]) -> Split:
+    """Every image tests, but for those that are marked as training images."""
+    train = [s for s in samples if s.split == "train"]
+    unmarked = sum(s.label == "normal" and s.split is None for s in samples)
+    note = (
+        f"{unmarked} normal images are marked neither as training nor as test images, and these are not the data that"
+        " the model was fitted on, so all of them are tested on: if it was fitted on some, the test is too easy."
+    )
+    return Split(
+        fit=tuple(s for s in train if s.label == "normal"),
+        calibrate=(),
+        select=tuple(s for s in train if s.label == "abnormal"),
+        test=tuple(s for s in samples if s.split != "train"),
+        notes=(note,) if unmarked else (),
+    )
+
+
+# --- what they show ---------------------------------------------------------------------------------------------------
+
+
+def _metrics(
+    scored: Sequence[ScoredSample], labels: Sequence[bool], scores: Sequence[float], limit: Limit, pixels: PixelMetrics
+) -> Counts:
     auroc = metrics.auroc(labels, scores)
-    values: Counts = {
+    return {
         "image_auroc": auroc,
         "image_ap": metrics.average_precision(labels, scores),
-        **_area_intervals(kept, labels, scores, auroc),
+        **_area_intervals(scored, labels, scores, auroc),
         **metrics.at_limit(labels, scores, limit.value),
         "image_f1_best_optimistic": metrics.best_f1(labels, scores),
         "recall_at_5_percent_false_rejects_optimistic": metrics.recall_at(labels, scores, 0.05),
@@ -52,33 +164,20 @@ def evaluate(
         "aupro_0.05": pixels.aupro(0.05),
         **_aupimo(pixels),
     }
-    parts: dict[str, Callable[[ScoredSample], str | None]] = {
-        "type": lambda j: (j.sample.type or "defect") if j.sample.label == "abnormal" else None,
-        "size": lambda j: _size(j.defect_px),
-        "group": lambda j: j.sample.group,
-    }
-    return Evaluation(
-        metrics=values,
-        by={name: _counts(kept, part, limit.value) for name, part in parts.items()},
-        operating_points=operating_points(labels, scores, limit, selection, costs or Costs()),
-        shift=shift(limit, [s for s, defective in zip(scores, labels, strict=True) if not defective]),
-        notes=tuple(_notes(values, limit)),
-        judged=kept,
-    )
 
 
-def _look(j: ScoredSample, pixels: PixelMetrics) -> ScoredSample:
-    """Count the pixels of normal images and of defective ones that have a mask; the map is let go."""
+def _count_pixels(scored: ScoredSample, pixels: PixelMetrics) -> ScoredSample:
+    """Count the pixels of a normal image, or of a defective one that has a mask; the map is let go."""
     size = None
-    if j.sample.label == "normal":
-        pixels.add(j.inspection.map)
-    elif j.sample.mask is not None:
-        size = pixels.add(j.inspection.map, read_mask(j.sample.mask))
-    return replace(j, inspection=replace(j.inspection, map=j.inspection.map[:0]), defect_px=size)
+    if scored.sample.label == "normal":
+        pixels.add(scored.inspection.map)
+    elif scored.sample.mask is not None:
+        size = pixels.add(scored.inspection.map, read_mask(scored.sample.mask))
+    return replace(scored, inspection=replace(scored.inspection, map=scored.inspection.map[:0]), defect_px=size)
 
 
 def _area_intervals(
-    judged: Sequence[ScoredSample], labels: Sequence[bool], scores: Sequence[float], auroc: float | None
+    scored: Sequence[ScoredSample], labels: Sequence[bool], scores: Sequence[float], auroc: float | None
 ) -> Counts:
     """From resampled images, which know of groups; an AUROC's is at least as wide as one that knows of chance.
 
@@ -87,7 +186,7 @@ def _area_intervals(
     known: Counts = dict.fromkeys(f"image_{area}_{end}" for area in ("auroc", "ap") for end in ("low", "high"))
     if auroc is None:
         return known
-    aurocs, precisions = areas(labels, scores, resamples(labels, [j.sample.group for j in judged]))
+    aurocs, precisions = areas(labels, scores, resamples(labels, [s.sample.group for s in scored]))
     resampled = interval(aurocs)
     chance = auroc_interval(auroc, sum(labels), len(labels) - sum(labels))
     known["image_auroc_low"], known["image_auroc_high"] = min(resampled[0], chance[0]), max(resampled[1], chance[1])
@@ -109,31 +208,32 @@ def _size(px: int | None) -> str | None:
     """The class of a defect's size; None without a mask or of a normal image."""
     if not px:
         return None
-    upper = np.searchsorted(SIZES, px)
-    if upper == len(SIZES):
-        return f"over {SIZES[-1]} px"
-    return f"{SIZES[upper - 1] + 1 if upper else 1} to {SIZES[upper]} px"
+    edges = DEFECT_SIZE_EDGES_PX
+    upper = np.searchsorted(edges, px)
+    if upper == len(edges):
+        return f"over {edges[-1]} px"
+    return f"{edges[upper - 1] + 1 if upper else 1} to {edges[upper]} px"
 
 
 def _counts(
-    judged: Iterable[ScoredSample], part_of: Callable[[ScoredSample], str | None], limit: float
+    scored: Iterable[ScoredSample], part_of: Callable[[ScoredSample], str | None], limit: float
 ) -> dict[str, Counts]:
-    """Images, false rejects and escapes of each part, in the order of first the smallest name."""
+    """Images, false rejects and escapes of each part; names that begin with a number come first, in its order."""
     parts: dict[str, list[ScoredSample]] = {}
-    for j in judged:
-        if (part := part_of(j)) is not None:
-            parts.setdefault(part, []).append(j)
+    for one in scored:
+        if (part := part_of(one)) is not None:
+            parts.setdefault(part, []).append(one)
     return {name: _counted(members, limit) for name, members in sorted(parts.items(), key=lambda p: _natural(p[0]))}
 
 
 def _counted(members: Sequence[ScoredSample], limit: float) -> Counts:
-    labels, scores = [j.sample.label == "abnormal" for j in members], [j.inspection.score for j in members]
+    labels, scores = [s.sample.label == "abnormal" for s in members], [s.inspection.score for s in members]
     counted = metrics.at_limit(labels, scores, limit)
     return {"images": len(members)} | {key: value for key, value in counted.items() if key != "image_f1"}
 
 
 def _natural(name: str) -> tuple[float, str]:
-    """Names that begin with a number in its order, all others after them."""
+    """The key that sorts names which begin with a number by it, and all others after them."""
     number = name.split(" ")[0]
     return (float(number) if number.isdigit() else np.inf, name)
 

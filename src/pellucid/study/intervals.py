@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-BLOCK = 200  # resamples that are computed at a time
+RESAMPLES_PER_BLOCK = 200  # computed at a time
 
 Interval = tuple[float, float]
 
 
 def wilson(count: int, total: int) -> Interval | None:
-    """95 % interval of a rate of which ``count`` of ``total`` was seen (Wilson, JASA 1927); None of nothing."""
+    """Return the 95 % interval of a rate, seen as ``count`` of ``total`` (Wilson, JASA 1927); None of nothing."""
     from scipy.stats import binomtest
 
     if total == 0:
@@ -25,10 +25,16 @@ def wilson(count: int, total: int) -> Interval | None:
 
 
 def auroc_interval(auroc: float, positives: int, negatives: int) -> Interval:
-    """95 % interval of an AUROC that does not collapse where nothing was ranked wrongly, as resamples do.
+    """Return the 95 % interval of an AUROC, one that does not collapse where nothing was ranked wrongly.
 
-    All values from which the one seen is at most 1.96 of *their* standard errors away; the standard error is Hanley and
-    McNeil's with (positives + negatives) / 2 - 1 for both counts (Newcombe, Statistics in Medicine 2006, method 5).
+    Resampled images cannot show a mistake that was not made. This interval holds all values from which the one seen is
+    at most 1.96 of *their* standard errors away; the standard error is Hanley and McNeil's with
+    (positives + negatives) / 2 - 1 for both counts (Newcombe, Statistics in Medicine 2006, method 5).
+
+    Args:
+        auroc: the value seen, in [0, 1].
+        positives: number of defective images, at least 1.
+        negatives: number of normal images, at least 1.
     """
     from scipy.optimize import brentq
 
@@ -41,16 +47,22 @@ def auroc_interval(auroc: float, positives: int, negatives: int) -> Interval:
 
         return float(brentq(too_far, 0, seen - 1e-9)) if seen > 1e-6 else 0.0
 
-    return lowest(auroc), 1 - lowest(1 - auroc)  # a ranking and its reverse are judged alike
+    return lowest(auroc), 1 - lowest(1 - auroc)  # a ranking and its reverse are scored alike
 
 
 def resamples(
     labels: Sequence[bool], groups: Sequence[str | None] | None = None, *, count: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.uint16]:
-    """How often each image is drawn in each of ``count`` resamples, (count, n).
+    """Return how often each image is drawn in each of ``count`` resamples, (count, n).
 
     Defective and normal images are drawn apart, so that no resample lacks one of them, and images of one group
     together. Defective images are drawn first: two sets with the same defects and one seed share their draws.
+
+    Args:
+        labels: (n,), true where defective.
+        groups: (n,), None where an image belongs to none.
+        count: number of resamples.
+        seed: of the draws, at least 0.
     """
     rng = np.random.default_rng(seed)
     chosen = np.asarray(labels, bool)
@@ -71,13 +83,13 @@ def resamples(
 def areas(
     labels: Sequence[bool], scores: Sequence[float], drawn: NDArray[np.uint16]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """AUROC and average precision of every resample, (count,) each; both classes have to be there."""
+    """Return AUROC and average precision of every resample, (count,) each; both classes have to be there."""
     positive, values = np.asarray(labels, bool), np.asarray(scores, np.float64)
     order = np.argsort(-values, kind="stable")
     last = np.append(np.flatnonzero(np.diff(values[order])), len(order) - 1)  # of every run of equal scores
     auroc, precision = [], []
-    for start in range(0, len(drawn), BLOCK):
-        weights = drawn[start : start + BLOCK, order].astype(np.float64)
+    for start in range(0, len(drawn), RESAMPLES_PER_BLOCK):
+        weights = drawn[start : start + RESAMPLES_PER_BLOCK, order].astype(np.float64)
         found = np.cumsum(weights * positive[order], 1)[:, last]
         false = np.cumsum(weights * ~positive[order], 1)[:, last]
         step = np.diff(found, prepend=0)
@@ -88,6 +100,6 @@ def areas(
 
 
 def interval(values: NDArray[np.float64]) -> Interval:
-    """The middle 95 % of resampled values."""
+    """Return the ends of the middle 95 % of resampled values."""
     low, high = np.quantile(values, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return float(low), float(high)

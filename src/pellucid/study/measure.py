@@ -1,4 +1,4 @@
-"""One model in its own fresh process: fit, time, weigh, test, write down. Run by :mod:`pellucid.study.compare`.
+"""Fit one model, time it, weigh it and test it, in a process of its own; :mod:`pellucid.study.compare` runs it.
 
 python -m pellucid.study.measure FOLDER [TRACKER ...]
 
@@ -22,31 +22,67 @@ from pellucid import detectors
 from pellucid._io.files import csv_text, write_bytes, write_text
 from pellucid.acquisition.images import read_image
 from pellucid.acquisition.splits import path_in_data, read_splits_csv
+from pellucid.detectors._base import Detector
 from pellucid.errors import PellucidError
 from pellucid.fitting import fit_split
 from pellucid.inspector import Inspector
 from pellucid.records import Sample, Split
 from pellucid.reports import curves
 from pellucid.study import metrics
-from pellucid.study.evaluate import evaluate
-from pellucid.study.operating import SELECTION, Costs
+from pellucid.study.evaluate import evaluate_scored
+from pellucid.study.operating import TRAINING_DEFECTS, Costs
 from pellucid.study.results import Evaluation, ScoredSample
 from pellucid.study.scores import by_label, score_samples, scores_csv
-from pellucid.tracking import Run, track
+from pellucid.tracking import Run, log_run
 
-TIMED = 60  # images that are timed one by one
-SHOWN = 6  # result pictures of a kind
-ERROR = "error.txt"  # the reason of a failure, for the process that compares
-CONFIG = "config.toml"
-DONE = "cost.json"  # written last
+MAX_TIMED_IMAGES = 60  # one by one
+PICTURES_PER_KIND = 6  # of right and wrong calls
+ERROR_FILE = "error.txt"  # the reason of a failure, for the process that compares
+CONFIG_FILE = "config.toml"
+COST_FILE = "cost.json"  # written last: its model is finished
 
 
 def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
-    """Do everything for one model and write it to its folder; ``cost.json`` comes last and means done."""
-    config = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    """Do everything for one model and write it to its folder; ``cost.json`` comes last and means done.
+
+    Args:
+        folder: with the model's ``config.toml``.
+        trackers: names of trackers that take the results.
+
+    Raises:
+        PellucidError: with the reason in one sentence.
+    """
+    config = tomllib.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     root = Path(config["data"])
     split = read_splits_csv((folder.parent / "splits.csv").read_text(encoding="utf-8"), root, config.get("folds"))
     detector = detectors.create(config["detector"], **config["parameters"])
+    inspector, cost = _fit(folder, config, detector, split)
+    defects = [s.inspection.score for s in score_samples(inspector, split.select, f"{folder.name}: selection")]
+    result = evaluate_scored(
+        score_samples(inspector, split.test, f"{folder.name}: testing"),
+        inspector.limit,
+        selection=defects,
+        costs=Costs(**config["costs"]),
+    )
+    write_text(folder / "scores.csv", scores_csv(result.scored, root))
+    write_text(folder / "selection.csv", _selection_csv(inspector, split, defects, root))
+    _draw(folder, inspector, result, root)
+    selection = _selection(inspector.limit.scores, defects, result.metrics)
+    write_text(folder / "metrics.json", json.dumps({**result.to_dict(), "selection": selection}, indent=2) + "\n")
+    run = Run(
+        name=folder.name,
+        group=root.stem if root.is_file() else root.name,
+        folder=folder,
+        parameters={"detector": config["detector"], "image_size": config["image_size"], **detector.parameters()},
+        metrics={**result.metrics, **_numbers(cost)},
+        scores=by_label(result.scored),
+    )
+    log_run(run, trackers)
+    write_text(folder / COST_FILE, json.dumps(cost, indent=2) + "\n")
+
+
+def _fit(folder: Path, config: dict[str, Any], detector: Detector, split: Split) -> tuple[Inspector, dict[str, Any]]:
+    """Fit, save and time a model; returns it and what it costs."""
     start = time.perf_counter()
     inspector = fit_split(
         detector,
@@ -60,7 +96,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     inspector.save(folder / "model.pellucid")
     milliseconds = _time(inspector, split.test or split.fit)
     total, trained = detector.count_parameters()
-    cost = {
+    return inspector, {
         "fit_seconds": seconds,
         "ms_per_image_median": float(np.median(milliseconds)),
         "ms_per_image_p95": float(np.percentile(milliseconds, 95)),
@@ -70,29 +106,6 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
         "peak_ram_mb": peak_ram_mb(),
         "parts": detector.module_summary(),
     }
-    selected = list(score_samples(inspector, split.select, f"{folder.name}: selection"))
-    defects = [j.inspection.score for j in selected]
-    result = evaluate(
-        score_samples(inspector, split.test, f"{folder.name}: testing"),
-        inspector.limit,
-        selection=defects,
-        costs=Costs(**config["costs"]),
-    )
-    write_text(folder / "scores.csv", scores_csv(result.judged, root))
-    write_text(folder / "selection.csv", _selection_csv(inspector, split, defects, root))
-    _draw(folder, inspector, result, root)
-    selection = _selection(inspector.limit.scores, defects, result.metrics)
-    write_text(folder / "metrics.json", json.dumps({**result.to_dict(), "selection": selection}, indent=2) + "\n")
-    run = Run(
-        name=folder.name,
-        group=root.stem if root.is_file() else root.name,
-        folder=folder,
-        parameters={"detector": config["detector"], "image_size": config["image_size"], **detector.parameters()},
-        metrics={**result.metrics, **_numbers(cost)},
-        scores=by_label(result.judged),
-    )
-    track(run, ["tensorboard", *trackers])
-    write_text(folder / DONE, json.dumps(cost, indent=2) + "\n")
 
 
 def _numbers(cost: dict[str, Any]) -> dict[str, float]:
@@ -100,8 +113,8 @@ def _numbers(cost: dict[str, Any]) -> dict[str, float]:
 
 
 def _time(inspector: Inspector, samples: Sequence[Sample]) -> list[float]:
-    """Milliseconds from decoded pixels to an inspection, one image at a time."""
-    images = [read_image(s.path) for s in samples[:TIMED]]
+    """Measure milliseconds from decoded pixels to an inspection, one image at a time."""
+    images = [read_image(s.path) for s in samples[:MAX_TIMED_IMAGES]]
     for pixels in images[:3]:
         inspector.inspect(pixels)
     times = []
@@ -116,7 +129,7 @@ def _selection(normal: Sequence[float], defects: Sequence[float], tested: Mappin
     """What the choice between models may look at: labelled training defects, or else, and said so, the test."""
     if defects:
         labels = [False] * len(normal) + [True] * len(defects)
-        auroc, on = metrics.auroc(labels, [*normal, *defects]), SELECTION
+        auroc, on = metrics.auroc(labels, [*normal, *defects]), TRAINING_DEFECTS
         positives, negatives = len(defects), len(normal)
     else:
         auroc, on = tested["image_auroc"], "test images"
@@ -141,8 +154,8 @@ def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) ->
     """Curves of all test images; pictures of wrong calls, of those nearest to the limit and of typical ones."""
     for kind in ("curves", "images"):
         shutil.rmtree(folder / kind, ignore_errors=True)
-    labels = [j.sample.label == "abnormal" for j in result.judged]
-    scores = [j.inspection.score for j in result.judged]
+    labels = [s.sample.label == "abnormal" for s in result.scored]
+    scores = [s.inspection.score for s in result.scored]
     auroc, ap = result.metrics["image_auroc"], result.metrics["image_ap"]
     if labels:
         write_bytes(folder / "curves/histogram.png", curves.histogram(labels, scores, inspector.limit.value))
@@ -150,45 +163,45 @@ def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) ->
         write_bytes(folder / "curves/roc.png", curves.roc(labels, scores, auroc))
         write_bytes(folder / "curves/precision_recall.png", curves.precision_recall(labels, scores, ap))
     gallery: list[dict[str, Any]] = []
-    for kind, judged in worth_seeing(result.judged):
-        found = inspector.inspect(judged.sample.path)  # again, for its map
-        name = f"{kind}_{len(gallery):02d}_{judged.sample.path.stem}.png"
-        write_bytes(folder / "images" / name, found.png(judged.sample.mask))
-        shown: dict[str, Any] = {"file": f"images/{name}", "kind": kind, "path": path_in_data(judged.sample.path, root)}
-        shown |= {"label": judged.sample.label, "type": judged.sample.type, "verdict": found.verdict}
+    for kind, scored in worth_seeing(result.scored):
+        found = inspector.inspect(scored.sample.path)  # again, for its map
+        name = f"{kind}_{len(gallery):02d}_{scored.sample.path.stem}.png"
+        write_bytes(folder / "images" / name, found.png(scored.sample.mask))
+        shown: dict[str, Any] = {"file": f"images/{name}", "kind": kind, "path": path_in_data(scored.sample.path, root)}
+        shown |= {"label": scored.sample.label, "type": scored.sample.type, "verdict": found.verdict}
         shown |= {"score": found.score, "limit": found.limit, "p_value": found.p_value, "defects": len(found.defects)}
         gallery.append(shown)
     write_text(folder / "gallery.json", json.dumps(gallery, indent=2) + "\n")
 
 
-def worth_seeing(judged: Sequence[ScoredSample]) -> list[tuple[str, ScoredSample]]:
-    """Worst first: false rejects, escapes, the right calls nearest to the limit, and typical ones of either label.
+def worth_seeing(scored: Sequence[ScoredSample]) -> list[tuple[str, ScoredSample]]:
+    """Choose pictures to look at, each with its kind, no image twice.
 
-    No image is shown twice.
+    Worst first: false rejects, escapes, the right calls nearest to the limit, and typical ones of either label.
     """
-    by_margin = sorted(judged, key=lambda j: abs(j.inspection.score - j.inspection.limit))
-    right = [j for j in by_margin if (j.inspection.verdict == "reject") == (j.sample.label == "abnormal")]
-    wrong = [j for j in reversed(by_margin) if (j.inspection.verdict == "reject") != (j.sample.label == "abnormal")]
+    by_margin = sorted(scored, key=lambda s: abs(s.inspection.score - s.inspection.limit))
+    right = [s for s in by_margin if (s.inspection.verdict == "reject") == (s.sample.label == "abnormal")]
+    wrong = [s for s in reversed(by_margin) if (s.inspection.verdict == "reject") != (s.sample.label == "abnormal")]
     kinds = {
-        "false_reject": [j for j in wrong if j.sample.label == "normal"],
-        "escape": [j for j in wrong if j.sample.label == "abnormal"],
-        "nearest": right[:SHOWN],
+        "false_reject": [s for s in wrong if s.sample.label == "normal"],
+        "escape": [s for s in wrong if s.sample.label == "abnormal"],
+        "nearest": right[:PICTURES_PER_KIND],
     }
-    rest = right[SHOWN:]
-    kinds["typical"] = [j for label in ("abnormal", "normal") for j in _middle(rest, label, SHOWN // 2)]
-    return [(kind, j) for kind, members in kinds.items() for j in members[:SHOWN]]
+    rest = right[PICTURES_PER_KIND:]
+    kinds["typical"] = [s for label in ("abnormal", "normal") for s in _middle(rest, label, PICTURES_PER_KIND // 2)]
+    return [(kind, s) for kind, members in kinds.items() for s in members[:PICTURES_PER_KIND]]
 
 
-def _middle(judged: Sequence[ScoredSample], label: str, count: int) -> list[ScoredSample]:
+def _middle(scored: Sequence[ScoredSample], label: str, count: int) -> list[ScoredSample]:
     """Those of a label with scores around its median."""
-    members = sorted((j for j in judged if j.sample.label == label), key=lambda j: j.inspection.score)
+    members = sorted((s for s in scored if s.sample.label == label), key=lambda s: s.inspection.score)
     start = max(0, (len(members) - count) // 2)
     return members[start : start + count]
 
 
 def peak_ram_mb() -> float:
-    """Highest resident memory of this process so far. Not getrusage on Linux: a child inherits its parent's there."""
-    status = Path("/proc/self/status")
+    """Return the highest resident memory of this process so far, in megabytes."""
+    status = Path("/proc/self/status")  # not getrusage on Linux: a child inherits its parent's there
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1000
@@ -205,5 +218,5 @@ if __name__ == "__main__":
     try:
         measure(Path(sys.argv[1]), sys.argv[2:])
     except PellucidError as error:
-        write_text(Path(sys.argv[1]) / ERROR, str(error))
+        write_text(Path(sys.argv[1]) / ERROR_FILE, str(error))
         sys.exit(1)

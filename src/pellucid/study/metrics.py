@@ -13,17 +13,17 @@ Counts = dict[str, float | int | None]
 
 
 def auroc(labels: Sequence[bool], scores: Sequence[float]) -> float | None:
-    """Area under the ROC curve; None with one class only."""
+    """Return the area under the ROC curve; None with one class only."""
     return float(roc_auc_score(labels, scores)) if len(set(labels)) == 2 else None
 
 
 def average_precision(labels: Sequence[bool], scores: Sequence[float]) -> float | None:
-    """Area under the precision-recall curve, step-wise; None with one class only."""
+    """Return the area under the precision-recall curve, step-wise; None with one class only."""
     return float(average_precision_score(labels, scores)) if len(set(labels)) == 2 else None
 
 
 def best_f1(labels: Sequence[bool], scores: Sequence[float]) -> float | None:
-    """Highest F1 over all limits. Optimistic: the limit is chosen on the labels that it is measured on."""
+    """Return the highest F1 over all limits. Optimistic: the limit is chosen on the labels that it is measured on."""
     if len(set(labels)) != 2:
         return None
     precision, recall, _ = precision_recall_curve(labels, scores)
@@ -31,7 +31,7 @@ def best_f1(labels: Sequence[bool], scores: Sequence[float]) -> float | None:
 
 
 def recall_at(labels: Sequence[bool], scores: Sequence[float], false_reject_rate: float) -> float | None:
-    """Largest share of defects found at any limit that rejects at most this share of normal images.
+    """Return the largest share of defects found at any limit that rejects at most this share of normal images.
 
     Optimistic like :func:`best_f1`: the limit is chosen on the images that it is measured on. None with one class only.
     """
@@ -42,7 +42,7 @@ def recall_at(labels: Sequence[bool], scores: Sequence[float], false_reject_rate
 
 
 def at_limit(labels: Sequence[bool], scores: Sequence[float], limit: float) -> Counts:
-    """Counts, and rates with their 95 % Wilson intervals, at a limit (reject when score > limit).
+    """Return counts, and rates with their 95 % Wilson intervals, at a limit (reject when score > limit).
 
     What has no images to count is None.
     """
@@ -61,6 +61,6 @@ def at_limit(labels: Sequence[bool], scores: Sequence[float], limit: float) -> C
 
 
 def rate(name: str, count: int, total: int) -> Counts:
-    """A share with its 95 % Wilson interval: ``name``, ``name_low``, ``name_high``; None of nothing."""
+    """Return a share with its 95 % Wilson interval: ``name``, ``name_low``, ``name_high``; None of nothing."""
     low, high = wilson(count, total) or (None, None)
     return {name: count / total if total else None, f"{name}_low": low, f"{name}_high": high}

@@ -20,11 +20,11 @@ from pellucid.records import Limit
 from pellucid.study import metrics
 from pellucid.study.results import OperatingPoint
 
-FALSE_REJECTS = (0.01, 0.05, 0.1)
-ESCAPES = (0.01, 0.05, 0.1)
-HELD_OUT = "normal images that were held out"
-SELECTION = "labelled training defects"
-TESTED = "test labels: optimistic"
+FALSE_REJECT_RATES = (0.01, 0.05, 0.1)  # that rules promise
+ESCAPE_RATES = (0.01, 0.05, 0.1)  # that rules promise
+HELD_OUT_NORMALS = "normal images that were held out"
+TRAINING_DEFECTS = "labelled training defects"
+TEST_LABELS = "test labels: optimistic"
 Rate = TypeVar("Rate", float, NDArray[np.float64])
 
 
@@ -32,13 +32,18 @@ Rate = TypeVar("Rate", float, NDArray[np.float64])
 class Costs:
     """What a wrong decision costs, in any unit, and how many parts are defective.
 
+    Args:
+        escape: cost of a defect that is passed, above 0.
+        reject: cost of a good part that is rejected, above 0.
+        defect_rate: share of defective parts among all that pass the camera, in (0, 1).
+
     Raises:
         ParameterError: a cost is not above zero, or the rate is not between 0 and 1.
     """
 
     escape: float = 100.0
     reject: float = 1.0
-    defect_rate: float = 0.01  # of all parts that pass the camera, in (0, 1)
+    defect_rate: float = 0.01
 
     def __post_init__(self) -> None:
         if not (self.escape > 0 and self.reject > 0):
@@ -52,7 +57,7 @@ class Costs:
 
 
 def escape_limit(scores: Sequence[float], escape_rate: float) -> float | None:
-    """The highest limit below which at most this share of new defects is expected to score.
+    """Return the highest limit below which at most this share of new defects is expected to score.
 
     Split-conformal as the other side is: just under the k-th smallest of n scores, k = floor((n + 1) rate); for
     exchangeable defects at most ``escape_rate`` of them escape. None when n < 1 / rate - 1 promises nothing.
@@ -62,7 +67,7 @@ def escape_limit(scores: Sequence[float], escape_rate: float) -> float | None:
 
 
 def cheapest_limit(normal: Sequence[float], defects: Sequence[float], costs: Costs) -> float:
-    """The limit of least expected cost on these scores; the highest of them that tie, midway between two scores."""
+    """Return the limit of least expected cost on these scores: the highest that ties, midway between two scores."""
     good, bad = np.sort(np.asarray(normal, np.float64)), np.sort(np.asarray(defects, np.float64))
     values = np.unique(np.concatenate([good, bad]))
     cuts = np.r_[np.nextafter(values[0], -np.inf), (values[:-1] + values[1:]) / 2, values[-1]]
@@ -75,7 +80,7 @@ def cheapest_limit(normal: Sequence[float], defects: Sequence[float], costs: Cos
 def operating_points(
     labels: Sequence[bool], scores: Sequence[float], limit: Limit, selection: Sequence[float], costs: Costs
 ) -> tuple[OperatingPoint, ...]:
-    """Every limit that the images allow, with counts and intervals on the test images.
+    """Return every limit that the images allow, with counts and intervals on the test images.
 
     Args:
         labels: of the test images, true where defective.
@@ -93,14 +98,14 @@ def operating_points(
 def _limits(
     labels: Sequence[bool], scores: Sequence[float], limit: Limit, selection: Sequence[float], costs: Costs
 ) -> Iterator[tuple[str, float, str]]:
-    for rate in FALSE_REJECTS:
+    for rate in FALSE_REJECT_RATES:
         if len(limit.scores) >= min_calibration_images(rate):
-            yield f"at most {rate:.0%} false rejects", conformal_limit(limit.scores, rate), HELD_OUT
+            yield f"at most {rate:.0%} false rejects", conformal_limit(limit.scores, rate), HELD_OUT_NORMALS
     tested = [s for s, defective in zip(scores, labels, strict=True) if defective]
-    defects, chosen_on = (selection, SELECTION) if len(selection) else (tested, TESTED)
-    for rate in ESCAPES:
+    defects, chosen_on = (selection, TRAINING_DEFECTS) if len(selection) else (tested, TEST_LABELS)
+    for rate in ESCAPE_RATES:
         if (value := escape_limit(defects, rate)) is not None:
             yield f"at most {rate:.0%} escapes", value, chosen_on
     if len(defects) and len(limit.scores):
         rule = f"least cost (escape {costs.escape:g}, false reject {costs.reject:g}, {costs.defect_rate:.2%} defective)"
-        yield rule, cheapest_limit(limit.scores, defects, costs), f"{HELD_OUT}, {chosen_on}"
+        yield rule, cheapest_limit(limit.scores, defects, costs), f"{HELD_OUT_NORMALS}, {chosen_on}"

@@ -24,21 +24,26 @@ def score_samples(
         yield ScoredSample(sample, inspection)
 
 
-def by_label(judged: Iterable[ScoredSample]) -> dict[str, list[float]]:
-    """Scores of normal and of abnormal images."""
+def by_label(scored: Iterable[ScoredSample]) -> dict[str, list[float]]:
+    """Return the scores of normal and of abnormal images."""
     scores: dict[str, list[float]] = {"normal": [], "abnormal": []}
-    for j in judged:
-        scores[j.sample.label].append(j.inspection.score)
+    for one in scored:
+        scores[one.sample.label].append(one.inspection.score)
     return scores
 
 
-def scores_csv(judged: Iterable[ScoredSample], root: Path, *, labelled: bool = True) -> str:
-    """The scores as CSV text; floats are written so that reading them gives the same float again."""
-    rows = (
-        (
-            *(path_in_data(j.inspection.path, root), j.sample.label if labelled else "", j.sample.type or ""),
-            *(repr(j.inspection.score), repr(j.inspection.limit), repr(j.inspection.p_value), j.inspection.verdict),
-        )
-        for j in judged
-    )
-    return csv_text(SCORES_COLUMNS, rows)
+def scores_csv(scored: Iterable[ScoredSample], root: Path, *, labelled: bool = True) -> str:
+    """Return the scores as CSV text; floats are written so that reading them gives the same float again."""
+    rows = (scores_row(one, root, labelled=labelled) for one in scored)
+    return csv_text(SCORES_COLUMNS, (map(_exact, row) for row in rows))
+
+
+def scores_row(scored: ScoredSample, root: Path, *, labelled: bool = True) -> tuple[str | float, ...]:
+    """Return the values of one image, in the order of :data:`SCORES_COLUMNS`; what is not known is empty."""
+    sample, found = scored.sample, scored.inspection
+    known = (path_in_data(found.path, root), sample.label if labelled else "", sample.type or "")
+    return (*known, found.score, found.limit, found.p_value, found.verdict)
+
+
+def _exact(value: str | float) -> str:
+    return value if isinstance(value, str) else repr(value)

@@ -6,10 +6,10 @@ backbone = ["prism_s", "resnet18"]         # one, or a list to compare
 image_size = [128, 256, "192x320"]
 seeds = 3
 
-[parameters.padim]                         # for every cell of the detector
+[parameters.padim]                         # for every model of the detector
 n_features = 50
 
-[grid.patchcore]                           # a cell for every combination
+[grid.patchcore]                           # a model for every combination
 coreset_sampling_ratio = [0.01, 0.1]
 """
 
@@ -37,8 +37,8 @@ Parameters = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One model of a sweep."""
+class Candidate:
+    """One model of a sweep: a detector with its parameters at one image size."""
 
     name: str
     detector: str
@@ -47,7 +47,26 @@ class Cell:
 
 
 class Sweep(BaseModel):
-    """A comparison. Lists are compared; names of cells carry what is a list, so that a longer list keeps them."""
+    """A comparison. Lists are compared; names of models carry what is a list, so that a longer list keeps them.
+
+    Attributes:
+        data: folder or CSV file of the data set.
+        detectors: names; all that there are by default.
+        backbone: name of the network that features come from, or a list to compare.
+        weights: checkpoint files by backbone.
+        image_size: N or "HxW" in px, or a list to compare.
+        parameters: hyper-parameters by detector.
+        grid: lists of values by detector and hyper-parameter; every combination is compared.
+        false_reject: promised share of good images that are rejected, in (0, 1).
+        seed: first seed of splits and detectors, at least 0.
+        seeds: how many seeds to average over, at least 1.
+        prefer: how equals are told apart: ``balanced``, ``accuracy``, ``speed`` or ``size``.
+        max_ms: milliseconds that an image may take; None: as many as it wants.
+        max_mb: megabytes that a model file may have; None: as many as it wants.
+        cost_escape: what a missed defect costs, above 0.
+        cost_reject: what a rejected good part costs, above 0.
+        defect_rate: share of defective parts on the line, in (0, 1).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,7 +89,11 @@ class Sweep(BaseModel):
 
     @classmethod
     def from_file(cls, data: Path, given: Mapping[str, Any]) -> Self:
-        """A data set, or a TOML file that names one; what is given wins over what the file says.
+        """Read a sweep from a TOML file, or make one of a data set.
+
+        Args:
+            data: a data set, or a TOML file that names one.
+            given: keys of a sweep, which win over what the file says; None is not given.
 
         Raises:
             DataError: the file is no TOML.
@@ -84,24 +107,24 @@ class Sweep(BaseModel):
             made = cls.model_validate(values | {k: v for k, v in given.items() if v is not None})
         except ValidationError as error:
             raise ParameterError(where + _sentence(error)) from None
-        made.cells()
+        made.candidates()
         made.costs()
         check_rate(made.false_reject)
         return made
 
-    def toml(self) -> str:
-        """As a file that :meth:`from_file` reads again."""
+    def to_toml(self) -> str:
+        """Return the text of a file that :meth:`from_file` reads again."""
         known = self.model_dump(mode="json", exclude_none=True)
         known["data"] = str(self.data.resolve())
         known["weights"] = {name: str(path.resolve()) for name, path in self.weights.items()}
         return tomli_w.dumps(known)
 
     def costs(self) -> Costs:
-        """What wrong decisions cost."""
+        """Return what wrong decisions cost."""
         return Costs(self.cost_escape, self.cost_reject, self.defect_rate)
 
-    def cells(self) -> dict[str, Cell]:
-        """Every model by name.
+    def candidates(self) -> dict[str, Candidate]:
+        """Return every model by name.
 
         Raises:
             ParameterError: an unknown detector, backbone or parameter, or a value of another kind than its default.
@@ -111,12 +134,13 @@ class Sweep(BaseModel):
                 catalogue.describe(detector)
         for backbone in self.weights:
             backbones.entry(backbone)
-        chosen = {cell.name: cell for name in self.detectors or catalogue.names() for cell in self._cells_of(name)}
+        names = self.detectors or [known.name for known in catalogue.descriptions()]
+        chosen = {one.name: one for name in names for one in self._candidates_of(name)}
         if not chosen:
             raise ParameterError("There is nothing to compare: one of the lists is empty.")
         return chosen
 
-    def _cells_of(self, detector: str) -> Iterator[Cell]:
+    def _candidates_of(self, detector: str) -> Iterator[Candidate]:
         grid = self.grid.get(detector, {})
         axes = _axis(self.backbone), _axis(self.image_size), product(*grid.values())
         for backbone, size, values in product(*axes):
@@ -128,7 +152,7 @@ class Sweep(BaseModel):
             weights = self.weights.get(backbone)
             own = self.parameters.get(detector, {}) | varied
             parameters = catalogue.complete(detector, own, backbone, weights)
-            yield Cell("-".join(parts), detector, parse_size(size), parameters)
+            yield Candidate("-".join(parts), detector, parse_size(size), parameters)
 
 
 def _axis(value: Any) -> list[Any]:
@@ -136,13 +160,13 @@ def _axis(value: Any) -> list[Any]:
 
 
 def _plain(value: Any) -> str:
-    """A value in the name of a folder."""
+    """Return a value as it stands in the name of a folder."""
     text = "+".join(map(str, value)) if isinstance(value, list) else str(value)
     return "".join(c if c.isalnum() or c in "._+" else "_" for c in text)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A sweep file, its paths made relative to where it lies."""
+    """Read a sweep file; its relative paths count from where it lies."""
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -71,7 +71,7 @@ def _draw_shape(canvas: NDArray[np.uint8], kind: str, size: float, points: NDArr
         cv2.circle(canvas, middle, round(size / 2 * SUPERSAMPLING), 255, -1)
 
 
-def plant_flaw(pixels: NDArray[np.float32], alpha: AlphaMask, contrast: float) -> NDArray[np.float32]:
+def apply_flaw(pixels: NDArray[np.float32], alpha: AlphaMask, contrast: float) -> NDArray[np.float32]:
     """Plant a flaw into an image: it is brighter or darker by a share of the light around it.
 
     Args:

@@ -1,0 +1,71 @@
+"""Data modules by anomalib's names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.images import Size, parse_size
+from pellucid.errors import DataError
+from pellucid.records import Sample
+
+
+class Folder:
+    """A folder of normal and abnormal images. Unlike anomalib's, it never moves images between train and test.
+
+    Args:
+        name: of the data set; part of the results' path.
+        normal_dir: folder of normal images, below ``root``.
+        root: folder that the others lie in; the current one by default.
+        abnormal_dir: folder of defective images, below ``root``.
+        normal_test_dir: folder of normal images that are only tested on, below ``root``.
+        mask_dir: folder of masks with the names of their images, below ``root``.
+        task: accepted and without effect: masks are used where there are any.
+        image_size: N or (height, width) in px.
+        train_batch_size: accepted and without effect.
+        eval_batch_size: images in a batch of predictions, at least 1.
+        num_workers: accepted and without effect.
+        seed: of the split and the folds; 0 by default.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        normal_dir: str | Path,
+        root: str | Path | None = None,
+        abnormal_dir: str | Path | None = None,
+        normal_test_dir: str | Path | None = None,
+        mask_dir: str | Path | None = None,
+        task: str = "classification",
+        image_size: int | tuple[int, int] = 256,
+        train_batch_size: int = 32,
+        eval_batch_size: int = 32,
+        num_workers: int = 1,
+        seed: int | None = None,
+    ) -> None:
+        self.name, self.task, self.seed = name, task, seed
+        self.root = Path(root or ".")
+        self.normal_dir, self.abnormal_dir = normal_dir, abnormal_dir
+        self.normal_test_dir, self.mask_dir = normal_test_dir, mask_dir
+        self.image_size: Size = parse_size(image_size)
+        self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
+        self.samples: tuple[Sample, ...] = ()
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 - the notebook may name a stage
+        """List the files.
+
+        Raises:
+            DataError: a folder is missing or empty.
+        """
+        masks = {p.stem: p for p in image_files(self.root / self.mask_dir)} if self.mask_dir else {}
+        normal = [Sample(p, "normal") for p in self._files(self.normal_dir)]
+        if self.normal_test_dir is not None:
+            normal += [Sample(p, "normal", "test") for p in self._files(self.normal_test_dir)]
+        abnormal = self._files(self.abnormal_dir) if self.abnormal_dir is not None else []
+        self.samples = (*normal, *(Sample(p, "abnormal", mask=masks.get(p.stem)) for p in abnormal))
+
+    def _files(self, folder: str | Path) -> list[Path]:
+        found = image_files(self.root / folder)
+        if not found:
+            raise DataError(f"There are no images in '{self.root / folder}'.")
+        return found

@@ -1,0 +1,56 @@
+"""Which model is asked for: its hyper-parameters from the command line, checked before any image is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import ParameterError
+
+
+def model_parameters(
+    detector: str, backbone: str, weights: Path | None, settings: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """Return all hyper-parameters of a detector: its defaults, the options, then --set.
+
+    Raises:
+        ParameterError: an unknown detector, backbone or parameter, or a value of another kind than the default.
+    """
+    from pellucid import detectors
+
+    defaults = detectors.describe(detector).defaults
+    chosen = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not (key and equals and text):
+            raise ParameterError(f"--set {setting} is not understood: write key=value, as in num_neighbors=5.")
+        if key in ("backbone", "weights", "seed"):
+            raise ParameterError(f"--set {setting} is not allowed: {key} has an option of its own, --{key}.")
+        chosen[key] = _parse(text, defaults.get(key))
+    return detectors.complete(detector, chosen, backbone, weights) | {"seed": seed}
+
+
+def check_backbone(parameters: Mapping[str, Any]) -> None:
+    """Make the backbone of a model, with its weights, only to find out whether it can be made.
+
+    Raises:
+        ParameterError: it has no such layer.
+        WeightsError: its weights cannot be had.
+    """
+    from pellucid.backbones import create
+
+    create(parameters["backbone"], layers=parameters["layers"], weights=parameters["weights"])
+
+
+def _parse(text: str, default: Any) -> Any:
+    """Text as the value that it stands for, where a default of that kind is replaced."""
+    if isinstance(default, tuple):
+        return [part.strip() for part in text.split(",")]
+    if isinstance(default, str):
+        return text
+    try:
+        return json.loads(text.lower())
+    except json.JSONDecodeError:
+        return text

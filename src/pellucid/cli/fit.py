@@ -1,0 +1,99 @@
+"""Learning what good parts look like: one model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pellucid.cli._console import out, print_line, print_text, read_plan
+from pellucid.cli._models import check_backbone, model_parameters
+from pellucid.cli._options import (
+    Backbone,
+    Data,
+    Detector,
+    Device,
+    FalseReject,
+    ImageSize,
+    LimitMethod,
+    ModelOutput,
+    Resume,
+    Seed,
+    Set,
+    Weights,
+)
+
+if TYPE_CHECKING:
+    from pellucid.inspector import Inspector
+
+
+def fit(
+    data: Data,
+    output: ModelOutput,
+    detector: Detector = "patchcore",
+    backbone: Backbone = "prism_s",
+    weights: Weights = None,
+    image_size: ImageSize = "256",
+    settings: Set = None,
+    false_reject: FalseReject = 0.05,
+    limit: LimitMethod = "conformal",
+    seed: Seed = 0,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """Learn what good parts look like and write one model file.
+
+    Reads the images of good parts in DATA, fits one detector on most of them and places the limit by the others.
+    Defects in DATA are not learned from. Writes the model file, whole or not at all, and prints the networks inside it
+    and the limit.
+
+    ```
+    pellucid fit GlassDefect -o glass.pellucid --detector padim --image-size 192x320
+    ```
+    """
+    parameters = model_parameters(detector, backbone, weights, settings or [], seed)
+    from pellucid._io.files import check_writable
+    from pellucid.acquisition.images import parse_size
+    from pellucid.detectors._device import resolve_device
+    from pellucid.fitting import fit as fit_plan
+
+    size = parse_size(image_size)
+    check_writable(output)
+    resolve_device(device)
+    check_backbone(parameters)
+    checkpoint = output.with_name(output.name + ".training")
+    if not resume:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    inspector = fit_plan(
+        read_plan(data, false_reject, seed),
+        detector,
+        image_size=size,
+        false_reject=false_reject,
+        limit=limit,
+        checkpoint=checkpoint,
+        device=device,
+        **parameters,
+    )
+    inspector.save(output)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    _print_model(inspector, detector, output)
+
+
+def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
+    """The networks of a new model, its limit, and how far the limit can be trusted."""
+    from pellucid.limits.conformal import realised_rate
+    from pellucid.reports.tables import summary
+
+    out.print(summary({detector: (inspector.detector.module_summary(), output.stat().st_size / 1e6)}))
+    limit, count = inspector.limit, len(inspector.limit.scores)
+    sentence = f"limit {limit.value:.6g} ({limit.method}) from {count} normal images"
+    if limit.method == "f1":
+        sentence += " and labelled defects: what it shows on those images is optimistic"
+    else:
+        low, high = realised_rate(count, inspector.false_reject)
+        sentence += (
+            f" for {inspector.false_reject:.1%} false rejects; from so many, the true rate lies between {low:.1%} and"
+            f" {high:.1%} nine times in ten"
+        )
+    print_text(out, sentence)
+    print_line(out, f"wrote {output}")

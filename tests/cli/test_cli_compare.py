@@ -1,0 +1,61 @@
+"""Comparing from the command line, and testing what came of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from commands import COMPARED, SCORES_HEADER, pellucid
+
+
+def test_compare_writes_everything(compared):
+    rows = json.loads((compared / "leaderboard.json").read_text())
+    assert {r["detector"] for r in rows} == {"patchcore", "padim", "dfm"}
+    assert sum(r["recommended"] for r in rows) == 1
+    required = "detector backbone image_size image_auroc image_ap image_f1 limit false_reject_rate escape_rate"
+    required += " pixel_auroc aupro fit_seconds ms_per_image_median ms_per_image_p95 model_mb params_total"
+    required += " params_trained peak_ram_mb recommended"
+    for row in rows:
+        assert set(required.split()) <= set(row)
+        assert all(row[key] is not None for key in required.split())
+    for name in ("leaderboard.csv", "report.html", "splits.csv", "config.toml", "pareto.png"):
+        assert (compared / name).stat().st_size > 0
+    for name in ("model.pellucid", "metrics.json", "scores.csv", "images", "curves/roc.png", "tensorboard"):
+        assert (compared / "padim" / name).exists()
+    assert (compared / "padim/scores.csv").read_text().splitlines()[0] == SCORES_HEADER
+
+
+def test_tensorboard_has_parameters_metrics_histograms_and_pictures(compared):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(compared / "patchcore/tensorboard"))
+    events.Reload()
+    metrics = json.loads((compared / "patchcore/metrics.json").read_text())["metrics"]
+    assert events.Scalars("image_auroc")[0].value == pytest.approx(metrics["image_auroc"])
+    assert {"scores/normal", "scores/abnormal"} <= set(events.Tags()["histograms"])
+    assert any(tag.startswith("images/") for tag in events.Tags()["images"])
+
+
+def test_evaluate_gives_exactly_the_numbers_of_compare(compared, glass, tmp_path):
+    for name in ("patchcore", "padim", "dfm"):
+        pellucid("evaluate", compared / name / "model.pellucid", glass, "-o", tmp_path / name)
+        assert (tmp_path / name / "scores.csv").read_text() == (compared / name / "scores.csv").read_text()
+        ours = json.loads((tmp_path / name / "metrics.json").read_text())["metrics"]
+        assert ours == json.loads((compared / name / "metrics.json").read_text())["metrics"]
+
+
+def test_two_runs_with_one_seed_give_identical_files(compared, glass, tmp_path):
+    pellucid("compare", glass, "-o", tmp_path, *COMPARED)
+    for name in ("patchcore", "padim", "dfm"):
+        for file in ("model.pellucid", "scores.csv", "metrics.json"):
+            assert (tmp_path / name / file).read_bytes() == (compared / name / file).read_bytes()
+    assert (tmp_path / "splits.csv").read_bytes() == (compared / "splits.csv").read_bytes()
+
+
+def test_resume_runs_only_what_is_missing(compared, glass):
+    before = (compared / "padim/cost.json").stat().st_mtime_ns
+    (compared / "dfm/cost.json").unlink()
+    done = pellucid("compare", glass, "-o", compared, *COMPARED, "--resume")
+    assert "dfm: fitting" in done.stderr
+    assert "padim: fitting" not in done.stderr
+    assert (compared / "padim/cost.json").stat().st_mtime_ns == before
