@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Most tests wait for processes of their own: two at a time, a core each. The longest files come early in the alphabet.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder -p no:benchmark
 
-.PHONY: demo serve test test-slow check bench pretrain
+.PHONY: demo serve test test-slow check lint types coverage bench pretrain
 
 demo: $(READY)
 	$(BIN)/pellucid demo -o out/demo
@@ -18,14 +18,25 @@ serve: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" $(PARALLEL)
 
+# The same tests, with every line that they and the processes they start reach counted; under the floor it fails.
+coverage: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --cov --cov-report term
+
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow --timeout 1800
 
-check: $(READY)
+# What has to pass before a merge. The tests also run the README and compare what is generated with its source.
+check:
+	$(MAKE) lint
+	$(MAKE) types
+	$(MAKE) coverage
+
+lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: $(READY)
 	$(BIN)/mypy
-	$(MAKE) test
 
 bench: $(READY)
 	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-columns median,iqr,rounds --benchmark-sort name

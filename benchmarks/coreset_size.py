@@ -23,14 +23,15 @@ from pellucid.detectors.patchcore import Patchcore
 from pellucid.study import metrics
 from pretraining.evaluate import sets
 
-SIZE = (256, 256)
-SHARES = (0.1, 0.05, 0.02, 0.01, 0.005)
+RESULTS = Path(__file__).with_suffix(".csv")
+IMAGE_SIZE_PX = (256, 256)
+CORESET_SHARES = (0.1, 0.05, 0.02, 0.01, 0.005)
 
 
 @torch.inference_mode()
-def scores(fitted: Patchcore, patches: list[torch.Tensor], share: float) -> list[float]:
-    """Of images by their patches (1, h, w, D), against the first ``share`` of the patches of all that was fitted on."""
-    bank = fitted.bank_[: round(len(fitted.bank_) * share / max(SHARES))].clone()
+def score_with_share(fitted: Patchcore, patches: list[torch.Tensor], share: float) -> list[float]:
+    """Score images by their patches (1, h, w, D) against a bank of the first ``share`` of all fitted patches."""
+    bank = fitted.bank_[: round(len(fitted.bank_) * share / max(CORESET_SHARES))].clone()
     smaller = Patchcore()
     smaller.bank_, smaller.norms_ = bank, (bank * bank).sum(1)
     smaller.neighbours_ = neighbours(bank, bank, smaller.norms_, fitted.num_neighbors)
@@ -38,32 +39,34 @@ def scores(fitted: Patchcore, patches: list[torch.Tensor], share: float) -> list
     found = []
     for one in patches:
         smaller._embed = lambda _, one=one: one  # type: ignore[method-assign]
-        found += smaller._score(torch.zeros(1, 3, *SIZE))[1].tolist()
+        found += smaller._score(torch.zeros(1, 3, *IMAGE_SIZE_PX))[1].tolist()
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the real sets")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--work", type=Path, default=Path("runs/pretraining"))
+    parser.add_argument("--data", type=Path, required=True, help="Folder of the real data sets.")
+    parser.add_argument("--seeds", type=int, default=3, help="Splits of each set.")
+    parser.add_argument("--work", type=Path, default=Path("runs/pretraining"), help="Where drawn sets are kept.")
     args = parser.parse_args()
     rows = []
     for seed in range(args.seeds):
         for name, read in sets(args.data, args.work).items():
             plan = Plan.from_data(read(), seed=seed)
-            fitted = pellucid.fit(plan, "patchcore", seed=seed, coreset_sampling_ratio=max(SHARES)).detector
+            fitted = pellucid.fit(plan, "patchcore", seed=seed, coreset_sampling_ratio=max(CORESET_SHARES)).detector
             assert isinstance(fitted, Patchcore)
             paths = tuple(sample.path for sample in plan.split.test)
             with torch.inference_mode():
-                patches = [fitted._embed(pixels) for pixels in ImageBatches(paths, SIZE, 1)]
+                patches = [fitted._embed(pixels) for pixels in ImageBatches(paths, IMAGE_SIZE_PX, 1)]
             defective = [sample.label == "abnormal" for sample in plan.split.test]
-            found = [metrics.auroc(defective, scores(fitted, patches, share)) or 0.0 for share in SHARES]
+            found = [
+                metrics.auroc(defective, score_with_share(fitted, patches, share)) or 0.0 for share in CORESET_SHARES
+            ]
             rows.append((name, seed, *(f"{value:.4f}" for value in found)))
             print(*rows[-1], flush=True)
-    means = [sum(float(row[2 + k]) for row in rows) / len(rows) for k in range(len(SHARES))]
+    means = [sum(float(row[2 + k]) for row in rows) / len(rows) for k in range(len(CORESET_SHARES))]
     rows.append(("mean", "", *(f"{mean:.4f}" for mean in means)))
-    write_text(Path(__file__).with_suffix(".csv"), csv_text(("set", "seed", *SHARES), rows))
+    write_text(RESULTS, csv_text(("set", "seed", *CORESET_SHARES), rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Over 200 random splits of exchangeable good images: is the share rejected what the limit promises?
 
-    python benchmarks/coverage.py
+    python -m benchmarks.coverage
 
 A detector learns from drawn panes of glass, then scores two thousand fresh ones. Those are split at random into 120
 that choose the limit and the rest, 200 times, for each rate. One row a detector and rate goes to ``coverage.csv``.
@@ -16,36 +16,38 @@ import torch
 from pellucid import detectors
 from pellucid._io.files import csv_text, write_text
 from pellucid.limits.conformal import conformal_limit
-from pellucid.synthesis.glass import grey_levels, pane
+from pellucid.synthesis.glass import draw_pane, to_uint8
 
-LEARNED, FRESH, CALIBRATE, SPLITS = 60, 2000, 120, 200
-COLUMNS = ("detector", "promised", "expected", "realised", "monte_carlo_error", "inside_two_errors")
+RESULTS = Path(__file__).with_suffix(".csv")
+N_FITTED, N_SCORED, N_CALIBRATION, N_SPLITS = 60, 2000, 120, 200
+RESULT_COLUMNS = ("detector", "promised", "expected", "realised", "monte_carlo_error", "inside_two_errors")
 
 
-def panes(start: int, count: int) -> list[torch.Tensor]:
-    """Batches of drawn panes at half their size."""
-    drawn = np.stack([grey_levels(pane(np.random.default_rng((5, n))))[::2, ::2] for n in range(start, start + count)])
+def draw_panes(start: int, count: int) -> list[torch.Tensor]:
+    """Draw panes and return them in batches at half their size."""
+    numbers = range(start, start + count)
+    drawn = np.stack([to_uint8(draw_pane(np.random.default_rng((5, n))))[::2, ::2] for n in numbers])
     return list((torch.from_numpy(drawn).float() / 255)[:, None].expand(-1, 3, -1, -1).split(20))
 
 
 def main() -> None:
     rows = []
-    learned, fresh = panes(0, LEARNED), panes(LEARNED, FRESH)
+    fitted, scored = draw_panes(0, N_FITTED), draw_panes(N_FITTED, N_SCORED)
     rng = np.random.default_rng(0)
     for name in ("dfm", "padim", "patchcore"):
-        detector = detectors.create(name).fit(learned)
-        scores = np.concatenate([detector.score(batch)[1].numpy() for batch in fresh]).astype(float)
+        detector = detectors.create(name).fit(fitted)
+        scores = np.concatenate([detector.score(batch)[1].numpy() for batch in scored]).astype(float)
         for promised in (0.01, 0.05, 0.1):
             shares = []
-            for _ in range(SPLITS):
+            for _ in range(N_SPLITS):
                 mixed = rng.permutation(scores)
-                shares.append(float((mixed[CALIBRATE:] > conformal_limit(mixed[:CALIBRATE], promised)).mean()))
-            expected = 1 - np.ceil((CALIBRATE + 1) * (1 - promised) - 1e-9) / (CALIBRATE + 1)
-            error = np.std(shares) / np.sqrt(SPLITS)
+                shares.append(float((mixed[N_CALIBRATION:] > conformal_limit(mixed[:N_CALIBRATION], promised)).mean()))
+            expected = 1 - np.ceil((N_CALIBRATION + 1) * (1 - promised) - 1e-9) / (N_CALIBRATION + 1)
+            error = np.std(shares) / np.sqrt(N_SPLITS)
             inside = bool(abs(np.mean(shares) - expected) <= 2 * error)
             rows.append((name, promised, f"{expected:.5f}", f"{np.mean(shares):.5f}", f"{error:.5f}", inside))
             print(*rows[-1], flush=True)
-    write_text(Path(__file__).with_suffix(".csv"), csv_text(COLUMNS, rows))
+    write_text(RESULTS, csv_text(RESULT_COLUMNS, rows))
 
 
 if __name__ == "__main__":

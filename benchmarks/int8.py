@@ -21,11 +21,18 @@ from pellucid.records import Sample
 from pellucid.study import metrics
 from pretraining.evaluate import sets
 
-FIGURES = ("image_auroc", "false_reject_rate", "escape_rate")
-COLUMNS = ("set", "detector", "agreement", *(f"{kind}_{figure}" for figure in FIGURES for kind in ("float32", "int8")))
+RESULTS = Path(__file__).with_suffix(".csv")
+METRICS = ("image_auroc", "false_reject_rate", "escape_rate")
+RESULT_COLUMNS = (
+    "set",
+    "detector",
+    "agreement",
+    *(f"{kind}_{figure}" for figure in METRICS for kind in ("float32", "int8")),
+)
 
 
-def figures(inspector: Inspector, samples: tuple[Sample, ...]) -> tuple[float, float, float]:
+def compute_metrics(inspector: Inspector, samples: tuple[Sample, ...]) -> tuple[float, float, float]:
+    """Compute image AUROC, false-reject rate and escape rate on labelled samples."""
     found = list(inspector.inspect_many(sample.path for sample in samples))
     defective = [sample.label == "abnormal" for sample in samples]
     rejected = [
@@ -38,9 +45,9 @@ def figures(inspector: Inspector, samples: tuple[Sample, ...]) -> tuple[float, f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the real sets")
+    parser.add_argument("--data", type=Path, required=True, help="Folder of the real data sets.")
     parser.add_argument("--detectors", nargs="+", default=["patchcore", "padim", "dfm"])
-    parser.add_argument("--work", type=Path, default=Path("runs/pretraining"))
+    parser.add_argument("--work", type=Path, default=Path("runs/pretraining"), help="Where drawn sets are kept.")
     args = parser.parse_args()
     rows = []
     for name, read in sets(args.data, args.work).items():
@@ -51,14 +58,14 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 try:
                     agreement = inspector.export(folder, int8=data).rank_correlation
-                    integers = figures(pellucid.load(folder), tested)
+                    integers = compute_metrics(pellucid.load(folder), tested)
                 except ExportError as error:
                     print(name, detector, error, flush=True)
                     continue
-            pairs = zip(figures(inspector, tested), integers, strict=True)
+            pairs = zip(compute_metrics(inspector, tested), integers, strict=True)
             rows.append((name, detector, f"{agreement:.3f}", *(f"{value:.4f}" for pair in pairs for value in pair)))
             print(*rows[-1], flush=True)
-    write_text(Path(__file__).with_suffix(".csv"), csv_text(COLUMNS, rows))
+    write_text(RESULTS, csv_text(RESULT_COLUMNS, rows))
 
 
 if __name__ == "__main__":

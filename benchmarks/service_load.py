@@ -1,6 +1,6 @@
 """The service under load, beside `pellucid inspect` on the same files, in one run.
 
-python benchmarks/service_load.py MODEL IMAGES [--seconds 60] [--clients 32]
+    python -m benchmarks.service_load MODEL IMAGES [--seconds 60] [--clients 32]
 
 The clients' process shares the cores, as a camera's program would. One after the other, with nothing else running:
 `inspect` on files without and with result pictures, clients that send an image when they have their answer, one that
@@ -29,38 +29,51 @@ from pathlib import Path
 
 from pellucid.acquisition.folders import image_files
 
-HERE = Path(__file__).parent
-SETTLED = 5.0  # seconds after which memory has to stay flat
+RESULTS = Path(__file__).with_suffix(".csv")
+SETTLING_S = 5.0  # after which memory has to stay flat
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("images", type=Path)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=20)
-    given = parser.parse_args()
-    files = image_files(given.images)
+    parser.add_argument("model", type=Path, help="Model file.")
+    parser.add_argument("images", type=Path, help="Folder of images.")
+    parser.add_argument("--seconds", type=float, default=60, help="Of load; the steady part takes a third of that.")
+    parser.add_argument("--clients", type=int, default=32, help="That send an image when they have their answer.")
+    parser.add_argument("--rate", type=float, default=20, help="Requests a second of the steady part.")
+    args = parser.parse_args()
+    row = measure(args)
+    for key, value in row.items():
+        print(f"{key:28} {value}")
+    is_new = not RESULTS.exists()
+    with RESULTS.open("a", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, row, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def measure(args: argparse.Namespace) -> dict[str, object]:
+    """Measure `inspect`, the service under load, the service at a steady rate, and `inspect` again; return a row."""
+    files = image_files(args.images)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         (folder / "models").mkdir()
-        (folder / "models" / "glass.pellucid").write_bytes(given.model.read_bytes())
-        direct = [_inspect(given.model, files, folder / "out")]
+        (folder / "models" / "glass.pellucid").write_bytes(args.model.read_bytes())
+        direct = [_inspect(args.model, files, folder / "out")]
         port = _free_port()
         command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port)]
         service = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
         try:
             _wait(port)
             requests = [_request(file) for file in files]
-            load = asyncio.run(_load(port, requests, given.clients, given.seconds, service.pid))
-            steady = asyncio.run(_steady(port, requests, given.rate, given.seconds / 3))
+            load = asyncio.run(_load(port, requests, args.clients, args.seconds, service.pid))
+            steady = asyncio.run(_steady(port, requests, args.rate, args.seconds / 3))
         finally:
             service.send_signal(signal.SIGTERM)
             service.wait(60)
-        direct.append(_inspect(given.model, files, folder / "out"))
+        direct.append(_inspect(args.model, files, folder / "out"))
     plain, drawn = (statistics.median(rates) for rates in zip(*direct, strict=True))
-    row = {
+    return {
         "date": date.today().isoformat(),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "images": len(files),
@@ -74,20 +87,11 @@ def main() -> None:
         "rss_settled_mb": round(load["rss"][0], 1),
         "rss_highest_mb": round(load["rss"][1], 1),
         "rss_growth": round(load["rss"][1] / load["rss"][0] - 1, 4),
-        "steady_rate": given.rate,
+        "steady_rate": args.rate,
         "steady_p50_ms": round(steady["p50"], 1),
         "steady_p95_ms": round(steady["p95"], 1),
         "steady_statuses": json.dumps(steady["statuses"]),
     }
-    for key, value in row.items():
-        print(f"{key:28} {value}")
-    target = HERE / "service_load.csv"
-    fresh = not target.exists()
-    with target.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, row, lineterminator="\n")
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def _inspect(model: Path, files: list[Path], out: Path) -> tuple[float, float]:
@@ -157,7 +161,7 @@ async def _load(port: int, requests: list[bytes], clients: int, seconds: float, 
 
     await asyncio.gather(weigh(), *(client() for _ in range(clients)))
     elapsed = time.perf_counter() - start
-    settled = [mb for at, mb in memory if at >= SETTLED]
+    settled = [mb for at, mb in memory if at >= SETTLING_S]
     return {
         "per_s": statuses[200] / elapsed,
         "statuses": dict(statuses),

@@ -26,8 +26,8 @@ def _no_gradients() -> Any:
         yield
 
 
-def patches(count: int, channels: int, rank: int = 48) -> Tensor:
-    """DiskTensor that vary in ``rank`` directions, most in the first, as features do."""
+def draw_patches(count: int, channels: int, rank: int = 48) -> Tensor:
+    """Draw patches (count, channels) that vary in ``rank`` directions, most in the first, as features do."""
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(rank, channels, generator=generator) / torch.arange(1, rank + 1)[:, None] ** 0.5
     noise = 0.1 * torch.randn(count, channels, generator=generator)
@@ -36,13 +36,13 @@ def patches(count: int, channels: int, rank: int = 48) -> Tensor:
 
 @pytest.fixture(scope="module", params=[192, 1536])
 def bank(request: pytest.FixtureRequest) -> Tensor:
-    return patches(8192, request.param)
+    return draw_patches(8192, request.param)
 
 
 @pytest.mark.benchmark(group="coreset, 500 of 20,000")
 @pytest.mark.parametrize("way", ["lazy", "naive"])
 def test_coreset(benchmark: Benchmark, way: str) -> None:
-    points = patches(20_000, 128)
+    points = draw_patches(20_000, 128)
 
     def naive() -> Tensor:
         chosen = [0]
@@ -56,12 +56,12 @@ def test_coreset(benchmark: Benchmark, way: str) -> None:
 
 
 @pytest.mark.benchmark(group="nearest of 8,192, 1,024 queries")
-@pytest.mark.parametrize("way", ["sketch", "product", "cdist"])
+@pytest.mark.parametrize("way", ["bounded", "product", "cdist"])
 def test_nearest(benchmark: Benchmark, bank: Tensor, way: str) -> None:
-    queries, norms = patches(9216, bank.shape[1])[8192:], (bank * bank).sum(1)
-    sketch = BoundedSearch(bank, norms, principal_directions(bank))
+    queries, norms = draw_patches(9216, bank.shape[1])[8192:], (bank * bank).sum(1)
+    search = BoundedSearch(bank, norms, principal_directions(bank))
     ways = {
-        "sketch": lambda: sketch.nearest(queries),
+        "bounded": lambda: search.nearest(queries),
         "product": lambda: nearest(queries, bank, norms),
         "cdist": lambda: torch.cdist(queries, bank).min(1),
     }
@@ -69,11 +69,11 @@ def test_nearest(benchmark: Benchmark, bank: Tensor, way: str) -> None:
 
 
 @pytest.mark.benchmark(group="9 neighbours of each of 8,192")
-@pytest.mark.parametrize("way", ["sketch", "product"])
+@pytest.mark.parametrize("way", ["bounded", "product"])
 def test_neighbours(benchmark: Benchmark, bank: Tensor, way: str) -> None:
     norms = (bank * bank).sum(1)
-    sketch = BoundedSearch(bank, norms, principal_directions(bank))
-    call = (lambda: sketch.neighbours(9)) if way == "sketch" else lambda: neighbours(bank, bank, norms, 9)
+    search = BoundedSearch(bank, norms, principal_directions(bank))
+    call = (lambda: search.neighbours(9)) if way == "bounded" else lambda: neighbours(bank, bank, norms, 9)
     benchmark.pedantic(call, rounds=3)
 
 

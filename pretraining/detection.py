@@ -23,7 +23,7 @@ from pellucid import detectors
 from pellucid._io.files import csv_text, write_bytes, write_text
 from pellucid.detectors._base import Detector
 from pellucid.reports.curves import png
-from pellucid.synthesis.glass import grey_levels, pane
+from pellucid.synthesis.glass import draw_pane, to_uint8
 from pretraining import flaws
 from pretraining.evaluate import FOLDER, compared, into_readme, settings
 from pretraining.train import add_teacher_options, run_command
@@ -37,7 +37,7 @@ Cell = tuple[str, int, float]  # kind, size in px, contrast
 
 def clean_pane(number: int) -> NDArray[np.uint8]:
     """Draw a pane without a flaw."""
-    return grey_levels(pane(np.random.default_rng((11, 0, number))))
+    return to_uint8(draw_pane(np.random.default_rng((11, 0, number))))
 
 
 def flawed_pane(cell: Cell, number: int) -> NDArray[np.uint8]:
@@ -45,7 +45,7 @@ def flawed_pane(cell: Cell, number: int) -> NDArray[np.uint8]:
     rng: Generator = np.random.default_rng(
         (11, list(flaws.FLAW_SIZES_PX).index(kind) + 1, size, round(contrast * 1000), number)
     )
-    return grey_levels(flaws.flawed(rng, kind, size, contrast)[0])
+    return to_uint8(flaws.flawed(rng, kind, size, contrast)[0])
 
 
 def batches(images: list[NDArray[np.uint8]]) -> list[Tensor]:

@@ -28,7 +28,7 @@ from pellucid.errors import DataError
 from pellucid.study import metrics
 from pellucid.study.pixels import PixelMetrics
 from pellucid.synthesis.fields import blur
-from pellucid.synthesis.flaws import cover, plant
+from pellucid.synthesis.flaws import apply_flaw, draw_flaw
 from pretraining.evaluate import FOLDER, Measurements, compared, into_readme, settings
 from pretraining.train import add_teacher_options, run_command
 
@@ -73,11 +73,11 @@ def random_crop(rng: Generator, picture: Surface, left: int, right: int) -> Surf
 def plant_flaw(rng: Generator, kind: str, crop: Surface) -> tuple[Surface, NDArray[np.bool_]]:
     """Return a crop with one flaw, and where it is."""
     if kind == "scratch":
-        covered = cover(rng, "scratch", rng.uniform(1, 3), (CROP_PX, CROP_PX))
-        return plant(crop, covered, rng.choice((-1, 1)) * rng.uniform(0.1, 0.5)), covered > 0.3
-    covered = cover(rng, "stone", rng.uniform(8, 32), (CROP_PX, CROP_PX))
+        covered = draw_flaw(rng, "scratch", rng.uniform(1, 3), (CROP_PX, CROP_PX))
+        return apply_flaw(crop, covered, rng.choice((-1, 1)) * rng.uniform(0.1, 0.5)), covered > 0.3
+    covered = draw_flaw(rng, "stone", rng.uniform(8, 32), (CROP_PX, CROP_PX))
     if kind == "blot":
-        return plant(crop, covered, rng.choice((-1, 1)) * rng.uniform(0.05, 0.4)), covered > 0.3
+        return apply_flaw(crop, covered, rng.choice((-1, 1)) * rng.uniform(0.05, 0.4)), covered > 0.3
     if kind == "blur":
         changed = blur(crop, rng.uniform(1, 4))
     else:

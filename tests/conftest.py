@@ -6,12 +6,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from hypothesis import settings
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from small import FAST, SHARED
 
 import pellucid
@@ -19,6 +18,9 @@ from pellucid import detectors
 from pellucid.detectors.__main__ import write_table
 from pellucid.detectors._base import Detector
 from pellucid.synthesis.glass import draw_data_set
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 settings.register_profile("pellucid", deadline=None)  # machines are shared: a slow example is no fault
 settings.load_profile("pellucid")
@@ -33,7 +35,7 @@ def pytest_sessionstart():
 @pytest.fixture(scope="session")
 def glass(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("glass")
-    draw_data_set(folder, seed=0, normal=50, tested=6, each=2)
+    draw_data_set(folder, seed=0, n_train=50, n_test=6, n_per_defect=2)
     return folder
 
 
@@ -58,7 +60,8 @@ def batches() -> list[torch.Tensor]:
 
 
 @pytest.fixture(scope="module")  # each module reads its own log
-def browser() -> Iterator[webdriver.Chrome]:
+def browser() -> Iterator[Chrome]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     chromium, driver_file = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if chromium is None or driver_file is None:
         pytest.skip("chromium and chromedriver are not installed")
@@ -67,7 +70,7 @@ def browser() -> Iterator[webdriver.Chrome]:
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(driver_file))
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_file))
     yield driver
     driver.quit()
 

@@ -61,7 +61,13 @@ class NotFittedError(PellucidError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ParameterError:
-    """The error for a name that does not exist, with the nearest one that does."""
+    """Make the error for a name that does not exist; it names the nearest one that does.
+
+    Args:
+        kind: of thing that was asked for, such as ``detector``.
+        name: what was asked for.
+        known: all names that there are.
+    """
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}."
@@ -85,7 +91,12 @@ def missing_extra(extra: str | None, package: str, what: str) -> str:
 
 
 def join_names(names: Iterable[object], limit: int = 5) -> str:
-    """A few names in one line: 'a, b, c and 4 more'."""
+    """Join a few names in one line, as in 'a, b, c and 4 more'.
+
+    Args:
+        names: whatever can be shown as text.
+        limit: how many are shown at most, at least 1.
+    """
     shown = [str(name) for name in names]
     more = len(shown) - limit
     return ", ".join(shown[:limit]) + (f" and {more} more" if more > 0 else "")

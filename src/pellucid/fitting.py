@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pellucid import detectors
 from pellucid.acquisition.images import ImageBatches, Size, parse_size
 from pellucid.acquisition.plan import Plan
-from pellucid.acquisition.splits import fold_of
-from pellucid.acquisition.verify import fingerprint, hash_files
+from pellucid.acquisition.splits import assign_folds
+from pellucid.acquisition.verify import hash_files, samples_sha256
 from pellucid.calibration import ScoreAndMax, choose_limit, score_files
 from pellucid.inspector import Inspector
 from pellucid.records import Sample, Samples, Split
@@ -113,7 +113,7 @@ def fit_split(
     size = parse_size(image_size)
     if data_sha256 is None:
         known = (*split.fit, *split.calibrate)
-        data_sha256 = fingerprint(known, hash_files(known))
+        data_sha256 = samples_sha256(known, hash_files(known))
     kind, parameters = type(detector), detector.parameters()
     shaping = (kind, parameters, size, data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
     if split.folds is None:
@@ -121,7 +121,7 @@ def fit_split(
         held_out = score_files(Torch(detector), split.calibrate, size)
     else:  # few normals: every one is scored by a detector that has not seen it, then all are learned from
         by_sample: dict[Sample, ScoreAndMax] = {}
-        numbers = fold_of(split.fit, split.folds, seed)
+        numbers = assign_folds(split.fit, split.folds, seed)
         for fold in range(split.folds):
             part = kind(**parameters).to(detector.device)
             seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]

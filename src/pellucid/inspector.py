@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid._io.pipeline import IO_THREADS, Stage, overlap
-from pellucid.acquisition.images import Pixels, Size, as_planes, read_image, read_or_convert
+from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
+from pellucid.acquisition.arrays import read_or_convert
+from pellucid.acquisition.images import Pixels, Size, as_planes, read_image
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
@@ -20,7 +21,7 @@ from pellucid.runtimes.scoring import Map, ScoredFile, enlarge, read_and_score, 
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
-    from pellucid.acquisition.images import ImageLike
+    from pellucid.acquisition.arrays import ImageLike
     from pellucid.detectors._base import Detector
     from pellucid.models.export import ExportHeader, Format
     from pellucid.models.file import Header
@@ -111,7 +112,7 @@ class Inspector:
             return replace(found, pixels=None)
 
         scored = read_and_score(runtime, paths, self.image_size)
-        for inspected in overlap(enumerate(scored), Stage(judge, IO_THREADS)):
+        for inspected in run_pipeline(enumerate(scored), Operation(judge, IO_THREADS)):
             try:
                 yield inspected.result()
             except DataError as error:

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pellucid.acquisition import splits
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.images import ImageBatches, parse_size, read_image, read_mask, resize
-from pellucid.acquisition.splits import fold_of, needed, plan_split, read_splits_csv, splits_csv
-from pellucid.acquisition.verify import note_duplicates, thumbprint_of, verify
+from pellucid.acquisition.splits import assign_folds, min_calibration_images, plan_split, read_splits_csv, splits_csv
+from pellucid.acquisition.verify import compute_thumbprint, note_duplicates, verify
 from pellucid.errors import DataError, ParameterError
 from pellucid.records import Sample, Samples
 from pellucid.synthesis.glass import draw_data_set
@@ -60,6 +61,15 @@ def test_float_tiff(tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "a.tif")[..., 1], RAMP, atol=1e-6)
     tifffile.imwrite(tmp_path / "b.tif", RAMP.astype(np.float64))
     np.testing.assert_allclose(read_image(tmp_path / "b.tif")[..., 1], RAMP, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_of_two_channels_in_either_order_of_bytes(tmp_path, order):
+    grey_and_more = np.stack([RAMP * 65535, RAMP * 0], 2).astype("uint16")  # OpenCV leaves such files out
+    tifffile.imwrite(
+        tmp_path / "a.tif", grey_and_more, byteorder=order, photometric="minisblack", planarconfig="contig"
+    )
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[..., 2], grey_and_more[..., 0] / np.float32(65535))
 
 
 def test_nan_and_range(tmp_path):
@@ -275,7 +285,7 @@ def _again(image, how):
 @pytest.mark.parametrize("how", ["jpeg", "brighter", "smaller"])
 @pytest.mark.parametrize("role", ["normal_test", "abnormal_test", "normal_train"])
 def test_near_duplicates_across_roles_are_told(tmp_path, how, role):
-    draw_data_set(tmp_path, seed=0, normal=40, tested=4, each=2)
+    draw_data_set(tmp_path, seed=0, n_train=40, n_test=4, n_per_defect=2)
     shutil.move(tmp_path / "abnormal_test/stone_2_000.png", tmp_path / "normal_train/photo.png")
     photo = cv2.imread(str(tmp_path / "normal_train/photo.png"))  # has more than noise in it
     before = verify(read_folder(tmp_path))
@@ -293,7 +303,7 @@ def test_near_duplicates_across_roles_are_told(tmp_path, how, role):
 
 
 def test_an_image_without_detail_looks_like_nothing():
-    flat = thumbprint_of(np.full((50, 50, 3), 0.5, np.float32))
+    flat = compute_thumbprint(np.full((50, 50, 3), 0.5, np.float32))
     assert not flat.any()
 
 
@@ -321,18 +331,54 @@ def test_splits_are_disjoint_complete_and_keep_groups(count, seed, groups):
     assert split == plan_split(data, seed=seed)
     assert sorted(s.path for s, _ in split.roles()) == [s.path for s in data.samples]
     if split.folds is None:
-        assert len(split.calibrate) >= needed(0.05)
+        assert len(split.calibrate) >= min_calibration_images(0.05)
         assert len(split.fit) >= len(split.calibrate)
         assert groups or len(split.calibrate) == round(count / 5)  # no more is taken from learning
         if groups:
             assert not {s.group for s in split.fit} & {s.group for s in split.calibrate}
     else:
-        folds = fold_of(split.fit, split.folds, seed)
+        folds = assign_folds(split.fit, split.folds, seed)
         assert set(folds) == set(range(split.folds))
         if groups:
             assert len({(s.group, n) for s, n in zip(split.fit, folds, strict=True)}) == len(
                 {s.group for s in split.fit}
             )
+
+
+def _draw_by_counting_again(samples, count, rng):
+    """Whole groups at random, counted anew for each: slow and obvious."""
+    groups = sorted({s.group for s in samples})
+    drawn, taken = set(), 0
+    for k in rng.permutation(len(groups)):
+        if taken < count:
+            drawn.add(groups[k])
+            taken += sum(s.group == groups[k] for s in samples)
+    return {s.path for s in samples if s.group in drawn}
+
+
+@given(st.integers(100, 300), st.integers(0, 5), st.integers(2, 60))
+def test_draws_are_those_of_counting_every_group_again(count, seed, groups):
+    data = _samples(count, groups)
+    expected = _draw_by_counting_again(data.samples, round(count / 5), np.random.default_rng(seed))
+    split = plan_split(data, seed=seed)
+    if split.folds is None:
+        assert {s.path for s in split.calibrate} == expected
+    else:
+        assert count - len(expected) < len(expected) or len(expected) < min_calibration_images(0.05)
+
+
+def test_planning_looks_at_every_image_a_few_times_whatever_their_number(monkeypatch):
+    looks = 0
+    group_key = splits._group_key
+
+    def count_looks(sample):
+        nonlocal looks
+        looks += 1
+        return group_key(sample)
+
+    monkeypatch.setattr(splits, "_group_key", count_looks)
+    plan_split(_samples(3000))
+    assert looks <= 5 * 3000
 
 
 def test_too_few_normals_says_how_many_and_what_is_possible():

@@ -16,7 +16,7 @@ from safetensors.torch import load, load_file, save_file
 from pellucid import backbones
 from pellucid.backbones import create, network
 from pellucid.errors import ParameterError, WeightsError
-from pellucid.synthesis.fields import CHANGES, FIELDS, UNIONS, formula
+from pellucid.synthesis.fields import FIELD_COMBINATIONS, FIELD_GENERATORS, FIELD_TRANSFORMS, random_program
 from pellucid.synthesis.textures import scene
 
 
@@ -304,29 +304,29 @@ def test_drawing_is_deterministic_and_of_many_kinds():
     assert len({image.tobytes() for image in scenes}) == len(scenes)
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("field", FIELD_GENERATORS)
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=15, deadline=None)
 def test_every_field_fills_its_range(field, seed):
     fills_its_range(field(np.random.default_rng(seed), 64))
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", FIELD_TRANSFORMS)
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=15, deadline=None)
 def test_a_changed_field_fills_its_range(change, seed):
     rng = np.random.default_rng(seed)
-    fills_its_range(change(rng, formula(rng, 64, 1)))
+    fills_its_range(change(rng, random_program(rng, 64, 1)))
     fills_its_range(change(rng, np.zeros((64, 64), np.float32)))
 
 
-@pytest.mark.parametrize("union", UNIONS)
+@pytest.mark.parametrize("union", FIELD_COMBINATIONS)
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=15, deadline=None)
 def test_two_fields_joined_fill_their_range(union, seed):
     rng = np.random.default_rng(seed)
-    one = formula(rng, 64, 1)
-    fills_its_range(union(rng, one, formula(rng, 64, 1)))
+    one = random_program(rng, 64, 1)
+    fills_its_range(union(rng, one, random_program(rng, 64, 1)))
     fills_its_range(union(rng, one, np.zeros((64, 64), np.float32)))
 
 

@@ -1,4 +1,4 @@
-"""Overlapping stages: order, errors, how much is under way, leaving early; and the inspection that is made of them."""
+"""Overlapping operations: order, errors, how much is under way, leaving early; and inspecting that is made of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pellucid
-from pellucid._io.pipeline import Stage, overlap
+from pellucid._io.pipeline import Operation, run_pipeline
 from pellucid.acquisition.folders import image_files
 from pellucid.acquisition.images import read_image
 from pellucid.errors import DataError
@@ -28,11 +28,11 @@ def test_results_come_in_order_whatever_finishes_first():
         time.sleep(0.02 * (x % 2 == 0))
         return x + 100
 
-    stages = Stage(slow_when_even, 3), Stage(lambda x: x * 2, 2)
-    assert results(overlap(range(20), *stages)) == [2 * (x + 100) for x in range(20)]
+    operations = Operation(slow_when_even, 3), Operation(lambda x: x * 2, 2)
+    assert results(run_pipeline(range(20), *operations)) == [2 * (x + 100) for x in range(20)]
 
 
-def test_an_error_is_its_items_own_and_skips_the_stages_behind():
+def test_an_error_is_its_items_own_and_skips_the_operations_behind():
     seen = []
 
     def no_threes(x: int) -> int:
@@ -40,7 +40,7 @@ def test_an_error_is_its_items_own_and_skips_the_stages_behind():
             raise ValueError("three")
         return x
 
-    assert results(overlap(range(6), Stage(no_threes, 2), Stage(lambda x: seen.append(x) or x, 1))) == [
+    assert results(run_pipeline(range(6), Operation(no_threes, 2), Operation(lambda x: seen.append(x) or x, 1))) == [
         *(0, 1, 2, "three", 4, 5)
     ]
     assert 3 not in seen
@@ -55,7 +55,7 @@ def test_few_items_are_under_way_and_leaving_early_ends_the_threads():
             taken.append(x)
             yield x
 
-    stream = overlap(items(), Stage(lambda x: x, 2), Stage(lambda x: x, 1))
+    stream = run_pipeline(items(), Operation(lambda x: x, 2), Operation(lambda x: x, 1))
     assert next(stream).result() == 0
     assert len(taken) <= 8
     stream.close()

@@ -10,13 +10,15 @@ import subprocess
 import sys
 
 import pytest
+
+from pellucid.study import metrics
+from pellucid.study.intervals import wilson
+
+pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
-
-from pellucid.study import metrics
-from pellucid.study.intervals import wilson
 
 
 @pytest.fixture(scope="module")

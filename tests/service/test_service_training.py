@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from serving import wait_until
 
-from pellucid._io.progress import REPORT, bar, read_step, track
+from pellucid._io.progress import PROGRESS_VARIABLE, progress_bar, read_progress, track
 from pellucid.errors import DataError, ParameterError
 from pellucid.service.registry import ModelRegistry, newest_model
 from pellucid.service.storage.record import Database
@@ -109,16 +109,16 @@ def test_cancel_ends_all_of_it(trainings, tmp_path):
 
 def test_a_program_that_waits_sees_the_step(tmp_path, monkeypatch):
     file = tmp_path / "step.json"
-    assert read_step(file) is None
-    monkeypatch.setenv(REPORT, str(file))
+    assert read_progress(file) is None
+    monkeypatch.setenv(PROGRESS_VARIABLE, str(file))
     for k in track(range(3), "counting"):
-        step = read_step(file)
-        assert (step.description, step.of) == ("counting", 3)
-        assert step.done <= k
-    with bar() as progress:
+        step = read_progress(file)
+        assert (step.description, step.total) == ("counting", 3)
+        assert step.completed <= k
+    with progress_bar() as progress:
         task = progress.add_task("more", total=None)
         progress.advance(task)
-    assert read_step(file).description == "more"
-    assert read_step(file).of is None
+    assert read_progress(file).description == "more"
+    assert read_progress(file).total is None
     file.write_text('{"description": "half')
-    assert read_step(file) is None
+    assert read_progress(file) is None

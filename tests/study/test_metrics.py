@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from itertools import pairwise
@@ -289,6 +288,8 @@ def test_a_tally_adds_weights_of_equal_values():
 @pytest.mark.skipif(sys.platform == "win32", reason="resource is of POSIX")
 def test_memory_does_not_grow_with_the_images():
     """Ten times the images, each with values of its own: the process may not grow by more than its noise."""
+    import resource
+
     code = (
         "import sys, resource, numpy as np; from pellucid.study.pixels import PixelMetrics\n"
         "rng, counted = np.random.default_rng(0), PixelMetrics()\n"

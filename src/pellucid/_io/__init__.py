@@ -1,1 +1,1 @@
-"""Plumbing that every stage may use: writing files, overlapping work, progress, conversion."""
+"""Plumbing that every stage may use: writing files, pipelines, progress, room for a fit, conversion."""

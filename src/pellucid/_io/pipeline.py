@@ -1,4 +1,4 @@
-"""Work in stages that overlap: each has threads of its own, results come in order, only a few items are under way."""
+"""A pipeline of functions that overlap: each has threads of its own, results come in order, few items are under way."""
 
 from __future__ import annotations
 
@@ -9,34 +9,48 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-IO_THREADS = min(4, os.cpu_count() or 1)  # threads of a stage that reads, writes or draws
+IO_THREADS = min(4, os.cpu_count() or 1)  # of an operation that reads, writes or draws
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What is done with the result of the stage before, by how many threads."""
+class Operation:
+    """A function of a pipeline, called with what the one before it returned.
 
-    work: Callable[[Any], Any]
+    Attributes:
+        function: takes one item and returns one.
+        threads: how many items it may work on at the same time, at least 1.
+    """
+
+    function: Callable[[Any], Any]
     threads: int
 
 
-def overlap(items: Iterable[Any], *stages: Stage) -> Iterator[Future[Any]]:
-    """Every item's future after the last stage, in order; an error in any stage is its future's.
+def run_pipeline(items: Iterable[Any], *operations: Operation) -> Iterator[Future[Any]]:
+    """Send every item through all operations, while others are at other operations.
 
-    At most one item waits for each thread. Leaving early cancels what has not begun.
+    An item whose function raises skips the operations behind it, and its future raises that error; the other items go
+    on. Two items for each thread are under way at most. Closing the iterator early cancels what has not begun.
+
+    Args:
+        items: what the first operation is called with, one after the other; taken only as far as there is room.
+        operations: in the order in which they are called, at least one.
+
+    Yields:
+        The future of every item after the last operation, in the order of ``items``.
     """
-    pools = [ThreadPoolExecutor(stage.threads) for stage in stages]
-    waiting: deque[Future[Any]] = deque()
+    pools = [ThreadPoolExecutor(operation.threads) for operation in operations]
+    limit = 2 * sum(operation.threads for operation in operations)
+    under_way: deque[Future[Any]] = deque()
     try:
         for item in items:
-            future = pools[0].submit(stages[0].work, item)
-            for stage, pool in zip(stages[1:], pools[1:], strict=True):
-                future = pool.submit(_after, future, stage.work)
-            waiting.append(future)
-            if len(waiting) > 2 * sum(stage.threads for stage in stages):
-                yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
+            future = pools[0].submit(operations[0].function, item)
+            for operation, pool in zip(operations[1:], pools[1:], strict=True):
+                future = pool.submit(_call_with_result, operation.function, future)
+            under_way.append(future)
+            if len(under_way) > limit:
+                yield under_way.popleft()
+        while under_way:
+            yield under_way.popleft()
     finally:
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -44,5 +58,5 @@ def overlap(items: Iterable[Any], *stages: Stage) -> Iterator[Future[Any]]:
             pool.shutdown()
 
 
-def _after(before: Future[Any], work: Callable[[Any], Any]) -> Any:
-    return work(before.result())
+def _call_with_result(function: Callable[[Any], Any], before: Future[Any]) -> Any:
+    return function(before.result())

@@ -27,38 +27,49 @@ from rich.progress import (
 )
 
 T = TypeVar("T")
-REPORT = "PELLUCID_PROGRESS"
-EVERY = 0.5  # seconds between reports
+PROGRESS_VARIABLE = "PELLUCID_PROGRESS"  # of the environment; names the file that progress is written to
+REPORT_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True)
-class Step:
-    """What a command is counting."""
+class ProgressReport:
+    """How far a command is with what it is counting.
+
+    Attributes:
+        description: of the work, in a few words.
+        completed: how many are done.
+        total: how many there are; None where that is not known.
+        remaining_seconds: an estimate; None before the pace is known.
+    """
 
     description: str
-    done: float
-    of: float | None
-    remaining: float | None  # seconds
+    completed: float
+    total: float | None
+    remaining_seconds: float | None
 
 
-def read_step(file: Path) -> Step | None:
-    """The step that was last reported to a file; None when there is none, or it is being written."""
+def read_progress(file: Path) -> ProgressReport | None:
+    """Read what was last reported to a file; None when there is none, or it is being written.
+
+    Args:
+        file: that ``PELLUCID_PROGRESS`` named when the command was started.
+    """
     try:
-        return Step(**json.loads(file.read_text("utf-8")))
+        return ProgressReport(**json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
-class _Reporting(Progress):
-    """A display that also writes its newest step to a file."""
+class _ReportingProgress(Progress):
+    """A display that also writes its newest task to a file."""
 
-    file: Path | None = None
-    _reported = 0.0
+    report_file: Path | None = None
+    _reported_at = 0.0
 
     def add_task(self, *args: Any, **kwargs: Any) -> TaskID:
-        task = super().add_task(*args, **kwargs)
-        self._report(task, always=True)
-        return task
+        task_id = super().add_task(*args, **kwargs)
+        self._report(task_id, always=True)
+        return task_id
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         super().advance(task_id, advance)
@@ -68,20 +79,20 @@ class _Reporting(Progress):
         super().update(task_id, **kwargs)
         self._report(task_id)
 
-    def _report(self, number: TaskID, always: bool = False) -> None:
+    def _report(self, task_id: TaskID, always: bool = False) -> None:
         now = time.monotonic()
-        if self.file is None or not (always or now - self._reported >= EVERY):
+        if self.report_file is None or not (always or now - self._reported_at >= REPORT_INTERVAL_S):
             return
-        self._reported = now
-        task = next(task for task in self.tasks if task.id == number)
-        step = Step(task.description, task.completed, task.total, task.time_remaining)
-        self.file.write_text(json.dumps(asdict(step)), "utf-8")
+        self._reported_at = now
+        task = next(task for task in self.tasks if task.id == task_id)
+        report = ProgressReport(task.description, task.completed, task.total, task.time_remaining)
+        self.report_file.write_text(json.dumps(asdict(report)), "utf-8")
 
 
-def bar() -> Progress:
-    """A rich progress display; silent when standard error is not a terminal."""
+def progress_bar() -> Progress:
+    """Make a progress display of rich; it is silent when standard error is not a terminal."""
     console = Console(stderr=True)
-    display = _Reporting(
+    display = _ReportingProgress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
@@ -91,14 +102,20 @@ def bar() -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
-    display.file = Path(os.environ[REPORT]) if REPORT in os.environ else None
+    display.report_file = Path(os.environ[PROGRESS_VARIABLE]) if PROGRESS_VARIABLE in os.environ else None
     return display
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items while a bar counts them, to ``total`` if they cannot say how many they are."""
-    with bar() as progress:
-        task = progress.add_task(description, total=total or length_hint(items) or None)
+    """Yield the items while a bar counts them.
+
+    Args:
+        items: what is worked on, in order.
+        description: of the work, in a few words.
+        total: how many there are, if they cannot say it themselves.
+    """
+    with progress_bar() as progress:
+        task_id = progress.add_task(description, total=total or length_hint(items) or None)
         for item in items:
             yield item
-            progress.advance(task)
+            progress.advance(task_id)

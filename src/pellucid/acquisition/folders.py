@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pellucid.acquisition.images import SUFFIXES
+from pellucid.acquisition.images import IMAGE_SUFFIXES
 from pellucid.errors import DataError, join_names
 from pellucid.records import Label, Sample, Samples
 
-LAYOUTS = """  five folders  normal_train/ [normal_test/ abnormal_train/ abnormal_test/ mask/]
+LAYOUT_DESCRIPTIONS = """  five folders  normal_train/ [normal_test/ abnormal_train/ abnormal_test/ mask/]
   MVTec         train/good/ [test/good/ test/<type>/ ground_truth/<type>/<stem>_mask.png]
   plain         normal/ [abnormal/[<type>/] mask/[<type>/]]
   CSV           a file with the columns path,label[,split,type,mask,group]"""
 
-COLUMNS = ("path", "label", "split", "type", "mask", "group")
+CSV_COLUMNS = ("path", "label", "split", "type", "mask", "group")
 
 
 def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
@@ -26,6 +26,9 @@ def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
     Args:
         data: a folder in the five-folder, MVTec or plain layout, or a CSV file.
         training_required: refuse data without normal images to learn from; False also takes test images alone.
+
+    Returns:
+        Every image with what the layout says about it, and remarks about what is missing.
 
     Raises:
         DataError: nothing is there, the layout is unknown, or there are no normal images to learn from.
@@ -51,26 +54,32 @@ def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
         samples = _unknown_layout(root)
     if training_required and not any(s.label == "normal" and s.split != "test" for s in samples.samples):
         raise DataError(f"'{root}' has no normal images to learn from ({samples.layout} layout).")
-    return replace(samples, notes=(*samples.notes, *_what_is_missing(samples.samples)))
+    return replace(samples, notes=(*samples.notes, *_note_missing(samples.samples)))
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every image below a folder, sorted; hidden files are passed over. An absent folder has none."""
+    """List every image below a folder, sorted by path; hidden files are passed over.
+
+    Args:
+        folder: where to look; one that does not exist has no images.
+    """
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
 
 
 def _unknown_layout(root: Path) -> Samples:
     if root.is_file():
-        raise DataError(f"'{root}' is neither a folder nor a CSV file; known layouts are:\n{LAYOUTS}")
+        raise DataError(f"'{root}' is neither a folder nor a CSV file; known layouts are:\n{LAYOUT_DESCRIPTIONS}")
     found = sorted(p.name + ("/" if p.is_dir() else "") for p in root.iterdir())
     if not found:
-        raise DataError(f"'{root}' is empty; known layouts are:\n{LAYOUTS}")
-    raise DataError(f"The layout of '{root}' is unknown: found {join_names(found)}; known layouts are:\n{LAYOUTS}")
+        raise DataError(f"'{root}' is empty; known layouts are:\n{LAYOUT_DESCRIPTIONS}")
+    raise DataError(
+        f"The layout of '{root}' is unknown: found {join_names(found)}; known layouts are:\n{LAYOUT_DESCRIPTIONS}"
+    )
 
 
-def _what_is_missing(samples: Iterable[Sample]) -> list[str]:
+def _note_missing(samples: Iterable[Sample]) -> list[str]:
     """What the absent folders make impossible, said before the work rather than after."""
     samples = list(samples)
     defects = [s for s in samples if s.label == "abnormal" and s.split != "train"]
@@ -87,7 +96,7 @@ def _what_is_missing(samples: Iterable[Sample]) -> list[str]:
 
 
 class _Masks:
-    """Masks of one folder by stem; keeps track of those that no image asked for."""
+    """Masks of one folder by stem, and which of them no image has asked for."""
 
     def __init__(self, folder: Path, suffix: str = "") -> None:
         self._paths = {p.stem.removesuffix(suffix) if suffix else p.stem: p for p in image_files(folder)}
@@ -97,15 +106,15 @@ class _Masks:
         self._unused.discard(image.stem)
         return self._paths.get(image.stem)
 
-    def orphans(self) -> list[str]:
+    def unused(self) -> list[str]:
         return [self._paths[stem].name for stem in sorted(self._unused)]
 
 
-def _note_orphans(orphans: list[str]) -> tuple[str, ...]:
-    return (f"{len(orphans)} masks have no image and are ignored: {join_names(orphans)}.",) if orphans else ()
+def _note_unused_masks(unused: list[str]) -> tuple[str, ...]:
+    return (f"{len(unused)} masks have no image and are ignored: {join_names(unused)}.",) if unused else ()
 
 
-def _type_from_name(paths: list[Path]) -> Callable[[Path], str | None]:
+def _type_namer(paths: list[Path]) -> Callable[[Path], str | None]:
     """``<class>_<x>_<y>.png`` names the type, unless nearly every file would get a type of its own."""
     prefixes = {p.stem.split("_")[0] for p in paths if "_" in p.stem}
     if len(prefixes) * 2 > len(paths):
@@ -115,25 +124,25 @@ def _type_from_name(paths: list[Path]) -> Callable[[Path], str | None]:
 
 def _read_five_folders(root: Path) -> Samples:
     masks = _Masks(root / "mask")
-    type_of = _type_from_name([*image_files(root / "abnormal_train"), *image_files(root / "abnormal_test")])
+    type_of = _type_namer([*image_files(root / "abnormal_train"), *image_files(root / "abnormal_test")])
     samples: list[Sample] = []
     for split in ("train", "test"):
         samples += [Sample(p, "normal", split) for p in image_files(root / f"normal_{split}")]
         for path in image_files(root / f"abnormal_{split}"):
             samples.append(Sample(path, "abnormal", split, type=type_of(path), mask=masks.take(path)))
-    return Samples(root, "five folders", tuple(samples), _note_orphans(masks.orphans()))
+    return Samples(root, "five folders", tuple(samples), _note_unused_masks(masks.unused()))
 
 
 def _read_mvtec(root: Path) -> Samples:
     samples = [Sample(p, "normal", "train") for p in image_files(root / "train" / "good")]
     samples += [Sample(p, "normal", "test") for p in image_files(root / "test" / "good")]
-    orphans: list[str] = []
+    unused: list[str] = []
     for folder in sorted(p for p in (root / "test").glob("*") if p.is_dir() and p.name != "good"):
         masks = _Masks(root / "ground_truth" / folder.name, "_mask")
         for path in image_files(folder):
             samples.append(Sample(path, "abnormal", "test", type=folder.name, mask=masks.take(path)))
-        orphans += masks.orphans()
-    return Samples(root, "MVTec", tuple(samples), _note_orphans(orphans))
+        unused += masks.unused()
+    return Samples(root, "MVTec", tuple(samples), _note_unused_masks(unused))
 
 
 def _read_plain(root: Path) -> Samples:
@@ -144,8 +153,8 @@ def _read_plain(root: Path) -> Samples:
         kind = inside[0] if len(inside) > 1 else ""
         masks = by_type.setdefault(kind, _Masks(root / "mask" / kind, "_mask"))
         samples.append(Sample(path, "abnormal", type=kind or None, mask=masks.take(path)))
-    orphans = [name for masks in by_type.values() for name in masks.orphans()]
-    return Samples(root, "plain", tuple(samples), _note_orphans(orphans))
+    unused = [name for masks in by_type.values() for name in masks.unused()]
+    return Samples(root, "plain", tuple(samples), _note_unused_masks(unused))
 
 
 def _read_csv(file: Path) -> Samples:
@@ -156,13 +165,13 @@ def _read_csv(file: Path) -> Samples:
             columns, rows = list(reader.fieldnames or []), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"'{file}' is not a UTF-8 CSV file: {error}.") from None
-    if missing := [c for c in COLUMNS[:2] if c not in columns]:
+    if missing := [c for c in CSV_COLUMNS[:2] if c not in columns]:
         raise DataError(
             f"'{file}' lacks the column {join_names(missing)}; it has: {join_names(columns, 10) or 'none'}."
         )
     samples, absent = [], []
     for n, row in enumerate(rows, start=2):
-        sample = _csv_sample(file, n, {k: (row.get(k) or "").strip() for k in COLUMNS})
+        sample = _csv_sample(file, n, {k: (row.get(k) or "").strip() for k in CSV_COLUMNS})
         samples.append(sample)
         absent += [p.name for p in (sample.path, sample.mask) if p is not None and not p.is_file()]
     if absent:

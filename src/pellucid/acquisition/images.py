@@ -6,30 +6,34 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from pellucid._io.pipeline import IO_THREADS, Stage, overlap
+from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as PilImage
     from torch import Tensor
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how TIFF and BigTIFF begin, in either order of bytes
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, in either order of bytes
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 1]
 Planes = NDArray[np.float32]  # (3, H, W), the same as a network takes it
-Size = tuple[int, int]  # height, width
-ImageLike: TypeAlias = "str | Path | NDArray[Any] | PilImage"
+Size = tuple[int, int]  # height, width, px
 
 
 def read_image(path: Path) -> Pixels:
-    """Read one image, (H, W, 3) float32 RGB in [0, 1]; alpha is dropped, orientation applied, nothing cropped.
+    """Read an image file; alpha is dropped, EXIF orientation applied, nothing cropped.
+
+    Args:
+        path: a PNG, JPEG, BMP or TIFF file of 8 or 16 bit, or a TIFF of floats in [0, 1]; grey, RGB or palette.
+
+    Returns:
+        Pixels (H, W, 3), float32 RGB in [0, 1].
 
     Raises:
         DataError: the file is missing, empty, truncated, no image, or holds NaN or values outside its range.
@@ -38,50 +42,39 @@ def read_image(path: Path) -> Pixels:
 
 
 def decode_image(content: bytes, path: Path) -> Pixels:
-    """The same from the bytes of a file; ``path`` names it in messages."""
-    image = _decode(content, path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    return np.asarray(cv2.cvtColor(_unit_range(image, path), cv2.COLOR_BGR2RGB), np.float32)
-
-
-def read_or_convert(image: ImageLike) -> tuple[Path, Pixels]:
-    """Read a file, or bring an image that is in memory already to pixels (H, W, 3) float32 RGB in [0, 1].
+    """Decode the content of an image file as :func:`read_image` does.
 
     Args:
-        image: a path; a PIL image; or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in RGB order, of uint8, uint16
-            or floats in [0, 1]. Alpha is dropped.
+        content: all bytes of the file.
+        path: what messages call it.
 
     Returns:
-        The path, ``<array>`` for what has none, and the pixels.
+        Pixels (H, W, 3), float32 RGB in [0, 1].
 
     Raises:
-        DataError: the file cannot be read, or the array has another shape, type or range.
+        DataError: it is empty, truncated, no image, or holds NaN or values outside its range.
     """
-    if isinstance(image, (str, Path)):
-        return Path(image), read_image(Path(image))
-    path = Path("<array>")
-    if hasattr(image, "getexif"):  # PIL's; whoever has one has imported it
-        from PIL import ImageOps
-
-        path = Path(getattr(image, "filename", "") or path)
-        upright = ImageOps.exif_transpose(cast("PilImage", image))
-        kept = upright.mode in ("L", "RGB", "F") or upright.mode.startswith("I;16")
-        image = np.asarray(upright if kept else upright.convert("RGB"))
-    if not isinstance(image, np.ndarray):
-        raise DataError(f"A {type(image).__name__} is not an image: give a path, a NumPy array or a PIL image.")
-    shape = image.shape
-    if not (image.ndim == 2 or (image.ndim == 3 and shape[2] in (1, 3, 4))) or not image.size:
-        raise DataError(f"An image has to be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); got {image.dtype} {shape}.")
-    pixels = _unit_range(image.reshape(*shape[:2], -1)[..., :3], path)
-    return path, np.ascontiguousarray(np.broadcast_to(pixels, (*shape[:2], 3)))
+    image = _decode(content, path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    return np.asarray(cv2.cvtColor(to_unit_range(image, path), cv2.COLOR_BGR2RGB), np.float32)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask, (H, W), true where defective (any value above zero)."""
+    """Read a mask file.
+
+    Args:
+        path: of any kind that :func:`read_image` reads.
+
+    Returns:
+        (H, W), true where the part is defective: wherever any value is above zero.
+
+    Raises:
+        DataError: the file is missing, empty, truncated or no image.
+    """
     return np.asarray(_decode(_content(path), path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) > 0)
 
 
 def is_constant(pixels: Pixels) -> bool:
-    """Whether every pixel is the same: a covered lens or a dead camera."""
+    """Tell whether every pixel (H, W, 3) is the same: a covered lens or a dead camera."""
     return bool((pixels == pixels[0, 0]).all())
 
 
@@ -103,7 +96,7 @@ def _decode(content: bytes, path: Path, flags: int) -> NDArray[Any]:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
         image = None
-    if image is None and content.startswith(TIFF):
+    if image is None and content.startswith(TIFF_SIGNATURES):
         image = _decode_tiff(content, flags)
     if image is None:
         raise DataError(f"'{path}' is not an image that can be read (png, jpg, bmp and tif can).")
@@ -127,7 +120,7 @@ def _decode_tiff(content: bytes, flags: int) -> NDArray[Any] | None:
         image = np.asarray(tifffile.imread(io.BytesIO(content)))
     except Exception:  # it raises whatever its parsing stumbles over
         return None
-    readable = image.dtype.kind == "f" or image.dtype in (np.uint8, np.uint16)
+    readable = image.dtype.kind == "f" or image.dtype.newbyteorder("=") in (np.uint8, np.uint16)
     if not (readable and image.size and image.ndim in (2, 3)):
         return None
     image = image[..., None] if image.ndim == 2 else image
@@ -137,12 +130,23 @@ def _decode_tiff(content: bytes, flags: int) -> NDArray[Any] | None:
     return np.repeat(image[..., :1], 3, 2) if grey else np.ascontiguousarray(image[..., 2::-1])
 
 
-def _unit_range(image: NDArray[Any], path: Path) -> Pixels:
-    """Whole integer range to [0, 1]; floats have to be there already."""
-    if image.dtype == np.uint8 or image.dtype == np.uint16:
-        scale = np.float32(np.iinfo(image.dtype).max)
-        return np.asarray(np.divide(image, scale, dtype=np.float32))
-    if image.dtype.kind != "f":
+def to_unit_range(image: NDArray[Any], path: Path) -> Pixels:
+    """Bring the whole range of an integer type to [0, 1]; floats have to be there already.
+
+    Args:
+        image: any shape, of uint8, uint16 or floats.
+        path: what messages call it.
+
+    Returns:
+        A new float32 array of the same shape.
+
+    Raises:
+        DataError: another type, NaN, infinity, or floats outside [0, 1].
+    """
+    native = image.dtype.newbyteorder("=")
+    if native == np.uint8 or native == np.uint16:
+        return np.asarray(np.divide(image, np.float32(np.iinfo(native).max), dtype=np.float32))
+    if native.kind != "f":
         raise DataError(f"'{path}' has pixels of type {image.dtype}; 8 bit, 16 bit and float can be read.")
     if not np.isfinite(image).all():
         raise DataError(f"'{path}' contains NaN or infinite pixels.")
@@ -153,22 +157,44 @@ def _unit_range(image: NDArray[Any], path: Path) -> Pixels:
 
 
 def resize(pixels: Pixels, size: Size) -> Pixels:
-    """To (height, width): areas are averaged when shrinking, values interpolated when growing; never cropped."""
+    """Resize an image: areas are averaged when shrinking, values interpolated when growing; nothing is cropped.
+
+    Args:
+        pixels: (H, W, 3).
+        size: height and width wanted, px.
+
+    Returns:
+        (height, width, 3); ``pixels`` itself where it has that size.
+    """
     height, width = size
     if pixels.shape[:2] == size:
         return pixels
     shrinks = height < pixels.shape[0] or width < pixels.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), np.float32)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation), np.float32)
 
 
 def as_planes(pixels: Pixels, size: Size) -> Planes:
-    """(H, W, 3) pixels to one image (3, height, width) of the network's size."""
+    """Resize an image and put its channels first, as networks take it.
+
+    Args:
+        pixels: (H, W, 3).
+        size: the network's height and width, px.
+
+    Returns:
+        (3, height, width).
+    """
     return resize(pixels, size).transpose(2, 0, 1)
 
 
 def parse_size(text: str | int | Sequence[int]) -> Size:
-    """``256``, ``"256"``, ``"192x320"`` or ``(192, 320)`` to (height, width).
+    """Parse what a user gives as an image size.
+
+    Args:
+        text: ``256``, ``"256"``, ``"192x320"`` or ``(192, 320)``; height first, px.
+
+    Returns:
+        Height and width, px.
 
     Raises:
         ParameterError: not one or two whole numbers of at least 32.
@@ -185,7 +211,13 @@ def parse_size(text: str | int | Sequence[int]) -> Size:
 
 @dataclass(frozen=True)
 class ImageBatches:
-    """Re-iterable float32 batches (B, 3, height, width) in [0, 1], read ahead by threads while the caller computes."""
+    """Re-iterable float32 batches (B, 3, height, width) in [0, 1], read ahead by threads while the caller computes.
+
+    Attributes:
+        paths: image files, in order.
+        size: height and width that they are resized to, px.
+        batch_size: images in a batch, at least 1; the last one may hold fewer.
+    """
 
     paths: tuple[Path, ...]
     size: Size
@@ -203,11 +235,22 @@ class ImageBatches:
 
 
 def read_ahead(paths: Sequence[Path], size: Size) -> Iterator[tuple[Pixels, Planes]]:
-    """Each image as read (H, W, 3) and as the network sees it (3, height, width), in order, a few files ahead."""
+    """Read images in order, a few files ahead of the caller.
+
+    Args:
+        paths: image files.
+        size: height and width that the network sees, px.
+
+    Yields:
+        Each image as it is in the file (H, W, 3), and as the network sees it (3, height, width).
+
+    Raises:
+        DataError: a file cannot be read.
+    """
 
     def read(path: Path) -> tuple[Pixels, Planes]:
         pixels = read_image(path)
         return pixels, as_planes(pixels, size)
 
-    for image in overlap(paths, Stage(read, IO_THREADS)):
+    for image in run_pipeline(paths, Operation(read, IO_THREADS)):
         yield image.result()

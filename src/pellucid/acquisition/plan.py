@@ -8,7 +8,7 @@ from typing import Self
 
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.splits import plan_split
-from pellucid.acquisition.verify import VerifiedData, fingerprint, note_duplicates, verify
+from pellucid.acquisition.verify import VerifiedData, note_duplicates, samples_sha256, verify
 from pellucid.records import Samples, Split
 
 
@@ -42,7 +42,7 @@ class Plan:
         return cls._split(verified, false_reject, seed)
 
     def resplit(self, *, false_reject: float = 0.05, seed: int = 0) -> Self:
-        """Split the same files anew, without reading them again."""
+        """Split the same files anew, without reading them; the arguments are those of :meth:`from_data`."""
         return self._split(self.verified, false_reject, seed)
 
     @classmethod
@@ -56,8 +56,8 @@ class Plan:
 
     def data_sha256(self) -> str:
         """Return the SHA-256 over the contents of the images that are fitted on and calibrated with."""
-        return fingerprint((*self.split.fit, *self.split.calibrate), self.verified.hashes)
+        return samples_sha256((*self.split.fit, *self.split.calibrate), self.verified.hashes)
 
     def tested_sha256(self) -> str:
         """Return the SHA-256 over the contents of the images that models are chosen by and tested on."""
-        return fingerprint((*self.split.select, *self.split.test), self.verified.hashes)
+        return samples_sha256((*self.split.select, *self.split.test), self.verified.hashes)

@@ -1,10 +1,11 @@
-"""Who is fitted on, who calibrates, who selects, who tests: disjoint, whole groups only, seeded, written down."""
+"""Roles: who is fitted on, calibrates, selects, tests; disjoint, whole groups only, seeded, written down."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,20 +15,31 @@ from pellucid._io.files import csv_text
 from pellucid.errors import DataError, ParameterError, join_names
 from pellucid.records import Role, Sample, Samples, Split
 
-TEST_SHARE = 0.2  # of normals that the layout assigns to no split
-CALIBRATION_SHARE = 0.2  # of training normals
-FOLDS = 5
+TEST_SHARE = 0.2  # of normal images that the layout assigns to no split
+CALIBRATION_SHARE = 0.2  # of normal training images
+MAX_FOLDS = 5  # that calibrate where normal images are few
 
 
 def check_rate(false_reject: float) -> float:
-    """Return the rate itself, or raise ParameterError when it is not between 0 and 1."""
+    """Check a false-reject rate and return it.
+
+    Args:
+        false_reject: share of good images that may be rejected, in (0, 1).
+
+    Raises:
+        ParameterError: it is not between 0 and 1.
+    """
     if not 0 < false_reject < 1:
         raise ParameterError(f"A false-reject rate of {false_reject:g} is not allowed: give one between 0 and 1.")
     return false_reject
 
 
-def needed(false_reject: float) -> int:
-    """Calibration images that a split-conformal limit needs: n >= 1 / rate - 1."""
+def min_calibration_images(false_reject: float) -> int:
+    """Compute how many calibration images a split-conformal limit needs: n >= 1 / rate - 1.
+
+    Args:
+        false_reject: share of good images that may be rejected, in (0, 1).
+    """
     return math.ceil(1 / false_reject - 1 - 1e-9)
 
 
@@ -39,8 +51,16 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
     Defective training images only ever select. Normal images that the layout assigns to neither side are drawn for
     testing when there are defects to test against.
 
+    Args:
+        samples: a data set.
+        false_reject: share of good images that may be rejected, in (0, 1); it says how many have to calibrate.
+        seed: seed of every draw, at least 0.
+
+    Returns:
+        Four disjoint roles; no group is in both ``fit`` and ``calibrate``.
+
     Raises:
-        DataError: fewer normal images than the false-reject rate needs.
+        DataError: fewer normal images than the false-reject rate needs, or all of them in one group.
         ParameterError: the rate is not between 0 and 1.
     """
     check_rate(false_reject)
@@ -51,20 +71,20 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
     free = [s for s in normal if s.split is None]
     train = [s for s in normal if s.split == "train"]
     if defects and not any(s.label == "normal" for s in test):
-        drawn, free = _draw(free, round(TEST_SHARE * len(free)), rng)
+        drawn, free = _draw_groups(free, round(TEST_SHARE * len(free)), rng)
         test = drawn + test
     train += free
 
-    need = needed(false_reject)
+    need = min_calibration_images(false_reject)
     if len(train) < need:
         raise DataError(
             f"{len(train)} normal training images are too few for a false-reject rate of {false_reject:g}, which needs"
             f" {need}; the lowest rate possible with {len(train)} is {_lowest_rate(len(train)):g}."
         )
-    calibrate, fit = _draw(train, round(CALIBRATION_SHARE * len(train)), rng)
+    calibrate, fit = _draw_groups(train, round(CALIBRATION_SHARE * len(train)), rng)
     folds = None
     if len(calibrate) < need or len(fit) < len(calibrate):
-        calibrate, fit, folds = [], train, min(FOLDS, len({_unit(s) for s in train}))
+        calibrate, fit, folds = [], train, min(MAX_FOLDS, len({_group_key(s) for s in train}))
         if folds < 2:
             raise DataError("All normal training images belong to one group; calibration needs at least two groups.")
     return Split(
@@ -73,29 +93,49 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
         select=tuple(s for s in defects if s.split == "train"),
         test=tuple(test),
         folds=folds,
-        notes=_note_straddling(fit + calibrate, test),
+        notes=_note_shared_groups(fit + calibrate, test),
     )
 
 
-def fold_of(samples: Sequence[Sample], folds: int, seed: int) -> list[int]:
-    """A fold number for each sample, groups kept whole, folds as even as the groups allow."""
-    units = sorted({_unit(s) for s in samples})
-    order = np.random.default_rng(seed).permutation(len(units))
-    number = {units[k]: i % folds for i, k in enumerate(order)}
-    return [number[_unit(s)] for s in samples]
+def assign_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[int]:
+    """Assign a fold to each sample: groups are kept whole, folds as even as the groups allow.
+
+    Args:
+        samples: what is divided.
+        folds: how many folds, at least 2.
+        seed: seed of the draw, at least 0.
+
+    Returns:
+        A number from 0 to ``folds`` - 1 for each sample.
+    """
+    groups = sorted({_group_key(s) for s in samples})
+    order = np.random.default_rng(seed).permutation(len(groups))
+    fold = {groups[k]: i % folds for i, k in enumerate(order)}
+    return [fold[_group_key(s)] for s in samples]
 
 
 def splits_csv(split: Split, root: Path) -> str:
-    """The split as CSV text: path,role,label,type,group,mask; paths as posix, relative to the data where possible."""
+    """Format a split as CSV text with the columns path,role,label,type,group,mask.
+
+    Args:
+        split: who does what.
+        root: the data's folder or CSV file; paths are relative to it where possible, with forward slashes.
+    """
     rows = []
     for sample, role in split.roles():
-        mask = relative(sample.mask, root) if sample.mask else ""
-        rows.append((relative(sample.path, root), role, sample.label, sample.type or "", sample.group or "", mask))
+        mask = path_in_data(sample.mask, root) if sample.mask else ""
+        rows.append((path_in_data(sample.path, root), role, sample.label, sample.type or "", sample.group or "", mask))
     return csv_text(("path", "role", "label", "type", "group", "mask"), rows)
 
 
 def read_splits_csv(text: str, root: Path, folds: int | None) -> Split:
-    """The inverse of :func:`splits_csv`."""
+    """Read what :func:`splits_csv` wrote.
+
+    Args:
+        text: the CSV.
+        root: the data's folder or CSV file, to which its paths are relative.
+        folds: how many folds calibrate; None where calibration images are held out.
+    """
     roles: dict[Role, list[Sample]] = {"fit": [], "calibrate": [], "select": [], "test": []}
     for row in csv.DictReader(io.StringIO(text)):
         base = root if root.is_dir() else root.parent
@@ -113,28 +153,34 @@ def read_splits_csv(text: str, root: Path, folds: int | None) -> Split:
     return Split(fit, calibrate, select, test, folds=folds)
 
 
-def relative(path: Path, root: Path) -> str:
-    """A path as users know it: relative to the data's folder (or the CSV's), with forward slashes."""
+def path_in_data(path: Path, root: Path) -> str:
+    """Format a path as users know it: relative to the data, with forward slashes.
+
+    Args:
+        path: of an image or a mask; one outside the data stays as it is.
+        root: the data's folder or CSV file.
+    """
     base = root if root.is_dir() else root.parent
     return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
 
 
-def _unit(sample: Sample) -> str:
+def _group_key(sample: Sample) -> str:
     """What may not be torn apart: the group, or the image itself."""
     return f"group {sample.group}" if sample.group is not None else f"image {sample.path}"
 
 
-def _draw(samples: list[Sample], count: int, rng: np.random.Generator) -> tuple[list[Sample], list[Sample]]:
-    """Draw whole units at random until ``count`` samples are reached: (drawn, rest), each in reading order."""
-    units = sorted({_unit(s) for s in samples})
+def _draw_groups(samples: list[Sample], count: int, rng: np.random.Generator) -> tuple[list[Sample], list[Sample]]:
+    """Draw whole groups at random until ``count`` samples are reached: (drawn, rest), each in reading order."""
+    sizes = Counter(_group_key(s) for s in samples)
+    groups = sorted(sizes)
     drawn: set[str] = set()
-    taken = 0
-    for k in rng.permutation(len(units)):
-        if taken >= count:
+    drawn_samples = 0
+    for k in rng.permutation(len(groups)):
+        if drawn_samples >= count:
             break
-        drawn.add(units[k])
-        taken += sum(_unit(s) == units[k] for s in samples)
-    return [s for s in samples if _unit(s) in drawn], [s for s in samples if _unit(s) not in drawn]
+        drawn.add(groups[k])
+        drawn_samples += sizes[groups[k]]
+    return [s for s in samples if _group_key(s) in drawn], [s for s in samples if _group_key(s) not in drawn]
 
 
 def _lowest_rate(count: int) -> float:
@@ -142,7 +188,7 @@ def _lowest_rate(count: int) -> float:
     return math.ceil(1000 / (count + 1)) / 1000
 
 
-def _note_straddling(train: Sequence[Sample], test: Sequence[Sample]) -> tuple[str, ...]:
+def _note_shared_groups(train: Sequence[Sample], test: Sequence[Sample]) -> tuple[str, ...]:
     both = {s.group for s in train if s.group} & {s.group for s in test if s.group}
     if not both:
         return ()

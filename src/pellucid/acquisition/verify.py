@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -13,23 +12,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
 from pellucid.acquisition.images import Pixels, is_constant, read_image, read_mask
 from pellucid.errors import DataError, join_names
 from pellucid.records import Role, Sample, Samples, Split
 
-Thumbprint = NDArray[
-    np.float32
-]  # (THUMBPRINT_SIDE_PX * THUMBPRINT_SIDE_PX,), of length one; zero for an image without detail
-THUMBPRINT_SIDE_PX = 64  # px, the side that images are compared at
-MIN_DUPLICATE_CORRELATION = (
-    0.98  # correlation of details from which on two files show the same; real pairs of one kind reach 0.97
-)
+Thumbprint = NDArray[np.float32]  # (THUMBPRINT_SIDE_PX**2,), of length one; zero for an image without detail
+THUMBPRINT_SIDE_PX = 64  # that images are compared at
+MIN_DUPLICATE_CORRELATION = 0.98  # of two files that show the same; real pairs of one kind reach 0.97
 
 
 @dataclass(frozen=True)
 class VerifiedData:
-    """A data set whose files can all be read, the SHA-256 of each, and what it looks like."""
+    """A data set whose files can all be read.
+
+    Attributes:
+        samples: those that can be read, with a note about the others.
+        hashes: SHA-256 of each image file, by its path.
+        thumbprints: what each image looks like, by its path.
+    """
 
     samples: Samples
     hashes: Mapping[Path, str]
@@ -40,14 +42,14 @@ def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
     """Read every image and mask; leave out, with a note, what cannot be read and what cannot be learned from.
 
     Args:
-        samples: as they were listed.
+        samples: a data set as :func:`pellucid.read_folder` returns it.
         training_required: refuse data of which no normal image to learn from is left.
 
     Raises:
         DataError: no usable normal image is left, or a mask has another size than its image.
     """
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        results = pool.map(_verify_one, samples.samples)
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        results = pool.map(_verify_file, samples.samples)
         found = list(track(zip(samples.samples, results, strict=True), "checking files", len(samples.samples)))
     bad = [one.problem for _, one in found if one.problem]
     good = {sample.path: one for sample, one in found if not one.problem}
@@ -68,13 +70,11 @@ class _FileCheck:
     """One file: its SHA-256 and thumbprint, or what is wrong with it."""
 
     digest: str = ""
-    thumbprint: Thumbprint = field(
-        default_factory=lambda: np.zeros(THUMBPRINT_SIDE_PX * THUMBPRINT_SIDE_PX, np.float32)
-    )
+    thumbprint: Thumbprint = field(default_factory=lambda: np.zeros(THUMBPRINT_SIDE_PX**2, np.float32))
     problem: str = ""
 
 
-def _verify_one(sample: Sample) -> _FileCheck:
+def _verify_file(sample: Sample) -> _FileCheck:
     try:
         pixels = read_image(sample.path)
     except DataError as error:
@@ -84,13 +84,17 @@ def _verify_one(sample: Sample) -> _FileCheck:
     if sample.mask is not None and (size := read_mask(sample.mask).shape) != pixels.shape[:2]:
         theirs, ours = (f"{s[1]}x{s[0]}" for s in (size, pixels.shape[:2]))
         raise DataError(f"Mask '{sample.mask}' is {theirs} px but its image '{sample.path.name}' is {ours} px.")
-    return _FileCheck(hashlib.sha256(sample.path.read_bytes()).hexdigest(), thumbprint_of(pixels))
+    return _FileCheck(hashlib.sha256(sample.path.read_bytes()).hexdigest(), compute_thumbprint(pixels))
 
 
-def thumbprint_of(pixels: Pixels) -> Thumbprint:
-    """The details of an image at a small size, without its light: the product of two thumbprints is their correlation.
+def compute_thumbprint(pixels: Pixels) -> Thumbprint:
+    """Compute the details of an image at a small size, without its light.
 
-    A photo that was stored again, brighter or smaller, keeps its thumbprint; two photos of good glass share none.
+    The product of two thumbprints is the correlation of their images. A photo that was stored again, brighter or
+    smaller, keeps its thumbprint; two photos of good glass share none.
+
+    Args:
+        pixels: (H, W, 3) in [0, 1].
     """
     grey = cv2.resize(pixels.mean(2), (THUMBPRINT_SIDE_PX, THUMBPRINT_SIDE_PX), interpolation=cv2.INTER_AREA)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), THUMBPRINT_SIDE_PX / 16)
@@ -99,7 +103,7 @@ def thumbprint_of(pixels: Pixels) -> Thumbprint:
     return np.asarray(detail / length if length > 1e-4 else np.zeros_like(detail), np.float32).ravel()
 
 
-_HARM: dict[tuple[Role, Role], str] = {
+_LEAK_CONSEQUENCES: dict[tuple[Role, Role], str] = {
     ("fit", "calibrate"): "calibration images are also images that are fitted on, so the limit is too low",
     ("fit", "test"): "test images are also training images, so the test is too easy",
     ("calibrate", "test"): "test images are also calibration images, so the test is too easy",
@@ -108,12 +112,20 @@ _HARM: dict[tuple[Role, Role], str] = {
 
 
 def note_duplicates(split: Split, verified: VerifiedData) -> tuple[str, ...]:
-    """Return a warning for every two roles that share a photo: the same bytes, or details that correlate so much."""
+    """Warn about every two roles that share a photo: the same bytes, or details that correlate as only theirs do.
+
+    Args:
+        split: the roles of ``verified.samples``.
+        verified: their hashes and thumbprints.
+
+    Returns:
+        A sentence for each pair of roles and kind of sharing; none where all is well.
+    """
     members: dict[Role, list[Path]] = {"fit": [], "calibrate": [], "select": [], "test": []}
     for sample, role in split.roles():
         members[role].append(sample.path)
     notes = []
-    for (one, other), harm in _HARM.items():
+    for (one, other), harm in _LEAK_CONSEQUENCES.items():
         if not members[one] or not members[other]:
             continue
         by_hash = {verified.hashes[path]: path for path in members[one]}
@@ -124,21 +136,24 @@ def note_duplicates(split: Split, verified: VerifiedData) -> tuple[str, ...]:
             likeness = thumbprints @ verified.thumbprints[path]
             if path not in same and likeness.max() >= MIN_DUPLICATE_CORRELATION:
                 near[path] = members[one][int(likeness.argmax())]
-        for pairs, said in ((same, harm), (near, harm.replace("are also", "look the same as", 1))):
+        for pairs, consequence in ((same, harm), (near, harm.replace("are also", "look the same as", 1))):
             if pairs:
                 shown = join_names(f"{theirs.name} = {ours.name}" for ours, theirs in pairs.items())
-                notes.append(f"{len(pairs)} {said}: {shown}.")
+                notes.append(f"{len(pairs)} {consequence}: {shown}.")
     return tuple(notes)
 
 
 def hash_files(samples: Iterable[Sample]) -> dict[Path, str]:
-    """Return the SHA-256 of every image file, by its path.
+    """Compute the SHA-256 of every image file, by its path.
+
+    Args:
+        samples: whose images are read.
 
     Raises:
         DataError: a file cannot be read.
     """
     hashes = {}
-    for sample in samples:
+    for sample in track(list(samples), "hashing files"):
         try:
             hashes[sample.path] = hashlib.sha256(sample.path.read_bytes()).hexdigest()
         except OSError as error:
@@ -146,6 +161,11 @@ def hash_files(samples: Iterable[Sample]) -> dict[Path, str]:
     return hashes
 
 
-def fingerprint(samples: Iterable[Sample], hashes: Mapping[Path, str]) -> str:
-    """SHA-256 over the contents of the given images, whatever their names and order."""
+def samples_sha256(samples: Iterable[Sample], hashes: Mapping[Path, str]) -> str:
+    """Compute one SHA-256 over the contents of several images, whatever their names and order.
+
+    Args:
+        samples: the images.
+        hashes: SHA-256 of each, by its path.
+    """
     return hashlib.sha256("".join(sorted(hashes[s.path] for s in samples)).encode()).hexdigest()

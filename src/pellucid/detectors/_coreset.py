@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pellucid._io.progress import bar
+from pellucid._io.progress import progress_bar
 from pellucid.detectors._spill import DiskTensor
 
 WORKING_SET = 2048  # points that greedy looks at between two passes over all of them
@@ -33,7 +33,7 @@ def k_center_greedy(points: Tensor | DiskTensor, count: int, first: int) -> Tens
     chosen: list[int] = [first]
     fresh = 0  # centres before this one are reflected in every bound
     radius = 0.0  # squared distance of the last centre from those before it
-    with bar() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("choosing patches", total=count)
         while True:
             centres = torch.tensor(chosen[fresh:], device=points.device)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pellucid._io.files import write_bytes
-from pellucid._io.progress import bar
+from pellucid._io.progress import progress_bar
 from pellucid.detectors._base import require
 from pellucid.detectors._device import resolve_device
 from pellucid.detectors._feature_cache import FeatureCache
@@ -91,7 +91,7 @@ def train(
         module.load_state_dict(saved["module"])
         optimizer.load_state_dict(saved["optimizer"])
         best, train_losses, held_out_losses = saved["best"], saved["train"], saved["held_out"]
-    with FeatureCache(images, extract, device) as cache, bar() as progress:
+    with FeatureCache(images, extract, device) as cache, progress_bar() as progress:
         learned, held_out = _split(len(cache))
         task = progress.add_task(description, total=epochs, completed=len(train_losses))
         for epoch in range(len(train_losses), epochs):

@@ -293,8 +293,8 @@ def panes(size: Size, count: int = 6) -> list[Planes]:
     from pellucid.synthesis import glass
 
     rng = np.random.default_rng(0)
-    kinds = list(glass.DEFECTS)
-    drawn = [glass.flawed_pane(rng, kinds[k % len(kinds)])[0] for k in range(count)]
+    kinds = list(glass.DEFECT_GENERATORS)
+    drawn = [glass.draw_defective_pane(rng, kinds[k % len(kinds)])[0] for k in range(count)]
     return [np.ascontiguousarray(as_planes(np.repeat(d[..., None], 3, 2).clip(0, 1), size)) for d in drawn]
 
 

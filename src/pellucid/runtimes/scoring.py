@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid._io.pipeline import IO_THREADS, Stage, overlap
+from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.images import Pixels, Planes, Size, as_planes, read_image
 from pellucid.runtimes import Runtime
 
@@ -61,10 +61,10 @@ def read_and_score(runtime: Runtime, paths: Iterable[Path], size: Size) -> Itera
                 future.set_result(ScoredFile(*file.result()[:2], *next(results)))
         return scored
 
-    files = overlap(paths, Stage(read, IO_THREADS))
+    files = run_pipeline(paths, Operation(read, IO_THREADS))
     files_read = (file for file in files if wait([file]))  # when ``files`` ends, what is not done would be cancelled
     batches = iter(lambda: list(islice(files_read, runtime.batch_size)), [])
-    for batch in overlap(batches, Stage(score, runtime.parallel_requests)):
+    for batch in run_pipeline(batches, Operation(score, runtime.parallel_requests)):
         yield from batch.result()
 
 

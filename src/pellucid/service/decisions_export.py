@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from pellucid._io.files import DISK_FULL_ERRNOS, csv_text, write_text
-from pellucid.acquisition.folders import COLUMNS
+from pellucid.acquisition.folders import CSV_COLUMNS
 from pellucid.errors import DataError, DiskFullError, OutputError
 from pellucid.service.storage.pictures import PictureStore
 from pellucid.service.storage.record import NEAR_CALL_P_VALUE, Database, Filter
@@ -52,7 +52,7 @@ def export_decisions(database: Database, pictures: PictureStore, folder: Path, *
         raise kind_of(f"Cannot write '{folder}': {error.strerror or error}.") from None
     if not lines:
         raise DataError("Nothing has been decided yet: confirm or overrule some inspections first.")
-    write_text(folder / "data.csv", csv_text(COLUMNS, lines))
+    write_text(folder / "data.csv", csv_text(CSV_COLUMNS, lines))
     return len(lines)
 
 

@@ -222,10 +222,8 @@ class ModelRegistry:
     def _load(self, name: str) -> LoadedModel:
         path = self.paths()[name]
         header, digest = _header(path)
-        if path.is_file():
-            inspector = load(path, self._runtime, device=self._device)
-        else:  # an exported model has a runtime of its own, on the CPU
-            inspector = load(path)
+        # an exported model has a runtime of its own, on the CPU
+        inspector = load(path, self._runtime, device=self._device) if path.is_file() else load(path)
         runtime = inspector.runtime.for_throughput()
         inspector = replace(inspector, runtime=runtime)
         slots = threading.Semaphore(runtime.parallel_requests)

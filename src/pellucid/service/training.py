@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from pellucid._io.progress import REPORT, Step, read_step
+from pellucid._io.progress import PROGRESS_VARIABLE, ProgressReport, read_progress
 from pellucid.acquisition.folders import read_folder
 from pellucid.errors import DataError, ParameterError
 from pellucid.service.registry import safe_folder_name
@@ -35,7 +35,7 @@ class Training:
     state: TrainingState
     done: int  # models
     of: int
-    step: Step | None  # what is being counted now
+    step: ProgressReport | None  # what is being counted now
     seconds: float  # since it began
     remaining: float | None  # seconds, once a model is finished or a step's pace is known
     log: str
@@ -101,7 +101,12 @@ class TrainingRunner:
             command = [sys.executable, "-m", "pellucid", "compare", str((self._data / data).resolve())]
             command += ["-o", str(folder), "--detectors", ",".join(detectors), "--image-size", str(image_size)]
             command += ["--false-reject", str(false_reject)]
-            environment = {**os.environ, REPORT: str(folder / "step.json"), "PYTHONUTF8": "1", "NO_COLOR": "1"}
+            environment = {
+                **os.environ,
+                PROGRESS_VARIABLE: str(folder / "step.json"),
+                "PYTHONUTF8": "1",
+                "NO_COLOR": "1",
+            }
             with (folder / LOG_FILE).open("wb") as log:
                 process = _start_process(command, log, environment)
             self._running = _Process(name, folder, process, time.monotonic(), len(detectors))
@@ -121,7 +126,7 @@ class TrainingRunner:
         log = (running.folder / LOG_FILE).read_text("utf-8", errors="replace")
         counts = re.findall(r"^(\d+) of (\d+) done$", log, re.MULTILINE)
         done = running.models if state == "done" else int(counts[-1][0]) if counts else 0
-        step = read_step(running.folder / "step.json") if state == "running" else None
+        step = read_progress(running.folder / "step.json") if state == "running" else None
         seconds = (running.ended_at or time.monotonic()) - running.started_at
         remaining = _remaining(seconds, done, running.models, step) if state == "running" else None
         return Training(running.name, state, done, running.models, step, seconds, remaining, log[-LOG_TAIL_CHARS:])
@@ -140,11 +145,11 @@ class TrainingRunner:
         self.cancel()
 
 
-def _remaining(seconds: float, done: int, of: int, step: Step | None) -> float | None:
+def _remaining(seconds: float, done: int, of: int, step: ProgressReport | None) -> float | None:
     """Estimate seconds, as if the models to come took as long as those that are done."""
     if done:
         return max(0.0, seconds / done * of - seconds)
-    return step.remaining if step is not None and of == 1 else None
+    return step.remaining_seconds if step is not None and of == 1 else None
 
 
 def _data_sets(path: Path, depth: int) -> Iterator[Path]:

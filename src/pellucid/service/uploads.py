@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import tifffile
 from PIL import Image
 
-from pellucid.acquisition.images import TIFF
+from pellucid.acquisition.images import TIFF_SIGNATURES
 from pellucid.errors import DataError
 
 SUFFIX_BY_FORMAT = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "BMP": ".bmp", "TIFF": ".tif"}
@@ -36,7 +36,7 @@ def check_upload(content: bytes, name: str, megapixels: float) -> str:
     if not content:
         raise RefusedError(f"'{name}' is empty (0 bytes).")
     kind, frames, (width, height) = (
-        _read_tiff_head(content, name) if content.startswith(TIFF) else _read_head(content, name)
+        _read_tiff_head(content, name) if content.startswith(TIFF_SIGNATURES) else _read_head(content, name)
     )
     if kind not in SUFFIX_BY_FORMAT:
         raise RefusedError(f"'{name}' is {kind}; png, jpg, bmp and tif can be read.", 415)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from pellucid.acquisition.images import SUFFIXES
+from pellucid.acquisition.images import IMAGE_SUFFIXES
 from pellucid.errors import DataError
 from pellucid.service.queue import BusyError, InspectionJob, InspectionQueue
 from pellucid.service.supervise import FAILURE_PAUSE_S, FORESEEN_ERRORS, Supervisor, Worker
@@ -106,6 +106,6 @@ def _files(folder: Path) -> Iterator[tuple[Path, FileState]]:
                 continue
             if entry.is_dir():
                 yield from _files(Path(entry.path))
-            elif entry.name.lower().endswith(SUFFIXES):
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
                 status = entry.stat()
                 yield Path(entry.path), (status.st_size, status.st_mtime_ns)

@@ -16,7 +16,7 @@ from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.records import Sample
 from pellucid.study.intervals import wilson
-from pellucid.synthesis.flaws import SIZES, cover, plant, sign_of
+from pellucid.synthesis.flaws import FLAW_SIZES_PX, apply_flaw, draw_contrast_sign, draw_flaw
 
 FLAW_CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # shares of the light around
 DETECTION_TARGET = 0.9  # share of flaws of one kind: "nine times in ten"
@@ -126,8 +126,8 @@ def measure_detectability(
 ) -> Detectability:
     """Plant every kind of flaw at every size and contrast and count what is rejected.
 
-    Sizes are those of ``SIZES`` where the network sees the image at its own size, and larger by as much as the image
-    is. Images that are rejected as they are cannot show whether a flaw was found and are left out.
+    Sizes are those of ``FLAW_SIZES_PX`` where the network sees the image at its own size, and larger by as much as the
+    image is. Images that are rejected as they are cannot show whether a flaw was found and are left out.
 
     Args:
         inspector: fitted and calibrated.
@@ -140,7 +140,7 @@ def measure_detectability(
     """
     images, rejected = _accepted(inspector, samples, flaws_per_cell)
     scale = max(1, round(min(min(i.shape[:2]) for i in images) / min(inspector.image_size)))
-    cases = [(kind, px * scale, c) for kind, sizes in SIZES.items() for px in sizes for c in FLAW_CONTRASTS]
+    cases = [(kind, px * scale, c) for kind, sizes in FLAW_SIZES_PX.items() for px in sizes for c in FLAW_CONTRASTS]
     cells = []
     for kind, size, contrast in track(cases, "planting flaws"):
         flawed = _planted(images, kind, size, contrast, flaws_per_cell, seed)
@@ -173,8 +173,8 @@ def _planted(
 ) -> Iterator[Pixels]:
     """Images with a flaw, as an 8-bit camera would store them; a flaw keeps its place and form at every contrast."""
     for n in range(count):
-        rng = np.random.default_rng((seed, list(SIZES).index(kind), size, n))
+        rng = np.random.default_rng((seed, list(FLAW_SIZES_PX).index(kind), size, n))
         pixels = images[n % len(images)]
-        covered = cover(rng, kind, size, (pixels.shape[0], pixels.shape[1]))
-        flawed = plant(pixels, covered, sign_of(rng, kind) * contrast)
+        covered = draw_flaw(rng, kind, size, (pixels.shape[0], pixels.shape[1]))
+        flawed = apply_flaw(pixels, covered, draw_contrast_sign(rng, kind) * contrast)
         yield (np.clip(flawed, 0, 1) * 255).round().astype(np.float32) / np.float32(255)

@@ -12,7 +12,7 @@ from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.images import read_mask
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import plan_split
-from pellucid.acquisition.verify import VerifiedData, fingerprint, note_duplicates, verify
+from pellucid.acquisition.verify import VerifiedData, note_duplicates, samples_sha256, verify
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.records import Limit, Sample, Samples, Split
@@ -122,7 +122,7 @@ def _own_split(inspector: Inspector, verified: VerifiedData) -> Split | None:
         split = plan_split(verified.samples, false_reject=inspector.false_reject, seed=inspector.seed)
     except DataError:  # too few to be fitted on
         return None
-    seen = fingerprint((*split.fit, *split.calibrate), verified.hashes)
+    seen = samples_sha256((*split.fit, *split.calibrate), verified.hashes)
     return split if seen == inspector.data_sha256 else None
 
 

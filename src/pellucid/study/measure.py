@@ -21,7 +21,7 @@ import numpy as np
 from pellucid import detectors
 from pellucid._io.files import csv_text, write_bytes, write_text
 from pellucid.acquisition.images import read_image
-from pellucid.acquisition.splits import read_splits_csv, relative
+from pellucid.acquisition.splits import path_in_data, read_splits_csv
 from pellucid.detectors._base import Detector
 from pellucid.errors import PellucidError
 from pellucid.fitting import fit_split
@@ -146,7 +146,7 @@ def _selection_csv(inspector: Inspector, split: Split, defects: Sequence[float],
     """Scores of the held-out normal images and of the labelled training defects."""
     normal = split.calibrate if split.folds is None else split.fit
     pairs = [*zip(normal, inspector.held_out, strict=True), *zip(split.select, defects, strict=True)]
-    rows = ((relative(s.path, root), s.label, s.group or "", repr(score)) for s, score in pairs)
+    rows = ((path_in_data(s.path, root), s.label, s.group or "", repr(score)) for s, score in pairs)
     return csv_text(("path", "label", "group", "score"), rows)
 
 
@@ -167,7 +167,7 @@ def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) ->
         found = inspector.inspect(scored.sample.path)  # again, for its map
         name = f"{kind}_{len(gallery):02d}_{scored.sample.path.stem}.png"
         write_bytes(folder / "images" / name, found.png(scored.sample.mask))
-        shown: dict[str, Any] = {"file": f"images/{name}", "kind": kind, "path": relative(scored.sample.path, root)}
+        shown: dict[str, Any] = {"file": f"images/{name}", "kind": kind, "path": path_in_data(scored.sample.path, root)}
         shown |= {"label": scored.sample.label, "type": scored.sample.type, "verdict": found.verdict}
         shown |= {"score": found.score, "limit": found.limit, "p_value": found.p_value, "defects": len(found.defects)}
         gallery.append(shown)

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.splits import needed
+from pellucid.acquisition.splits import min_calibration_images
 from pellucid.errors import ParameterError
 from pellucid.limits.conformal import conformal_limit
 from pellucid.records import Limit
@@ -99,7 +99,7 @@ def _limits(
     labels: Sequence[bool], scores: Sequence[float], limit: Limit, selection: Sequence[float], costs: Costs
 ) -> Iterator[tuple[str, float, str]]:
     for rate in FALSE_REJECT_RATES:
-        if len(limit.scores) >= needed(rate):
+        if len(limit.scores) >= min_calibration_images(rate):
             yield f"at most {rate:.0%} false rejects", conformal_limit(limit.scores, rate), HELD_OUT_NORMALS
     tested = [s for s, defective in zip(scores, labels, strict=True) if defective]
     defects, chosen_on = (selection, TRAINING_DEFECTS) if len(selection) else (tested, TEST_LABELS)

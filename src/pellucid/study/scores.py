@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pellucid._io.files import csv_text
 from pellucid._io.progress import track
-from pellucid.acquisition.splits import relative
+from pellucid.acquisition.splits import path_in_data
 from pellucid.inspector import Inspector
 from pellucid.records import Sample
 from pellucid.study.results import ScoredSample
@@ -41,7 +41,7 @@ def scores_csv(scored: Iterable[ScoredSample], root: Path, *, labelled: bool = T
 def scores_row(scored: ScoredSample, root: Path, *, labelled: bool = True) -> tuple[str | float, ...]:
     """Return the values of one image, in the order of :data:`SCORES_COLUMNS`; what is not known is empty."""
     sample, found = scored.sample, scored.inspection
-    known = (relative(found.path, root), sample.label if labelled else "", sample.type or "")
+    known = (path_in_data(found.path, root), sample.label if labelled else "", sample.type or "")
     return (*known, found.score, found.limit, found.p_value, found.verdict)
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Cover = NDArray[np.float32]  # (H, W) in [0, 1], how much of each pixel is covered
-FINE = 8  # drawn so many times larger, then averaged: sizes are exact to an eighth of a pixel
-DARKER = {"dust": -1, "stone": -1}  # than the glass around; all others either way
-SIZES = {  # px: width of lines, outer diameter of the others
+AlphaMask = NDArray[np.float32]  # (H, W) in [0, 1], how much of each pixel is covered
+SUPERSAMPLING = 8  # times larger that flaws are drawn before they are averaged: sizes are exact to 1/8 px
+CONTRAST_SIGNS = {"dust": -1, "stone": -1}  # of what is always darker than the glass; all others are either
+FLAW_SIZES_PX = {  # width of lines, outer diameter of the others
     "scratch": (1, 2, 3, 5),
     "bold line": (2, 3, 5, 8),
     "seed": (2, 4, 7, 12),
@@ -20,15 +20,18 @@ SIZES = {  # px: width of lines, outer diameter of the others
 Points = NDArray[np.float64]  # (n, 2), x and y in px
 
 
-def cover(rng: Generator, kind: str, size: float, shape: tuple[int, int]) -> Cover:
+def draw_flaw(rng: Generator, kind: str, size: float, shape: tuple[int, int]) -> AlphaMask:
     """Draw one flaw at random into an image of (height, width).
 
     Args:
         rng: decides place and form.
-        kind: of ``SIZES``: a ``scratch`` is 20 to 60 px long and curved, a ``bold line`` crosses the image from top to
-            bottom, a ``seed`` is a gas bubble with a rim of 1 px, ``dust`` is round and a ``stone`` ragged.
+        kind: of ``FLAW_SIZES_PX``: a ``scratch`` is 20 to 60 px long and curved, a ``bold line`` crosses the image from
+            top to bottom, a ``seed`` is a gas bubble with a rim of 1 px, ``dust`` is round and a ``stone`` ragged.
         size: px, width of lines and outer diameter of the others.
-        shape: of the image.
+        shape: height and width of the image, px.
+
+    Returns:
+        How much of each pixel the flaw covers, (height, width) in [0, 1].
     """
     height, width = shape
     margin = min(40, height / 4, width / 4)
@@ -48,32 +51,41 @@ def cover(rng: Generator, kind: str, size: float, shape: tuple[int, int]) -> Cov
         points = centre[None]
     low = np.maximum(np.floor(points.min(0) - size - 2), 0).astype(int)
     high = np.minimum(np.ceil(points.max(0) + size + 3), (width, height)).astype(int)
-    window = np.zeros(((high[1] - low[1]) * FINE, (high[0] - low[0]) * FINE), np.uint8)
-    _draw(window, kind, size, (points * FINE).astype(np.int32) - (low * FINE).astype(np.int32))
-    covered = np.zeros(shape, np.float32)
+    window = np.zeros(((high[1] - low[1]) * SUPERSAMPLING, (high[0] - low[0]) * SUPERSAMPLING), np.uint8)
+    _draw_shape(window, kind, size, (points * SUPERSAMPLING).astype(np.int32) - (low * SUPERSAMPLING).astype(np.int32))
+    alpha = np.zeros(shape, np.float32)
     small = cv2.resize(window, (int(high[0] - low[0]), int(high[1] - low[1])), interpolation=cv2.INTER_AREA)
-    covered[low[1] : high[1], low[0] : high[0]] = small / np.float32(255)
-    return covered
+    alpha[low[1] : high[1], low[0] : high[0]] = small / np.float32(255)
+    return alpha
 
 
-def _draw(canvas: NDArray[np.uint8], kind: str, size: float, points: NDArray[np.int32]) -> None:
+def _draw_shape(canvas: NDArray[np.uint8], kind: str, size: float, points: NDArray[np.int32]) -> None:
     middle = (int(points[0, 0]), int(points[0, 1]))
     if kind in ("scratch", "bold line"):
-        cv2.polylines(canvas, [points], False, 255, round(size * FINE))
+        cv2.polylines(canvas, [points], False, 255, round(size * SUPERSAMPLING))
     elif kind == "stone":
         cv2.fillPoly(canvas, [points], 255)
     elif kind == "seed":
-        cv2.circle(canvas, middle, round((size - 1) / 2 * FINE), 255, FINE)
+        cv2.circle(canvas, middle, round((size - 1) / 2 * SUPERSAMPLING), 255, SUPERSAMPLING)
     else:
-        cv2.circle(canvas, middle, round(size / 2 * FINE), 255, -1)
+        cv2.circle(canvas, middle, round(size / 2 * SUPERSAMPLING), 255, -1)
 
 
-def plant(pixels: NDArray[np.float32], covered: Cover, contrast: float) -> NDArray[np.float32]:
-    """An image (H, W) or (H, W, 3) in [0, 1] with a flaw, brighter or darker by a share of the light around it."""
-    factor = 1 + np.float32(contrast) * covered
+def apply_flaw(pixels: NDArray[np.float32], alpha: AlphaMask, contrast: float) -> NDArray[np.float32]:
+    """Plant a flaw into an image: it is brighter or darker by a share of the light around it.
+
+    Args:
+        pixels: (H, W) or (H, W, 3) in [0, 1].
+        alpha: how much of each pixel the flaw covers, (H, W) in [0, 1].
+        contrast: that share, at least -1; below zero the flaw is darker.
+
+    Returns:
+        A new image of the same shape; values may exceed 1.
+    """
+    factor = 1 + np.float32(contrast) * alpha
     return np.asarray(pixels * (factor if pixels.ndim == 2 else factor[..., None]), np.float32)
 
 
-def sign_of(rng: Generator, kind: str) -> int:
-    """Whether a flaw is darker (-1) or brighter (1) than the glass."""
-    return DARKER.get(kind) or int(rng.choice((-1, 1)))
+def draw_contrast_sign(rng: Generator, kind: str) -> int:
+    """Draw whether a flaw of some kind is darker (-1) or brighter (1) than the glass."""
+    return CONTRAST_SIGNS.get(kind) or int(rng.choice((-1, 1)))

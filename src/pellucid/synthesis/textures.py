@@ -1,4 +1,4 @@
-"""Pictures from formulas: surfaces of several layers, shapes on them, and quiet surfaces with lines and specks.
+"""Drawn pictures: surfaces of several layers, shapes on them, and plain surfaces with lines and specks.
 
 Nothing here is photographed. One seed gives one image, on any machine with the same NumPy and OpenCV. The ideas follow
 work on learning to see from noise and procedures (Baradad et al., NeurIPS 2021, arXiv 2106.05963; Kataoka et al.,
@@ -12,14 +12,20 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from pellucid.synthesis.fields import blur, cut, formula, log_uniform, power_law, slow_noise
+from pellucid.synthesis.fields import blur, log_uniform, power_law_noise, random_program, smooth_noise, smooth_step
 
-Image = NDArray[np.float32]  # (size, size, 3) in [0, 1]
+ColourField = NDArray[np.float32]  # (size, size, 3), RGB in [0, 1]
 
 
-def texture(rng: Generator, size: int, depth: int = 2) -> Image:
-    """A formula between two to five similar colours; contrast and colourfulness are random, faint ones included."""
-    field = formula(rng, size, depth)
+def texture(rng: Generator, size: int, depth: int = 2) -> ColourField:
+    """Draw a field in two to five similar colours; contrast and colourfulness are random, faint ones included.
+
+    Args:
+        rng: decides everything.
+        size: side, px.
+        depth: of the field's program, at least 0.
+    """
+    field = random_program(rng, size, depth)
     count, contrast = int(rng.integers(2, 6)), log_uniform(rng, 0.03, 0.7)
     base = rng.uniform(0.1, 0.9) + rng.random() * (rng.random(3) - 0.5)
     tones = rng.normal(0, 1, (count, 1)) + rng.normal(0, rng.choice([0.0, 0.15, 0.5, 1.0]), (count, 3))
@@ -27,19 +33,21 @@ def texture(rng: Generator, size: int, depth: int = 2) -> Image:
     return np.stack([np.interp(field, levels, palette[:, c]) for c in range(3)], -1).astype(np.float32)
 
 
-def _surface(rng: Generator, size: int) -> Image:
-    """Textures in layers, the upper ones in patches; grain, stains and shading over all of them."""
+def _layered_surface(rng: Generator, size: int) -> ColourField:
+    """Draw textures in layers, the upper ones in patches; grain, stains and shading over all of them."""
     image = texture(rng, size, depth=int(rng.integers(1, 4)))
     for _ in range(rng.integers(0, 3)):
-        patches = cut(rng, power_law(rng, size) if rng.random() < 0.6 else formula(rng, size, 1))
+        patches = smooth_step(rng, power_law_noise(rng, size) if rng.random() < 0.6 else random_program(rng, size, 1))
         image += patches[..., None] * np.float32(rng.uniform(0.2, 1)) * (texture(rng, size) - image)
     for _ in range(rng.integers(0, 3)):
-        image *= 1 + np.float32(log_uniform(rng, 0.02, 0.6)) * (formula(rng, size, 1)[..., None] - np.float32(0.5))
+        image *= 1 + np.float32(log_uniform(rng, 0.02, 0.6)) * (
+            random_program(rng, size, 1)[..., None] - np.float32(0.5)
+        )
     return image
 
 
 def _shape_mask(rng: Generator, size: int) -> NDArray[np.uint8]:
-    """One random shape, 255 inside: ellipse, polygon, stroke or ring, from 2 px to half the image."""
+    """Draw one shape, 255 inside: ellipse, polygon, stroke or ring, from 2 px to half the image."""
     mask = np.zeros((size, size), np.uint8)
     centre = rng.integers(0, size, 2)
     radius = log_uniform(rng, 1.5, size / 3)
@@ -62,14 +70,14 @@ def _shape_mask(rng: Generator, size: int) -> NDArray[np.uint8]:
     return mask
 
 
-def _light(rng: Generator, size: int) -> NDArray[np.float32]:
-    """A smooth multiplicative light field (size, size, 1) around one."""
-    return (1 + rng.uniform(0, 0.25) * slow_noise(rng, size, 3))[..., None].astype(np.float32)
+def _illumination(rng: Generator, size: int) -> NDArray[np.float32]:
+    """Draw the light on a surface, smooth factors (size, size, 1) around one."""
+    return (1 + rng.uniform(0, 0.25) * smooth_noise(rng, size, 3))[..., None].astype(np.float32)
 
 
-def _composite(rng: Generator, size: int) -> Image:
-    """A surface with up to 90 shapes of other textures on it."""
-    image = _surface(rng, size)
+def _surface_with_shapes(rng: Generator, size: int) -> ColourField:
+    """Draw a surface with up to 90 shapes of other textures on it."""
+    image = _layered_surface(rng, size)
     fills = [texture(rng, size, depth=1) for _ in range(rng.integers(1, 4))]
     for _ in range(int(91 * rng.random() ** 2)):  # few shapes are as common as many
         mask = _shape_mask(rng, size)
@@ -83,10 +91,10 @@ def _composite(rng: Generator, size: int) -> Image:
     return image
 
 
-def _quiet(rng: Generator, size: int) -> Image:
-    """A nearly flat surface, as panes and cast parts are: long lines, thin scratches, specks and rings of any
+def _plain_surface(rng: Generator, size: int) -> ColourField:
+    """Draw a nearly flat surface, as panes and cast parts have: long lines, thin scratches, specks and rings of any
     contrast, some reflected light."""
-    ground = power_law(rng, size) if rng.random() < 0.7 else texture(rng, size).mean(2)
+    ground = power_law_noise(rng, size) if rng.random() < 0.7 else texture(rng, size).mean(2)
     image = rng.uniform(0.15, 0.85) + np.exp(rng.uniform(np.log(0.005), np.log(0.2))) * (ground - ground.mean())
     angle = rng.uniform(0, np.pi)
     for _ in range(rng.integers(0, 40)):
@@ -110,15 +118,20 @@ def _quiet(rng: Generator, size: int) -> Image:
         contrast = rng.choice((-1, 1)) * log_uniform(rng, 0.01, 0.4)
         image = image * (1 + contrast * soft.astype(np.float32) / 255)
     if rng.random() < 0.3:  # a reflection
-        image = image + rng.uniform(0.02, 0.3) * power_law(rng, size) ** np.float32(rng.uniform(2, 6))
+        image = image + rng.uniform(0.02, 0.3) * power_law_noise(rng, size) ** np.float32(rng.uniform(2, 6))
     tint = 1 + rng.normal(0, 0.1, 3) * (rng.random() < 0.5)
     return np.asarray(image[..., None] * tint, np.float32)
 
 
-def scene(rng: Generator, size: int = 256) -> Image:
-    """A surface, one with shapes on it, or a quiet one, without noise, lit, sometimes blurred, sometimes grey."""
-    draw = (_quiet, _surface, _composite)[rng.choice(3, p=(0.3, 0.4, 0.3))]
-    image = draw(rng, size) * _light(rng, size)
+def scene(rng: Generator, size: int = 256) -> ColourField:
+    """Draw a surface, one with shapes on it, or a plain one; without noise, lit, sometimes blurred, sometimes grey.
+
+    Args:
+        rng: decides everything: one seed gives one scene.
+        size: side, px.
+    """
+    draw = (_plain_surface, _layered_surface, _surface_with_shapes)[rng.choice(3, p=(0.3, 0.4, 0.3))]
+    image = draw(rng, size) * _illumination(rng, size)
     if rng.random() < 0.4:
         image = blur(image, rng.uniform(0.4, 1.8))
     if rng.random() < 0.35:

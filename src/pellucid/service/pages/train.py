@@ -113,7 +113,7 @@ class _ProgressPanel:
         t = self._t
         words = [t("{k} of {n} detectors", k=training.done, n=training.of)]
         if training.step is not None:
-            count = "" if training.step.of is None else f" {training.step.done:g}/{training.step.of:g}"
+            count = "" if training.step.total is None else f" {training.step.completed:g}/{training.step.total:g}"
             words.append(f"{training.step.description}{count}")
         words.append(t("after {t}", t=t.seconds(training.seconds)))
         if training.remaining is not None:
@@ -124,5 +124,5 @@ class _ProgressPanel:
 def _share_done(training: Training) -> float:
     """Estimate the share of the work that is done: finished detectors, and what the step under way has counted."""
     step = training.step
-    part = step.done / step.of if step is not None and step.of else 0.0
+    part = step.completed / step.total if step is not None and step.total else 0.0
     return min(1.0, (training.done + 0.9 * part * (training.done < training.of)) / max(training.of, 1))
