@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -115,6 +114,8 @@ class Postgres:
         folder.mkdir(parents=True, exist_ok=True)
         self._user = {"user": "postgres"} if os.geteuid() == 0 else {}  # it refuses to run as root
         if self._user:
+            import pwd  # Windows has none
+
             for parent in (folder, *folder.parents):
                 if parent.stat().st_uid == 0 and parent != Path("/") and not parent.stat().st_mode & 0o1:
                     parent.chmod(parent.stat().st_mode | 0o11)

@@ -26,7 +26,6 @@ for name in {hidden}:
 """
 
 
-@pytest.mark.xfail(reason="tests/serving.py imports pwd, tests/service/test_pages.py selenium", strict=True)
 def test_tests_are_collected_without_what_windows_lacks_and_without_a_browser(tmp_path):
     hidden = (*POSIX_ONLY, "selenium")
     (tmp_path / "hide_modules.py").write_text(HIDE_MODULES.format(hidden=hidden))

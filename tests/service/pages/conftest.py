@@ -10,7 +10,6 @@ from small import SHARED
 
 from pellucid.acquisition.folders import image_files
 from pellucid.models.load import load
-from service.pages.browsing import Page
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +37,8 @@ def service(model, data, glass, bad, tmp_path_factory):
 
 @pytest.fixture
 def page(browser, service):
+    from service.pages.browsing import Page  # selenium may be missing
+
     browser.get("about:blank")
     browser.delete_all_cookies()
     browser.get_log("browser")

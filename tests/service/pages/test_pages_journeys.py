@@ -8,12 +8,14 @@ import zipfile
 
 import cv2
 import pytest
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 from serving import rows_of, wait_until
 
 from pellucid.acquisition.folders import image_files, read_folder
 from pellucid.models.load import load
+
+pytest.importorskip("selenium", reason="selenium is not installed")
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 
 def test_from_a_training_to_a_moved_limit(page, service, data):

@@ -8,10 +8,13 @@ import time
 import cv2
 import numpy as np
 import pytest
-from selenium.webdriver.common.by import By
 from serving import served
 
 from pellucid.service.pages.texts import Translator
+
+pytest.importorskip("selenium", reason="selenium is not installed")
+from selenium.webdriver.common.by import By
+
 from service.pages.browsing import Page
 
 PAGES = ("inspect", "review", "models", "train", "trends")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 
-from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.keys import Keys
+import pytest
 from serving import rows_of, served, serving_folder, wait_until
 
 from pellucid.acquisition.folders import image_files
 from pellucid.service.access.accounts import add_account
+
+pytest.importorskip("selenium", reason="selenium is not installed")
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
 from service.pages.browsing import Page
 
 
