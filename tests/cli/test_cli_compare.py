@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+from pathlib import Path
 
 import pytest
 from commands import COMPARED, SCORES_HEADER, pellucid
+from typer.testing import CliRunner
+
+from pellucid import cli
+from pellucid.cli import compare
+from pellucid.study.choice import Choice
+from pellucid.study.compare import Comparison
 
 
 def test_compare_writes_everything(compared):
@@ -59,3 +68,18 @@ def test_resume_runs_only_what_is_missing(compared, glass):
     assert "dfm: fitting" in done.stderr
     assert "padim: fitting" not in done.stderr
     assert (compared / "padim/cost.json").stat().st_mtime_ns == before
+
+
+def test_a_demo_says_where_its_report_is_and_what_to_type_next(compared, tmp_path, monkeypatch):
+    rows = json.loads((compared / "leaderboard.json").read_text())
+    best = next(row["name"] for row in rows if row["recommended"])
+    shutil.copytree(compared, tmp_path, dirs_exist_ok=True)
+    finished = Comparison(rows, Choice(best, "Run it.", ""), {})
+    monkeypatch.setattr(compare, "_run", lambda *_, **__: finished)  # six trainings take minutes
+    shown = CliRunner().invoke(cli.app, ["demo", "-o", str(tmp_path)]).stdout.splitlines()
+    assert shown[-2] == f"report: {tmp_path / 'report.html'}"
+    assert shown[-1].startswith("next: pellucid inspect ")
+    model, images = shlex.split(shown[-1])[3:5]
+    assert Path(model) == tmp_path / best / "model.pellucid"
+    assert Path(model).is_file()
+    assert any(Path(images).glob("*.png"))
