@@ -177,7 +177,7 @@ def test_detectability_finds_bold_flaws_and_not_what_is_hardly_there(swept, glas
 
 
 def test_detectability_as_a_command(swept, glass, tmp_path):
-    done = pellucid("detectability", swept / "dfm-64/model.pellucid", glass, "-o", tmp_path, "--each", 2)
+    done = pellucid("detectability", swept / "dfm-64/model.pellucid", glass, "-o", tmp_path, "--flaws-per-cell", 2)
     assert "Smallest flaw found nine times in ten" in done.stdout
     written = json.loads((tmp_path / "detectability.json").read_text())
     assert len(written["cells"]) == 5 * 4 * 5

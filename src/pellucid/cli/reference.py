@@ -34,8 +34,9 @@ def reference() -> str:
 def _command(command: Any) -> Iterator[str]:
     """Lines about one command; it and its parameters are Click's, of which Typer brings its own."""
     context = typer.Context(command)
-    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
-    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    parameters = [parameter for parameter in command.get_params(context) if parameter.name != "help"]
+    arguments = [parameter for parameter in parameters if parameter.param_type_name == "argument"]
+    options = [parameter for parameter in parameters if parameter.param_type_name == "option"]
     yield f"### pellucid {command.name}\n"
     yield f"{cleandoc(command.help)}\n"
     if arguments:
@@ -53,6 +54,8 @@ def _command(command: Any) -> Iterator[str]:
 def _default(option: Any) -> str:
     if option.required:
         return "required"
+    if isinstance(option.show_default, str):  # the command finds it out itself
+        return f"`{option.show_default}`"
     if option.default is None or option.is_flag:
         return ""
     return f"`{option.default}`" + (f", or what {option.envvar} says" if option.envvar else "")

@@ -33,7 +33,16 @@ class ServeCommand(TyperCommand):
 
 
 def serve(ctx: typer.Context) -> None:
-    """Inspect what is sent, keep a record of everything, and show pages to work with."""
+    """Inspect what is sent, keep a record of everything, and show pages to work with.
+
+    Reads models from a folder, images over HTTP and from a watched folder. Writes every inspection into a database,
+    and its picture beside it, before the answer leaves. Settings are options, environment variables or a TOML file. It
+    runs until it is stopped.
+
+    ```
+    pellucid serve --models . --data .
+    ```
+    """
     options: dict[str, Any] = dict(ctx.obj)
     config = options.pop("config", None)
     try:
@@ -50,7 +59,9 @@ def _options() -> list[Any]:
         from pellucid.service.settings import SECRET_FIELDS, Settings
     except ModuleNotFoundError as error:
         raise ParameterError(missing_extra("serve", str(error.name), "The service")) from None
-    config = typer.Option("--config", help="TOML file of settings; options and environment variables beat it.")
+    config = typer.Option(
+        "--config", help="TOML file of settings; options and environment variables win over it; none by default."
+    )
     parameters = [_parameter("config", Path, config)]
     fields = {name: field for name, field in Settings.model_fields.items() if name not in SECRET_FIELDS}
     parameters += [_parameter(name, *_option(name, field)) for name, field in fields.items()]
@@ -94,7 +105,14 @@ def account(
         typer.Option(help="Operators inspect and review; engineers also move limits, reload models and train."),
     ] = "operator",
 ) -> None:
-    """Make an account for the service, or give one a new key; the key is shown once."""
+    """Make an account for the service, or give one a new key; the key is shown once.
+
+    Reads and writes the file of accounts, which holds no key, only what recognises it.
+
+    ```
+    pellucid account sara -f accounts.toml --role engineer
+    ```
+    """
     from pellucid.service.access.accounts import add_account
 
     key = add_account(file, name, role)

@@ -41,21 +41,26 @@ class Settings(BaseSettings):
     record: Path = Field(Path("record"), description="Folder that the pictures and the SQLite database are kept in.")
     database: str | None = Field(
         None,
-        description="Database to use instead of SQLite in the record's folder: postgresql://USER:PASSWORD@HOST/NAME.",
+        description="Database's URL, postgresql://USER:PASSWORD@HOST/NAME; by default SQLite in the record's folder.",
     )
     host: str = Field(
         "127.0.0.1", description="Address to listen on; any other than this machine's own needs accounts."
     )
     port: int = Field(8000, ge=MIN_PORT, le=MAX_PORT, description="Port to listen on.")
-    accounts: Path | None = Field(None, description="File of the accounts that 'pellucid account' made.")
+    accounts: Path | None = Field(
+        None, description="File of the accounts that 'pellucid account' made; by default none, for this machine alone."
+    )
     token: SecretStr | None = Field(
         None, description="Key of a single account, an engineer, instead of a file of accounts; 16 characters or more."
     )
-    watch: Path | None = Field(None, description="Folder whose new images are inspected as they appear.")
+    watch: Path | None = Field(None, description="Folder whose new images are inspected; none by default.")
     watch_model: str | None = Field(
-        None, description="Name of the model for the watched folder; the newest comparison's choice if left out."
+        None, description="Name of the model for the watched folder; by default the newest comparison's choice."
     )
-    data: Path | None = Field(None, description="Folder of data sets that the pages may train on.")
+    data: Path | None = Field(
+        None,
+        description="Folder of data sets that the pages may train on; by default none, and nothing can be trained.",
+    )
     runtime: Literal["auto", "torch", "openvino", "onnx"] = Field(
         "auto", description="Library that computes; auto takes the fastest that is installed and agrees with torch."
     )
