@@ -134,7 +134,7 @@ def ours(name: str, work: Path) -> dict[str, Any]:
         made.fit([pixels(work, size, 16)])
         parameters = made.student_.parameters() if detector == "stfpm" else made.flows_.parameters()
         optimizer = SGD(parameters, lr=1e-4)
-        see = made._see if detector == "stfpm" else made.backbone_
+        see = made._extract if detector == "stfpm" else made.backbone_
 
         def step() -> None:
             with torch.autocast("cpu", torch.bfloat16, enabled=native_precision() == "bf16-mixed"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid import backbones
+from pellucid.detectors._renamed import current_parameters
 from pellucid.errors import ParameterError, unknown_name
 
 if TYPE_CHECKING:
@@ -67,10 +68,11 @@ def create(name: str, **parameters: Any) -> Detector:
     from importlib import import_module
 
     description = describe(name)
+    cls = getattr(import_module(f"pellucid.detectors.{name}"), description.class_name)
+    parameters = current_parameters(cls, parameters)
     for parameter in parameters:
         if parameter not in description.defaults:
             raise unknown_name(f"parameter of {name}", parameter, description.defaults)
-    cls = getattr(import_module(f"pellucid.detectors.{name}"), description.class_name)
     made: Detector = cls(**parameters)
     return made
 
@@ -84,6 +86,11 @@ def complete(name: str, given: Mapping[str, Any], backbone: str, weights: Path |
     """
     defaults = describe(name).defaults
     backbones.entry(backbone)
+    if given.keys() - defaults.keys():  # old names perhaps: only then torch is imported
+        from importlib import import_module
+
+        cls = getattr(import_module(f"pellucid.detectors.{name}"), describe(name).class_name)
+        given = current_parameters(cls, given, FutureWarning)
     chosen = {**defaults, "backbone": backbone, "weights": str(weights) if weights else None}
     for key, value in given.items():
         if key in ("backbone", "weights", "seed"):
