@@ -132,7 +132,7 @@ def _time_step(work: str, folder: Path, parameters: dict[str, Any]) -> dict[str,
     detector.fit([load_pixels(folder, size, 16)])
     trained = detector.student_ if name == "stfpm" else detector.flows_
     optimizer = SGD(trained.parameters(), lr=1e-4)
-    extract = detector._see if name == "stfpm" else detector.backbone_
+    extract = detector._extract if name == "stfpm" else detector.backbone_
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=native_precision() == "bf16-mixed"):

@@ -40,7 +40,7 @@ def test_unknown_names_suggest_the_near_one():
         ("padim", {"n_features": 0}),
         ("dfm", {"pca_level": 1.5}),
         ("dfm", {"score_type": "mse"}),
-        ("stfpm", {"distance": "l1"}),
+        ("stfpm", {"combine": "sum"}),
         ("stfpm", {"epochs": 0}),
         ("reverse_distillation", {"epochs": 0}),
         ("fastflow", {"epochs": 0}),
@@ -145,7 +145,7 @@ def test_the_sketch_finds_what_scipy_finds(many, spread, monkeypatch):
 
 def test_long_features_are_searched_through_a_sketch(batches, monkeypatch):
     sketched = detectors.create("patchcore", coreset_size=250).fit(batches)
-    monkeypatch.setattr("pellucid.detectors.patchcore.SKETCHED", 1000)
+    monkeypatch.setattr("pellucid.detectors.patchcore.MIN_CHANNELS_TO_BOUND", 1000)
     plain = detectors.create("patchcore", coreset_size=250).fit(batches)
     assert plain.directions_ is None
     directions, bank = sketched.directions_, sketched.bank_
@@ -261,7 +261,7 @@ def test_stfpm_distance_is_half_the_squared_l2_of_unit_vectors(batches, make):
     with torch.no_grad():
         teacher = detector.backbone_(batches[0])[1]
         student = detector.student_(batches[0])["layer2"]  # Prism takes pixels as they are
-        d = detector._distances(*detector._see(batches[0]))[1]
+        d = detector._distances(*detector._extract(batches[0]))[1]
     t, s = teacher[2, :, 3, 4], student[2, :, 3, 4]
     expected = 0.5 * ((t / t.norm() - s / s.norm()) ** 2).sum()
     assert float(d[2, 3, 4]) == pytest.approx(float(expected), rel=1e-3, abs=1e-6)

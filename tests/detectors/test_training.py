@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import pellucid
-from pellucid.detectors._training import FeatureCache, _shuffled, _split, _stalled, train
+from pellucid.detectors._training import FeatureCache, _shuffled, _split, _stalled, native_precision, train
+from pellucid.errors import ParameterError
 
 
 class Mean(nn.Module):
@@ -114,3 +115,59 @@ def test_progress_is_taken_up_by_the_same_configuration_only(glass, tmp_path, mo
 def test_learns_in_either_precision(batches, precision):
     value, _ = _run(batches, 40, patience=40, precision=precision)
     assert abs(value - float(torch.cat(batches).mean())) < 0.03
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16", "", "float32"])
+def test_another_precision_is_refused_before_anything_is_computed(batches, precision):
+    def extract(_):
+        raise AssertionError
+
+    module = Mean()
+    with pytest.raises(ParameterError, match="is not allowed: it has to be auto, 32-true or bf16-mixed"):
+        train(
+            module,
+            torch.optim.Adam(module.parameters()),
+            batches,
+            extract,
+            epochs=1,
+            batch_size=4,
+            precision=precision,
+        )
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+def test_what_is_computed_in_which_precision(batches, precision, dtype):
+    seen = []
+
+    class Spy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(64, 1)
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            out = self.linear(pixels)
+            seen.append((pixels.dtype, self.linear.weight.dtype, out.dtype))
+            return out.square().mean()
+
+    module = Spy()
+    train(
+        module,
+        torch.optim.SGD(module.parameters(), 0.01),
+        batches,
+        lambda p: [p],
+        epochs=1,
+        batch_size=4,
+        precision=precision,
+    )
+    assert set(seen) == {(dtype, torch.float32, dtype)}  # weights stay in float32
+    assert module.linear.weight.grad.dtype == torch.float32
+
+
+def test_the_native_precision_of_a_device(monkeypatch):
+    for able, expected in (({}, "32-true"), ({"amx_bf16": True}, "bf16-mixed"), ({"avx512_bf16": True}, "bf16-mixed")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
+        assert native_precision(torch.device("cpu")) == expected
+        assert native_precision(torch.device("mps")) == "32-true"
+    for native, expected in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda native=native, **_: native)
+        assert native_precision(torch.device("cuda")) == expected

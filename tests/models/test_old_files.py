@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import pellucid
-from pellucid import backbones, detectors
+from pellucid import backbones
 from pellucid.backbones import _catalogue
 from pellucid.backbones._extractor import Backbone
 from pellucid.backbones.prism import GainControl
@@ -60,8 +60,6 @@ def test_there_is_a_file_of_every_detector():
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_old_file_gives_what_it_gave(name, tmp_path):
-    if name == "v1_stfpm" and "combine" not in detectors.describe("stfpm").defaults:
-        pytest.skip("STFPM's combine is still called distance here")
     inspector = pellucid.load(unpack(name, tmp_path))
     agrees(inspector, expected_of(name))
     assert inspector.header().backbone == WEIGHTS.get(name, "prism_s.v6")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid import backbones
 from pellucid._io.plugins import distribution_of, find_plugins, load_plugin
+from pellucid.detectors._renamed import current_parameters
 from pellucid.errors import ParameterError, unknown_name
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def create(name: str, **parameters: Any) -> Detector:
         ParameterError: unknown detector or hyper-parameter.
     """
     cls = class_of(name)
+    parameters = current_parameters(cls, parameters)
     defaults = _defaults(cls)
     for parameter in parameters:
         if parameter not in defaults:
@@ -133,6 +135,8 @@ def complete(name: str, given: Mapping[str, Any], backbone: str, weights: Path |
     """
     defaults = describe(name).defaults
     backbones.entry(backbone)
+    if given.keys() - defaults.keys():  # old names perhaps: only then torch is imported
+        given = current_parameters(class_of(name), given, FutureWarning)
     chosen = {**defaults, "backbone": backbone, "weights": str(weights) if weights else None}
     for key, value in given.items():
         if key in ("backbone", "weights", "seed"):

@@ -1,14 +1,36 @@
-"""The contract of every detector, and the only base class."""
+"""The contract of every detector, and the only base class.
+
+A detector is a class with four methods of its own, of which it needs two. This one remembers the mean image:
+
+>>> import torch
+>>> from pellucid.detectors._base import Detector
+>>> class MeanImage(Detector):
+...     mean_: torch.Tensor  # learned, hence the underscore: (3, H, W)
+...
+...     def __init__(self, *, backbone="prism_s", layers=("layer1",), weights=None, seed=0):
+...         self.backbone, self.layers, self.weights, self.seed = backbone, layers, weights, seed
+...
+...     def _fit(self, images, checkpoint):
+...         self.mean_ = torch.cat([pixels.to(self.device) for pixels in images]).mean(0)
+...
+...     def _score(self, pixels):
+...         anomaly_map = (pixels - self.mean_).abs().mean(1)  # (B, H, W)
+...         return anomaly_map, anomaly_map.flatten(1).amax(1)
+>>> images = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+>>> maps, scores = MeanImage().fit(images.split(4)).score(images[:2])
+>>> maps.shape, scores.shape
+(torch.Size([2, 64, 64]), torch.Size([2]))
+"""
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from operator import length_hint
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +47,10 @@ Images = Iterable[Tensor]  # re-iterable float32 batches (B, 3, H, W) in [0, 1]
 class Detector(ABC):
     """Learns what normal looks like, then scores: **higher is more anomalous, everywhere**.
 
-    A detector's constructor takes keyword-only hyper-parameters and stores them, nothing else; what is learned lives in
-    attributes that end in an underscore (tensors and modules) and travels through :meth:`state`. Every detector has at
-    least the hyper-parameters ``backbone``, ``layers``, ``weights`` and ``seed``.
+    The constructor takes keyword-only hyper-parameters, ``backbone``, ``layers``, ``weights`` and ``seed`` among them,
+    and stores each under its name, nothing else. What is learned lives in attributes that end in an underscore, tensors
+    and modules, declared in the class; it travels through :meth:`state` and to another device by itself. The same seed
+    gives the same state on the same processor, so whatever is random is drawn on the CPU.
     """
 
     backbone: str
@@ -35,27 +58,46 @@ class Detector(ABC):
     weights: str | None
     seed: int
 
-    backbone_: Backbone
-    size_: Tensor  # (2,) height and width that the detector was fitted on
+    backbone_: Backbone  # pixels (B, 3, H, W) -> one map (B, C, h, w) for each of ``layers``, frozen
+    size_: Tensor  # (2,) height and width that the detector was fitted on, px
     _device: torch.device | None = None  # chosen by :meth:`to`, or resolved when it was first needed
+    _renamed: ClassVar[Mapping[str, tuple[str, Mapping[Any, Any]]]] = {}  # old name -> new one, and new values by old
 
     # --- what a detector writes -------------------------------------------------------------------------------------
 
-    def _build(self, height: int, width: int) -> None:  # noqa: B027 - most have nothing to build
-        """Make the trainable modules, if any, with random weights; ``self.backbone_`` is there already."""
-
     @abstractmethod
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
-        """Learn from normal images; seeded already."""
+        """Learn from normal images.
+
+        Everything is seeded, ``self.backbone_`` and ``self.size_`` are there, and networks are on ``self.device``;
+        batches are on the CPU. Values of hyper-parameters that are not allowed are refused here, by :func:`require`.
+
+        Args:
+            images: re-iterable of float32 batches (B, 3, H, W) in [0, 1].
+            checkpoint: file where a long training may keep its progress; None keeps none.
+        """
 
     @abstractmethod
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, H, W) and score (B,) of a batch (B, 3, H, W); gradients are off already."""
+        """Compute the map (B, H, W) and the score (B,) of a batch (B, 3, H, W), all on ``self.device``.
+
+        Gradients are off, the size is that of the fit, and nothing of the detector is changed. It is traced for export:
+        what is computed has to be the same for every batch but for its values.
+        """
+
+    def _build(self, height: int, width: int) -> None:  # noqa: B027 - most have nothing to build
+        """Make the trainable networks, if any, with random weights; ``self.backbone_`` is there already."""
 
     def _prepare_scoring(self) -> None:  # noqa: B027 - most have nothing to derive
-        """Derive what scoring needs from what was learned; called after a fit and after a load."""
+        """Derive what scoring needs from what was learned; called after a fit, a load and a move."""
 
     # --- what everybody calls ---------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        signature = inspect.signature(type(self)).parameters
+        given = {name: tuple(v) if isinstance(v, list) else v for name, v in self.parameters().items()}
+        changed = (f"{name}={value!r}" for name, value in given.items() if value != signature[name].default)
+        return f"{type(self).__name__}({', '.join(changed)})"
 
     @property
     def device(self) -> torch.device:
@@ -68,7 +110,8 @@ class Detector(ABC):
         """Choose where to work; what was learned already is moved there.
 
         Args:
-            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; see :func:`resolve_device`.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``auto`` is the environment variable
+                ``PELLUCID_DEVICE`` if that is set, else a GPU if there is one.
 
         Raises:
             ParameterError: another name, or a device that this machine does not have.
@@ -79,7 +122,7 @@ class Detector(ABC):
         return self
 
     def parameters(self) -> dict[str, Any]:
-        """Hyper-parameters by name, as given to the constructor."""
+        """Return the hyper-parameters by name, as given to the constructor."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def fit(self, images: Images, *, checkpoint: Path | None = None) -> Self:
@@ -91,6 +134,7 @@ class Detector(ABC):
 
         Raises:
             DataError: no images, or batches of another shape.
+            ParameterError: a hyper-parameter has a value that is not allowed.
             WeightsError: the backbone's weights cannot be had.
         """
         first = next(iter(images), None)
@@ -110,7 +154,13 @@ class Detector(ABC):
         return self
 
     def score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Anomaly map (B, H, W) and score (B,) on the CPU, float32, for a batch (B, 3, H, W) in [0, 1].
+        """Score a batch of images.
+
+        Args:
+            pixels: (B, 3, H, W) in [0, 1], of the size that was fitted on.
+
+        Returns:
+            The anomaly map (B, H, W) and the score (B,), float32 on the CPU; higher is more anomalous.
 
         Raises:
             NotFittedError: :meth:`fit` or :meth:`load_state` has not run.
@@ -128,7 +178,7 @@ class Detector(ABC):
         return anomaly_map.float().cpu(), score.float().cpu()
 
     def state(self) -> dict[str, Tensor]:
-        """Everything learned, as tensors by name, the backbone's weights included."""
+        """Return everything learned, as tensors on the CPU by name, the backbone's weights included."""
         out: dict[str, Tensor] = {}
         for name, value in vars(self).items():
             if not name.endswith("_"):
@@ -171,12 +221,12 @@ class Detector(ABC):
         return self
 
     def count_parameters(self) -> tuple[int, int]:
-        """(all, trained) parameters of the networks; what is estimated without gradients does not count."""
+        """Count (all, trained) parameters of the networks; what is estimated without gradients does not count."""
         own = [p for m in vars(self).values() if isinstance(m, nn.Module) for p in m.parameters()]
         return sum(p.numel() for p in own), sum(p.numel() for p in own if p.requires_grad)
 
     def module_summary(self) -> list[tuple[str, str, int, int]]:
-        """(name, type, parameters, trained parameters) of every network inside."""
+        """List (name, type, parameters, trained parameters) of every network inside."""
         return [
             (
                 name.rstrip("_"),
@@ -203,12 +253,19 @@ class Detector(ABC):
         self.backbone_.fold()
 
 
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Raise ParameterError when a hyper-parameter has a value that is not allowed.
+
+    Args:
+        condition: whether it is.
+        name: of the hyper-parameter.
+        value: that it has.
+        allowed: what would be, as in "odd and at least 1".
+    """
+    if not condition:
+        raise ParameterError(f"{name}={value!r} is not allowed: it has to be {allowed}.")
+
+
 def _check_shape(pixels: Tensor) -> None:
     if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
         raise DataError(f"A batch has to be float32 (B, 3, H, W) in [0, 1]; got {pixels.dtype} {tuple(pixels.shape)}.")
-
-
-def require(condition: bool, name: str, value: object, allowed: str) -> None:
-    """Raise ParameterError when a hyper-parameter has a value that is not allowed."""
-    if not condition:
-        raise ParameterError(f"{name}={value!r} is not allowed: it has to be {allowed}.")

@@ -16,24 +16,42 @@ from pellucid.detectors._base import Images
 from pellucid.detectors._device import double_precision_device
 
 Levels = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> the map of every level (levels, B, H, W)
+MIN_SCALE = 1e-6  # in the maps' unit: not zero where there is but one image
 
 
 def fit_baseline(levels: Levels, images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and spread over good images at every position of every level, (levels, H, W) each.
+    """Estimate the mean and the scale of every level's map over good images, at every position.
 
-    The spread is the standard deviation there plus the level's mean one: few images tell little of a single position.
+    The scale is the standard deviation there plus the level's mean one: few images tell little of a single position.
+
+    Args:
+        levels: computes the maps.
+        images: re-iterable of batches (B, 3, H, W); read once.
+        device: where ``levels`` computes.
+
+    Returns:
+        Mean and scale, (levels, H, W) each, float32 on the device.
     """
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     with torch.inference_mode():
         for pixels in track(images, "scoring good images"):
-            found = levels(pixels.to(device)).to(double_precision_device(device)).double()
-            count, total, squares = count + len(pixels), total + found.sum(1), squares + found.square().sum(1)
-        usual = total / count
-        deviation = (squares / count - usual.square()).clamp_min(0).sqrt()
-        spread = deviation + deviation.mean((1, 2), keepdim=True) + 1e-6  # not zero where there is but one image
-    return usual.float().clone().to(device), spread.float().clone().to(device)
+            maps = levels(pixels.to(device)).to(double_precision_device(device)).double()
+            count, total, squares = count + len(pixels), total + maps.sum(1), squares + maps.square().sum(1)
+        mean = total / count
+        deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
+        scale = deviation + deviation.mean((1, 2), keepdim=True) + MIN_SCALE
+    return mean.float().clone().to(device), scale.float().clone().to(device)
 
 
-def standardise(levels: Tensor, usual: Tensor, spread: Tensor) -> Tensor:
-    """Spreads above the usual, a mean over levels: (levels, B, H, W) -> (B, H, W)."""
-    return ((levels - usual[:, None]) / spread[:, None]).mean(0)
+def standardise(levels: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Express maps in scales above the mean, and average over levels.
+
+    Args:
+        levels: (levels, B, H, W).
+        mean: (levels, H, W), as :func:`fit_baseline` estimates it.
+        scale: (levels, H, W), likewise.
+
+    Returns:
+        (B, H, W).
+    """
+    return ((levels - mean[:, None]) / scale[:, None]).mean(0)

@@ -15,58 +15,77 @@ GPU_UPDATE_BLOCK = 8192
 
 
 def k_center_greedy(points: Tensor | DiskTensor, count: int, first: int) -> Tensor:
-    """Indices (count,) of the greedy k-center coreset (Sener & Savarese, ICLR 2018), in the order of selection.
+    """Select the greedy k-center coreset (Sener & Savarese, ICLR 2018): always the point farthest from all centres.
 
-    Exact, but lazy: distances only ever shrink, so a stale distance is an upper bound. Greedy runs inside the points
-    with the largest bounds for as long as its maximum is no less than every bound outside; then one matrix product
-    brings all points up to date with the centres found since. Centres are at least the cover radius from each other,
-    so a point that is within half of it of one centre is not nearer to any other and is left out of the product.
+    Exact, but lazy: distances to the nearest centre only ever shrink, so a stale one is an upper bound. Greedy runs
+    inside the points with the largest bounds for as long as its maximum is no less than every bound outside; then one
+    matrix product brings all points up to date with the centres found since. Centres are at least the cover radius
+    from each other, so a point that is within half of it of one centre is not nearer to any other and is left out of
+    the product.
 
     Args:
         points: (N, d).
-        count: how many to select, at most N.
+        count: how many to select, from 1 to N.
         first: index of the first centre.
+
+    Returns:
+        Indices (count,) of the centres, in the order of their selection.
     """
     on_cpu = points.device.type == "cpu"
-    working_set, update_block = (WORKING_SET, UPDATE_BLOCK) if on_cpu else (GPU_WORKING_SET, GPU_UPDATE_BLOCK)
-    bound = torch.full((len(points),), torch.inf, dtype=points.dtype, device=points.device)
-    chosen: list[int] = [first]
-    fresh = 0  # centres before this one are reflected in every bound
-    radius = 0.0  # squared distance of the last centre from those before it
+    working_set, block = (WORKING_SET, UPDATE_BLOCK) if on_cpu else (GPU_WORKING_SET, GPU_UPDATE_BLOCK)
+    bounds = torch.full((len(points),), torch.inf, dtype=points.dtype, device=points.device)
+    centres, new, radius = [first], [first], 0.0  # all; those that the bounds do not know of yet; squared
     with progress_bar() as progress:
         task = progress.add_task("choosing patches", total=count)
         while True:
-            centres = torch.tensor(chosen[fresh:], device=points.device)
-            _bring_up_to_date(bound, points, centres, radius / 4, update_block)
-            fresh = len(chosen)
-            progress.update(task, completed=fresh)
-            if fresh >= count:
-                return torch.tensor(chosen[:count])
-            size = min(working_set, len(points))
-            largest, working = torch.topk(bound, size)
-            outside = float(largest[-1]) if size < len(points) else -1.0
-            near, inside = points[working], largest.clone()
-            norms, numbers = (near * near).sum(1), working.tolist()
-            while len(chosen) < count:
-                best = int(inside.argmax())
-                highest = float(inside[best])
-                if len(chosen) > fresh and highest < outside:
-                    break
-                radius = highest
-                chosen.append(numbers[best])
-                distance = norms + norms[best] - 2 * (near @ near[best])
-                torch.minimum(inside, distance, out=inside)
-                inside[best] = -1.0  # a centre is never chosen twice, whatever the rounding
+            _update_bounds(bounds, points, torch.tensor(new, device=points.device), radius / 4, block)
+            progress.update(task, completed=len(centres))
+            if len(centres) == count:
+                return torch.tensor(centres)
+            largest, working = torch.topk(bounds, min(working_set, len(points)))
+            outside = float(largest[-1]) if len(working) < len(points) else -1.0
+            chosen, radius = _greedy(points[working], largest, outside, count - len(centres))
+            numbers = working.tolist()
+            new = [numbers[at] for at in chosen]
+            centres += new
 
 
-def _bring_up_to_date(bound: Tensor, points: Tensor | DiskTensor, centres: Tensor, settled: float, block: int) -> None:
-    """Lower the bounds above ``settled`` to the squared distance from the nearest of the new centres."""
+def _greedy(points: Tensor, bounds: Tensor, outside: float, count: int) -> tuple[list[int], float]:
+    """Select among some points for as long as none outside can be farther from the centres.
+
+    Args:
+        points: (n, d).
+        bounds: squared distances to the nearest centre (n,), up to date.
+        outside: largest bound of all other points.
+        count: how many to select at most; one is selected in any case.
+
+    Returns:
+        Their places in ``points``, and the squared distance of the last one from the centres before it.
+    """
+    nearest, norms = bounds.clone(), (points * points).sum(1)
+    chosen: list[int] = []
+    radius = 0.0
+    while len(chosen) < count:
+        farthest = int(nearest.argmax())
+        distance = float(nearest[farthest])
+        if chosen and distance < outside:
+            break
+        radius = distance
+        chosen.append(farthest)
+        from_it = norms + norms[farthest] - 2 * (points @ points[farthest])
+        torch.minimum(nearest, from_it, out=nearest)
+        nearest[farthest] = -1.0  # a centre is never chosen twice, whatever the rounding
+    return chosen, radius
+
+
+def _update_bounds(bounds: Tensor, points: Tensor | DiskTensor, centres: Tensor, settled: float, block: int) -> None:
+    """Lower the bounds (N,) above ``settled`` to the squared distance from the nearest of the new centres (n,)."""
     new = points[centres]
     norms = (new * new).sum(1)
     for start in range(0, len(points), block):
         rows = slice(start, start + block)
-        moving = (bound[rows] > settled).nonzero()[:, 0]
+        moving = (bounds[rows] > settled).nonzero()[:, 0]
         x = points[rows][moving]
         distance = torch.addmm(norms, x, new.T, alpha=-2).amin(1) + (x * x).sum(1)
-        bound[start + moving] = torch.minimum(bound[start + moving], distance)
-    bound[centres] = -1.0
+        bounds[start + moving] = torch.minimum(bounds[start + moving], distance)
+    bounds[centres] = -1.0

@@ -13,8 +13,8 @@ class CouplingStep(nn.Module):
     Args:
         channels: C.
         hidden_ratio: width of the subnet over C / 2.
-        kernel: 3 or 1.
-        clamp: bound of the log-scale, by a soft clamp.
+        kernel: side of its convolutions, 3 or 1.
+        clamp: bound of the logarithm of the scale, which tends to it softly.
     """
 
     permutation: Tensor
@@ -45,7 +45,7 @@ class CouplingStep(nn.Module):
         return y.index_select(1, self.permutation), log_det
 
     def inverse(self, z: Tensor) -> Tensor:
-        """The x that gives z."""
+        """Compute the x that gives z."""
         y = (z[:, self.permutation.argsort()] - self.offset) * (-self.log_scale).exp()
         y1, y2 = y[:, : self.kept], y[:, self.kept :]
         s, t = (0.1 * self.subnet(y1)).chunk(2, dim=1)
@@ -53,7 +53,14 @@ class CouplingStep(nn.Module):
 
 
 class Flow(nn.Module):
-    """Coupling steps in a row."""
+    """Coupling steps in a row: z (B, C, h, w) of x, and the log-determinant of the Jacobian (B,).
+
+    Args:
+        channels: C.
+        steps: how many.
+        hidden_ratio: width of their subnets over C / 2.
+        conv3x3_only: else every other subnet has 1x1 convolutions.
+    """
 
     def __init__(self, channels: int, steps: int, hidden_ratio: float, conv3x3_only: bool) -> None:
         super().__init__()
@@ -69,7 +76,7 @@ class Flow(nn.Module):
         return x, log_det
 
     def inverse(self, z: Tensor) -> Tensor:
-        """The x that gives z."""
+        """Compute the x that gives z."""
         for step in reversed(self.steps):
             z = step.inverse(z)  # type: ignore[operator]
         return z

@@ -11,7 +11,13 @@ from torch.nn import functional as F
 
 def resize_to(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring maps (B, C, h, w) to (B, C, *size), bilinearly."""
-    return maps if maps.shape[-2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    if maps.shape[-2:] == size:
+        return maps
+    if maps.is_cuda and maps.requires_grad:  # there the gradients of interpolate are added up in any order
+        sides = zip(maps.shape[2:], size, strict=True)
+        rows, columns = (_interpolating(*side).to(maps) for side in sides)  # (H, h), (W, w)
+        return rows @ maps @ columns.T
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def image_score(anomaly_map: Tensor) -> Tensor:
@@ -49,9 +55,15 @@ def smooth_map(patch_map: Tensor, size: tuple[int, int], sigma: float = 4.0) -> 
 
 
 @lru_cache(maxsize=64)
+def _interpolating(cells: int, side: int) -> Tensor:
+    """(side, cells): what each cell adds to each pixel of a row by linear interpolation."""
+    return F.interpolate(torch.eye(cells, dtype=torch.float64)[None], size=side, mode="linear")[0].T.contiguous()
+
+
+@lru_cache(maxsize=64)
 def _enlarging(cells: int, side: int, sigma: float) -> Tensor:
     """(side, cells): what each cell adds to each pixel of a row: linear interpolation, then the Gaussian, mirrored."""
-    rows = F.interpolate(torch.eye(cells, dtype=torch.float64)[None], size=side, mode="linear")  # (1, cells, side)
+    rows = _interpolating(cells, side).T[None]  # (1, cells, side)
     radius = min(int(4 * sigma + 0.5), side - 1)
     x = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = torch.exp(-0.5 * (x / sigma) ** 2)

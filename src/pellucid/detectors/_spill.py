@@ -14,13 +14,20 @@ from pellucid.errors import OutputError
 
 
 class DiskTensor(AbstractContextManager["DiskTensor"]):
-    """DiskTensor (N, D) in a temporary file, written once and read in parts, so that memory does not grow with N.
+    """A matrix (N, D) in a temporary file, appended to and then read in parts, so that memory does not grow with N.
 
-    The file is where the environment variable TMPDIR says, ``/tmp`` by default, and goes when the context is left.
+    Index it as a tensor, by a slice of rows or by a tensor of their indices. The file lies where the environment
+    variable TMPDIR says, ``/tmp`` by default, and goes when the context is left.
 
     Args:
-        device: where the vectors are taken to when they are read.
+        device: where rows are taken to when they are read.
         dtype: what they are kept in and read as, ``torch.float32`` or ``torch.float16``.
+
+    Example:
+        >>> with DiskTensor(torch.device("cpu")) as rows:
+        ...     rows.append(torch.eye(3))
+        ...     rows[1:2]
+        tensor([[0., 1., 0.]])
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
@@ -30,21 +37,21 @@ class DiskTensor(AbstractContextManager["DiskTensor"]):
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
-    def append(self, vectors: Tensor) -> None:
-        """Write vectors (n, D) behind the others.
+    def append(self, rows: Tensor) -> None:
+        """Write rows (n, D) behind the others.
 
         Raises:
             OutputError: the file has no room.
         """
         try:
-            self.file.write(vectors.to("cpu", self.dtype).contiguous().numpy().data)
+            self.file.write(rows.to("cpu", self.dtype).contiguous().numpy().data)
             self.file.flush()
         except OSError as error:
             raise OutputError(
                 f"The features do not fit into the temporary folder '{tempfile.gettempdir()}' ({error.strerror}): make"
                 " room there, or name another folder in the environment variable TMPDIR."
             ) from None
-        self.shape = (self.shape[0] + len(vectors), vectors.shape[1])
+        self.shape = (self.shape[0] + len(rows), rows.shape[1])
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -61,6 +68,6 @@ class DiskTensor(AbstractContextManager["DiskTensor"]):
         return found.to(self.device)
 
     def _read(self, into: NDArray[Any], start: int) -> None:
-        """Not by mapping the file: its pages would count as this process's memory."""
+        """Read rows from ``start`` on. The file is not mapped: its pages would count as this process's memory."""
         self.file.seek(start * self.shape[1] * into.itemsize)
         self.file.readinto(into.data)

@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': 'a4ef3b851f00de0bdd4d96e54eb31c115f42914dfdd22c5809e2e9d046021699'},
+         'source_sha256': '14c6ee3262ba0a01cf23f0b7190771d64fcb7b888f588c881864a0596105ad57'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
@@ -33,7 +33,7 @@ TABLE: dict[str, dict[str, Any]] = \
                            'weight_decay': 1e-05,
                            'precision': 'auto',
                            'seed': 0},
-              'source_sha256': '52594642b053a1cf4f3a929b28e1279b3342233d511388b04f1eefd2aa953ff3'},
+              'source_sha256': '3453d7b71febb68e75bb92e515d40c13e5186e8b9be55b0956f560c527ba47bd'},
  'padim': {'paper': 'PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020, '
                     'arXiv 2011.08785).',
            'summary': 'One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.',
@@ -43,7 +43,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'n_features': 100,
                         'epsilon': 0.01,
                         'seed': 0},
-           'source_sha256': '14cf7a29c0717a0cfb7e5fb8fdd6107ea1b69bd97925a28f43136e5309762286'},
+           'source_sha256': '052066be261397af68c2abb544c2cd0017c58e57a50ccfa722079ef21b7412db'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -55,7 +55,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'seed': 0},
-               'source_sha256': '7d9fe6fa97a315d6ad31f7dea3f8b747220337322d941da737c55cc4a7a7c7c4'},
+               'source_sha256': '1ccf936e85c4e25cfe1102c967ebb6a27b1c9a257c9ab3433d33c633f158d935'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "
@@ -69,7 +69,7 @@ TABLE: dict[str, dict[str, Any]] = \
                                        'lr': 0.005,
                                        'precision': 'auto',
                                        'seed': 0},
-                          'source_sha256': '5320416836ecbb0133e4a8326c2a8accfd19215df99a57a7a23b8493c5f71a99'},
+                          'source_sha256': '8bd8f643d31b328d5ad7ef01f58bfeee596c6f3697124fa5fb6c6c46e5db2691'},
  'stfpm': {'paper': 'STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", '
                     'BMVC 2021, arXiv 2103.04257).',
            'summary': 'A student learns to agree with its frozen teacher on normal images; where it cannot, '
@@ -77,7 +77,7 @@ TABLE: dict[str, dict[str, Any]] = \
            'defaults': {'backbone': 'prism_s',
                         'layers': ('layer1', 'layer2', 'layer3'),
                         'weights': None,
-                        'distance': 'l2',
+                        'combine': 'product',
                         'epochs': 30,
                         'batch_size': 8,
                         'lr': 0.4,
@@ -85,4 +85,4 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 0.0001,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '7ae679b9e852f3d52a311dbe3b71aa45260f6d7e1d4784aada859cbd313a0130'}}
+           'source_sha256': '1abfad652f23ded396ec2d4549d6f7abfce8c2047a0fbd541d766c28705032d4'}}

@@ -18,20 +18,25 @@ from pellucid.detectors._base import require
 from pellucid.detectors._device import resolve_device
 from pellucid.detectors._feature_cache import FeatureCache
 
-HOLD_OUT = 10  # every tenth image is held out to decide when to stop
+HELD_OUT_EVERY = 10  # images: every tenth is held out to decide when to stop
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 
 @dataclass(frozen=True)
 class History:
-    """Mean losses by epoch."""
+    """How a training went: mean losses by epoch."""
 
     train: tuple[float, ...]
     held_out: tuple[float, ...]
 
 
 class Objective(nn.Module):
-    """A loss as a module: ``loss(*maps)``, a scalar, over the parameters of ``learners``."""
+    """A loss as a module.
+
+    Args:
+        loss: computes a scalar from maps (B, C, h, w).
+        learners: the networks that it trains.
+    """
 
     def __init__(self, loss: Callable[..., Tensor], *learners: nn.Module) -> None:
         super().__init__()
@@ -60,28 +65,28 @@ def train(
     """Minimise ``module(*extract(pixels))``, a scalar loss, over normal images; end with the best epoch's weights.
 
     Args:
-        module: maps what was seen in a batch to its loss; changed in place, where its parameters are.
+        module: maps the features of a batch to its loss; changed in place, on the device of its parameters.
         optimizer: over the module's trainable parameters.
         images: batches (B, 3, H, W), read once; every tenth image is held out for early stopping.
-        extract: what a batch has to teach, maps (B, C, h, w): computed once an image, see :class:`FeatureCache`.
-        epochs: passes over the images, at most.
-        batch_size: images a step.
+        extract: computes a batch's features, maps (B, C, h, w): once an image, see :class:`FeatureCache`.
+        epochs: passes over the images, at most; 1 or more.
+        batch_size: images a step, 1 or more.
         seed: of the order of images; a resumed run sees the order that an uninterrupted one would have seen.
         patience: epochs without a better held-out loss before training stops.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; None does not limit it.
         precision: ``32-true`` is float32; ``bf16-mixed`` computes in bfloat16 what bears it (``torch.autocast``), with
             weights in float32; ``auto`` is ``bf16-mixed`` where the processor computes bfloat16 itself, which is up to
             twice as fast, and ``32-true`` elsewhere.
-        checkpoint: written after every epoch; where it exists, training goes on from it.
+        checkpoint: file that is written after every epoch; where it exists, training goes on from it.
+        description: what the progress bar calls it.
 
     Raises:
         ParameterError: no epochs, or another precision.
-        OutputError: no room for what was seen.
+        OutputError: the features, or the checkpoint, find no room.
     """
     require(epochs >= 1, "epochs", epochs, "at least 1")
     require(precision in PRECISIONS, "precision", precision, "auto, 32-true or bf16-mixed")
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    device = parameters[0].device
+    device = next(module.parameters()).device
     loss_of = partial(_loss, module, native_precision(device) if precision == "auto" else precision)
     train_losses: list[float] = []
     held_out_losses: list[float] = []
@@ -98,16 +103,8 @@ def train(
             if _stalled(held_out_losses, patience):
                 break
             module.train()
-            losses = []
-            for batch in _shuffled(learned, batch_size, seed * 1_000_003 + epoch):
-                loss = loss_of(cache[batch])
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                if clip is not None:
-                    nn.utils.clip_grad_norm_(parameters, clip)
-                optimizer.step()
-                losses.append(loss.detach())
-            train_losses.append(sum(torch.stack(losses).tolist()) / len(losses))  # a GPU is waited for once an epoch
+            batches = _shuffled(learned, batch_size, seed * 1_000_003 + epoch)
+            train_losses.append(_train_epoch(loss_of, optimizer, cache, batches, clip))
             module.eval()
             held_out_losses.append(_held_out_loss(loss_of, cache, held_out, batch_size, train_losses[-1]))
             if held_out_losses[-1] <= min(held_out_losses):
@@ -137,12 +134,34 @@ def native_precision(device: torch.device | None = None) -> str:
 
 
 def _loss(module: nn.Module, precision: str, maps: Sequence[Tensor]) -> Tensor:
-    """The loss, a float32 scalar, of maps (B, C, h, w)."""
+    """Compute the loss, a float32 scalar, of maps (B, C, h, w)."""
     if precision == "32-true":
         loss: Tensor = module(*maps)
         return loss
     with torch.autocast(maps[0].device.type, torch.bfloat16):
         return module(*(m.to(torch.bfloat16) for m in maps)).float()  # type: ignore[no-any-return]
+
+
+def _train_epoch(
+    loss_of: Callable[[Sequence[Tensor]], Tensor],
+    optimizer: Optimizer,
+    cache: FeatureCache,
+    batches: Sequence[Tensor],
+    clip: float | None,
+) -> float:
+    """Take a step for every batch of images' indices (B,); return the mean loss."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    losses = []
+    for batch in batches:
+        loss = loss_of(cache[batch])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if clip is not None:
+            nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+        losses.append(loss.detach())
+    values: list[float] = torch.stack(losses).tolist()  # a GPU is waited for once an epoch
+    return sum(values) / len(values)
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
@@ -154,13 +173,13 @@ def _stalled(losses: list[float], patience: int) -> bool:
 
 
 def _split(count: int) -> tuple[Tensor, Tensor]:
-    """Indices of the images to learn from and of those held out, every tenth."""
-    held_out = torch.arange(count) % HOLD_OUT == HOLD_OUT - 1
+    """Divide images into those to learn from and those held out, every tenth; their indices."""
+    held_out = torch.arange(count) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 
 def _shuffled(images: Tensor, batch_size: int, seed: int) -> list[Tensor]:
-    """Mini-batches of indices in random order, without a single image left over: its batch statistics say nothing."""
+    """Shuffle indices into batches, without a single image left over: its batch statistics say nothing."""
     order = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
     batches = list(torch.split(order, batch_size))
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) < min(2, batch_size) else batches
@@ -169,7 +188,7 @@ def _shuffled(images: Tensor, batch_size: int, seed: int) -> list[Tensor]:
 def _held_out_loss(
     loss_of: Callable[[Sequence[Tensor]], Tensor], cache: FeatureCache, images: Tensor, batch_size: int, fallback: float
 ) -> float:
-    """Mean loss on the held-out images; with fewer than ten images there are none, and the training loss serves."""
+    """Average the loss over held-out images; of fewer than ten images none is, and the training loss serves."""
     total = 0.0
     with torch.no_grad():
         for batch in torch.split(images, batch_size):

@@ -21,12 +21,27 @@ from pellucid.errors import DataError
 class Dfm(Detector):
     """PCA of pooled deep features; what the principal subspace cannot explain, or finds unlikely, is anomalous.
 
+    Deviations from the papers: they score images only. Here the score is split into its shares by position, which make
+    the map, smoothed by a Gaussian of 4 px; those of ``nll`` are exact and may be negative. One Gaussian is fitted, as
+    there is one class.
+
     Args:
-        backbone, layers, weights: where the features come from; DFM models one layer.
-        pooling_kernel_size: features are averaged over this many positions in each direction.
-        pca_level: share of variance that the subspace keeps, in (0, 1].
-        score_type: ``fre``, the reconstruction error, or ``nll``, the Gaussian's negative log-likelihood.
-        seed: nothing is random here; stored as for every detector.
+        backbone: name of the network that features come from, one of ``pellucid.backbones.names()``. Default
+            ``prism_s``.
+        layers: the name of one of its layers. Default ``("layer3",)``.
+        weights: checkpoint file of the backbone; None, the default, takes those that belong to its name.
+        pooling_kernel_size: features are averaged over this many positions in each direction, 1 or more, default 4.
+        pca_level: share of the variance that the subspace keeps, in (0, 1], default 0.97.
+        score_type: ``fre``, the reconstruction error, the default; or ``nll``, the Gaussian's negative log-likelihood.
+        seed: stored as for every detector; nothing is random here.
+
+    Example:
+        >>> import torch
+        >>> from pellucid.detectors.dfm import Dfm
+        >>> images = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> maps, scores = Dfm().fit([images]).score(images[:2])
+        >>> maps.shape, scores.shape
+        (torch.Size([2, 64, 64]), torch.Size([2]))
     """
 
     mu_: Tensor  # (D,)
@@ -49,7 +64,7 @@ class Dfm(Detector):
         self.seed = seed
 
     def _embed(self, pixels: Tensor) -> Tensor:
-        """Pooled features (B, C, h, w)."""
+        """Compute pooled features (B, C, h, w)."""
         return F.avg_pool2d(self.backbone_(pixels)[0], self.pooling_kernel_size)
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained

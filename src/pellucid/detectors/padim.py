@@ -15,17 +15,35 @@ from pellucid.detectors._device import double_precision_device
 from pellucid.detectors._maps import image_score, resize_to, smooth_map
 from pellucid.errors import DataError
 
-BANDS = 4  # that a triangle is cut into: 5/8 of the square are read
+BANDS = 4  # that a triangular matrix is cut into: 5/8 of the square are read
 
 
 class Padim(Detector):
     """One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.
 
+    Deviations from the paper: maps of the coarser layers are enlarged bilinearly, where the authors' code repeats the
+    nearest value: the Gaussians of neighbouring positions then differ less, and scores are not those of other
+    implementations. 100 channels are kept whatever the backbone, the paper's number for ResNet-18; give
+    ``n_features=550`` for the paper's wide_resnet50_2. Moments are streamed in float32.
+
     Args:
-        backbone, layers, weights: where the features come from; all layers are brought to the first one's grid.
-        n_features: channels kept, drawn at random (seeded), as the paper found better than PCA.
-        epsilon: added to the covariance's diagonal; 0.01 in the paper.
-        seed: of the draw of channels.
+        backbone: name of the network that features come from, one of ``pellucid.backbones.names()``. Default
+            ``prism_s``.
+        layers: names of one or more of its layers; all are brought to the first one's grid. Default
+            ``("layer1", "layer2", "layer3")``.
+        weights: checkpoint file of the backbone; None, the default, takes those that belong to its name.
+        n_features: channels kept, 1 or more, default 100; all where there are fewer. They are drawn at random, which
+            the paper found better than PCA.
+        epsilon: added to the covariance's diagonal, above 0, default 0.01 as in the paper.
+        seed: of the draw of channels, an integer, default 0.
+
+    Example:
+        >>> import torch
+        >>> from pellucid.detectors.padim import Padim
+        >>> images = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> maps, scores = Padim(n_features=20).fit([images]).score(images[:2])
+        >>> maps.shape, scores.shape
+        (torch.Size([2, 64, 64]), torch.Size([2]))
     """
 
     channels_: Tensor  # (C,) indices
@@ -49,7 +67,7 @@ class Padim(Detector):
         self.n_features, self.epsilon, self.seed = n_features, epsilon, seed
 
     def _embed(self, pixels: Tensor) -> Tensor:
-        """Features per position (h*w, B, C), of the channels drawn; they are picked before they are enlarged."""
+        """Compute the drawn channels' features per position (h*w, B, C); they are picked before they are enlarged."""
         picked = [m[:, chosen] for m, chosen in zip(self.backbone_(pixels), self._picks, strict=True)]
         maps = [m.contiguous(memory_format=torch.channels_last) for m in picked]  # enlarged seven times faster
         size = (maps[0].shape[2], maps[0].shape[3])
@@ -57,7 +75,7 @@ class Padim(Detector):
         return embedded.flatten(2).permute(2, 0, 1).contiguous()  # products of strided matrices are ten times slower
 
     def _pick(self, counts: Sequence[int]) -> list[Tensor]:
-        """The channels drawn, counted within each layer of so many channels."""
+        """List the drawn channels of each layer, counted within it; ``counts`` says how many each has."""
         starts = itertools.accumulate(counts, initial=0)
         inside = [self.channels_ - start for start in starts]
         return [at[(at >= 0) & (at < count)] for at, count in zip(inside, counts, strict=False)]
@@ -80,7 +98,7 @@ class Padim(Detector):
             self.mean_, self.whiten_ = mean.clone(), inverse[:, rows, columns].clone().to(self.device)
 
     def _moments(self, images: Images) -> tuple[Tensor, Tensor]:
-        """Mean (P, C) and unbiased covariance (P, C, C), streamed over batches (Chan, Golub & LeVeque, 1979)."""
+        """Estimate mean (P, C) and unbiased covariance (P, C, C), streamed (Chan, Golub & LeVeque, 1979)."""
         n, mean, scatter = 0, torch.empty(0), torch.empty(0)
         for batch in track(images, "extracting features"):
             x = self._embed(batch.to(self.device))  # (P, B, C)
@@ -108,6 +126,7 @@ class Padim(Detector):
         self._bands = [self._band(low, high) for low, high in itertools.pairwise(edges) if low < high]
 
     def _band(self, low: int, high: int) -> Tensor:
+        """Unpack rows ``low`` to ``high`` of every triangle, transposed, (h*w, high, high - low)."""
         rows, columns = torch.tril_indices(high - low, high, offset=low, device=self.whiten_.device)
         band = self.whiten_.new_zeros(len(self.whiten_), high, high - low)
         band[:, columns, rows] = self.whiten_[:, low * (low + 1) // 2 : high * (high + 1) // 2]

@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import length_hint
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pellucid._io.progress import track
+from pellucid._io.space import estimate_fit_space, warn_of_little_room
 from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._coreset import k_center_greedy
 from pellucid.detectors._maps import concatenate, locally_aware, smooth_map
 from pellucid.detectors._search import BoundedSearch, nearest, neighbours, principal_directions
 from pellucid.detectors._spill import DiskTensor
 
-DIRECTIONS = 128  # of the projection that the coreset is chosen in
-SKETCHED = 128  # length of features from which on the search goes through a sketch
+PATCHSIZE = 3  # positions in each direction that a patch's feature is the mean of
+PROJECTED_CHANNELS = 128  # of the random projection that the coreset is chosen in, where features have more
+MIN_CHANNELS_TO_BOUND = 128  # length of features from which on the search goes through lower bounds
 
 
 class Patchcore(Detector):
     """Memory of normal patches; a patch is as anomalous as it is far from the nearest one remembered.
 
+    Deviations from the paper: the bank keeps 2 % of the patches instead of 10 or 25. Features of several layers are
+    joined, not pooled to 1,024 channels. Where they have more than 128, the coreset is chosen in a Gaussian projection
+    to 128 instead of a sparse one. The nearest patch is searched exactly.
+
     Args:
-        backbone, layers, weights: where the features come from; the paper uses two mid-level layers.
-        coreset_sampling_ratio: share of all patches that the bank keeps, in (0, 1].
-        coreset_size: a fixed number of patches instead of a share.
-        num_neighbors: b of the paper's equation 7, which re-weights the image score; 1 leaves it as it is.
-        seed: of the random projection and of the first centre.
+        backbone: name of the network that features come from, one of ``pellucid.backbones.names()``. Default
+            ``prism_s``.
+        layers: names of one or more of its layers, the first of which gives the grid. Default ``("layer2", "layer3")``,
+            two mid-level ones as in the paper.
+        weights: checkpoint file of the backbone; None, the default, takes those that belong to its name.
+        coreset_sampling_ratio: share of all patches that the bank keeps, in (0, 1], default 0.02.
+        coreset_size: a fixed number of patches instead of the share, 1 or more; None, the default, takes the share.
+        num_neighbors: b of the paper's equation 7, which re-weights the image's score, 1 or more, default 9; 1 leaves
+            the score as it is.
+        seed: of the random projection and of the first centre, an integer, default 0.
+
+    Example:
+        >>> import torch
+        >>> from pellucid.detectors.patchcore import Patchcore
+        >>> images = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> maps, scores = Patchcore(coreset_size=50).fit([images]).score(images[:2])
+        >>> maps.shape, scores.shape
+        (torch.Size([2, 64, 64]), torch.Size([2]))
     """
 
     bank_: Tensor  # M, (M, D)
@@ -52,8 +72,8 @@ class Patchcore(Detector):
         self.num_neighbors, self.seed = num_neighbors, seed
 
     def _embed(self, pixels: Tensor) -> Tensor:
-        """Locally aware patch features (B, h, w, D): each is the mean of its 3x3 neighbourhood (section 3.1)."""
-        return concatenate(locally_aware(self.backbone_(pixels), 3)).permute(0, 2, 3, 1)
+        """Compute locally aware patch features (B, h, w, D): means of 3x3 neighbourhoods (section 3.1)."""
+        return concatenate(locally_aware(self.backbone_(pixels), PATCHSIZE)).permute(0, 2, 3, 1)
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
         ratio, size = self.coreset_sampling_ratio, self.coreset_size
@@ -67,7 +87,7 @@ class Patchcore(Detector):
             first = int(torch.randint(len(patches), (1,), generator=generator))
             self.bank_ = patches[k_center_greedy(projected if len(projected) else patches, count, first)]
             self.norms_ = (self.bank_ * self.bank_).sum(1)
-            long = SKETCHED <= self.bank_.shape[1] < count
+            long = MIN_CHANNELS_TO_BOUND <= self.bank_.shape[1] < count
             self.directions_ = principal_directions(self.bank_) if long else None
             self._prepare_scoring()
             b = min(self.num_neighbors, count)
@@ -75,16 +95,21 @@ class Patchcore(Detector):
             self.neighbours_ = table.int()
 
     def _gather(self, images: Images, generator: torch.Generator, patches: DiskTensor, projected: DiskTensor) -> None:
-        """All patches (N, D), and where they are long a random Gaussian projection (N, DIRECTIONS) of them, which keeps
-        distances (Johnson & Lindenstrauss, 1984)."""
+        """Collect all patches (N, D), and where D is large a random Gaussian projection (N, PROJECTED_CHANNELS) of
+        them, which keeps distances (Johnson & Lindenstrauss, 1984)."""
         matrix = None
         for x in track(images, "extracting features"):
-            some = self._embed(x.to(self.device)).flatten(0, 2)
-            patches.append(some)
-            if some.shape[1] > DIRECTIONS:
+            embedded = self._embed(x.to(self.device)).flatten(0, 2)  # (B * h * w, D)
+            if not len(patches):  # the first batch tells what all will take
+                shape = (embedded.shape[1], len(embedded) // len(x))
+                kept = self.coreset_sampling_ratio if self.coreset_size is None else 0.0
+                warn_of_little_room(estimate_fit_space(length_hint(images) * len(x), [shape], kept_share=kept))
+            patches.append(embedded)
+            if embedded.shape[1] > PROJECTED_CHANNELS:
                 if matrix is None:
-                    matrix = torch.randn(some.shape[1], DIRECTIONS, generator=generator).to(some) / DIRECTIONS**0.5
-                projected.append(some @ matrix)
+                    shape = (embedded.shape[1], PROJECTED_CHANNELS)
+                    matrix = torch.randn(*shape, generator=generator).to(embedded) / PROJECTED_CHANNELS**0.5
+                projected.append(embedded @ matrix)
 
     def _prepare_scoring(self) -> None:
         directions = self.directions_ if self.device.type == "cpu" else None  # a GPU compares with all in less time
@@ -103,7 +128,7 @@ class Patchcore(Detector):
         return smooth_map(distance.view(B, h, w), (pixels.shape[2], pixels.shape[3])), score
 
     def _weight(self, m_test: Tensor, m_star: Tensor) -> Tensor:
-        """Equation 7: near 1 where the nearest memory is itself a rare one, less where memories are dense. (B,)"""
+        """Compute equation 7, (B,): near 1 where the nearest memory is itself rare, less where memories are dense."""
         if self.num_neighbors == 1:
             return torch.ones(m_test.shape[0], device=m_test.device)
         among = self.bank_[self.neighbours_[m_star].long()]  # N_b(m*), (B, b, D)
