@@ -55,7 +55,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'seed': 0},
-               'source_sha256': '1ccf936e85c4e25cfe1102c967ebb6a27b1c9a257c9ab3433d33c633f158d935'},
+               'source_sha256': '5b925193b3b60fdb262d51d48c24d559ec11085d1df3d8beed5f03bd902d1b47'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "

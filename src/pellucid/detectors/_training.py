@@ -22,6 +22,9 @@ HELD_OUT_EVERY = 10  # images: every tenth is held out to decide when to stop
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 
+Progress = tuple[dict[str, Tensor], list[float], list[float]]  # best weights, losses by epoch: trained, held out
+
+
 @dataclass(frozen=True)
 class History:
     """How a training went: mean losses by epoch."""
@@ -88,14 +91,7 @@ def train(
     require(precision in PRECISIONS, "precision", precision, "auto, 32-true or bf16-mixed")
     device = next(module.parameters()).device
     loss_of = partial(_loss, module, native_precision(device) if precision == "auto" else precision)
-    train_losses: list[float] = []
-    held_out_losses: list[float] = []
-    best = _copy(module)
-    if checkpoint is not None and checkpoint.exists():
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        module.load_state_dict(saved["module"])
-        optimizer.load_state_dict(saved["optimizer"])
-        best, train_losses, held_out_losses = saved["best"], saved["train"], saved["held_out"]
+    best, train_losses, held_out_losses = _resumed(checkpoint, module, optimizer)
     with FeatureCache(images, extract, device) as cache, progress_bar() as progress:
         learned, held_out = _split(len(cache))
         task = progress.add_task(description, total=epochs, completed=len(train_losses))
@@ -110,12 +106,21 @@ def train(
             if held_out_losses[-1] <= min(held_out_losses):
                 best = _copy(module)
             if checkpoint is not None:
-                content = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "best": best}
-                _save(checkpoint, {**content, "train": train_losses, "held_out": held_out_losses})
+                _save(checkpoint, module, optimizer, (best, train_losses, held_out_losses))
             progress.update(task, completed=epoch + 1, description=f"{description} {held_out_losses[-1]:.4g}")
     module.load_state_dict(best)
     module.eval()
     return History(tuple(train_losses), tuple(held_out_losses))
+
+
+def _resumed(checkpoint: Path | None, module: nn.Module, optimizer: Optimizer) -> Progress:
+    """Take up what a checkpoint holds, if there is one, else begin."""
+    if checkpoint is None or not checkpoint.exists():
+        return _copy(module), [], []
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module.load_state_dict(saved["module"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return saved["best"], saved["train"], saved["held_out"]
 
 
 def native_precision(device: torch.device | None = None) -> str:
@@ -196,7 +201,10 @@ def _held_out_loss(
     return total / len(images) if len(images) else fallback
 
 
-def _save(path: Path, content: dict[str, object]) -> None:
+def _save(path: Path, module: nn.Module, optimizer: Optimizer, progress: Progress) -> None:
+    """Write what :func:`_resumed` reads, whole or not at all."""
+    best, train_losses, held_out_losses = progress
+    content = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "best": best}
     content_bytes = io.BytesIO()
-    torch.save(content, content_bytes)
+    torch.save({**content, "train": train_losses, "held_out": held_out_losses}, content_bytes)
     write_bytes(path, content_bytes.getvalue())

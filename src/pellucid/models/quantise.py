@@ -103,7 +103,6 @@ def quantise(
     except ImportError:
         raise ParameterError(missing_extra("int8", "NNCF", "An int8 graph")) from None
     import openvino
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     from scipy.stats import spearmanr
 
     expected = {id(image): float(reference.score(image[None])[1][0]) for image in held_out}
@@ -122,13 +121,9 @@ def quantise(
             nncf.Dataset(held_out),
             validation_fn=rank_correlation,
             max_drop=1 - MIN_RANK_CORRELATION,
-            preset=nncf.QuantizationPreset.MIXED,
             subset_size=2 * len(learn),  # all of them
             ignored_scope=nncf.IgnoredScope(names=_float_operations(model), validate=False),
-            advanced_quantization_parameters=nncf.AdvancedQuantizationParameters(
-                overflow_fix=nncf.OverflowFix.ENABLE,  # older processors add pairs of products in 16 bits
-                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,  # the means would cut off more
-            ),
+            **_how(nncf),
         )
     openvino.save_model(quantised, target, compress_to_fp16=False)
     compiled = openvino.Core().compile_model(target, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -139,6 +134,19 @@ def quantise(
             f" {achieved:.3f}, at least {MIN_RANK_CORRELATION:g} is asked for): leave --int8 out."
         )
     return achieved
+
+
+def _how(nncf: Any) -> dict[str, Any]:
+    """NNCF's options for ranges of activations and for the preset."""
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    return {
+        "preset": nncf.QuantizationPreset.MIXED,
+        "advanced_quantization_parameters": nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE,  # older processors add pairs of products in 16 bits
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,  # the means would cut off more
+        ),
+    }
 
 
 def _batch(image: Planes) -> Planes:
