@@ -59,7 +59,7 @@ QUICK = Amounts(fit=8, held_out=20, defects=3, many=24, cpu_epochs=1, many_epoch
 
 @dataclass(frozen=True)
 class Data:
-    """Files to fit on, to place the limit with, and to compare scores on."""
+    """Files to fit on, to place the limit with, and to compare scores on: normal and with defects."""
 
     fit: tuple[Path, ...]
     held_out: tuple[Path, ...]
