@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,8 @@ KMEANS = Path(__file__).parents[1] / "examples" / "pellucid-kmeans"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Run Python where pellucid-kmeans is installed; what it printed."""
-    if missing := [name for name in ("pip", "hatchling") if find_spec(name) is None]:
-        pytest.skip(f"{missing[0]} is not installed: the example cannot be built without the network")
+    if missing := {"pip", "hatchling"} - {installed.name for installed in distributions()}:
+        pytest.skip(f"{missing.pop()} is not installed: the example cannot be built without the network")
     place = tmp_path_factory.mktemp("installed")
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
     subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", place, KMEANS], check=True)

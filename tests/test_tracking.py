@@ -145,7 +145,7 @@ def test_tensorboard_is_written_where_it_is_installed(monkeypatch, capsys):
     assert with_tensorboard(["mlflow"]) == ["mlflow"]
     assert "pip install 'pellucid[tensorboard]'" in capsys.readouterr().err
     for demanded in (lambda: check("tensorboard"), lambda: AnomalibTensorBoardLogger("logs")):
-        with pytest.raises(ParameterError, match=r"needs its package: pip install 'pellucid\[tensorboard\]'"):
+        with pytest.raises(ParameterError, match=r"is not installed: pip install 'pellucid\[tensorboard\]'"):
             demanded()
 
 

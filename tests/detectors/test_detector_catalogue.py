@@ -111,7 +111,7 @@ def test_another_file_is_another_detector(tmp_path, monkeypatch, glass):
     assert detectors.name_of(detectors.create("mean")) == "mean"
     with pytest.raises(ParameterError, match=r"pellucid\.detectors\.empty defines no subclass of Detector: write one"):
         detectors.describe("empty")
-    assert "mean" in Sweep.model_validate({"data": glass}).cells()
+    assert "mean" in Sweep.model_validate({"data": glass}).candidates()
     for name in ("mean", "empty"):
         sys.modules.pop(f"pellucid.detectors.{name}")
 
@@ -126,7 +126,7 @@ def test_a_detector_of_another_distribution(install, glass):
     assert detectors.name_of(detectors.create("mean", power=3)) == "mean"
     with pytest.raises(ParameterError, match="Unknown parameter of mean 'powr': did you mean 'power'"):
         detectors.create("mean", powr=3)
-    assert Sweep.model_validate({"data": glass}).cells().keys() == set(detectors.names())
+    assert Sweep.model_validate({"data": glass}).candidates().keys() == set(detectors.names())
 
 
 def test_a_model_of_another_distributions_detector(install, tmp_path, batches):

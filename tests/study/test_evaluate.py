@@ -32,7 +32,7 @@ def inspector(model):
 def week(tmp_path_factory):
     """Labelled parts of a week that no model has seen."""
     folder = tmp_path_factory.mktemp("drawn")
-    draw_data_set(folder, seed=9, normal=1, tested=NORMAL, each=2)
+    draw_data_set(folder, seed=9, n_train=1, n_test=NORMAL, n_per_defect=2)
     shutil.rmtree(folder / "normal_train")
     shutil.rmtree(folder / "abnormal_train")
     return folder
