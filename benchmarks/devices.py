@@ -7,8 +7,8 @@ Every detector is fitted on the device, scores, is saved and loaded, is fitted a
 the CPU, is exported (from the device) to ONNX and OpenVINO, and learns from 2,000 images for five epochs at most: the
 given ones, each time shifted by another pixel. Another one is fitted on the CPU and loaded on the device. Differences
 of scores are the largest found over the images that were not fitted on, relative to the score; verdicts are those of
-one limit, and the image whose score is that limit lies on either side of it by rounding. A cell that says why is a step that could not be done. One row a detector is written to ``devices.csv``
-beside this file as soon as it is there.
+one limit, and the image whose score is that limit lies on either side of it by rounding. A cell that says why is a step
+that could not be done. One row a detector is written to ``devices.csv`` beside this file as soon as it is there.
 """
 
 from __future__ import annotations

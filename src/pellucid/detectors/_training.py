@@ -108,8 +108,7 @@ def train(
             if checkpoint is not None:
                 _save(checkpoint, module, optimizer, (best, train_losses, held_out_losses))
             progress.update(task, completed=epoch + 1, description=f"{description} {held_out_losses[-1]:.4g}")
-    module.load_state_dict(best)
-    module.eval()
+    module.eval().load_state_dict(best)
     return History(tuple(train_losses), tuple(held_out_losses))
 
 
