@@ -307,3 +307,28 @@ def test_a_runtime_for_many_images_computes_the_same_one_by_one_and_together(exp
     images = np.stack(exporting.panes((64, 96), 3))
     for a, b in zip(runtime.for_throughput().score(images), runtime.score(images), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(np.abs(b).max()))
+
+
+def test_threads_that_score_first_at_the_same_time_do_not_wait_for_one_another(exported):
+    code = f"""if True:
+        import threading
+        import numpy as np
+        import pellucid
+
+        inspector = pellucid.load({str(exported)!r})
+        runtime, gate = inspector.runtime.for_throughput(), threading.Barrier(4)
+
+        def score():
+            gate.wait()
+            runtime.score(np.zeros((1, 3, *inspector.image_size), np.float32))
+
+        threads = [threading.Thread(target=score) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print("done")
+    """
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+        assert done.stdout == "done\n"

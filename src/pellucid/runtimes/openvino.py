@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
@@ -11,6 +12,8 @@ import numpy as np
 
 from pellucid.errors import ModelFileError
 from pellucid.runtimes import Floats, Name, require_installed
+
+_bridge_lock = threading.Lock()
 
 
 class OpenVino:
@@ -41,7 +44,20 @@ class OpenVino:
             raise ModelFileError(f"OpenVINO cannot read '{graph}': {str(error).strip().splitlines()[-1]}") from None
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.parallel_requests):
-            self._idle.put(compiled.create_infer_request())
+            self._idle.put(self._create_request(compiled))
+
+    @staticmethod
+    def _create_request(compiled: Any) -> Any:
+        """Create a request, and look at its tensors as arrays once, before several threads do.
+
+        The first look in a process initialises OpenVINO's bridge to NumPy; two threads that do so at the same time
+        wait for one another for good.
+        """
+        request = compiled.create_infer_request()
+        with _bridge_lock:
+            for tensor in (*request.input_tensors, *request.output_tensors):
+                tensor.data  # noqa: B018 - looking is what it is about
+        return request
 
     def for_throughput(self) -> OpenVino:
         """Return the same graph compiled to compute several images at a time."""
