@@ -8,14 +8,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from pellucid._io.device_names import DEVICE_NAMES, DEVICE_PATTERN
+
 MAX_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
-DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
 
 def check_device_name(name: str) -> str:
     """Refuse what is not written as a device, without importing torch; whether there is one is found out later."""
-    if not DEVICE_PATTERN.fullmatch(name):
-        raise typer.BadParameter(f"'{name}' is not a device: give auto, cpu, cuda, cuda:N (as in cuda:1) or mps.")
+    if not re.fullmatch(DEVICE_PATTERN, name):
+        raise typer.BadParameter(f"'{name}' is not a device: give {DEVICE_NAMES}.")
     return name
 
 

@@ -13,7 +13,7 @@ from typer.main import get_group
 
 from pellucid.cli import app
 
-HEAD = """# Commands
+REFERENCE_HEAD = """# Commands
 
 Written by `python -m pellucid.cli.reference > docs/cli.md` from the commands themselves: `pellucid COMMAND --help` says
 the same. What can be chosen stands in angle brackets, what has to be replaced in capital letters.
@@ -24,7 +24,7 @@ def reference() -> str:
     """Return the page, Markdown text; it does not depend on the terminal."""
     group = get_group(app)
     commands: list[Any] = [command for command in group.commands.values() if not command.hidden]
-    parts = [HEAD]
+    parts = [REFERENCE_HEAD]
     for panel, members in groupby(commands, key=lambda command: command.rich_help_panel):
         parts.append(f"## {panel}\n")
         parts += ["\n".join(_command(command)) for command in members]

@@ -9,7 +9,7 @@ from pprint import pformat
 from pellucid import detectors
 from pellucid._io.files import write_text
 
-HEAD = '''"""What is known of each detector without importing torch: written by ``python -m pellucid.detectors``."""
+TABLE_TOP = '''"""What is known of each detector without importing torch: written by ``python -m pellucid.detectors``."""
 # fmt: off
 
 from typing import Any
@@ -27,7 +27,7 @@ def write_table() -> bool:
         entry = asdict(detectors.describe_class(name, detectors.class_of(name)))
         del entry["name"], entry["distribution"]
         table[name] = entry | {"source_sha256": detectors.source_sha256(name)}
-    write_text(Path(__file__).with_name("_table.py"), f"{HEAD}{pformat(table, width=110, sort_dicts=False)}\n")
+    write_text(Path(__file__).with_name("_table.py"), f"{TABLE_TOP}{pformat(table, width=110, sort_dicts=False)}\n")
     return True
 
 

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pellucid._io.device_names import DEVICE_NAMES, DEVICE_PATTERN
 from pellucid.errors import ParameterError
 
 if TYPE_CHECKING:
     import torch
 
 ENVIRONMENT_VARIABLE = "PELLUCID_DEVICE"  # what ``auto`` means, where it is set
-ALLOWED = "auto, cpu, cuda, cuda:N or mps"
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -41,8 +41,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     asked, source = _asked(name)
     if asked == "auto":
         asked = next(kind for kind in ("cuda", "mps", "cpu") if kind in available)
-    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", asked):
-        raise ParameterError(f"{source}={asked} is not allowed: it has to be {ALLOWED}.")
+    if not re.fullmatch(DEVICE_PATTERN, asked):
+        raise ParameterError(f"{source}={asked} is not allowed: it has to be {DEVICE_NAMES}.")
     if asked not in available:
         raise ParameterError(f"{source}={asked} is not there: this machine has {', '.join(available)}.")
     return torch.device(asked)

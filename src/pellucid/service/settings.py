@@ -17,12 +17,12 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from pellucid._io.device_names import DEVICE_PATTERN
 from pellucid.errors import DataError, ParameterError, join_names, unknown_name
 from pellucid.service.access.accounts import Accounts, is_loopback, token_account
 
 ENVIRONMENT_PREFIX = "PELLUCID_"
 SECRET_FIELDS = ("token",)  # no options: other users of a machine see its command lines
-DEVICE_PATTERN = r"^(auto|cpu|cuda(:\d+)?|mps)$"
 MIN_PORT, MAX_PORT = 1, 65535
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     )
     device: str = Field(
         "auto",
-        pattern=DEVICE_PATTERN,
+        pattern=rf"^({DEVICE_PATTERN})$",
         description="Device that torch computes on: auto, cpu, cuda, cuda:N or mps.",
     )
     max_requests: PositiveInt = Field(
