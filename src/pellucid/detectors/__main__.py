@@ -9,7 +9,7 @@ from pprint import pformat
 from pellucid import detectors
 from pellucid._io.files import write_text
 
-TABLE_TOP = '''"""What is known of each detector without importing torch: written by ``python -m pellucid.detectors``."""
+TABLE_TOP = '''"""What is known of each detector without importing torch: made by ``python -m pellucid.detectors``."""
 # fmt: off
 
 from typing import Any

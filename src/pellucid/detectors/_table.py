@@ -1,4 +1,4 @@
-"""What is known of each detector without importing torch: written by ``python -m pellucid.detectors``."""
+"""What is known of each detector without importing torch: made by ``python -m pellucid.detectors``."""
 # fmt: off
 
 from typing import Any
