@@ -115,6 +115,10 @@ def test_reprs_are_short(inspection):
     flaw = Sample(Path("b.png"), "abnormal")
     samples = Samples(Path("glass"), "plain", (sample, sample, flaw))
     assert repr(samples) == "Samples('glass', plain layout, 2 normal, 1 abnormal)"
+    shown = repr(replace(inspection, path=Path("pane.png")))
+    assert shown == "Inspection('pane.png', reject, score 5, limit 1.5, p 0.01, 3 defects)"
+    accepted = repr(replace(inspection, path=Path("pane.png"), score=1.0, verdict="ok", p_value=0.5, defects=()))
+    assert accepted == "Inspection('pane.png', ok, score 1, limit 1.5, p 0.5)"
     assert (
         repr(Split((sample,) * 40, (sample,) * 10, (), (flaw,) * 3)) == "Split(fit=40, calibrate=10, select=0, test=3)"
     )

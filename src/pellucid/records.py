@@ -163,6 +163,11 @@ class Inspection:
     pixel_limit: float = field(default=0.0, repr=False)
     pixels: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        defects = f", {len(self.defects)} defect{'' if len(self.defects) == 1 else 's'}" if self.defects else ""
+        numbers = f"score {self.score:.6g}, limit {self.limit:.6g}, p {self.p_value:.3g}"
+        return f"Inspection({str(self.path)!r}, {self.verdict}, {numbers}{defects})"
+
     def picture(self, mask: Path | None = None) -> PilImage:
         """Draw the image, its map, its defects and, if given, the mask side by side under the verdict.
 
