@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import platform
-import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -145,6 +144,8 @@ def peak_ram_mb() -> float:
     with suppress(OSError):
         lines = Path("/proc/self/status").read_text("ascii").splitlines()
         return next(float(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM"))
+    import resource  # Windows has none
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS: bytes
 
 
