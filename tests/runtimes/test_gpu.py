@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pellucid
+from pellucid import backbones
 from pellucid.acquisition.folders import image_files
 from pellucid.detectors._base import Detector
 from pellucid.errors import ExportError, OutputError, ParameterError
@@ -143,3 +144,17 @@ def test_an_operation_without_a_rule_is_named(model, tmp_path, monkeypatch):
     monkeypatch.setattr(type(inspector.detector), "_score", lambda _, p: (torch.linalg.eigh(p)[0], p.mean((1, 2, 3))))
     with pytest.raises(ExportError, match=r"to openvino: No conversion rule found for operations: aten::linalg_eigh$"):
         inspector.export(tmp_path / "m")
+
+
+def test_the_copy_on_the_cpu_keeps_the_configuration_of_an_older_backbone(model, on_gpu):
+    fitted = pellucid.load(model).detector
+    older = dict(fitted.backbone_.config) | {"contrast_weight": 0.5}
+    backbone = backbones.rebuild(older, layers=fitted.backbone_.layers, name="prism_s.v4")
+    detector = type(fitted)(**fitted.parameters()).load_state(fitted.state(), backbone=backbone)
+    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
+    pixels = 0.5 + noise * torch.linspace(0, 0.5, 64)  # contrast differs from place to place
+    expected = detector.score(pixels)[1]
+    assert expected != fitted.score(pixels)[1]
+    copied = exporting._on_cpu(on_gpu(detector))
+    assert (copied.backbone_.name, copied.backbone_.config) == ("prism_s.v4", older)
+    assert copied.score(pixels)[1] == expected

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pellucid import backbones
 from pellucid._io.convert import convert
 from pellucid._io.files import check_writable, write_text
 from pellucid.acquisition.images import Planes, Size, as_planes
@@ -114,7 +115,9 @@ def _on_cpu(detector: Detector) -> Detector:
     """The detector, or a copy on the CPU: graphs are traced and compared there."""
     if detector.device.type == "cpu":
         return detector
-    return type(detector)(**detector.parameters()).to("cpu").load_state(detector.state())
+    own = detector.backbone_  # not what its name means today: an older model has another configuration
+    backbone = backbones.rebuild(own.config, layers=own.layers, name=own.name)
+    return type(detector)(**detector.parameters()).to("cpu").load_state(detector.state(), backbone=backbone)
 
 
 def _write_compared(reference: Torch, size: Size, format: Format, path: Path, images: Sequence[Planes]) -> float:
