@@ -147,6 +147,9 @@ class Inspection:
         limit: above which the image is rejected.
         p_value: share of good images that score as high or higher, in (0, 1].
         verdict: ``ok`` or ``reject``.
+        reason: why it was rejected without being judged, a sentence; empty where score and limit decided.
+        warnings: what a person should know about the image, a sentence each: it is unlike those that were fitted on, or
+            something in its file was left out.
         map: anomaly of every pixel, (H, W) of the image's own size.
         defects: regions of the map above its limit, the highest peak first; none where the image is accepted.
         pixel_limit: map value that good images stay below.
@@ -162,6 +165,8 @@ class Inspection:
     defects: tuple[Defect, ...] = ()
     pixel_limit: float = field(default=0.0, repr=False)
     pixels: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    reason: str = field(default="", kw_only=True)
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         defects = f", {len(self.defects)} defect{'' if len(self.defects) == 1 else 's'}" if self.defects else ""

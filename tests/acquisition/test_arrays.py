@@ -54,12 +54,12 @@ def read_back(image: np.ndarray) -> np.ndarray:
     if image.dtype.kind == "f":
         out = io.BytesIO()
         tifffile.imwrite(out, stored.astype(np.promote_types(stored.dtype, np.float32)), photometric="minisblack")
-        return decode_image(out.getvalue(), path)
+        return decode_image(out.getvalue(), path).pixels
     if image.dtype == bool:
         stored = stored.astype(np.uint8) * 255
     order = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}.get(stored.shape[2] if stored.ndim == 3 else 1)
     stored = stored if order is None else cv2.cvtColor(stored, order)
-    return decode_image(cv2.imencode(".png", stored)[1].tobytes(), path)
+    return decode_image(cv2.imencode(".png", stored)[1].tobytes(), path).pixels
 
 
 @given(arrays())
@@ -114,7 +114,7 @@ def test_a_pil_image_is_what_reading_its_file_gives(file, mode, difference, data
         image.putalpha(255)  # OpenCV multiplies a TIFF's colours by its alpha
     out = io.BytesIO()
     image.save(out, file)
-    expected = decode_image(out.getvalue(), Path("a"))
+    expected = decode_image(out.getvalue(), Path("a")).pixels
     opened = Image.open(out)
     for one in (image, opened):
         path, pixels = read_or_convert(one)

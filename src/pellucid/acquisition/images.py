@@ -26,8 +26,21 @@ Planes = NDArray[np.float32]  # (3, H, W), the same as a network takes it
 Size = tuple[int, int]  # height, width, px
 
 
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """An image as every stage takes it, and what was lost or unusual on the way.
+
+    Attributes:
+        pixels: (H, W, 3), float32 RGB in [0, 1].
+        warnings: what a person should know about the file, a sentence each, as in a channel that was dropped.
+    """
+
+    pixels: Pixels
+    warnings: tuple[str, ...] = ()
+
+
 def read_image(path: Path) -> Pixels:
-    """Read an image file; alpha is dropped, EXIF orientation applied, nothing cropped.
+    """Read the pixels of an image file; :func:`open_image` also tells what was unusual about it.
 
     Args:
         path: a PNG, JPEG, BMP or TIFF file of 8 or 16 bit, or a TIFF of floats in [0, 1]; grey, RGB or palette.
@@ -38,24 +51,33 @@ def read_image(path: Path) -> Pixels:
     Raises:
         DataError: the file is missing, empty, truncated, no image, or holds NaN or values outside its range.
     """
+    return open_image(path).pixels
+
+
+def open_image(path: Path) -> DecodedImage:
+    """Read an image file; alpha is dropped, EXIF orientation applied, nothing cropped.
+
+    Args:
+        path: of any kind that :func:`read_image` reads.
+
+    Raises:
+        DataError: the file is missing, empty, truncated, no image, or holds NaN or values outside its range.
+    """
     return decode_image(_content(path), path)
 
 
-def decode_image(content: bytes, path: Path) -> Pixels:
-    """Decode the content of an image file as :func:`read_image` does.
+def decode_image(content: bytes, path: Path) -> DecodedImage:
+    """Decode the content of an image file as :func:`open_image` does.
 
     Args:
         content: all bytes of the file.
         path: what messages call it.
 
-    Returns:
-        Pixels (H, W, 3), float32 RGB in [0, 1].
-
     Raises:
         DataError: it is empty, truncated, no image, or holds NaN or values outside its range.
     """
     image = _decode(content, path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    return np.asarray(cv2.cvtColor(to_unit_range(image, path), cv2.COLOR_BGR2RGB), np.float32)
+    return DecodedImage(np.asarray(cv2.cvtColor(to_unit_range(image, path), cv2.COLOR_BGR2RGB), np.float32))
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:

@@ -142,7 +142,7 @@ class InspectionQueue:
             return earlier
         suffix = check_upload(job.content, job.file, self._megapixels)
         model = self._registry.get(job.model)
-        pixels = decode_image(job.content, Path(job.file))
+        pixels = decode_image(job.content, Path(job.file)).pixels
         start = time.perf_counter()
         inspection = model.inspect(pixels)
         milliseconds = (time.perf_counter() - start) * 1000
