@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
-from pellucid.acquisition.images import Pixels, is_constant, read_image, read_mask
+from pellucid.acquisition.images import Pixels, is_constant, read_image
+from pellucid.acquisition.truth import TruthCheck, check_truth, note_truth
 from pellucid.errors import DataError, join_names
 from pellucid.records import Role, Sample, Samples, Split
 
@@ -41,25 +42,28 @@ class VerifiedData:
 def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
     """Read every image and mask; leave out, with a note, what cannot be read and what cannot be learned from.
 
+    A mask that cannot be used is left out, and its image stays.
+
     Args:
         samples: a data set as :func:`pellucid.read_folder` returns it.
         training_required: refuse data of which no normal image to learn from is left.
 
     Raises:
-        DataError: no usable normal image is left, or a mask has another size than its image.
+        DataError: no usable normal image is left.
     """
     with ThreadPoolExecutor(IO_THREADS) as pool:
         results = pool.map(_verify_file, samples.samples)
         found = list(track(zip(samples.samples, results, strict=True), "checking files", len(samples.samples)))
     bad = [one.problem for _, one in found if one.problem]
     good = {sample.path: one for sample, one in found if not one.problem}
-    kept = tuple(s for s in samples.samples if s.path in good)
+    truth = [one.truth for _, one in found if one.truth is not None]
+    kept = tuple(one.sample for one in truth)
     if training_required and not any(s.label == "normal" and s.split != "test" for s in kept):
         first = f" First: {bad[0]}" if bad else ""
         raise DataError(f"None of the normal images in '{samples.root}' can be used.{first}")
-    notes = (f"{len(bad)} files are skipped: {' '.join(bad[:5])}",) if bad else ()
+    skipped = (f"{len(bad)} files are skipped: {' '.join(bad[:5])}",) if bad else ()
     return VerifiedData(
-        replace(samples, samples=kept, notes=(*samples.notes, *notes)),
+        replace(samples, samples=kept, notes=(*samples.notes, *skipped, *note_truth(truth))),
         {path: one.digest for path, one in good.items()},
         {path: one.thumbprint for path, one in good.items()},
     )
@@ -67,10 +71,11 @@ def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
 
 @dataclass(frozen=True)
 class _FileCheck:
-    """One file: its SHA-256 and thumbprint, or what is wrong with it."""
+    """One file: its SHA-256, thumbprint and mask, or what is wrong with it."""
 
     digest: str = ""
     thumbprint: Thumbprint = field(default_factory=lambda: np.zeros(THUMBPRINT_SIDE_PX**2, np.float32))
+    truth: TruthCheck | None = None
     problem: str = ""
 
 
@@ -81,10 +86,8 @@ def _verify_file(sample: Sample) -> _FileCheck:
         return _FileCheck(problem=str(error))
     if sample.label == "normal" and sample.split != "test" and is_constant(pixels):
         return _FileCheck(problem=f"'{sample.path}' is one flat colour and says nothing about normal glass.")
-    if sample.mask is not None and (size := read_mask(sample.mask).shape) != pixels.shape[:2]:
-        theirs, ours = (f"{s[1]}x{s[0]}" for s in (size, pixels.shape[:2]))
-        raise DataError(f"Mask '{sample.mask}' is {theirs} px but its image '{sample.path.name}' is {ours} px.")
-    return _FileCheck(hashlib.sha256(sample.path.read_bytes()).hexdigest(), compute_thumbprint(pixels))
+    digest = hashlib.sha256(sample.path.read_bytes()).hexdigest()
+    return _FileCheck(digest, compute_thumbprint(pixels), check_truth(sample, pixels.shape[:2]))
 
 
 def compute_thumbprint(pixels: Pixels) -> Thumbprint:
