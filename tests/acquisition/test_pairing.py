@@ -198,6 +198,32 @@ def test_what_is_left_over_is_counted_and_named(tmp_path):
     )
 
 
+@pytest.mark.parametrize("suffix", ["_mask", "_GT", "_label"])
+@pytest.mark.parametrize(
+    ("good", "bad"), [("normal_train", "abnormal_test"), ("train/good", "test/crack"), ("normal", "abnormal/crack")]
+)
+def test_masks_beside_their_images_are_no_images(tmp_path, good, bad, suffix):
+    for n in range(3):
+        pane(tmp_path / good / f"{n}.png")
+        mask(tmp_path / good / f"{n}{suffix}.png", disc() & False)
+    pane(tmp_path / bad / "0.png")
+    mask(tmp_path / bad / f"0{suffix}.png")
+    checked = verify(read_folder(tmp_path)).samples
+    assert [s.path.name for s in checked.samples] == ["0.png", "1.png", "2.png", "0.png"]
+    assert checked.samples[-1].mask == tmp_path / bad / f"0{suffix}.png"
+    assert checked.notes[0].startswith("4 files are named as masks of images beside them and are taken as such: ")
+    data = Folder("m", good, tmp_path, bad)
+    data.setup()
+    assert [s.path.name for s in data.samples] == ["0.png", "1.png", "2.png", "0.png"]
+    assert data.notes == checked.notes[:1]
+
+
+def test_twenty_thousand_masks_are_paired_in_seconds():
+    images = [Path(f"/data/set/abnormal_test/k{n % 7}/{n // 7:05d}.png") for n in range(20_000)]
+    masks = [Path(f"/data/set/mask/k{n % 7}/{n // 7:05d}_mask.png") for n in range(20_000)]
+    assert pair(images, masks, set(range(20_000))) == {n: n for n in range(20_000)}
+
+
 def test_types_of_five_folders_are_folders_then_prefixes(tmp_path):
     normals(tmp_path / "normal_train")
     for name in ("chip/a_1.png", "seed_1.png", "seed_2.png", "seed_3.png"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pellucid.acquisition.images import IMAGE_SUFFIXES
-from pellucid.acquisition.truth import MASK_FOLDERS, add_truth, find_folders
+from pellucid.acquisition.truth import MASK_FOLDERS, add_truth, find_folders, part_masks
 from pellucid.errors import DataError, join_names
 from pellucid.records import Label, Sample, Samples
 
@@ -60,16 +60,21 @@ def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
 
 def _with_truth(samples: Samples) -> Samples:
     """Add masks, annotations and what they and the file names say of the types; a CSV that names masks names all."""
-    folder = samples.root.parent if samples.root.is_file() else samples.root
-    has_masks = any(sample.mask for sample in samples.samples)
-    masks = [] if has_masks else [p for place in find_folders(folder, MASK_FOLDERS) for p in image_files(place)]
-    known, notes = add_truth(samples.samples, masks, folder)
+    folder, images, notes = samples.root.parent, samples.samples, samples.notes
+    masks: list[Path] = []
+    if samples.root.is_dir():
+        folder = samples.root
+        images, masks, told = part_masks(images)
+        notes += told
+    if not any(sample.mask for sample in images):
+        masks += [path for place in find_folders(folder, MASK_FOLDERS) for path in image_files(place)]
+    known, told = add_truth(images, masks, folder)
     if samples.layout == "five folders":
         type_of = _type_namer([sample.path for sample in known if sample.label == "abnormal"])
         known = tuple(
             replace(s, type=type_of(s.path)) if s.label == "abnormal" and s.type is None else s for s in known
         )
-    return replace(samples, samples=known, notes=(*samples.notes, *notes, *_note_missing(known)))
+    return replace(samples, samples=known, notes=(*notes, *told, *_note_missing(known)))
 
 
 def image_files(folder: Path) -> list[Path]:

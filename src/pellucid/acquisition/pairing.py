@@ -31,12 +31,13 @@ def pair(images: Sequence[PurePath], truths: Sequence[PurePath], preferred: Coll
     """
     ends = [path_parts(path) for path in images]
     folders = {path.parent.name for path in images} - {""}
+    equal, similar = [path_parts(path) for path in truths], [_parts(path, _stem_without_mask_word) for path in truths]
     pairs: dict[int, int] = {}
     paired_images: set[int] = set()
     for depth in range(max(map(len, ends), default=0), 0, -1):
         by_tail = _group(enumerate(ends), depth)
-        for stem_of in (_stem, _stem_without_mask_word):
-            unpaired = ((n, _parts(path, stem_of)) for n, path in enumerate(truths) if n not in pairs)
+        for ends_of_truths in (equal, similar):
+            unpaired = ((n, parts) for n, parts in enumerate(ends_of_truths) if n not in pairs)
             for tail, waiting in _group(unpaired, depth).items():
                 fitting = by_tail.get(tail, [])
                 fitting = [n for n in fitting if n in preferred] or fitting
@@ -52,6 +53,15 @@ def share_a_stem(images: Iterable[PurePath], truths: Sequence[PurePath]) -> list
     """Tell for each truth whether an image has its name, in whatever folder."""
     stems = {_stem(path) for path in images}
     return [_stem(path) in stems or _stem_without_mask_word(path) in stems for path in truths]
+
+
+def lie_beside(paths: Sequence[PurePath]) -> list[bool]:
+    """Tell for each file whether it is named as a mask of another in its folder: ``a_mask.png`` beside ``a.png``."""
+    known = {path_parts(path) for path in paths}
+    return [
+        (*folder, _MASK_WORD.sub("", stem)) in known and _MASK_WORD.search(stem) is not None
+        for *folder, stem in map(path_parts, paths)
+    ]
 
 
 def common_tail(one: PurePath, other: PurePath) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from pellucid.acquisition.annotations import ANNOTATION_SUFFIXES, FORMATS, read_annotations
 from pellucid.acquisition.images import Size, read_image
 from pellucid.acquisition.masks import is_annotation, open_mask
-from pellucid.acquisition.pairing import pair, share_a_stem
+from pellucid.acquisition.pairing import lie_beside, pair, share_a_stem
 from pellucid.errors import DataError, join_names
 from pellucid.records import Sample
 
@@ -27,7 +27,7 @@ REMARKS = {
     "empty": "masks of defective images are empty and are ignored, their images count for image metrics only",
     "covering": "masks cover their whole image",
     "more than half": "masks cover more than half of their image; if good glass is white in them, they are inverted and"
-    " pixel metrics are wrong until they are turned round",
+    " pixel metrics are wrong until their files are corrected",
     "good, marked": "images of good parts have masks that mark defects, and either is wrong; the masks are ignored",
     "good, empty": "images of good parts have empty masks, as they should",
     "equal": "masks are equal; one may have been copied to several images",
@@ -100,6 +100,23 @@ def add_truth(
     counts = Counter(truth[n] for n in truth if truth[n] != "masks")
     notes += [f"The {kind} of {count} images say where these are defective." for kind, count in counts.items()]
     return tuple(found), tuple(notes)
+
+
+def part_masks(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], list[Path], tuple[str, ...]]:
+    """Part images from masks that lie beside them in the same folder, as ``a_mask.png`` beside ``a.png``.
+
+    Args:
+        samples: every image file of a data set.
+
+    Returns:
+        The images, the masks, and a note where there are any.
+    """
+    is_mask = lie_beside([sample.path for sample in samples])
+    masks = [sample.path for sample, beside in zip(samples, is_mask, strict=True) if beside]
+    shown = join_names(_names(masks))
+    told = f"{len(masks)} files are named as masks of images beside them and are taken as such: {shown}."
+    images = tuple(sample for sample, beside in zip(samples, is_mask, strict=True) if not beside)
+    return images, masks, (told,) if masks else ()
 
 
 def _note_left_over(samples: Sequence[Sample], source: _Source, pairs: Mapping[int, int]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pellucid.acquisition.folders import image_files
 from pellucid.acquisition.images import Size, parse_size
-from pellucid.acquisition.truth import add_truth
+from pellucid.acquisition.truth import add_truth, part_masks
 from pellucid.errors import DataError
 from pellucid.records import Sample
 
@@ -64,8 +64,9 @@ class Folder:
             normal += [Sample(p, "normal", "test") for p in self._files(self.normal_test_dir)]
         abnormal = self._files(self.abnormal_dir) if self.abnormal_dir is not None else []
         masks = self._files(self.mask_dir) if self.mask_dir is not None else []
-        samples = [*normal, *(Sample(p, "abnormal") for p in abnormal)]
-        self.samples, self.notes = add_truth(samples, masks, self.root)
+        images, beside, parted = part_masks([*normal, *(Sample(p, "abnormal") for p in abnormal)])
+        self.samples, notes = add_truth(images, [*beside, *masks], self.root)
+        self.notes = (*parted, *notes)
 
     def _files(self, folder: str | Path) -> list[Path]:
         found = image_files(self.root / folder)
