@@ -15,8 +15,10 @@ from torch import Tensor
 
 from pellucid import detectors
 from pellucid._io.files import write_bytes, write_text
-from pellucid.acquisition.images import Size, as_planes, read_image, read_mask, resize
+from pellucid.acquisition.images import Size, as_planes, read_image, resize
+from pellucid.acquisition.masks import read_mask
 from pellucid.acquisition.plan import Plan
+from pellucid.acquisition.truth import verify_truth
 from pellucid.anomalib.data import Folder
 from pellucid.anomalib.loggers import AnomalibLogger, next_version
 from pellucid.anomalib.models import AnomalyModule
@@ -193,13 +195,17 @@ class Engine:
         if inspector is None:
             raise DataError(f"This {type(model).__name__} has not been fitted: call engine.fit or give ckpt_path.")
         model.inspector = inspector
-        return inspector, score_samples(inspector, _samples(datamodule).samples)
+        data = _samples(datamodule)
+        samples, notes = verify_truth(data.samples)
+        for note in (*data.notes, *notes):
+            self._console.print(note, markup=False, highlight=False)
+        return inspector, score_samples(inspector, samples)
 
 
 def _samples(datamodule: Folder) -> Samples:
     if not datamodule.samples:
         datamodule.setup()
-    return Samples(datamodule.root, "folder", datamodule.samples)
+    return Samples(datamodule.root, "folder", datamodule.samples, datamodule.notes)
 
 
 def _drawn(scored: Iterator[ScoredSample], folder: Path) -> Iterator[ScoredSample]:
@@ -230,7 +236,8 @@ def _batch(scored: Sequence[ScoredSample], inspector: Inspector) -> Prediction:
 
 def _masks(scored: Sequence[ScoredSample], size: Size) -> Iterator[Tensor]:
     for s in scored:
-        mask = read_mask(s.sample.mask) if s.sample.mask else np.zeros(size, bool)
+        own = s.inspection.map.shape
+        mask = read_mask(s.sample.mask, s.sample.path, own) if s.sample.mask else np.zeros(own, bool)
         yield torch.from_numpy(_fit_to(mask.astype(np.float32), size) > 0.5)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pellucid.acquisition.folders import read_folder
-from pellucid.acquisition.images import read_mask
+from pellucid.acquisition.masks import read_mask
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import plan_split
 from pellucid.acquisition.verify import VerifiedData, note_duplicates, samples_sha256, verify
@@ -172,7 +172,8 @@ def _count_pixels(scored: ScoredSample, pixels: PixelMetrics) -> ScoredSample:
     if scored.sample.label == "normal":
         pixels.add(scored.inspection.map)
     elif scored.sample.mask is not None:
-        size = pixels.add(scored.inspection.map, read_mask(scored.sample.mask))
+        mask = read_mask(scored.sample.mask, scored.sample.path, scored.inspection.map.shape)
+        size = pixels.add(scored.inspection.map, mask)
     return replace(scored, inspection=replace(scored.inspection, map=scored.inspection.map[:0]), defect_px=size)
 
 
