@@ -11,8 +11,10 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from pellucid._io.names import printable
 from pellucid.errors import DiskFullError, OutputError
 
+TEMPORARY_PREFIX = ".pellucid-"  # of what a kill may leave behind
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 NO_FOLDER_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # network drives; folders that may not be listed
 
@@ -29,7 +31,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part")  # short, whatever the name's length
     try:
         changed_folders = _make_folder(path.parent)
         with temporary.open("xb") as file:
@@ -79,11 +81,11 @@ def write_text(path: Path, content: str) -> None:
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
     """
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(errors="backslashreplace"))  # a name that is not UTF-8 does not stop it
 
 
 def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """Format a table as CSV text with Unix line ends.
+    """Format a table as CSV text with Unix line ends; names in it are made printable.
 
     Args:
         columns: what stands in the first line.
@@ -92,7 +94,7 @@ def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([printable(value) if isinstance(value, str) else value for value in row] for row in rows)
     return out.getvalue()
 
 
@@ -109,7 +111,7 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"Cannot write '{path}': it is a folder.")
     if file := next((parent for parent in path.parents if parent.is_file()), None):
         raise OutputError(f"Cannot write '{path}': '{file}' is a file, not a folder.")
-    probe = path.with_name(f".{path.name}.{secrets.token_hex(6)}.probe")
+    probe = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.probe")
     try:
         write_bytes(probe, b"")
     except OutputError as error:
