@@ -42,11 +42,27 @@ def write_bytes(path: Path, content: bytes) -> None:
         for folder in changed_folders:
             _sync_folder(folder)
     except OSError as error:
-        kind = DiskFullError if error.errno in DISK_FULL_ERRNOS else OutputError
-        raise kind(f"Cannot write '{path}': {error.strerror or error}.") from None
+        raise _output_error(path, error) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, if need be.
+
+    Raises:
+        OutputError: it cannot be made; DiskFullError when the disk is full.
+    """
+    try:
+        _make_folder(folder)
+    except OSError as error:
+        raise _output_error(folder, error) from None
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    kind = DiskFullError if error.errno in DISK_FULL_ERRNOS else OutputError
+    return kind(f"Cannot write '{path}': {error.strerror or error}.")
 
 
 def _make_folder(folder: Path) -> list[Path]:

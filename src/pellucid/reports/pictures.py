@@ -113,7 +113,7 @@ def _write(band: Bgr, text: str, left: int, size_px: int, colour: tuple[int, int
     shown = "".join(c if _has(font, c) else c.encode("unicode_escape").decode() for c in printable(text))
     drawn = Image.fromarray(np.ascontiguousarray(band))
     ImageDraw.Draw(drawn).text((left, len(band) // 2), shown, fill=colour, font=font, anchor="lm")
-    band[:] = drawn
+    band[:] = np.asarray(drawn)
 
 
 @cache
