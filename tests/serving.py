@@ -134,6 +134,12 @@ class Postgres:
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop")
 
+    def processes(self) -> list[int]:
+        """The server's process and those that it started."""
+        first = int((self._data / "postmaster.pid").read_text().splitlines()[0])
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        return [first, *map(int, children)]
+
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
             [str(BINARIES / program), *arguments],

@@ -13,7 +13,15 @@ from typing import Any
 from weakref import WeakSet
 
 from sqlalchemy import Connection, create_engine, event, make_url, select
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+    StatementError,
+)
 
 from pellucid._io.files import make_folder
 from pellucid.errors import DiskFullError, ParameterError, RecordError
@@ -73,6 +81,10 @@ class DatabaseEngine:
         """Let go of the database."""
         self._engine.dispose()
 
+    def reconnect(self) -> None:
+        """Use new connections from now on: an old one may not see that the database was mended or replaced."""
+        self._engine.dispose()
+
     def check(self) -> None:
         """Find out whether the database answers.
 
@@ -109,9 +121,11 @@ class DatabaseEngine:
         """Raise the database's own errors as ours."""
         try:
             yield
-        except (IntegrityError, DataError, UnicodeError, OverflowError) as error:  # drivers raise the last two bare
+        except (IntegrityError, DataError, TypeError, ValueError, OverflowError) as error:  # drivers raise some bare
             raise RefusedRowError(_reason(error)) from None
         except SQLAlchemyError as error:
+            if isinstance(error, StatementError) and not isinstance(error, DBAPIError):  # it did not reach the driver
+                raise RefusedRowError(_reason(error)) from None
             reason = _reason(error)
             if "disk is full" in reason or getattr(getattr(error, "orig", None), "sqlstate", None) == "53100":
                 raise DiskFullError(

@@ -120,6 +120,7 @@ class InspectionWriter:
 
     def _rehearse(self, row: InspectionRow) -> None:
         """Find out whether a row can be written now, leaving nothing of it."""
+        self._engine.reconnect()
         with self._engine.begin() as connection:
             statement = insert(inspections).returning(inspections.c.id)
             number = connection.execute(statement, _values(replace(row, key=None))).scalar_one()
