@@ -10,6 +10,7 @@ import time
 from collections.abc import Container
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -41,6 +42,7 @@ from pellucid.service.storage.tables import ModelChange
 
 log = logging.getLogger("pellucid.service")
 LISTING_MAX_AGE_S = 1.0  # that a look into the folder serves requests
+FileState = tuple[int, int]  # size in bytes, time of the last change in ns
 CHANGES_LOOKED_BACK = 50  # PostgreSQL may show a change later than one with a higher number
 MAX_CHANGES = 10_000  # that are followed at a time
 
@@ -86,7 +88,7 @@ class ModelRegistry:
         self._loaded: dict[str, LoadedModel] = {}
         self._paths: dict[str, Path] = {}
         self._listed_at = -LISTING_MAX_AGE_S
-        self._headers: dict[Path, tuple[tuple[int, int], tuple[Header, str]]] = {}  # with the file's size and time
+        self._headers: dict[Path, tuple[FileState, tuple[Header, str] | ModelFileError]] = {}
         self._lock = threading.Lock()  # of loading and changing, not of inspecting
         known = database.changes(count=CHANGES_LOOKED_BACK)
         self._last_change = max((change.id for change in known), default=0)
@@ -152,7 +154,7 @@ class ModelRegistry:
         return found
 
     def choose(self, name: str | None) -> str:
-        """Choose the model that was named, or the only one.
+        """Choose the model that was named, or the only one that can be used.
 
         Raises:
             ParameterError: there is no such model, or none was named and there are several.
@@ -164,6 +166,9 @@ class ModelRegistry:
         if not paths:
             raise ParameterError(f"There are no models in '{self.folder}': fit one, or put a .pellucid file there.")
         if name is None:
+            usable = list(islice(filter(self.is_usable, paths), 2))
+            if len(usable) == 1:
+                return usable[0]
             raise ParameterError(f"Say which model: ?model=NAME with one of {', '.join(paths)}.")
         if name not in paths:
             raise unknown_name("model", name, paths)
@@ -212,8 +217,20 @@ class ModelRegistry:
         state = (status.st_size, status.st_mtime_ns)
         cached = self._headers.get(path)
         if cached is None or cached[0] != state:
-            cached = self._headers[path] = (state, read_any_header(path))
+            cached = self._headers[path] = (state, _attempted_header(path))
+        if isinstance(cached[1], ModelFileError):
+            raise cached[1].with_traceback(None)
         return cached[1]
+
+    def is_usable(self, name: str) -> bool:
+        """Find out whether a model is in memory, or its file is whole."""
+        if name in self._loaded:
+            return True
+        try:
+            self.header(name)
+        except PellucidError:
+            return False
+        return True
 
     def reload(self, name: str, account: str) -> LoadedModel:
         """Read a model's file again; inspections go on with the old one until the new one has proved to work.
@@ -321,13 +338,24 @@ class ModelRegistry:
         return self._with_recorded_limit(model)
 
 
+def _attempted_header(path: Path) -> tuple[Header, str] | ModelFileError:
+    try:
+        return read_any_header(path)
+    except ModelFileError as error:
+        return error
+
+
 def newest_model(registry: ModelRegistry) -> str | None:
-    """Name the model to offer first: what the newest comparison recommends, or else the first there is."""
-    for name in registry.comparisons():
-        for row in registry.leaderboard(name):
-            if row["recommended"] and f"{name}.{row['name']}" in registry.paths():
-                return f"{name}.{row['name']}"
-    return next(iter(registry.paths()), None)
+    """Name the model to offer first: what the newest comparison recommends, or else the first that can be used."""
+    names = list(registry.paths())
+    recommended = (
+        f"{name}.{row['name']}"
+        for name in registry.comparisons()
+        for row in registry.leaderboard(name)
+        if row["recommended"]
+    )
+    usable = (name for name in (*recommended, *names) if name in names and registry.is_usable(name))
+    return next(usable, names[0] if names else None)
 
 
 def safe_folder_name(name: str) -> str:
