@@ -21,8 +21,7 @@ class LeaderboardRow(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: str
-    recommended: bool = False
-    image_size: Any = None
+    recommended: bool
     image_auroc: float | None = None
     false_reject_rate: float | None = None
     escape_rate: float | None = None
@@ -58,7 +57,7 @@ def read_leaderboard(file: Path) -> list[dict[str, Any]]:
         raise DataError(f"Cannot read '{file}': {error.strerror or error}.") from None
     except ValidationError as error:
         raise DataError(f"'{file}' is not a leaderboard: {first_validation_error(error)}.") from None
-    return [row.model_dump() for row in rows]
+    return [row.model_dump(exclude_unset=True) for row in rows]
 
 
 def read_any_header(path: Path) -> tuple[Header, str]:
