@@ -18,7 +18,7 @@ LEADERBOARD_FILE, EXPORT_FILE = "leaderboard.json", "model.json"
 class LeaderboardRow(BaseModel):
     """What the service reads of a comparison's row; the rest is passed on as it is."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     name: str
     recommended: bool
