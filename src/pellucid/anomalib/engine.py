@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pellucid import detectors
 from pellucid._io.files import write_bytes, write_text
+from pellucid._io.names import fitting_file_name
 from pellucid.acquisition.images import Size, as_planes, read_image, resize
 from pellucid.acquisition.masks import read_mask
 from pellucid.acquisition.plan import Plan
@@ -211,7 +212,9 @@ def _samples(datamodule: Folder) -> Samples:
 def _drawn(scored: Iterator[ScoredSample], folder: Path) -> Iterator[ScoredSample]:
     """The same, with a result picture written of each."""
     for n, s in enumerate(scored):
-        write_bytes(folder / f"{n:05d}_{s.sample.path.stem}.png", s.inspection.png(s.sample.mask))
+        write_bytes(
+            folder / fitting_file_name(f"{n:05d}_{s.sample.path.stem}", ".png"), s.inspection.png(s.sample.mask)
+        )
         yield s
 
 
