@@ -17,7 +17,12 @@ Every message is one sentence or two: what came, what is allowed, what to do nex
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+UNPRINTABLE = re.compile(  # control characters, line ends, marks that turn the direction of text, what is not UTF-8
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class PellucidError(Exception):
@@ -90,6 +95,15 @@ def missing_extra(extra: str | None, package: str, what: str) -> str:
     return f"{what} needs {package}, which is not installed: pip install {requirement}."
 
 
+def printable(name: object) -> str:
+    """Return a name as one line of text that every console and file takes.
+
+    Args:
+        name: of a file, as a rule; what is not UTF-8 or would break the line is escaped.
+    """
+    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(name))
+
+
 def join_names(names: Iterable[object], limit: int = 5) -> str:
     """Join a few names in one line, as in 'a, b, c and 4 more'.
 
@@ -97,6 +111,6 @@ def join_names(names: Iterable[object], limit: int = 5) -> str:
         names: whatever can be shown as text.
         limit: how many are shown at most, at least 1.
     """
-    shown = [str(name) for name in names]
+    shown = [printable(name) for name in names]
     more = len(shown) - limit
     return ", ".join(shown[:limit]) + (f" and {more} more" if more > 0 else "")

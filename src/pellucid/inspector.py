@@ -75,9 +75,9 @@ class Inspector:
             >>> inspector.inspect("pane_0412.png").verdict
             'ok'
         """
-        path, pixels = read_or_convert(image)
-        score, anomaly_map = score_image(self.runtime, as_planes(pixels, self.image_size))
-        return self._judge(path, pixels, score, anomaly_map)
+        path, decoded = read_or_convert(image)
+        score, anomaly_map = score_image(self.runtime, as_planes(decoded.pixels, self.image_size))
+        return self._judge(path, decoded.pixels, score, anomaly_map)
 
     def inspect_many(
         self,

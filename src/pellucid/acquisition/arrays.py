@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.images import Pixels, read_image, to_unit_range
-from pellucid.errors import DataError
+from pellucid.acquisition.images import DecodedImage, open_image, take_colours, to_unit_range
+from pellucid.errors import DataError, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -19,29 +20,32 @@ if TYPE_CHECKING:
 ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | PilImage"
 NO_PATH = Path("<array>")  # of an image that was never a file
 PIL_MODES_AS_STORED = ("1", "L", "RGB", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-PIL_MODES_TO_RGB = ("P", "PA", "LA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
+PIL_MODES_WITH_ALPHA = ("PA", "LA", "RGBA", "RGBa")
+PIL_MODES_TO_RGB = ("P", "RGBX", "CMYK", "YCbCr", "HSV")
 
 
-def read_or_convert(image: ImageLike) -> tuple[Path, Pixels]:
+def read_or_convert(image: ImageLike) -> tuple[Path, DecodedImage]:
     """Read a file, or convert an image in memory to the pixels that reading it from a file would give.
 
     Args:
         image: a path; a PIL image of any mode but ``LAB`` and ``La``, whose EXIF orientation is applied; or an array
             (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), colours in the order RGB, of bool, uint8, uint16 or floats in
-            [0, 1]. Alpha is dropped. It is not changed.
+            [0, 1]. Alpha is dropped, with a warning where it is not opaque. It is not changed.
 
     Returns:
-        The path, ``<array>`` for what has none, and the pixels (H, W, 3), float32 RGB in [0, 1].
+        The path, ``<array>`` for what has none, and the pixels, with what was left out of them.
 
     Raises:
         DataError: the file cannot be read, or the image is of another kind, shape, type or range.
     """
     if isinstance(image, (str, os.PathLike)):
-        return Path(image), read_image(Path(image))
+        return Path(image), open_image(Path(image))
     pil = sys.modules.get("PIL.Image")  # whoever has a PIL image has imported it
     if pil is not None and isinstance(image, pil.Image):
         path = Path(os.fsdecode(getattr(image, "filename", "") or NO_PATH))
-        return path, _convert_array(_array_of_pil(image, path), path)
+        warnings = _lost_bits(image)
+        decoded = _convert_array(_array_of_pil(image, path), path)
+        return path, replace(decoded, warnings=(*warnings, *decoded.warnings))
     if not isinstance(image, np.ndarray):
         raise DataError(_refuse_kind(image))
     return NO_PATH, _convert_array(np.asarray(image), NO_PATH)
@@ -63,31 +67,50 @@ def _refuse_kind(image: object) -> str:
 
 
 def _array_of_pil(image: PilImage, path: Path) -> NDArray[Any]:
-    """A PIL image, upright, as an array (H, W) or (H, W, 3)."""
+    """A PIL image, upright, as an array (H, W), (H, W, 3), or (H, W, 4) where it has alpha."""
     from PIL import ImageOps
 
+    if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:  # an MPO's others are views of it
+        raise DataError(f"'{printable(path)}' holds {frames} images: give one of them, as in image.copy().")
     try:
         upright = ImageOps.exif_transpose(image)
     except (OSError, SyntaxError) as error:  # pixels are read from the file when they are asked for
-        raise DataError(f"Cannot read '{path}': {error}.") from None
-    if upright.mode in PIL_MODES_TO_RGB:  # by way of RGBA, or Pillow warns about transparent palettes
-        upright = upright.convert("RGBA").convert("RGB") if upright.mode in ("P", "PA") else upright.convert("RGB")
+        raise DataError(f"Cannot read '{printable(path)}': {error}.") from None
+    transparent = upright.mode in ("1", "L", "P", "RGB") and "transparency" in upright.info
+    if upright.mode in PIL_MODES_WITH_ALPHA or transparent:
+        upright = upright.convert("RGBA")
+    elif upright.mode in PIL_MODES_TO_RGB:
+        upright = upright.convert("RGB")
     elif upright.mode not in PIL_MODES_AS_STORED:
-        raise DataError(f"'{path}' is a PIL image of mode {upright.mode}, which is not taken: give one of mode RGB.")
+        raise DataError(
+            f"'{printable(path)}' is a PIL image of mode {upright.mode}, which is not taken: give one of mode RGB."
+        )
     pixels = np.asarray(upright)
-    if upright.mode == "I" and image.format == "PNG":  # how older versions of Pillow open 16-bit grey
+    if upright.mode == "I" and image.format in (
+        "PNG",
+        "PPM",
+    ):  # how Pillow opens 16-bit grey of some kinds and versions
         return pixels.astype(np.uint16)
     return pixels
 
 
-def _convert_array(image: NDArray[Any], path: Path) -> Pixels:
+def _lost_bits(image: PilImage) -> tuple[str, ...]:
+    """Say that Pillow keeps 8 of the 16 bits of colours; only an image that is not loaded yet tells."""
+    loading = str(getattr(image, "tile", ""))
+    if image.mode in ("RGB", "RGBA", "LA") and ";16" in loading:
+        return ("Pillow keeps 8 of its 16 bits: give the file's path to have them all.",)
+    return ()
+
+
+def _convert_array(image: NDArray[Any], path: Path) -> DecodedImage:
     """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) to (H, W, 3)."""
     if problem := _problem_of(image):
-        raise DataError(f"'{path}' {problem}")
+        raise DataError(f"'{printable(path)}' {problem}")
     if image.dtype == np.bool_:
         image = image.astype(np.uint8) * np.uint8(255)
-    pixels = to_unit_range(image.reshape(*image.shape[:2], -1)[..., :3], path)
-    return np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels)
+    colours, warnings = take_colours(image)
+    pixels = to_unit_range(colours, path)
+    return DecodedImage(np.repeat(pixels[..., None], 3, 2) if pixels.ndim == 2 else pixels, warnings)
 
 
 def _problem_of(image: NDArray[Any]) -> str:

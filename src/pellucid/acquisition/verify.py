@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
-from pellucid.acquisition.images import Pixels, is_constant, read_image, read_mask
-from pellucid.errors import DataError, join_names
+from pellucid.acquisition.images import Pixels, decode_image, is_constant, read_content, read_mask
+from pellucid.errors import DataError, join_names, printable
 from pellucid.records import Role, Sample, Samples, Split
 
 Thumbprint = NDArray[np.float32]  # (THUMBPRINT_SIDE_PX**2,), of length one; zero for an image without detail
 THUMBPRINT_SIDE_PX = 64  # that images are compared at
+MAX_PROBLEMS_SHOWN = 5
 MIN_DUPLICATE_CORRELATION = 0.98  # of two files that show the same; real pairs of one kind reach 0.97
 
 
@@ -57,7 +58,7 @@ def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
     if training_required and not any(s.label == "normal" and s.split != "test" for s in kept):
         first = f" First: {bad[0]}" if bad else ""
         raise DataError(f"None of the normal images in '{samples.root}' can be used.{first}")
-    notes = (f"{len(bad)} files are skipped: {' '.join(bad[:5])}",) if bad else ()
+    notes = (*_note_problems(bad), *_note_warnings(found))
     return VerifiedData(
         replace(samples, samples=kept, notes=(*samples.notes, *notes)),
         {path: one.digest for path, one in good.items()},
@@ -72,19 +73,40 @@ class _FileCheck:
     digest: str = ""
     thumbprint: Thumbprint = field(default_factory=lambda: np.zeros(THUMBPRINT_SIDE_PX**2, np.float32))
     problem: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def _note_problems(problems: list[str]) -> tuple[str, ...]:
+    if not problems:
+        return ()
+    more = len(problems) - MAX_PROBLEMS_SHOWN
+    rest = f" And {more} more." if more > 0 else ""
+    return (f"{len(problems)} files are skipped: {' '.join(problems[:MAX_PROBLEMS_SHOWN])}{rest}",)
+
+
+def _note_warnings(found: Iterable[tuple[Sample, _FileCheck]]) -> tuple[str, ...]:
+    """A sentence for everything that is unusual about images, with how many there are."""
+    by_warning: dict[str, list[str]] = {}
+    for sample, one in found:
+        for warning in one.warnings:
+            by_warning.setdefault(warning, []).append(sample.path.name)
+    return tuple(f"{len(names)} images: {warning} ({join_names(names)})" for warning, names in by_warning.items())
 
 
 def _verify_file(sample: Sample) -> _FileCheck:
     try:
-        pixels = read_image(sample.path)
+        content = read_content(sample.path)
+        image = decode_image(content, sample.path)
     except DataError as error:
         return _FileCheck(problem=str(error))
+    pixels = image.pixels
     if sample.label == "normal" and sample.split != "test" and is_constant(pixels):
-        return _FileCheck(problem=f"'{sample.path}' is one flat colour and says nothing about normal glass.")
+        return _FileCheck(problem=f"'{printable(sample.path)}' is one flat colour and says nothing about normal glass.")
     if sample.mask is not None and (size := read_mask(sample.mask).shape) != pixels.shape[:2]:
         theirs, ours = (f"{s[1]}x{s[0]}" for s in (size, pixels.shape[:2]))
         raise DataError(f"Mask '{sample.mask}' is {theirs} px but its image '{sample.path.name}' is {ours} px.")
-    return _FileCheck(hashlib.sha256(sample.path.read_bytes()).hexdigest(), compute_thumbprint(pixels))
+    digest = hashlib.sha256(content).hexdigest()
+    return _FileCheck(digest, compute_thumbprint(pixels), warnings=image.warnings)
 
 
 def compute_thumbprint(pixels: Pixels) -> Thumbprint:
@@ -154,10 +176,7 @@ def hash_files(samples: Iterable[Sample]) -> dict[Path, str]:
     """
     hashes = {}
     for sample in track(list(samples), "hashing files"):
-        try:
-            hashes[sample.path] = hashlib.sha256(sample.path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise DataError(f"Cannot read '{sample.path}': {error.strerror or error}.") from None
+        hashes[sample.path] = hashlib.sha256(read_content(sample.path)).hexdigest()
     return hashes
 
 
