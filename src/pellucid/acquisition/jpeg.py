@@ -18,7 +18,8 @@ END_MARKER = b"\xff\xd9"
 MIN_ZEROED_BYTES = 64  # in a row, of coded data: no encoder writes so many
 HUFFMAN_TABLES, START_OF_SCAN, EXIF = 0xC4, 0xDA, 0xE1
 SEQUENTIAL_FRAMES = (0xC0, 0xC1)
-END_OF_BLOCK = 0  # as a symbol of a table of AC coefficients
+LUMINANCE_AC_TABLE = 0x10  # class 1, number 0
+END_OF_BLOCK = b"\0"  # as a symbol of a table of AC coefficients
 DAMAGE_SIGNS = ("corrupt", "premature", "bogus", "unexpected", "inconsistent")  # in what libjpeg says
 
 
@@ -88,22 +89,15 @@ def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
 def _holds_zeroed_data(content: bytes, segments: list[tuple[int, bytes]]) -> bool:
     """Whether a stretch of the coded data was zeroed, as by a lost sector; libjpeg often goes on after it.
 
-    Zeros mean coefficient after coefficient of -1, unless the shortest code of a table ends a block: then flat areas
-    are zeros, too.
+    Zeros mean coefficient after coefficient of -1, unless the shortest code of the luminance's table ends a block: then
+    flat areas are zeros, too.
     """
     start = content.find(b"\xff\xda")
     data = content[start : content.find(END_MARKER, start)].rstrip(b"\0")  # zeros behind the data are judged by libjpeg
     if bytes(MIN_ZEROED_BYTES) not in data or not any(marker in SEQUENTIAL_FRAMES for marker, _ in segments):
         return False
     tables = b"".join(payload for marker, payload in segments if marker == HUFFMAN_TABLES)
-    return END_OF_BLOCK not in _shortest_ac_symbols(tables)
-
-
-def _shortest_ac_symbols(tables: bytes) -> list[int]:
-    """The symbol that zeros stand for, of every table of AC coefficients."""
-    symbols, at = [], 0
-    while at + 17 < len(tables):
-        if tables[at] >> 4 == 1:
-            symbols.append(tables[at + 17])
+    at = 0
+    while at + 17 < len(tables) and tables[at] != LUMINANCE_AC_TABLE:
         at += 17 + sum(tables[at + 1 : at + 17])
-    return symbols
+    return tables[at + 17 : at + 18] != END_OF_BLOCK
