@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -107,13 +108,13 @@ def _collect(folder: Path, images: list[Path], passed_over: list[Path], seen: se
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            visible = [(Path(entry.path), entry.is_dir()) for entry in entries if not is_hidden(entry.name)]
+            visible = [Path(entry.path) for entry in entries if not is_hidden(entry.name)]
     except OSError:
         passed_over.append(folder)
         return
-    for path, is_folder in visible:
+    for path in visible:
         kind = sort_by_name(path.name)
-        if is_folder:
+        if _is_folder(path):
             before = len(images)
             _collect(path, images, passed_over, seen)
             if len(images) == before and kind == "image":
@@ -124,12 +125,20 @@ def _collect(folder: Path, images: list[Path], passed_over: list[Path], seen: se
             _sort_by_content(path, images, passed_over)
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # of a folder that may be listed and not entered
+        return False
+
+
 def _sort_by_content(path: Path, images: list[Path], passed_over: list[Path]) -> None:
     """Find out what a file is whose name does not say it; without a suffix, only a picture is passed over."""
-    try:
-        head = path.open("rb").read(HEAD_BYTES) if path.is_file() else b""  # opening a FIFO would wait
-    except OSError:
-        head = b""
+    head = b""
+    with suppress(OSError):
+        if path.is_file():  # opening a FIFO would wait
+            with path.open("rb") as stream:
+                head = stream.read(HEAD_BYTES)
     if kind_of(head) and not path.suffix:
         images.append(path)
     elif path.suffix or unread_kind_of(head):
