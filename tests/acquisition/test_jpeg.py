@@ -131,6 +131,14 @@ def test_a_jpeg_without_its_end_is_truncated():
         decode_image(jpeg()[:-200], ANYWHERE)
 
 
+def test_a_header_that_says_more_pixels_than_there_can_be_is_refused_before_memory_is_spent():
+    content = bytearray(jpeg())
+    where = content.index(b"\xff\xc0") + 5
+    content[where : where + 4] = b"\xff\xdc\xff\xdc"
+    with pytest.raises(DataError, match="its header says 65500 x 65500 px, which its data cannot hold"):
+        decode_image(bytes(content), ANYWHERE)
+
+
 def test_a_jpeg_of_twelve_bits_is_named():
     content = bytearray(jpeg())
     content[content.index(b"\xff\xc0") + 4] = 12

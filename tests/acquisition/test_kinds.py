@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from odd_images import (
     GREY,
     OPAQUE,
@@ -196,6 +200,49 @@ def test_damage_is_refused(kind):
     content, message = BROKEN[kind]
     with pytest.raises(DataError, match=message):
         decode_image(_without(content, len(content) // 2, 40), ANYWHERE)
+
+
+def test_a_tiff_that_says_more_pixels_than_there_can_be_is_refused_before_memory_is_spent():
+    for content in (READ["tif"][0], READ["tif, Deflate"][0]):
+        changed = bytearray(content)
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            for name in ("ImageLength", "RowsPerStrip"):
+                tag = file.pages.first.tags[name]
+                changed[tag.valueoffset : tag.valueoffset + 4] = (60_000_000).to_bytes(4, "little")
+        with pytest.raises(DataError, match="its header says 64 x 60000000 px, which its data cannot hold"):
+            decode_image(bytes(changed), ANYWHERE)
+
+
+def test_a_tiff_without_one_of_its_strips_is_refused():
+    content = tiff(PICTURE, photometric="rgb", rowsperstrip=8)
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        where = file.pages.first.tags["StripByteCounts"].valueoffset
+        kind = file.pages.first.tags["StripByteCounts"].dtype
+    changed = bytearray(content)
+    size = {3: 2, 4: 4}[int(kind)]
+    changed[where + size : where + 2 * size] = bytes(size)  # tifffile would read zeros there
+    with pytest.raises(DataError, match="is truncated"):
+        decode_image(bytes(changed), ANYWHERE)
+
+
+@given(
+    seed=st.sampled_from([content for content, _ in [*READ.values(), *REFUSED.values()]] + [*LEFT_OUT.values()]),
+    changes=st.lists(st.tuples(st.integers(0, 20_000), st.integers(0, 255)), max_size=8),
+    cut=st.integers(0, 20_000),
+)
+@settings(max_examples=300)
+def test_whatever_bytes_come_are_an_image_or_one_sentence(seed, changes, cut):
+    content = bytearray(seed[: max(1, len(seed) - cut)] if cut < len(seed) else seed)
+    for where, value in changes:
+        content[where % min(len(content), 400)] = value
+    message = ""
+    try:
+        pixels = decode_image(bytes(content), ANYWHERE).pixels
+    except DataError as error:
+        message, pixels = str(error), np.zeros((1, 1, 3))
+    assert not message or ("'a'" in message and "\n" not in message)
+    assert pixels.ndim == 3
+    assert np.isfinite(pixels).all()
 
 
 WHOLE = (

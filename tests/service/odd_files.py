@@ -36,6 +36,10 @@ def _closed(jpeg: bytes) -> bytes:
     return jpeg[: len(jpeg) * 2 // 3] + b"\xff\xd9"
 
 
+def _flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
 GREY = np.full((40, 40, 3), 90, np.uint8)
 
 
@@ -63,7 +67,7 @@ REFUSED = {
         "GIF",
     ),
     "heic": (b"\0\0\0\x18ftypheic" + bytes(40), 415, "HEIC"),
-    "png with a wrong checksum": (png_bytes(GREY)[:45] + b"\1" + png_bytes(GREY)[46:], 422, "checksums"),
+    "png with a wrong checksum": (_flipped(png_bytes(GREY), 45), 422, "checksums"),
     "jpeg cut and closed": (_closed(saved_bytes(Image.effect_noise((80, 80), 50), "JPEG")), 422, "damaged"),
     "bomb": (_bomb(30_000), 413, "megapixels"),
     "60,000 px wide": (png_bytes(np.zeros((2, 60_000), np.uint8)), 413, "32767"),

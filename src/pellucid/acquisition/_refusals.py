@@ -25,3 +25,8 @@ def damaged(path: Path, what: str) -> DataError:
 def several(path: Path, count: int) -> DataError:
     """Make the error for a file that holds more than one image."""
     return DataError(f"'{printable(path)}' holds {count} images: save each in a file of its own.")
+
+
+def oversized(path: Path, width: int, height: int) -> DataError:
+    """Make the error for a file whose header says more pixels than its data can hold."""
+    return damaged(path, f"its header says {width} x {height} px, which its data cannot hold")

@@ -18,6 +18,8 @@ END_MARKER = b"\xff\xd9"
 MIN_ZEROED_BYTES = 64  # in a row, of coded data: no encoder writes so many
 HUFFMAN_TABLES, START_OF_SCAN, EXIF = 0xC4, 0xDA, 0xE1
 SEQUENTIAL_FRAMES = (0xC0, 0xC1)
+FRAMES = (*SEQUENTIAL_FRAMES, 0xC2)
+MAX_PIXELS_PER_BYTE = 600  # a block of 64 pixels takes a bit at least
 LUMINANCE_AC_TABLE = 0x10  # class 1, number 0
 END_OF_BLOCK = b"\0"  # as a symbol of a table of AC coefficients
 DAMAGE_SIGNS = ("corrupt", "premature", "bogus", "unexpected", "inconsistent")  # in what libjpeg says
@@ -40,6 +42,11 @@ def decode_jpeg(content: bytes, path: Path) -> NDArray[Any]:
     if end < content.rfind(b"\xff\xda"):
         raise _refusals.truncated(path)
     segments = list(_segments(content))
+    for marker, payload in segments:
+        if marker in FRAMES and len(payload) > 4:
+            height, width = (int.from_bytes(payload[at : at + 2], "big") for at in (1, 3))
+            if height * width > MAX_PIXELS_PER_BYTE * len(content):
+                raise _refusals.oversized(path, width, height)
     if _holds_zeroed_data(content, segments):
         raise _refusals.damaged(path, "a part of its data is zeros")
     try:

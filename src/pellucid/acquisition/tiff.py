@@ -7,6 +7,7 @@ OpenCV, knows every compression, but reads 16-bit planes as if they were pixels,
 from __future__ import annotations
 
 import io
+import math
 import struct
 from collections.abc import Sequence
 from itertools import islice
@@ -25,7 +26,8 @@ from pellucid.errors import DataError, printable
 EXTRA_SAMPLES_TAG, UNSPECIFIED_SAMPLE = 338, 0
 OWN_COMPRESSIONS = (1, 8, 32773, 32946)  # none, Deflate, PackBits: that tifffile reads by itself
 OWN_BITS = (1, 8, 16, 32, 64)
-LZW = 5
+UNCOMPRESSED, LZW, FAX = 1, 5, (2, 3, 4)
+MAX_COMPRESSION, MAX_FAX_COMPRESSION = 3000, 100_000  # bytes of pixels in a byte; fax codes a white line in a bit
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 AS_STORED = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE)  # that need no colour conversion
 TYPE_NAMES = {"i": "signed integers", "u": "integers", "c": "complex numbers"}
@@ -46,7 +48,7 @@ def decode_tiff(content: bytes, path: Path) -> NDArray[Any]:
         DataError: it is truncated, damaged, holds several images, or is of a type that is not read.
     """
     try:
-        with tifffile.TiffFile(io.BytesIO(content)) as file:
+        with np.errstate(all="ignore"), tifffile.TiffFile(io.BytesIO(content)) as file:
             page = file.pages.first
             pages = max(
                 len(file.pages), int((file.imagej_metadata or {}).get("images", 1))
@@ -57,17 +59,24 @@ def decode_tiff(content: bytes, path: Path) -> NDArray[Any]:
             _check_type(page, path)
             _check_complete(page, content, path)
             image = _read(page, content, path)
-            orientation = page.tags.valueof(ORIENTATION_TAG, default=1)
+            if image.shape[:2] != (page.imagelength, page.imagewidth):
+                raise _refusals.damaged(path, "its pixels are not as many as its header says")
+            orientation = int(page.tags.valueof(ORIENTATION_TAG, default=1))
     except DataError:
         raise
     except Exception:  # it raises whatever its parsing stumbles over
         raise DataError(f"'{printable(path)}' is not an image that can be read: its TIFF is damaged.") from None
-    return turn_upright(image, valid_orientation(int(orientation)))
+    return turn_upright(image, valid_orientation(orientation))
 
 
 def _name(value: int) -> str:
     """What the standard calls a photometric or compression, as far as tifffile knows it."""
     return str(getattr(value, "name", value))
+
+
+def _bits(page: tifffile.TiffPage) -> int:
+    """Bits of a sample."""
+    return page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
 
 
 def _read(page: tifffile.TiffPage, content: bytes, path: Path) -> NDArray[Any]:
@@ -84,7 +93,7 @@ def _check_type(page: tifffile.TiffPage, path: Path) -> None:
     """Refuse what has no fixed range, or no colours that are known here."""
     kind = np.dtype(page.dtype)
     photometric = int(page.photometric)
-    bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+    bits = _bits(page)
     if kind.kind in "ic" or (kind.kind == "u" and bits > 16):
         raise DataError(
             f"'{printable(path)}' is a TIFF of {bits}-bit {TYPE_NAMES[kind.kind]}, whose range is not known: save it"
@@ -101,9 +110,17 @@ def _check_type(page: tifffile.TiffPage, path: Path) -> None:
 
 
 def _check_complete(page: tifffile.TiffPage, content: bytes, path: Path) -> None:
-    stored = zip(page.dataoffsets, page.databytecounts, strict=False)
-    if not page.dataoffsets or any(offset + count > len(content) for offset, count in stored):
+    """Refuse what lacks a part, which tifffile fills with zeros, and what says more pixels than its data can hold."""
+    offsets, counts, parts = page.dataoffsets, page.databytecounts, math.prod(page.chunked)
+    if max(parts, len(offsets), len(counts)) > len(content):
+        raise _refusals.oversized(path, page.imagewidth, page.imagelength)
+    ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
+    if len(ends) < parts or 0 in counts or max(ends) > len(content):
         raise _refusals.truncated(path)
+    ratio = MAX_FAX_COMPRESSION if page.compression in FAX else MAX_COMPRESSION
+    largest = sum(counts) * (1 if page.compression == UNCOMPRESSED else ratio)
+    if page.imagewidth * page.imagelength * page.samplesperpixel * _bits(page) / 8 > largest:
+        raise _refusals.oversized(path, page.imagewidth, page.imagelength)
 
 
 def _colours(page: tifffile.TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
