@@ -140,7 +140,7 @@ def _read_lzw_bytes(page: tifffile.TiffPage, content: bytes, path: Path) -> NDAr
     another directory, by which every two bytes are one sample.
     """
     order = page.parent.byteorder
-    tags = [
+    tags: list[tuple[int, int | tuple[int, ...]]] = [
         *((256, page.imagewidth * page.samplesperpixel // 2), (257, page.imagelength), (258, 16), (259, LZW), (262, 1)),
         *((273, page.dataoffsets), (277, 1), (278, page.rowsperstrip), (279, page.databytecounts), (317, 1)),
     ]
