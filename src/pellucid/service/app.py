@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -9,6 +10,8 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,11 +21,13 @@ from starlette.concurrency import run_in_threadpool
 from pellucid import __name__ as PACKAGE_NAME
 from pellucid._io.files import check_writable
 from pellucid.errors import DataError, ParameterError
+from pellucid.service.access.deadlines import BodyDeadline, ConnectionLimit, GuardedConnection, max_connections
 from pellucid.service.access.middleware import AccessMiddleware
 from pellucid.service.access.sessions import Sessions
 from pellucid.service.api import decisions, inspections, models, system, trainings, trends
 from pellucid.service.api.errors import explain_errors
 from pellucid.service.api.system import STATIC_FOLDER
+from pellucid.service.decisions_export import ExportLease
 from pellucid.service.metrics import Metrics
 from pellucid.service.queue import InspectionQueue
 from pellucid.service.registry import ModelRegistry, newest_model
@@ -76,15 +81,17 @@ def create_service(settings: Settings) -> Service:
     supervisor = Supervisor(lambda thread: metrics.thread_failures.labels(thread).inc())
     database = Database(settings.database_url(), supervisor)
     pictures = PictureStore(settings.record / "pictures")
-    registry = ModelRegistry(settings.models, database, settings.runtime, settings.device)
+    registry = ModelRegistry(settings.models, database, settings.runtime, settings.device, settings.max_models)
     queue = InspectionQueue(
         registry,
         database,
         pictures,
         metrics,
+        supervisor,
         max_requests=settings.max_requests,
         max_queued_bytes=settings.max_queued_mb * 1_000_000,
         megapixels=settings.megapixels,
+        memory_bytes=settings.memory_bytes(),
     )
     return Service(
         settings=settings,
@@ -97,6 +104,7 @@ def create_service(settings: Settings) -> Service:
         registry=registry,
         queue=queue,
         trainings=TrainingRunner(settings.models, settings.data),
+        exports=ExportLease(),
         loaded=threading.Event(),
     )
 
@@ -110,7 +118,7 @@ def create_threads(service: Service) -> Threads:
         return FOLLOW_PERIOD_S
 
     def watched_model() -> str:
-        return registry.choose(settings.watch_model or newest_model(registry))
+        return registry.pin(registry.choose(settings.watch_model or newest_model(registry)))
 
     return Threads(
         loader=Worker(supervisor, "load", partial(_load_models, service)),
@@ -125,7 +133,10 @@ def create_threads(service: Service) -> Threads:
 
 
 def _load_models(service: Service) -> None:
-    """Load the models that lie in the folder itself and the newest comparison's choice; others wait for a need."""
+    """Load the newest comparison's choice and the models that lie in the folder itself, as many as are kept loaded.
+
+    Others wait for a need.
+    """
     registry = service.registry
 
     def load(name: str) -> None:
@@ -134,9 +145,10 @@ def _load_models(service: Service) -> None:
 
     try:
         first = newest_model(registry)
-        for name, path in registry.paths().items():
-            if path.parent == registry.folder or name == first:
-                service.supervisor.attempt("load", partial(load, name))
+        in_folder = [name for name, path in registry.paths().items() if path.parent == registry.folder]
+        names = dict.fromkeys([*([first] if first else []), *in_folder])
+        for name in islice(names, service.settings.max_models):
+            service.supervisor.attempt("load", partial(load, name))
     finally:
         service.loaded.set()
 
@@ -150,6 +162,7 @@ def create_app(service: Service) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         threads.start()
         log.info("serving on http://%s:%s; Ctrl+C stops it", settings.host, settings.port)
+        log.info("images may take %.0f MB of memory together (--memory-mb)", settings.memory_bytes() / 1e6)
         yield
         await run_in_threadpool(_stop, service, threads)
         log.info("stopped: all that was taken in is in the record")
@@ -172,6 +185,7 @@ def create_app(service: Service) -> FastAPI:
         from pellucid.service.pages.routes import add_pages
 
         add_pages(app, service)
+    app.add_middleware(BodyDeadline, seconds=settings.timeout)
     app.add_middleware(
         AccessMiddleware,
         accounts=service.accounts,
@@ -203,6 +217,7 @@ def serve(settings: Settings) -> None:
     listening = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         create_app(create_service(settings)),
+        http=cast(type[asyncio.Protocol], partial(GuardedConnection, ConnectionLimit(max_connections()))),
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=int(settings.timeout) + STOP_MARGIN_S,

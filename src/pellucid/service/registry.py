@@ -7,7 +7,9 @@ import logging
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +31,19 @@ LISTING_MAX_AGE_S = 1.0  # that a look into the folder serves requests
 
 
 @dataclass(frozen=True)
+class KnownModel:
+    """What is known of a model, whether it is loaded or not."""
+
+    name: str
+    path: Path
+    sha256: str
+    header: Header
+    calibrated: Limit  # that the file holds
+    limit: Limit  # in force
+    runtime: str | None  # that it is loaded into
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """A model ready to inspect."""
 
@@ -45,6 +60,13 @@ class LoadedModel:
         with self.slots:
             return self.inspector.inspect(pixels)
 
+    def known(self) -> KnownModel:
+        """Tell what is known of it."""
+        inspector = self.inspector
+        return KnownModel(
+            self.name, self.path, self.sha256, self.header, self.calibrated, inspector.limit, inspector.runtime.name
+        )
+
     def with_limit(self, value: float) -> LoadedModel:
         """Return the same model with another limit."""
         limit = replace(self.calibrated, value=value)
@@ -54,19 +76,31 @@ class LoadedModel:
 class ModelRegistry:
     """Holds models by name: ``NAME.pellucid``, exported models in folders, cells of comparisons as ``RUN.CELL``.
 
+    Only so many stay loaded. The one that was not used for longest goes when another is asked for, but for the pinned
+    one and those that are inspecting.
+
     Args:
         folder: where they are; looked into again whenever names are asked for.
         database: where limits and changes are kept.
         runtime: what computes; see :func:`pellucid.models.load.load`.
         device: where torch computes: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        max_loaded: models that stay loaded, at least 1.
     """
 
-    def __init__(self, folder: Path, database: Database, runtime: str = "auto", device: str = "auto") -> None:
+    def __init__(
+        self, folder: Path, database: Database, runtime: str = "auto", device: str = "auto", max_loaded: int = 8
+    ) -> None:
         self.folder = folder
         self._database = database
         self._runtime = cast(Name | Literal["auto"], runtime)
         self._device = device
+        self._max_loaded = max_loaded
         self._loaded: dict[str, LoadedModel] = {}
+        self._used_at: dict[str, float] = {}
+        self._in_use: Counter[str] = Counter()  # images that are being inspected, by model
+        self._in_use_lock = threading.Lock()
+        self._unloaded: dict[str, str] = {}  # SHA-256 of those that went
+        self._pinned: str | None = None
         self._paths: dict[str, Path] = {}
         self._listed_at = -LISTING_MAX_AGE_S
         self._headers: dict[Path, tuple[tuple[int, int], tuple[Header, str]]] = {}  # with the file's size and time
@@ -133,12 +167,48 @@ class ModelRegistry:
             ModelFileError: its file cannot be used.
             ParameterError: there is none of that name.
         """
-        if name in self._loaded:
-            return self._loaded[name]
-        with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = self._load(self.choose(name))
-            return self._loaded[name]
+        model = self._loaded.get(name)
+        if model is None:
+            with self._lock:
+                if name not in self._loaded:
+                    self._loaded[name] = self._load(self.choose(name))
+                    self._tell_if_changed(name)
+                    self._unload_others(name)
+                model = self._loaded[name]
+        self._used_at[name] = time.monotonic()
+        return model
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[LoadedModel]:
+        """Return a model as :meth:`get` does; it stays loaded meanwhile."""
+        with self._in_use_lock:
+            self._in_use[name] += 1
+        try:
+            yield self.get(name)
+        finally:
+            with self._in_use_lock:
+                self._in_use[name] -= 1
+
+    def pin(self, name: str) -> str:
+        """Let a model stay loaded, instead of the one that was pinned before; returns its name."""
+        self._pinned = name
+        return name
+
+    def known(self, name: str) -> KnownModel:
+        """Tell what is known of a model without loading it.
+
+        Raises:
+            ModelFileError: its file cannot be used.
+            ParameterError: there is none of that name.
+        """
+        model = self._loaded.get(name)
+        if model is not None:
+            return model.known()
+        header, digest = self.header(name)
+        calibrated = Limit(**header.limit.model_dump())
+        moved = self._database.last_limit_change(name, digest)
+        limit = calibrated if moved is None else replace(calibrated, value=float(moved.after))
+        return KnownModel(name, self._paths[name], digest, header, calibrated, limit, None)
 
     def loaded(self) -> list[str]:
         """List the models that are in memory."""
@@ -180,6 +250,7 @@ class ModelRegistry:
                     ModelChange(_now(), account, name, after.sha256, "reload", earlier, after.sha256)
                 )
             self._loaded[name] = after
+            self._unload_others(name)
             return after
 
     def set_limit(self, name: str, value: float | None, account: str, reason: str = "") -> LoadedModel:
@@ -195,8 +266,7 @@ class ModelRegistry:
             ModelFileError: the model's file cannot be used.
             ParameterError: there is no such model, or the value is not finite.
         """
-        self.get(name)
-        with self._lock:
+        with self.using(name), self._lock:
             before = self._loaded[name]
             target = before.calibrated.value if value is None else value
             if not np.isfinite(target):
@@ -218,6 +288,21 @@ class ModelRegistry:
             elif change.kind == "limit" and model.sha256 == change.model_sha256:
                 with self._lock:
                     self._loaded[change.model] = model.with_limit(float(change.after))
+
+    def _unload_others(self, name: str) -> None:
+        """Let go of those that were not used for longest, until no more are loaded than may be."""
+        idle = [n for n in self._loaded if n not in (name, self._pinned) and not self._in_use[n]]
+        idle.sort(key=lambda n: self._used_at.get(n, 0.0))
+        for other in idle[: max(0, len(self._loaded) - self._max_loaded)]:
+            self._unloaded[other] = self._loaded.pop(other).sha256
+            log.info("model %s was unloaded: %d stay loaded (--max-models)", other, self._max_loaded)
+
+    def _tell_if_changed(self, name: str) -> None:
+        """Keep in the record that a model is another one than before it was unloaded."""
+        before, after = self._unloaded.pop(name, None), self._loaded[name].sha256
+        if before not in (None, after):
+            log.warning("the file of model %s has changed since it was unloaded", name)
+            self._database.add_change(ModelChange(_now(), "service", name, after, "reload", str(before), after))
 
     def _load(self, name: str) -> LoadedModel:
         path = self.paths()[name]

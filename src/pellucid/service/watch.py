@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pellucid.acquisition.images import IMAGE_SUFFIXES
 from pellucid.errors import DataError
-from pellucid.service.queue import BusyError, InspectionJob, InspectionQueue
+from pellucid.service.admission import BusyError
+from pellucid.service.queue import InspectionJob, InspectionQueue
 from pellucid.service.supervise import FAILURE_PAUSE_S, FORESEEN_ERRORS, Supervisor, Worker
 
 log = logging.getLogger("pellucid.watch")
@@ -84,8 +85,7 @@ class FolderWatcher:
                 return
             content = path.read_bytes()
             job = InspectionJob(content, name, path.stem, self._model(), "watch", "watch", key)
-            with self._queue.admitted(len(content)):
-                self._queue.submit(job).result()
+            self._queue.submit(job).result()
         except BusyError:
             self._worker.stopping.wait(SCAN_PERIOD_S)  # it stays for the next look
             return

@@ -99,6 +99,7 @@ PERSIAN = {
     "p-value": "مقدار p",
     "Image": "تصویر",
     "Runtime": "اجرا با",
+    "not loaded": "بارگذاری نشده",
     "Defects": "عیب‌ها",
     "Source": "فرستنده",
     "Decision": "نظر",

@@ -5,13 +5,15 @@ A disk that syncs slowly delays an answer, but not the number of answers in a se
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from datetime import UTC
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select, text
 
 from pellucid.errors import PellucidError, RecordError
 from pellucid.service.storage.engine import DatabaseEngine, RepeatedKeyError
@@ -19,6 +21,11 @@ from pellucid.service.storage.tables import INSPECTION_COLUMNS, InspectionRow, i
 from pellucid.service.supervise import Supervisor, Worker
 
 MAX_WRITE_BATCH_ROWS = 100  # that one transaction takes
+ADD_TO_HOURS = text(
+    "INSERT INTO hours (model, hour, inspected, rejected) VALUES (:model, :hour, :inspected, :rejected)"
+    " ON CONFLICT (model, hour) DO UPDATE"
+    " SET inspected = hours.inspected + excluded.inspected, rejected = hours.rejected + excluded.rejected"
+)
 Pending = tuple[InspectionRow, "Future[InspectionRow]"]
 
 
@@ -82,6 +89,7 @@ class InspectionWriter:
         try:
             with self._engine.begin() as connection:
                 ids = list(connection.execute(statement, [_values(row) for row, _ in batch]).scalars())
+                _count_hours(connection, [row for row, _ in batch])
         except RepeatedKeyError:
             for row, done in batch:
                 self._insert_one(row, done)
@@ -97,6 +105,7 @@ class InspectionWriter:
         try:
             with self._engine.begin() as connection:
                 number = connection.execute(insert(inspections).returning(inspections.c.id), _values(row)).scalar()
+                _count_hours(connection, [row])
             done.set_result(replace(row, id=int(number or 0)))
         except RepeatedKeyError as error:
             earlier = self._with_key(row.key or "")
@@ -111,6 +120,21 @@ class InspectionWriter:
         with self._engine.connect() as connection:
             found = connection.execute(select(*INSPECTION_COLUMNS).where(inspections.c.key == key)).mappings().first()
             return InspectionRow(**found) if found else None
+
+
+def _count_hours(connection: Connection, rows: Sequence[InspectionRow]) -> None:
+    """Add rows to the counts of their hours, in the transaction that writes them."""
+    inspected = Counter((row.model, f"{row.time.astimezone(UTC):%Y-%m-%dT%H}") for row in rows)
+    rejected = Counter(
+        (row.model, f"{row.time.astimezone(UTC):%Y-%m-%dT%H}") for row in rows if row.verdict == "reject"
+    )
+    connection.execute(
+        ADD_TO_HOURS,
+        [  # in one order, or two processes could wait for each other
+            {"model": model, "hour": hour, "inspected": count, "rejected": rejected[model, hour]}
+            for (model, hour), count in sorted(inspected.items())
+        ],
+    )
 
 
 def _values(row: InspectionRow) -> dict[str, Any]:
