@@ -30,7 +30,7 @@ INSPECTION_THREADS = (os.cpu_count() or 1) + 3  # more than the runtime computes
 WORKING_BYTES_PER_PIXEL = 28  # of float copies of an image, its map and what is searched for defects, beside its values
 DRAWING_SLOTS = 2  # pictures that are drawn at a time
 MAX_DRAWINGS = 8  # that are drawn or wait for it: what one browser asks for at a time, and two more
-DRAWING_TIMEOUT_S = 10.0  # that one waits
+DRAWING_TIMEOUT_S = 20.0  # that one waits
 
 
 @dataclass(frozen=True)
