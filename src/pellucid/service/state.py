@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pellucid.errors import PellucidError
 from pellucid.service.access.accounts import Accounts
 from pellucid.service.access.sessions import Sessions
+from pellucid.service.decisions_export import ExportLease
 from pellucid.service.loading import ModelLoader
 from pellucid.service.metrics import Metrics
 from pellucid.service.queue import InspectionQueue
@@ -32,6 +33,7 @@ class Service:
     registry: ModelRegistry
     queue: InspectionQueue
     trainings: TrainingRunner
+    exports: ExportLease
     loader: ModelLoader
 
     def unready_reasons(self) -> list[str]:

@@ -19,7 +19,6 @@ from pellucid._io.names import named_path, printable
 from pellucid._io.progress import PROGRESS_VARIABLE, ProgressReport, read_progress
 from pellucid.acquisition.folders import read_folder
 from pellucid.errors import DataError, ParameterError, PellucidError
-from pellucid.service.registry import safe_folder_name
 
 TrainingState = Literal["running", "done", "failed", "cancelled"]
 LOG_FILE = "training.log"
@@ -200,3 +199,15 @@ def _stop_process(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(CANCEL_TIMEOUT_S)
+
+
+def safe_folder_name(name: str) -> str:
+    """Make a name for a folder of results from what a person typed.
+
+    Raises:
+        ParameterError: nothing is left of it.
+    """
+    cleaned = re.sub(r"[^\w-]+", "-", name.strip()).strip("-")[:60]
+    if not cleaned:
+        raise ParameterError("Give the training a name of letters and digits.")
+    return cleaned

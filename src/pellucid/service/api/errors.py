@@ -21,8 +21,8 @@ from pellucid.errors import (
     PellucidError,
     RecordError,
 )
+from pellucid.service.admission import BusyError
 from pellucid.service.api.schemas import Problem
-from pellucid.service.queue import BusyError
 from pellucid.service.uploads import RefusedError
 
 RETRY_AFTER_S = 2  # that a client is told when the database is away
