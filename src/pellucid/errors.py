@@ -56,6 +56,10 @@ class RecordError(PellucidError):
     """A database that cannot be reached, read or written."""
 
 
+class TrainingError(PellucidError):
+    """A training that diverged: what it learned gives no numbers."""
+
+
 class NotFittedError(PellucidError):
     """A detector that has not been fitted yet."""
 

@@ -143,7 +143,7 @@ class Inspection:
 
     Attributes:
         path: of the image; ``<array>`` for pixels without one.
-        score: of the image, in the detector's own unit; higher is more anomalous.
+        score: of the image, in the detector's own unit; higher is more anomalous; infinite where it was not judged.
         limit: above which the image is rejected.
         p_value: share of good images that score as high or higher, in (0, 1].
         verdict: ``ok`` or ``reject``.
@@ -154,6 +154,7 @@ class Inspection:
         defects: regions of the map above its limit, the highest peak first; none where the image is accepted.
         pixel_limit: map value that good images stay below.
         pixels: what was inspected, (H, W, 3) RGB in [0, 1]; None once they were let go of.
+        bits: significant bits of 16-bit values, by which the file is read again for drawing.
     """
 
     path: Path
@@ -165,13 +166,15 @@ class Inspection:
     defects: tuple[Defect, ...] = ()
     pixel_limit: float = field(default=0.0, repr=False)
     pixels: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    bits: int = field(default=16, kw_only=True, repr=False)
     reason: str = field(default="", kw_only=True)
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         defects = f", {len(self.defects)} defect{'' if len(self.defects) == 1 else 's'}" if self.defects else ""
         numbers = f"score {self.score:.6g}, limit {self.limit:.6g}, p {self.p_value:.3g}"
-        return f"Inspection({str(self.path)!r}, {self.verdict}, {numbers}{defects})"
+        more = "".join(f", {text}" for text in (self.reason, *self.warnings) if text)
+        return f"Inspection({str(self.path)!r}, {self.verdict}, {numbers}{defects}{more})"
 
     def picture(self, mask: Path | None = None) -> PilImage:
         """Draw the image, its map, its defects and, if given, the mask side by side under the verdict.
@@ -203,7 +206,7 @@ class Inspection:
         from pellucid.reports.pictures import result_picture
 
         return result_picture(
-            read_image(self.path) if self.pixels is None else self.pixels,
+            read_image(self.path, self.bits) if self.pixels is None else self.pixels,
             self.map,
             self.pixel_limit,
             boxes=[defect.box for defect in self.defects],
@@ -228,4 +231,5 @@ class Inspection:
             f"<tr><td>{', '.join(map(str, d.box))}</td><td>{d.area_px}</td><td>{d.peak:.4g}</td></tr>" for d in shown
         )
         table = f"<table>{head}{rows}</table>" if shown else ""
-        return picture + table + (f"<p>and {hidden} more</p>" if hidden > 0 else "")
+        remarks = "".join(f"<p>{escape(text)}</p>" for text in (self.reason, *self.warnings) if text)
+        return picture + remarks + table + (f"<p>and {hidden} more</p>" if hidden > 0 else "")

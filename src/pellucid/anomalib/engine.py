@@ -108,7 +108,7 @@ class Engine:
             detectors.create(model.detector, **parameters),
             plan.split,
             datamodule.image_size,
-            data_sha256=plan.data_sha256(),
+            fitted_images=plan.fitted_images(),
             false_reject=self.false_reject,
             seed=datamodule.seed or 0,
         )
@@ -214,7 +214,9 @@ def _batch(scored: Sequence[ScoredSample], inspector: Inspector) -> Prediction:
     maps = [torch.from_numpy(_fit_to(s.inspection.map, size)) for s in scored]
     batch = Prediction(
         image_path=[str(s.sample.path) for s in scored],
-        image=torch.from_numpy(np.stack([as_planes(read_image(s.sample.path), size) for s in scored])),
+        image=torch.from_numpy(
+            np.stack([as_planes(read_image(s.sample.path, s.inspection.bits), size) for s in scored])
+        ),
         label=torch.tensor([int(s.sample.label == "abnormal") for s in scored]),
         pred_scores=torch.tensor([s.inspection.score for s in scored]),
         pred_labels=torch.tensor([s.inspection.verdict == "reject" for s in scored]),

@@ -26,7 +26,7 @@ from pellucid.reports import curves
 from pellucid.reports.page import ReportedModel, render_report
 from pellucid.study.choice import Choice, ComparedScores, Draws, choose, mean_draws, paired, pareto
 from pellucid.study.engines import Engine, display_name, run_all
-from pellucid.study.measure import CONFIG_FILE, COST_FILE
+from pellucid.study.measure import CONFIG_FILE, COST_FILE, FITTED_IMAGES_FILE
 from pellucid.study.sweep import Candidate, Sweep
 from pellucid.tracking import with_tensorboard
 
@@ -148,6 +148,7 @@ def _prepare(training: _Training, candidates: Iterable[Candidate], sweep: Sweep,
     """Write the split and every configuration; return the folders of the models that have to be trained."""
     samples = training.plan.verified.samples
     write_text(training.folder / "splits.csv", splits_csv(training.plan.split, samples.root))
+    write_text(training.folder / FITTED_IMAGES_FILE, training.plan.fitted_images().model_dump_json())
     waiting = []
     for candidate in candidates:
         folder = training.folder / candidate.name

@@ -123,7 +123,7 @@ def _own_split(inspector: Inspector, verified: VerifiedData) -> Split | None:
     except DataError:  # too few to be fitted on
         return None
     seen = samples_sha256((*split.fit, *split.calibrate), verified.hashes)
-    return split if seen == inspector.data_sha256 else None
+    return split if seen == inspector.fitted_images.data_sha256 else None
 
 
 def _foreign_split(samples: Sequence[Sample]) -> Split:

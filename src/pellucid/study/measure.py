@@ -20,6 +20,7 @@ import numpy as np
 
 from pellucid import detectors
 from pellucid._io.files import csv_text, write_bytes, write_text
+from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import read_image
 from pellucid.acquisition.splits import path_in_data, read_splits_csv
 from pellucid.detectors._base import Detector
@@ -39,6 +40,7 @@ MAX_TIMED_IMAGES = 60  # one by one
 PICTURES_PER_KIND = 6  # of right and wrong calls
 ERROR_FILE = "error.txt"  # the reason of a failure, for the process that compares
 CONFIG_FILE = "config.toml"
+FITTED_IMAGES_FILE = "fitted_images.json"  # beside splits.csv: what the models remember of them
 COST_FILE = "cost.json"  # written last: its model is finished
 
 
@@ -56,7 +58,8 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     root = Path(config["data"])
     split = read_splits_csv((folder.parent / "splits.csv").read_text(encoding="utf-8"), root, config.get("folds"))
     detector = detectors.create(config["detector"], **config["parameters"])
-    inspector, cost = _fit(folder, config, detector, split)
+    known = FittedImages.model_validate_json((folder.parent / FITTED_IMAGES_FILE).read_bytes())
+    inspector, cost = _fit(folder, config, detector, split, known)
     defects = [s.inspection.score for s in score_samples(inspector, split.select, f"{folder.name}: selection")]
     result = evaluate_scored(
         score_samples(inspector, split.test, f"{folder.name}: testing"),
@@ -81,14 +84,16 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     write_text(folder / COST_FILE, json.dumps(cost, indent=2) + "\n")
 
 
-def _fit(folder: Path, config: dict[str, Any], detector: Detector, split: Split) -> tuple[Inspector, dict[str, Any]]:
+def _fit(
+    folder: Path, config: dict[str, Any], detector: Detector, split: Split, fitted_images: FittedImages
+) -> tuple[Inspector, dict[str, Any]]:
     """Fit, save and time a model; returns it and what it costs."""
     start = time.perf_counter()
     inspector = fit_split(
         detector,
         split,
         (config["image_size"][0], config["image_size"][1]),
-        data_sha256=config["data_sha256"],
+        fitted_images=fitted_images,
         false_reject=config["false_reject"],
         seed=config["seed"],
     )
@@ -114,7 +119,7 @@ def _numbers(cost: dict[str, Any]) -> dict[str, float]:
 
 def _time(inspector: Inspector, samples: Sequence[Sample]) -> list[float]:
     """Measure milliseconds from decoded pixels to an inspection, one image at a time."""
-    images = [read_image(s.path) for s in samples[:MAX_TIMED_IMAGES]]
+    images = [read_image(s.path, inspector.fitted_images.bits) for s in samples[:MAX_TIMED_IMAGES]]
     for pixels in images[:3]:
         inspector.inspect(pixels)
     times = []
