@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +67,7 @@ def fit(
     check_backbone(parameters)
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        _remove_progress(checkpoint)
     inspector = fit_plan(
         read_plan(data, false_reject, seed),
         detector,
@@ -79,8 +79,16 @@ def fit(
         **parameters,
     )
     inspector.save(output)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    _remove_progress(checkpoint)
     _print_model(inspector, detector, output)
+
+
+def _remove_progress(folder: Path) -> None:
+    """Remove the progress of trainings, and its folder if nothing else is in there."""
+    for file in folder.glob("*.pt*"):  # and what a kill left of one
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
