@@ -15,7 +15,7 @@ from pellucid.acquisition.splits import plan_split
 from pellucid.acquisition.verify import samples_sha256, verify
 from pellucid.errors import DataError, join_names
 from pellucid.inspector import Inspector
-from pellucid.records import Limit, Sample, Samples
+from pellucid.records import Inspection, Limit, Sample, Samples
 from pellucid.study import metrics
 from pellucid.study.intervals import areas, auroc_interval, interval, resamples, wilson
 from pellucid.study.metrics import Counts
@@ -93,8 +93,20 @@ def plan_test(inspector: Inspector, data: str | Path | Samples | Sequence[Sample
     return EvaluationPlan(data, test, tuple(s for s in data.samples if s.split == "train" and s.label == "abnormal"))
 
 
-def evaluate_plan(inspector: Inspector, plan: EvaluationPlan, *, costs: Costs | None = None) -> Evaluation:
+def evaluate_plan(
+    inspector: Inspector,
+    plan: EvaluationPlan,
+    *,
+    costs: Costs | None = None,
+    finish: Callable[[int, Inspection], None] | None = None,
+) -> Evaluation:
     """Test a model on the test images of a plan; labelled training defects choose operating points.
+
+    Args:
+        inspector: fitted and calibrated.
+        plan: which images test.
+        costs: of wrong decisions.
+        finish: called in another thread with the number of each test image and what was found on it, with its map.
 
     Raises:
         DataError: the model has seen all of them, or none can be read.
@@ -102,7 +114,7 @@ def evaluate_plan(inspector: Inspector, plan: EvaluationPlan, *, costs: Costs | 
     left_out = LeftOut()
     selection = [s.inspection.score for s in score_unseen(inspector, plan.select, left_out, "selection")]
     result = evaluate_scored(
-        score_unseen(inspector, plan.test, left_out), inspector.limit, selection=selection, costs=costs
+        score_unseen(inspector, plan.test, left_out, finish=finish), inspector.limit, selection=selection, costs=costs
     )
     if not result.scored:
         raise DataError(f"'{plan.samples.root}' has no image to test on. {' '.join(left_out.notes())}")

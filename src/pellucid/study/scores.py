@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pellucid._io.files import csv_text
@@ -12,7 +12,7 @@ from pellucid.acquisition.images import DecodedImage, decode_image, open_image
 from pellucid.acquisition.splits import path_in_data
 from pellucid.errors import DataError, join_names
 from pellucid.inspector import Inspector
-from pellucid.records import Sample
+from pellucid.records import Inspection, Sample
 from pellucid.study.results import ScoredSample
 
 SCORES_COLUMNS = ("path", "label", "type", "score", "limit", "p_value", "verdict")
@@ -67,7 +67,12 @@ class SeenImageError(DataError):
 
 
 def score_unseen(
-    inspector: Inspector, samples: Sequence[Sample], left_out: LeftOut, description: str = "testing"
+    inspector: Inspector,
+    samples: Sequence[Sample],
+    left_out: LeftOut,
+    description: str = "testing",
+    *,
+    finish: Callable[[int, Inspection], None] | None = None,
 ) -> Iterator[ScoredSample]:
     """Inspect samples, in order, but for those that the model was made from or that cannot be read.
 
@@ -78,6 +83,7 @@ def score_unseen(
         samples: what to inspect.
         left_out: told which are left out.
         description: of the work, in a few words.
+        finish: called in another thread with the number of a sample and what was found on it, with its map.
     """
 
     def open_unseen(path: Path, bits: int) -> DecodedImage:
@@ -90,7 +96,7 @@ def score_unseen(
         return decode_image(content, path, bits)
 
     paths = [sample.path for sample in samples]
-    inspections = inspector.inspect_many(paths, skip=left_out.add, open_file=open_unseen)
+    inspections = inspector.inspect_many(paths, finish=finish, skip=left_out.add, open_file=open_unseen)
     remaining = track(samples, description, len(samples))
     for inspection in inspections:
         yield ScoredSample(next(sample for sample in remaining if sample.path == inspection.path), inspection)
