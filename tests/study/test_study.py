@@ -14,7 +14,7 @@ from scipy.stats import kstest
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.conformal import calibrate
 from pellucid.records import Inspection, Limit, Sample
-from pellucid.study.choice import TIE_MARGIN_AUROC, ComparedScores, choose, mean_draws, paired, pareto
+from pellucid.study.choice import TIE_MARGIN_AUROC, TIMING_NOISE, ComparedScores, choose, mean_draws, paired, pareto
 from pellucid.study.evaluate import evaluate_scored
 from pellucid.study.measure import worth_seeing
 from pellucid.study.operating import (
@@ -249,6 +249,34 @@ def test_a_tie_needs_both_doubt_and_nearness():
     assert choose(rows, _alike(*rows), prefer="accuracy").name == "best"
     assert "no other model ties" in choose(rows, _sure(*rows)).reason
     assert "ties with the best (best, 1.000" in choose(rows, _alike(*rows)).reason
+
+
+@pytest.mark.parametrize("prefer", ["balanced", "accuracy", "speed", "size"])
+def test_the_load_of_the_machine_does_not_choose(prefer):
+    """Each time is up to a factor of the square root of ``TIMING_NOISE`` off, either way: the named model stays."""
+    rows = [
+        _row("a", 1.0, 20, 20, 10),
+        _row("b", 0.999, 18, 21, 11),
+        _row("c", 0.998, 22, 19, 9),
+        _row("d", 1.0, 300, 80),
+    ]
+    draws, rng = _alike(*rows), np.random.default_rng(0)
+    quiet = choose(rows, draws, prefer=prefer)
+    for _ in range(200):
+        off = TIMING_NOISE ** rng.uniform(-0.4, 0.4, (len(rows), 2))
+        loaded = [
+            row | {"ms_per_image_median": row["ms_per_image_median"] * ms, "fit_seconds": row["fit_seconds"] * seconds}
+            for row, (ms, seconds) in zip(rows, off, strict=True)
+        ]
+        assert choose(loaded, draws, prefer=prefer).name == quiet.name
+    assert quiet.name == ("c" if prefer == "size" else "a")
+
+
+def test_a_model_that_is_cheaper_beyond_the_noise_is_named():
+    rows = [_row("a", 1.0, 20, 20, 10), _row("b", 0.999, 20 / TIMING_NOISE**2 * 0.9, 20, 10)]
+    assert choose(rows, _alike(*rows)).name == choose(rows, _alike(*rows), prefer="speed").name == "b"
+    same = [_row("z", 1.0, 20, 20, 10), _row("y", 1.0, 20, 20, 10)]
+    assert choose(same, _alike(*same)).name == choose(same[::-1], _alike(*same)).name == "y"
 
 
 def test_a_difference_of_one_image_is_no_difference():
