@@ -33,7 +33,7 @@ class Sample:
         label: ``normal`` or ``abnormal``.
         split: ``train`` or ``test`` where the layout of the data says so; None: to be planned.
         type: kind of defect.
-        mask: file of the image's size, above 0 where it is defective.
+        mask: file that says where it is defective: a mask, or annotations in COCO, VOC, YOLO, LabelMe or CVAT's format.
         group: images of one group (photo, pane, session) never sit in two roles.
     """
 
@@ -180,7 +180,7 @@ class Inspection:
         """Draw the image, its map, its defects and, if given, the mask side by side under the verdict.
 
         Args:
-            mask: file of the image's mask.
+            mask: file of the image's mask or annotations.
 
         Returns:
             An 8-bit RGB picture, at least 256 px high.
@@ -202,7 +202,8 @@ class Inspection:
         """The picture, (H, W, 3) BGR; drawing is imported when somebody looks."""
         if not self.map.size:
             raise DataError(f"The map of '{self.path}' was let go of: inspect the image again to see it.")
-        from pellucid.acquisition.images import read_image, read_mask
+        from pellucid.acquisition.images import read_image
+        from pellucid.acquisition.masks import read_mask
         from pellucid.reports.pictures import result_picture
 
         return result_picture(
@@ -212,7 +213,7 @@ class Inspection:
             boxes=[defect.box for defect in self.defects],
             caption=f"{self.verdict.upper()}   {self._numbers()}   {self.path.name}",
             rejected=self.verdict == "reject",
-            mask=read_mask(mask) if mask else None,
+            mask=read_mask(mask, self.path, self.map.shape) if mask else None,
         )
 
     def _numbers(self) -> str:

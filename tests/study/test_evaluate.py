@@ -240,7 +240,7 @@ def test_files_and_masks_that_cannot_be_read_are_counted_and_the_rest_is_tested(
     result = pellucid.evaluate(inspector, data)
     assert (result.metrics["normals"], result.metrics["defectives"]) == (NORMAL - 1, ABNORMAL)
     assert any(note.startswith("2 files are skipped: ") and images[0].name in note for note in result.notes)
-    assert any(note.startswith("2 masks cannot be read or have another size") for note in result.notes)
+    assert any(note.startswith("2 masks cannot be used, and their images count for") for note in result.notes)
     assert sum(s.defect_px is not None for s in result.scored) == ABNORMAL - 2
     for path in (data / "normal_test").iterdir():
         path.write_bytes(b"")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 import cv2
@@ -37,6 +36,8 @@ class Appearance:
         height: px.
         width: px.
         light: mean, in [0, 1].
+        black: share of pixels at the lower end of the range.
+        white: share of pixels at the upper end.
         red: mean of red less green, relative to the light.
         blue: mean of blue less green, relative to the light.
         contrast: mean difference of neighbours after halving the image three times, relative to the light.
@@ -44,13 +45,13 @@ class Appearance:
         sharpness_y: the same down the columns.
         line: how far the row or column that differs most from those on both sides does, in mean differences.
         flattest_line: mean difference in the row or column, or from one to the next, that has least, relative to all.
-        black: share of pixels at the lower end of the range.
-        white: share of pixels at the upper end.
     """
 
     height: float
     width: float
     light: float
+    black: float
+    white: float
     red: float
     blue: float
     contrast: float
@@ -58,8 +59,6 @@ class Appearance:
     sharpness_y: float
     line: float
     flattest_line: float
-    black: float
-    white: float
 
 
 class Tolerance(NamedTuple):
@@ -85,7 +84,9 @@ class Tolerance(NamedTuple):
 TOLERANCES = {
     "height": Tolerance(1.5, 3, "less high", "higher", "{:.0f} px"),
     "width": Tolerance(1.5, 3, "narrower", "wider", "{:.0f} px"),
-    "light": Tolerance(1.6, 3, "darker", "brighter", "a mean of {:.3f}"),
+    "light": Tolerance(1.6, 3, "darker", "brighter", "{:.3f}"),
+    "black": Tolerance(0.25, 0.4, "", "more often black", "{:.0%}", is_ratio=False),
+    "white": Tolerance(0.25, 0.4, "", "more often white", "{:.0%}", is_ratio=False),
     "red": Tolerance(0.15, 0.5, "less red", "redder", "{:+.2f}", is_ratio=False),
     "blue": Tolerance(0.15, 0.5, "less blue", "bluer", "{:+.2f}", is_ratio=False),
     "contrast": Tolerance(2.5, 6, "poorer in contrast", "richer in contrast", "{:.4f}"),
@@ -93,8 +94,6 @@ TOLERANCES = {
     "sharpness_y": Tolerance(1.6, 3, "more blurred down", "noisier or sharper", "{:.2f}"),
     "line": Tolerance(3, 8, "", "crossed by one line as of a stuck sensor row", "{:.1f}"),
     "flattest_line": Tolerance(6, 20, "flat along one line as of a stuck sensor row", "", "{:.3f}"),
-    "black": Tolerance(0.25, 0.4, "", "more often black", "{:.0%}", is_ratio=False),
-    "white": Tolerance(0.25, 0.4, "", "more often white", "{:.0%}", is_ratio=False),
 }
 
 
@@ -102,11 +101,11 @@ class Difference(NamedTuple):
     """How an image differs from those that were fitted on."""
 
     excess: float  # relative to what is too far: above 1 it cannot be judged
-    sentence: str  # begins with what it is, as in "darker (a mean of 0.011; there 0.31 to 0.55)"
+    sentence: str  # begins with what it is, as in "darker (light 0.011; there 0.310 to 0.550)"
 
 
 def differences(image: Appearance, lowest: Appearance, highest: Appearance) -> list[Difference]:
-    """List how an image noticeably differs from those that were fitted on, the largest difference first.
+    """List how an image noticeably differs from those that were fitted on, likely causes before their consequences.
 
     Args:
         image: what the image looks like.
@@ -121,9 +120,10 @@ def differences(image: Appearance, lowest: Appearance, highest: Appearance) -> l
         if not beyond <= noticeable:
             word = tolerance.below if value < low else tolerance.above
             seen, *fitted = (tolerance.shown.format(getattr(one, name)) for one in (image, lowest, highest))
+            label = name.removesuffix("_x").removesuffix("_y").replace("_", " ")
             there = " to ".join(dict.fromkeys(fitted))
-            found.append(Difference(beyond / far, f"{word} ({seen}; there {there})"))
-    return sorted(found, reverse=True)
+            found.append(Difference(beyond / far, f"{word} ({label} {seen}; there {there})"))
+    return found
 
 
 def fitted_range(images: Sequence[Appearance]) -> tuple[Appearance, Appearance]:
@@ -132,16 +132,26 @@ def fitted_range(images: Sequence[Appearance]) -> tuple[Appearance, Appearance]:
     Args:
         images: what the fitted images look like, at least one.
     """
-    ends: dict[str, tuple[float, float]] = {}
-    for name, tolerance in TOLERANCES.items():
-        values = sorted(getattr(one, name) for one in images)
-        compared = [_comparable(value, tolerance) for value in values]
-        odd, (_, far) = math.ceil(MAX_ODD_SHARE * len(values)), _bounds(tolerance)
-        gaps = [after - before > far for before, after in pairwise(compared)]
-        low = max((k + 1 for k in range(min(odd, len(gaps))) if gaps[k]), default=0)
-        high = min((k for k in range(max(0, len(gaps) - odd), len(gaps)) if gaps[k]), default=len(values) - 1)
-        ends[name] = (values[low], values[high]) if low <= high else (values[0], values[-1])
-    return tuple(Appearance(**{name: end[side] for name, end in ends.items()}) for side in (0, 1))  # type: ignore[return-value]
+    values = np.array([astuple(one) for one in images], np.float64)  # (N, values)
+    odd = {k for column, tolerance in zip(values.T, TOLERANCES.values(), strict=True) for k in _odd(column, tolerance)}
+    if len(odd) <= _max_odd(len(values)):
+        values = np.delete(values, list(odd), axis=0)
+    return Appearance(*map(float, values.min(0))), Appearance(*map(float, values.max(0)))
+
+
+def _odd(values: NDArray[np.float64], tolerance: Tolerance) -> set[int]:
+    """Which few values, at either end, lie far apart from all others."""
+    order = np.argsort(values, kind="stable")
+    compared = [_comparable(float(value), tolerance) for value in values[order]]
+    _, far = _bounds(tolerance)
+    few = min(_max_odd(len(values)), (len(values) - 1) // 2)
+    low = max((k for k in range(1, few + 1) if compared[k] - compared[k - 1] > far), default=0)
+    high = max((k for k in range(1, few + 1) if compared[-k] - compared[-k - 1] > far), default=0)
+    return {*order[:low].tolist(), *order[len(order) - high :].tolist()}
+
+
+def _max_odd(count: int) -> int:
+    return math.ceil(MAX_ODD_SHARE * count)
 
 
 def _comparable(value: float, tolerance: Tolerance) -> float:
@@ -163,11 +173,11 @@ def describe(pixels: Pixels) -> Appearance:
         height=height,
         width=width,
         light=light,
+        black=float(np.count_nonzero(grey <= 0.5 / 255) / grey.size),
+        white=float(np.count_nonzero(grey >= 254.5 / 255) / grey.size),
         red=(red - green) / light,
         blue=(blue - green) / light,
         **_structure(grey, light),
-        black=np.count_nonzero(grey <= 0.5 / 255) / grey.size,
-        white=np.count_nonzero(grey >= 254.5 / 255) / grey.size,
     )
 
 

@@ -59,9 +59,11 @@ class FittedImages(BaseModel):
         if is_constant(image.pixels):
             return ImageCheck("Not judged: every pixel has the same value, as of a covered lens or a dead camera.")
         far, near = self.compare(describe(image.pixels))
-        reason = f"Not judged: compared with those fitted on, the image is far {' and '.join(far)}." if far else ""
+        if far:
+            reason = f"Not judged: compared with those fitted on, the image is far {' and '.join(far)}."
+            return ImageCheck(reason, image.warnings)
         warnings = (f"Compared with those fitted on, the image is {difference}." for difference in near)
-        return ImageCheck(reason, (*image.warnings, *warnings))
+        return ImageCheck(warnings=(*image.warnings, *warnings))
 
     def compare(self, image: Appearance) -> tuple[list[str], list[str]]:
         """List how an image differs from these: so far that it cannot be judged, and noticeably; the largest first."""

@@ -93,19 +93,20 @@ def significant_bits(peak: int) -> int:
     return next(bits for bits in CAMERA_BITS if peak < 2**bits)
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask file.
+def read_stored(path: Path) -> tuple[bytes, NDArray[Any]]:
+    """Read a file and its pixels as they are stored: of their own type, with alpha, EXIF orientation not applied.
 
     Args:
         path: of any kind that :func:`read_image` reads.
 
     Returns:
-        (H, W), true where the part is defective: wherever any value is above zero.
+        The file's content, and its pixels, (H, W) or (H, W, channels) with blue first.
 
     Raises:
         DataError: the file is missing, empty, truncated or no image.
     """
-    return np.asarray(_decode(_content(path), path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) > 0)
+    content = _content(path)
+    return content, _decode(content, path, cv2.IMREAD_UNCHANGED)
 
 
 def is_constant(pixels: Pixels) -> bool:

@@ -16,7 +16,8 @@ from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
 from pellucid.acquisition.appearance import Appearance, describe, fitted_range
 from pellucid.acquisition.fitted_images import SHORT_HASH_DIGITS, FittedImages, describe_files
-from pellucid.acquisition.images import FULL_BITS, Pixels, is_constant, open_image, read_mask, significant_bits
+from pellucid.acquisition.images import FULL_BITS, Pixels, is_constant, open_image, significant_bits
+from pellucid.acquisition.truth import TruthCheck, check_truth, note_truth
 from pellucid.errors import DataError, join_names
 from pellucid.records import Role, Sample, Samples, Split
 
@@ -47,19 +48,22 @@ class VerifiedData:
 def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
     """Read every image and mask; leave out, with a note, what cannot be read and what cannot be learned from.
 
+    A mask that cannot be used is left out, and its image stays.
+
     Args:
         samples: a data set as :func:`pellucid.read_folder` returns it.
         training_required: refuse data of which no normal image to learn from is left.
 
     Raises:
-        DataError: no usable normal image is left, or a mask has another size than its image.
+        DataError: no usable normal image is left.
     """
     with ThreadPoolExecutor(IO_THREADS) as pool:
         results = pool.map(_verify_file, samples.samples)
         found = list(track(zip(samples.samples, results, strict=True), "checking files", len(samples.samples)))
     bad = [one.problem for _, one in found if one.problem]
     good = {sample.path: one for sample, one in found if not one.problem}
-    kept = tuple(s for s in samples.samples if s.path in good)
+    truth = [one.truth for _, one in found if one.truth is not None]
+    kept = tuple(one.sample for one in truth)
     if training_required and not any(s.label == "normal" and s.split != "test" for s in kept):
         first = f" First: {bad[0]}" if bad else ""
         raise DataError(f"None of the normal images in '{samples.root}' can be used.{first}")
@@ -74,7 +78,7 @@ def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
             " read as such."
         )
     return VerifiedData(
-        replace(samples, samples=kept, notes=(*samples.notes, *notes)),
+        replace(samples, samples=kept, notes=(*samples.notes, *notes, *note_truth(truth))),
         {path: one.digest for path, one in good.items()},
         {path: one.thumbprint for path, one in good.items()},
         appearances,
@@ -84,12 +88,13 @@ def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
 
 @dataclass(frozen=True)
 class _FileCheck:
-    """One file: its SHA-256, thumbprint, appearance and highest 16-bit value, or what is wrong with it."""
+    """One file: its SHA-256, thumbprint, appearance, highest 16-bit value and mask, or what is wrong with it."""
 
     digest: str = ""
     thumbprint: Thumbprint = field(default_factory=lambda: np.zeros(THUMBPRINT_SIDE_PX**2, np.float32))
     appearance: Appearance | None = None
     peak: int | None = None
+    truth: TruthCheck | None = None
     problem: str = ""
 
 
@@ -101,11 +106,9 @@ def _verify_file(sample: Sample) -> _FileCheck:
     pixels = image.pixels
     if sample.label == "normal" and sample.split != "test" and is_constant(pixels):
         return _FileCheck(problem=f"'{sample.path}' is one flat colour and says nothing about normal glass.")
-    if sample.mask is not None and (size := read_mask(sample.mask).shape) != pixels.shape[:2]:
-        theirs, ours = (f"{s[1]}x{s[0]}" for s in (size, pixels.shape[:2]))
-        raise DataError(f"Mask '{sample.mask}' is {theirs} px but its image '{sample.path.name}' is {ours} px.")
     digest = hashlib.sha256(sample.path.read_bytes()).hexdigest()
-    return _FileCheck(digest, compute_thumbprint(pixels), describe(pixels), image.peak)
+    truth = check_truth(sample, pixels.shape[:2])
+    return _FileCheck(digest, compute_thumbprint(pixels), describe(pixels), image.peak, truth)
 
 
 def compute_thumbprint(pixels: Pixels) -> Thumbprint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 from pellucid.acquisition.folders import image_files, read_folder
 from pellucid.acquisition.images import IMAGE_SUFFIXES, Size, parse_size
 from pellucid.acquisition.splits import CALIBRATION_SHARE, TEST_SHARE
+from pellucid.acquisition.truth import add_truth, part_masks
 from pellucid.errors import DataError, ParameterError, join_names
 from pellucid.records import Sample
 
@@ -54,6 +55,7 @@ class DataModule(ABC):
         eval_batch_size: images in a batch of predictions.
         seed: of the split and the folds; None is 0.
         samples: the images, once :meth:`setup` has listed them.
+        notes: what is odd about them.
         labelled: whether it is known which images are defective.
     """
 
@@ -63,6 +65,7 @@ class DataModule(ABC):
     eval_batch_size: int = 32
     seed: int | None = None
     samples: tuple[Sample, ...] = ()
+    notes: tuple[str, ...] = ()
     labelled = True
 
     @abstractmethod
@@ -86,7 +89,7 @@ class Folder(DataModule):
         root: folder that the others lie in; the current one by default.
         abnormal_dir: folder or folders of defective images, below ``root``.
         normal_test_dir: folder or folders of normal images that are only tested on, below ``root``.
-        mask_dir: folder or folders of masks with the names of their images, below ``root``.
+        mask_dir: folder or folders of masks with the names of their images, also as ``<stem>_mask``, below ``root``.
         normal_split_ratio: 0.2, or left out.
         extensions: suffixes of the files to take, as in ``(".png",)``; all that can be read by default.
         task: ``classification`` or ``segmentation``: masks are used where there are any.
@@ -147,25 +150,25 @@ class Folder(DataModule):
         Raises:
             DataError: a folder is missing or empty.
         """
-        mask_of = _mask_finder([self.root / folder for folder in _list(self.mask_dir)])
         train: Literal["train"] | None = "train" if self.test_split_mode == TestSplitMode.NONE else None
-        normal = [Sample(p, "normal", train) for p, _ in self._files(self.normal_dir)]
-        normal += [Sample(p, "normal", "test") for p, _ in self._files(self.normal_test_dir)]
-        abnormal = [Sample(p, "abnormal", mask=mask_of(p, folder)) for p, folder in self._files(self.abnormal_dir)]
-        self.samples = (*normal, *abnormal)
+        listed = [Sample(path, "normal", train) for path in self._files(self.normal_dir)]
+        listed += [Sample(path, "normal", "test") for path in self._files(self.normal_test_dir)]
+        listed += [Sample(path, "abnormal") for path in self._files(self.abnormal_dir)]
+        images, beside, parted = part_masks(listed)
+        self.samples, notes = add_truth(images, [*beside, *self._files(self.mask_dir, IMAGE_SUFFIXES)], self.root)
+        self.notes = (*parted, *notes)
 
-    def _files(self, folders: Folders | None) -> list[tuple[Path, Path]]:
-        """The images of folders, each with its folder; each folder has to have some, and none is listed twice."""
-        files: dict[Path, Path] = {}
+    def _files(self, folders: Folders | None, suffixes: tuple[str, ...] | None = None) -> list[Path]:
+        """The images of folders; each has to have some, and none is listed twice."""
+        suffixes = self.extensions if suffixes is None else suffixes
+        files: dict[Path, None] = {}
         for folder in _list(folders):
-            found = [p for p in image_files(self.root / folder) if p.suffix.lower() in self.extensions]
+            found = [path for path in image_files(self.root / folder) if path.suffix.lower() in suffixes]
             if not found:
-                kinds = (
-                    "" if self.extensions is IMAGE_SUFFIXES else f" with the extension {join_names(self.extensions)}"
-                )
+                kinds = "" if suffixes is IMAGE_SUFFIXES else f" with the extension {join_names(suffixes)}"
                 raise DataError(f"There are no images in '{self.root / folder}'{kinds}.")
-            files = dict.fromkeys(found, self.root / folder) | files
-        return sorted(files.items())
+            files |= dict.fromkeys(found)
+        return list(files)
 
 
 class MVTec(DataModule):
@@ -217,7 +220,8 @@ class MVTec(DataModule):
         """
         if not self.root.is_dir():
             raise DataError(f"'{self.root}' does not exist, and nothing is downloaded: bring the data set there.")
-        self.samples = read_folder(self.root).samples
+        read = read_folder(self.root)
+        self.samples, self.notes = read.samples, read.notes
 
 
 class PredictDataset(DataModule):
@@ -302,23 +306,6 @@ def _list(folders: Folders | None) -> list[str | Path]:
     if folders is None:
         return []
     return [folders] if isinstance(folders, (str, Path)) else list(folders)
-
-
-def _mask_finder(folders: Sequence[Path]) -> Callable[[Path, Path], Path | None]:
-    """Find the mask of an image below its folder: by the same path below its own, else by a stem that no other has."""
-    by_path: dict[tuple[Path, str], list[Path]] = {}
-    by_stem: dict[str, list[Path]] = {}
-    for folder in folders:
-        for path in image_files(folder):
-            stem = path.stem.removesuffix("_mask")
-            by_path.setdefault((path.relative_to(folder).parent, stem), []).append(path)
-            by_stem.setdefault(stem, []).append(path)
-
-    def find(image: Path, folder: Path) -> Path | None:
-        found = by_path.get((image.relative_to(folder).parent, image.stem)) or by_stem.get(image.stem, [])
-        return found[0] if len(found) == 1 else None
-
-    return find
 
 
 def _suffixes(extensions: str | Sequence[str]) -> tuple[str, ...]:

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from pellucid import detectors
 from pellucid._io.files import write_bytes, write_text
-from pellucid.acquisition.images import Size, as_planes, read_image, read_mask, resize
+from pellucid.acquisition.images import Size, as_planes, read_image, resize
+from pellucid.acquisition.masks import read_mask
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import check_rate
+from pellucid.acquisition.truth import verify_truth
 from pellucid.anomalib.data import DataModule, PredictDataset
 from pellucid.anomalib.loggers import AnomalibLogger, next_version
 from pellucid.anomalib.models import AnomalyModule
@@ -233,7 +235,9 @@ class Engine:
         if len(sources) != 1:
             raise ParameterError("Give one of datamodule, dataset and data_path to predict on.")
         inspector, source = self._inspector(model, ckpt_path), sources[0]
-        scored, step = list(score_samples(inspector, _samples(source).samples)), source.eval_batch_size
+        samples, notes = verify_truth(_samples(source).samples)
+        self._say((*source.notes, *notes))
+        scored, step = list(score_samples(inspector, samples)), source.eval_batch_size
         if not return_predictions:
             return None
         batches = [scored[k : k + step] for k in range(0, len(scored), step)]
@@ -295,7 +299,7 @@ class Engine:
         result = evaluate_plan(inspector, EvaluationPlan(samples, test, ()), finish=finish)
         for table in evaluation(result.to_dict()):
             self._console.print(table)
-        self._say(result.notes)
+        self._say((*samples.notes, *result.notes))
         return inspector, result
 
     def _say(self, notes: Iterable[str]) -> None:
@@ -319,7 +323,7 @@ ENGINE_ARGUMENTS = tuple(inspect.signature(Engine).parameters)[:-1]
 def _samples(datamodule: DataModule) -> Samples:
     if not datamodule.samples:
         datamodule.setup()
-    return Samples(datamodule.root, "folder", datamodule.samples)
+    return Samples(datamodule.root, "folder", datamodule.samples, datamodule.notes)
 
 
 def _metrics(result: Evaluation) -> dict[str, Any]:
@@ -365,7 +369,8 @@ def _batch(scored: Sequence[ScoredSample], inspector: Inspector, *, labelled: bo
 
 def _masks(scored: Sequence[ScoredSample], size: Size) -> Iterator[Tensor]:
     for s in scored:
-        mask = read_mask(s.sample.mask) if s.sample.mask else np.zeros(size, bool)
+        own = s.inspection.map.shape
+        mask = read_mask(s.sample.mask, s.sample.path, own) if s.sample.mask else np.zeros(own, bool)
         yield torch.from_numpy(_fit_to(mask.astype(np.float32), size) > 0.5)
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pellucid.acquisition.folders import image_files, read_folder
-from pellucid.acquisition.images import IMAGE_SUFFIXES, read_mask
+from pellucid.acquisition.images import IMAGE_SUFFIXES
 from pellucid.acquisition.splits import plan_split
+from pellucid.acquisition.truth import TruthCheck, note_truth, open_truth
 from pellucid.acquisition.verify import samples_sha256, verify
-from pellucid.errors import DataError, join_names
+from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.records import Inspection, Limit, Sample, Samples
 from pellucid.study import metrics
@@ -22,7 +22,7 @@ from pellucid.study.metrics import Counts
 from pellucid.study.operating import Costs, operating_points
 from pellucid.study.pixels import PixelMetrics
 from pellucid.study.results import Evaluation, ScoredSample
-from pellucid.study.scores import LeftOut, score_unseen
+from pellucid.study.scores import LeftOut, finite_scores, score_unseen
 from pellucid.study.shift import shift
 
 DEFECT_SIZE_EDGES_PX = (30, 100, 300, 1000, 3000)  # areas that part the defects by size
@@ -112,7 +112,8 @@ def evaluate_plan(
         DataError: the model has seen all of them, or none can be read.
     """
     left_out = LeftOut()
-    selection = [s.inspection.score for s in score_unseen(inspector, plan.select, left_out, "selection")]
+    selected = score_unseen(inspector, plan.select, left_out, "selection")
+    selection = finite_scores(s.inspection.score for s in selected)
     result = evaluate_scored(
         score_unseen(inspector, plan.test, left_out, finish=finish), inspector.limit, selection=selection, costs=costs
     )
@@ -134,10 +135,10 @@ def evaluate_scored(
         selection: scores of labelled training defects, to choose operating points by.
         costs: of wrong decisions.
     """
-    pixels, unfit = PixelMetrics(), list[str]()
-    kept = tuple(_count_pixels(s, pixels, unfit) for s in scored)
+    pixels, truth = PixelMetrics(), list[TruthCheck]()
+    kept = tuple(_count_pixels(s, pixels, truth) for s in scored)
     labels = [s.sample.label == "abnormal" for s in kept]
-    scores = [s.inspection.score for s in kept]
+    scores = finite_scores(s.inspection.score for s in kept)
     values = _metrics(kept, labels, scores, limit, pixels)
     parts: dict[str, Callable[[ScoredSample], str | None]] = {
         "type": lambda s: (s.sample.type or "defect") if s.sample.label == "abnormal" else None,
@@ -149,7 +150,7 @@ def evaluate_scored(
         by={name: _counts(kept, part, limit.value) for name, part in parts.items()},
         operating_points=operating_points(labels, scores, limit, selection, costs or Costs()),
         shift=shift(limit, [s for s, defective in zip(scores, labels, strict=True) if not defective]),
-        notes=(*_note_unfit_masks(unfit), *_notes(values, limit)),
+        notes=(*note_truth(truth), *_note_unjudged(kept), *_notes(values, limit)),
         scored=kept,
     )
 
@@ -213,33 +214,16 @@ def _metrics(
     }
 
 
-def _count_pixels(scored: ScoredSample, pixels: PixelMetrics, unfit: list[str]) -> ScoredSample:
+def _count_pixels(scored: ScoredSample, pixels: PixelMetrics, truth: list[TruthCheck]) -> ScoredSample:
     """Count the pixels of a normal image, or of a defective one that has a mask; the map is let go."""
     size, anomaly_map = None, scored.inspection.map
+    check, defective = open_truth(scored.sample, (anomaly_map.shape[0], anomaly_map.shape[1]))
+    truth.append(check)
     if scored.sample.label == "normal":
         pixels.add(anomaly_map)
-    elif scored.sample.mask is not None:
-        mask = _mask_of(scored.sample.mask)
-        if mask is None or mask.shape != anomaly_map.shape:
-            unfit.append(scored.sample.mask.name)
-        else:
-            size = pixels.add(anomaly_map, mask)
+    elif defective is not None:
+        size = pixels.add(anomaly_map, defective)
     return replace(scored, inspection=replace(scored.inspection, map=anomaly_map[:0]), defect_px=size)
-
-
-def _mask_of(path: Path) -> NDArray[np.bool_] | None:
-    """The mask, or None where it cannot be read."""
-    try:
-        return read_mask(path)
-    except DataError:
-        return None
-
-
-def _note_unfit_masks(names: Sequence[str]) -> tuple[str, ...]:
-    if not names:
-        return ()
-    said = f"{len(names)} masks cannot be read or have another size than their images"
-    return (f"{said}, which count for image metrics only: {join_names(names)}.",)
 
 
 def _area_intervals(
@@ -302,6 +286,15 @@ def _natural(name: str) -> tuple[float, str]:
     """The key that sorts names which begin with a number by it, and all others after them."""
     number = name.split(" ")[0]
     return (float(number) if number.isdigit() else np.inf, name)
+
+
+def _note_unjudged(scored: Sequence[ScoredSample]) -> Iterable[str]:
+    """What was rejected unseen, and what the model noticed about the others."""
+    if unjudged := [s for s in scored if s.inspection.reason]:
+        yield f"{len(unjudged)} test images count as rejected. First: {unjudged[0].inspection.reason}"
+    if warned := [s for s in scored if s.inspection.warnings]:
+        first = warned[0].inspection
+        yield f"{len(warned)} test images were judged with a warning. First: '{first.path.name}': {first.warnings[0]}"
 
 
 def _notes(values: Counts, limit: Limit) -> Iterable[str]:

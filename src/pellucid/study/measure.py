@@ -32,7 +32,7 @@ from pellucid.study import metrics
 from pellucid.study.evaluate import evaluate_scored
 from pellucid.study.operating import TRAINING_DEFECTS, Costs
 from pellucid.study.results import Evaluation, ScoredSample
-from pellucid.study.scores import by_label, score_samples, scores_csv
+from pellucid.study.scores import by_label, finite_scores, score_samples, scores_csv
 from pellucid.tracking import Run, log_run
 
 MAX_TIMED_IMAGES = 60  # one by one
@@ -59,7 +59,8 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     detector = detectors.create(config["detector"], **config["parameters"])
     known = FittedImages.model_validate_json((folder.parent / FITTED_IMAGES_FILE).read_bytes())
     inspector, cost = _fit(folder, config, detector, split, known)
-    defects = [s.inspection.score for s in score_samples(inspector, split.select, f"{folder.name}: selection")]
+    selected = score_samples(inspector, split.select, f"{folder.name}: selection")
+    defects = finite_scores(s.inspection.score for s in selected)
     result = evaluate_scored(
         score_samples(inspector, split.test, f"{folder.name}: testing"),
         inspector.limit,
@@ -157,7 +158,7 @@ def _selection_csv(inspector: Inspector, split: Split, defects: Sequence[float],
 def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) -> None:
     """Curves of all test images; pictures of wrong calls, of those nearest to the limit and of typical ones."""
     labels = [s.sample.label == "abnormal" for s in result.scored]
-    scores = [s.inspection.score for s in result.scored]
+    scores = finite_scores(s.inspection.score for s in result.scored)
     auroc, ap = result.metrics["image_auroc"], result.metrics["image_ap"]
     if labels:
         write_bytes(folder / "curves/histogram.png", curves.histogram(labels, scores, inspector.limit.value))

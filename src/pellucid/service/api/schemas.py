@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -30,6 +31,9 @@ class Problem(BaseModel):
 class InspectionOut(InspectionColumns):
     """One inspection as it is kept, with the addresses of its pictures."""
 
+    score: Annotated[  # type: ignore[assignment]
+        float | None, Field(description="in the detector's own unit; null where it was not judged")
+    ]
     picture: Annotated[str | None, Field(description="address of the picture; none once it has expired")]
     map: Annotated[str | None, Field(description="address of the anomaly map in colours")]
     overlay: Annotated[str | None, Field(description="address of the picture under its map, with boxes")]
@@ -39,6 +43,7 @@ class InspectionOut(InspectionColumns):
         """Show a row as it is answered."""
         columns: dict[str, Any] = {field.name: getattr(row, field.name) for field in fields(InspectionColumns)}
         address = f"/inspections/{row.id}/" if row.picture else None
+        columns["score"] = row.score if math.isfinite(row.score) else None
         columns |= {part: address and address + part for part in ("picture", "map", "overlay")}
         return cls(**columns)
 

@@ -97,6 +97,7 @@ PERSIAN = {
     "Score": "امتیاز",
     "Limit": "حد",
     "p-value": "مقدار p",
+    "not judged": "داوری نشد",
     "Image": "تصویر",
     "Runtime": "اجرا با",
     "Defects": "عیب‌ها",
