@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pellucid._io.names import printable
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class Inspection:
         try:
             picture = f'<img alt="{numbers}" src="data:image/png;base64,{b64encode(self.png()).decode()}">'
         except DataError as error:
-            picture = f"<p>{escape(str(self.path))}: {numbers}. {escape(str(error))}</p>"
+            picture = f"<p>{escape(printable(str(self.path)))}: {numbers}. {escape(str(error))}</p>"
         shown, hidden = self.defects[:MAX_DEFECTS_SHOWN], len(self.defects) - MAX_DEFECTS_SHOWN
         head = "<tr><th>x, y, width, height (px)</th><th>area (px)</th><th>peak</th></tr>"
         rows = "".join(

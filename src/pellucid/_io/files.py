@@ -11,8 +11,10 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from pellucid._io.names import printable
 from pellucid.errors import DiskFullError, OutputError
 
+TEMPORARY_PREFIX = ".pellucid-"  # of what a kill may leave behind
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 NO_FOLDER_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # network drives; folders that may not be listed
 
@@ -29,7 +31,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part")  # short, whatever the name's length
     try:
         changed_folders = _make_folder(path.parent)
         with temporary.open("xb") as file:
@@ -40,11 +42,27 @@ def write_bytes(path: Path, content: bytes) -> None:
         for folder in changed_folders:
             _sync_folder(folder)
     except OSError as error:
-        kind = DiskFullError if error.errno in DISK_FULL_ERRNOS else OutputError
-        raise kind(f"Cannot write '{path}': {error.strerror or error}.") from None
+        raise _output_error(path, error) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, if need be.
+
+    Raises:
+        OutputError: it cannot be made; DiskFullError when the disk is full.
+    """
+    try:
+        _make_folder(folder)
+    except OSError as error:
+        raise _output_error(folder, error) from None
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    kind = DiskFullError if error.errno in DISK_FULL_ERRNOS else OutputError
+    return kind(f"Cannot write '{path}': {error.strerror or error}.")
 
 
 def _make_folder(folder: Path) -> list[Path]:
@@ -79,11 +97,11 @@ def write_text(path: Path, content: str) -> None:
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
     """
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(errors="backslashreplace"))  # a name that is not UTF-8 does not stop it
 
 
 def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """Format a table as CSV text with Unix line ends.
+    """Format a table as CSV text with Unix line ends; names in it are made printable.
 
     Args:
         columns: what stands in the first line.
@@ -92,7 +110,7 @@ def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([printable(value) if isinstance(value, str) else value for value in row] for row in rows)
     return out.getvalue()
 
 
@@ -109,7 +127,7 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"Cannot write '{path}': it is a folder.")
     if file := next((parent for parent in path.parents if parent.is_file()), None):
         raise OutputError(f"Cannot write '{path}': '{file}' is a file, not a folder.")
-    probe = path.with_name(f".{path.name}.{secrets.token_hex(6)}.probe")
+    probe = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.probe")
     try:
         write_bytes(probe, b"")
     except OutputError as error:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pellucid import detectors
 from pellucid._io.files import write_bytes, write_text
+from pellucid._io.names import fitting_file_name
 from pellucid.acquisition.images import Size, as_planes, read_image, resize
 from pellucid.acquisition.masks import read_mask
 from pellucid.acquisition.plan import Plan
@@ -342,7 +343,7 @@ def _drawer(samples: Sequence[Sample], folder: Path) -> Callable[[int, Inspectio
             picture = found.png(samples[number].mask)
         except DataError:
             picture = found.png()
-        write_bytes(folder / f"{number:05d}_{found.path.stem}.png", picture)
+        write_bytes(folder / fitting_file_name(f"{number:05d}_{found.path.stem}", ".png"), picture)
 
     return draw
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pellucid._io.names import printable
 from pellucid.cli._console import err, image_paths, out, print_line
 from pellucid.cli._options import Device, FailOnReject, Images, InspectOutput, Json, Model, Runtime
 from pellucid.errors import DataError
@@ -82,13 +83,15 @@ def _inspections(
 ) -> Iterator[ScoredSample]:
     """Inspect files, in order, draw the results and collect why files were skipped; maps are not kept in memory."""
     from pellucid._io.files import write_bytes
+    from pellucid._io.names import fitting_file_name
     from pellucid._io.progress import track
     from pellucid.records import Sample
     from pellucid.study.results import ScoredSample
 
     def draw(number: int, inspection: Inspection) -> None:
         if output is not None:
-            write_bytes(output / "images" / f"{number:05d}_{inspection.path.stem}.png", inspection.png())
+            name = fitting_file_name(f"{number:05d}_{inspection.path.stem}", ".png")
+            write_bytes(output / "images" / name, inspection.png())
 
     def skip(error: DataError) -> None:
         skipped.append(str(error))
@@ -112,7 +115,7 @@ def _print_table(scored: Sequence[ScoredSample], output: Path | None) -> None:
             boxes += f" and {more} more"
         numbers = (f"{found.score:.5g}", f"{found.limit:.5g}", f"{found.p_value:.3f}")
         shown = escape(found.reason) or boxes
-        table.add_row(escape(found.path.name), f"[{colour}]{found.verdict}[/]", *numbers, shown)
+        table.add_row(escape(printable(found.path.name)), f"[{colour}]{found.verdict}[/]", *numbers, shown)
     out.print(table)
     if len(scored) > MAX_TABLE_ROWS:
         place = "scores.csv with -o DIR" if output is None else output / "scores.csv"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -38,7 +38,13 @@ class Metrics:
             buckets=LATENCY_BUCKETS_S,
         )
         self.thread_failures = Counter(
-            "pellucid_thread_failures", "Unforeseen errors of threads", ["thread"], registry=self.collectors
+            "pellucid_thread_failures", "Errors of threads, which go on", ["thread"], registry=self.collectors
+        )
+        self._thread_works = Gauge(
+            "pellucid_thread_works",
+            "1 while a thread's work gets done, 0 while it does not",
+            ["thread"],
+            registry=self.collectors,
         )
         Gauge("pellucid_requests_under_way", "Requests being answered", registry=self.collectors).set_function(
             under_way
@@ -51,3 +57,8 @@ class Metrics:
             self.not_judged.labels(row.model).inc()
         elif row.warnings:
             self.warned.labels(row.model).inc()
+
+    def show_threads(self, works: Mapping[str, bool]) -> None:
+        """Take in whether each thread's work gets done now."""
+        for thread, does in works.items():
+            self._thread_works.labels(thread).set(does)

@@ -19,6 +19,7 @@ from typing import Any
 import tomli_w
 
 from pellucid._io.files import write_bytes, write_text
+from pellucid._io.names import printable
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import splits_csv
 from pellucid.errors import OutputError, PellucidError
@@ -198,7 +199,7 @@ def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
     plan = training.plan
     values: dict[str, Any] = {
         "detector": candidate.detector,
-        "data": str(plan.verified.samples.root.resolve()),
+        "data": printable(str(plan.verified.samples.root.resolve())),
         "data_sha256": plan.data_sha256(),
         "tested_sha256": plan.tested_sha256(),
         "image_size": list(candidate.size),

@@ -19,6 +19,7 @@ import numpy as np
 
 from pellucid import detectors
 from pellucid._io.files import csv_text, write_bytes, write_text
+from pellucid._io.names import fitting_file_name, named_path
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import read_image
 from pellucid.acquisition.splits import path_in_data, read_splits_csv
@@ -54,7 +55,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
         PellucidError: with the reason in one sentence.
     """
     config = tomllib.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    root = Path(config["data"])
+    root = named_path(config["data"])
     split = read_splits_csv((folder.parent / "splits.csv").read_text(encoding="utf-8"), root, config.get("folds"))
     detector = detectors.create(config["detector"], **config["parameters"])
     known = FittedImages.model_validate_json((folder.parent / FITTED_IMAGES_FILE).read_bytes())
@@ -168,7 +169,7 @@ def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) ->
     gallery: list[dict[str, Any]] = []
     for kind, scored in worth_seeing(result.scored):
         found = inspector.inspect(scored.sample.path)  # again, for its map
-        name = f"{kind}_{len(gallery):02d}_{scored.sample.path.stem}.png"
+        name = fitting_file_name(f"{kind}_{len(gallery):02d}_{scored.sample.path.stem}", ".png")
         write_bytes(folder / "images" / name, found.png(scored.sample.mask))
         shown: dict[str, Any] = {"file": f"images/{name}", "kind": kind, "path": path_in_data(scored.sample.path, root)}
         shown |= {"label": scored.sample.label, "type": scored.sample.type, "verdict": found.verdict}

@@ -94,9 +94,15 @@ class ModelOut(BaseModel):
     detector: str | None = None
     backbone: str | None = None
     image_size: tuple[int, int] | None = None
-    sha256: str | None = None
+    sha256: Annotated[str | None, Field(description="of what computes; of the file while the model is not loaded")] = (
+        None
+    )
+    file_sha256: Annotated[
+        str | None, Field(description="of what lies in the folder now; none if it cannot be used")
+    ] = None
+    changed: Annotated[bool, Field(description="what lies there is not what computes: read it again")] = False
     loaded: bool
-    error: str | None = None  # why its file cannot be used
+    error: Annotated[str | None, Field(description="why what lies in the folder cannot be used")] = None
 
 
 class ModelList(BaseModel):
@@ -215,13 +221,23 @@ class Health(BaseModel):
     status: Literal["ok"]
 
 
+class ThreadOut(BaseModel):
+    """How the work of one of the service's threads goes."""
+
+    name: str
+    works: bool = Field(description="whether its work gets done now")
+    last: datetime | None = Field(description="when a step was last done: a look into the watched folder, a write")
+    failures: int = Field(description="since the service began")
+
+
 class Ready(BaseModel):
     """Whether the service can inspect now."""
 
     status: Literal["ready", "not ready"]
     models: list[str]
     reasons: list[str] = Field(description="why it cannot")
-    warnings: list[str] = Field(description="threads that failed lately and go on")
+    warnings: list[str] = Field(description="threads that failed lately and go on, and models that cannot be used")
+    threads: list[ThreadOut]
 
 
 class KeyIn(BaseModel):

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from pellucid.service.access.sessions import SESSION_COOKIE, SESSION_S
 from pellucid.service.api.dependencies import ServiceDep
-from pellucid.service.api.schemas import Health, KeyIn, Ready
+from pellucid.service.api.schemas import Health, KeyIn, Ready, ThreadOut
 
 STATIC_FOLDER = Path(__file__).parent.parent / "static"
 router = APIRouter()
@@ -38,13 +38,18 @@ def ready(service: ServiceDep, response: Response) -> Ready:
         status="not ready" if reasons else "ready",
         models=service.registry.loaded(),
         reasons=reasons,
-        warnings=service.supervisor.warnings(),
+        warnings=[*service.supervisor.warnings(), *service.loader.problems],
+        threads=[
+            ThreadOut(name=state.name, works=state.trouble() is None, last=state.done_at, failures=state.failures)
+            for state in service.supervisor.threads()
+        ],
     )
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(service: ServiceDep) -> Response:
     """Count for Prometheus."""
+    service.metrics.show_threads({state.name: state.trouble() is None for state in service.supervisor.threads()})
     return Response(generate_latest(service.metrics.collectors), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -279,7 +279,7 @@ def _leaderboard_row(visit: Visit, name: str, row: dict[str, Any]) -> tuple[str,
     return (
         name,
         best,
-        str(row["image_size"]),
+        str(row.get("image_size", "")),
         number("image_auroc", ".3f"),
         number("false_reject_rate", ".1%"),
         number("escape_rate", ".1%"),
