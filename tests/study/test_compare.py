@@ -82,7 +82,7 @@ def test_the_seed_reaches_the_detector_and_the_split(swept):
     first, second = (load(f / "padim-64-n_features=10/model.pellucid") for f in (swept, swept / "seed-1"))
     assert (first.seed, second.seed) == (0, 1)
     assert (first.detector.seed, second.detector.seed) == (0, 1)
-    assert first.data_sha256 != "" != second.data_sha256
+    assert first.fitted_images.data_sha256 != second.fitted_images.data_sha256
 
 
 def test_selection_csv_has_what_the_choice_looked_at(swept):
