@@ -8,7 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from pellucid.acquisition.folders import image_files, read_folder
+from pellucid.acquisition.files import image_files
+from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.images import IMAGE_SUFFIXES, Size, parse_size
 from pellucid.acquisition.splits import CALIBRATION_SHARE, TEST_SHARE
 from pellucid.acquisition.truth import add_truth, part_masks

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from pellucid._io.files import DISK_FULL_ERRNOS, csv_text, write_text
-from pellucid.acquisition.folders import CSV_COLUMNS
+from pellucid.acquisition.csv_files import CSV_COLUMNS
 from pellucid.errors import DataError, DiskFullError, OutputError
 from pellucid.service.storage.pictures import PictureStore
 from pellucid.service.storage.record import NEAR_CALL_P_VALUE, Database, Filter

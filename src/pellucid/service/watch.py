@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from pellucid._io.names import printable
-from pellucid.acquisition.images import IMAGE_SUFFIXES
+from pellucid.acquisition.decoding import IMAGE_SUFFIXES
+from pellucid.acquisition.files import is_hidden
 from pellucid.errors import DataError
 from pellucid.service.queue import BusyError, InspectionJob, InspectionQueue
 from pellucid.service.supervise import FAILURE_PAUSE_S, FORESEEN_ERRORS, Supervisor, Worker
@@ -103,7 +104,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, FileState]]:
     """Go through the images below a folder; hidden files and folders are passed over."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_hidden(entry.name):
                 continue
             if entry.is_dir():
                 yield from _files(Path(entry.path))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pellucid.acquisition.folders import image_files, read_folder
+from pellucid.acquisition.files import image_files
+from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.images import IMAGE_SUFFIXES
 from pellucid.acquisition.splits import plan_split
 from pellucid.acquisition.truth import TruthCheck, note_truth, open_truth

@@ -80,7 +80,7 @@ async def inspect(
 ) -> Response:
     """Inspect images: multipart field ``files``, one or several, or one image as the body, whatever its content type.
 
-    An image is a png, jpg, bmp or tif file of 8 or 16 bits, grey or in colours.
+    An image is a png, jpg, bmp, tif, webp, pgm, ppm, pbm or jp2 file of 8 or 16 bits, grey or in colours.
 
     The answer leaves when every result is in the record. 429 with Retry-After when too much is under way.
     """

@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 MAP_LEVELS = 65_535  # of a map's file, 16 bits
 DAYS_AFTER_KILL = 2  # whose files are looked at after a start
 THUMBNAIL_PX = 240  # longer side
-BROWSER_MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".bmp": "image/bmp"}  # what browsers show as it is
+BROWSER_MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".bmp": "image/bmp", ".webp": "image/webp"}
 
 
 @dataclass(frozen=True)
