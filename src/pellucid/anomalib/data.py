@@ -8,9 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from pellucid.acquisition.decoding import IMAGE_SUFFIXES
 from pellucid.acquisition.files import image_files
 from pellucid.acquisition.folders import read_folder
-from pellucid.acquisition.images import IMAGE_SUFFIXES, Size, parse_size
+from pellucid.acquisition.images import Size, parse_size
 from pellucid.acquisition.splits import CALIBRATION_SHARE, TEST_SHARE
 from pellucid.acquisition.truth import add_truth, part_masks
 from pellucid.errors import DataError, ParameterError, join_names

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pellucid.acquisition.decoding import IMAGE_SUFFIXES
 from pellucid.acquisition.files import image_files
 from pellucid.acquisition.folders import read_folder
-from pellucid.acquisition.images import IMAGE_SUFFIXES
 from pellucid.acquisition.splits import plan_split
 from pellucid.acquisition.truth import TruthCheck, note_truth, open_truth
 from pellucid.acquisition.verify import samples_sha256, verify
