@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': '14c6ee3262ba0a01cf23f0b7190771d64fcb7b888f588c881864a0596105ad57'},
+         'source_sha256': '325c133fa6a0bc50d3bd3472ec2d16314600d73116e37f6620f47797afc0b356'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
@@ -55,7 +55,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'seed': 0},
-               'source_sha256': '5b925193b3b60fdb262d51d48c24d559ec11085d1df3d8beed5f03bd902d1b47'},
+               'source_sha256': '6d66142073c1c20fbe65d385394116c9cef36f845ed6e289d10cfea43707e45d'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "

@@ -45,6 +45,7 @@ class LimitHeader(BaseModel):
     false_reject_rate: float
     scores: tuple[float, ...]
     method: Literal["conformal", "cross-conformal", "f1"]
+    weights: tuple[float, ...] = ()  # since 0.3
 
 
 class Preprocessing(BaseModel):

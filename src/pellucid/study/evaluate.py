@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pellucid.acquisition.duplicates import note_duplicates
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.images import read_mask
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import plan_split
-from pellucid.acquisition.verify import VerifiedData, note_duplicates, samples_sha256, verify
+from pellucid.acquisition.verify import VerifiedData, samples_sha256, verify
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.records import Limit, Sample, Samples, Split
