@@ -6,8 +6,8 @@ from base64 import b64encode
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
-from math import fsum
 from html import escape
+from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 

@@ -112,12 +112,14 @@ def test_a_flat_map_that_is_rejected_is_one_region():
 @pytest.mark.parametrize("sizes", [(1, 5), (5, 5), (1, 40), (2, 3)])
 @pytest.mark.parametrize(("groups", "rate"), [(19, 0.05), (40, 0.05), (25, 0.2)])
 def test_the_promise_holds_for_an_image_of_a_new_group(sizes, groups, rate):
-    """Scores of a group are nearly equal, and groups that differ more are larger: counting images would break it."""
+    """Scores of a group are nearly equal; where odd parts have few images, counting images would break the promise."""
     rng = np.random.default_rng(7)
     rejected, by_images = [], []
     for _ in range(1500):
         level = rng.gamma(2.0, size=groups + 1)
         count = rng.integers(sizes[0], sizes[1] + 1, groups)
+        if sizes == (1, 40):
+            count = np.where(level[:-1] > 3, 1, 40)
         names = np.repeat(np.arange(groups), count)
         scores = level[:-1][names] + rng.normal(0, 0.01, len(names))
         limit = calibrate(scores, scores, rate, groups=[str(n) for n in names])
@@ -129,8 +131,8 @@ def test_the_promise_holds_for_an_image_of_a_new_group(sizes, groups, rate):
         by_images.append(new > conformal_limit(scores, rate))
     error = 3 * np.sqrt(rate * (1 - rate) / len(rejected))
     assert np.mean(rejected) <= rate + error
-    if sizes == (5, 5) and groups == 19:
-        assert np.mean(by_images) > rate + error, "five frames of each are no five parts"
+    if sizes == (1, 40):
+        assert np.mean(by_images) > rate + error
 
 
 @given(st.lists(st.floats(-100, 100), min_size=19, max_size=60))
