@@ -264,12 +264,13 @@ def _similar(
     """
     image = np.arange(len(vectors)) if image is None else image
     found = [np.zeros((0, 2), np.int64)]
-    for cell in _cells(vectors) if others is None else [np.arange(len(vectors))]:
+    everything = np.arange(len(vectors))
+    for own, cell in _cells(vectors) if others is None else [(everything, everything)]:
         compared = (vectors if others is None else others)[cell]
-        for start in range(0, len(cell), BLOCK_ROWS):
-            rows = cell[start : start + BLOCK_ROWS]
+        for start in range(0, len(own), BLOCK_ROWS):
+            rows = own[start : start + BLOCK_ROWS]
             correlation = vectors[rows] @ compared.T
-            row, column = np.nonzero(correlation >= threshold)
+            row, column = np.divmod(np.flatnonzero(correlation >= threshold), len(cell))
             apart = image[rows[row]] != image[cell[column]]
             row, column = row[apart], column[apart]
             if most is None:
@@ -282,19 +283,22 @@ def _similar(
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
 
 
-def _cells(vectors: Vectors) -> list[NDArray[np.int64]]:
-    """Numbers of vectors that are near each other; every vector is in two cells, and all are in one if they are few."""
+def _cells(vectors: Vectors) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Numbers of vectors that are near each other: those nearest to a centre, and what they are compared with.
+
+    Each is compared with all to which its centre is the nearest or the second; where vectors are few, with all.
+    """
     count = len(vectors) // CELL_SIZE
     if count < 4:
-        return [np.arange(len(vectors))]
+        return [(np.arange(len(vectors)),) * 2]
     centres = vectors[:: -(-len(vectors) // count)]
     nearest = np.concatenate(
         [
-            np.argpartition(-(vectors[k : k + BLOCK_ROWS] @ centres.T), CELLS_PER_VECTOR, axis=1)[:, :CELLS_PER_VECTOR]
+            np.argsort(-(vectors[k : k + BLOCK_ROWS] @ centres.T), axis=1)[:, :CELLS_PER_VECTOR]
             for k in range(0, len(vectors), BLOCK_ROWS)
         ]
     )
-    return [np.nonzero((nearest == k).any(1))[0] for k in range(len(centres))]
+    return [(np.nonzero(nearest[:, 0] == k)[0], np.nonzero((nearest == k).any(1))[0]) for k in range(len(centres))]
 
 
 def _normalised(vectors: Vectors) -> Vectors:
