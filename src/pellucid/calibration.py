@@ -59,8 +59,9 @@ def choose_limit(
         held_out: score and highest map value of every held-out normal image.
         f1: move the limit to the best F1 between them and the labelled defects: optimistic.
     """
-    scores = [score for score, _ in held_out]
-    limit = calibrate(scores, [value for _, value in held_out], false_reject, folds=split.folds is not None)
+    scores, max_values = [score for score, _ in held_out], [value for _, value in held_out]
+    groups = [s.group for s in (split.fit if split.folds else split.calibrate)]
+    limit = calibrate(scores, max_values, false_reject, groups=groups, folds=split.folds is not None)
     if not f1:
         return limit
     return f1_optimal(limit, [score for score, _ in score_files(runtime, split.select, size, fitted_images)])

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from html import escape
+from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -101,9 +102,11 @@ class Limit:
     Attributes:
         value: an image is rejected when its score is higher.
         pixel: a pixel of a rejected image is defective where the map is higher.
-        false_reject_rate: promised, in (0, 1); for ``f1`` the rate realised on ``scores``.
+        false_reject_rate: promised, in (0, 1), as low as the groups of normal images allow; for ``f1`` the rate
+            realised on ``scores``.
         scores: of normal images that were not fitted on, ascending.
         method: how it was chosen.
+        weights: of each score, 1 / (size of the image's group); empty where every image is a group of its own.
     """
 
     value: float
@@ -111,14 +114,25 @@ class Limit:
     false_reject_rate: float
     scores: tuple[float, ...]
     method: Literal["conformal", "cross-conformal", "f1"] = "conformal"
+    weights: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Limit({self.value:.6g}, {self.method} at {self.false_reject_rate:.2%} from {len(self.scores)} normals)"
+        normals = f"{len(self.scores)} normals{f' in {self.groups} groups' if self.weights else ''}"
+        return f"Limit({self.value:.6g}, {self.method} at {self.false_reject_rate:.2%} from {normals})"
+
+    @property
+    def groups(self) -> int:
+        """How many independent groups the normal scores are of; an image without one is its own."""
+        return round(fsum(self.weights)) if self.weights else len(self.scores)
 
     def p_value(self, score: float) -> float:
-        """Return the conformal p-value: (1 + number of normal scores >= score) / (n + 1), in (0, 1]."""
-        at_least = len(self.scores) - bisect_left(self.scores, score)
-        return (1 + at_least) / (len(self.scores) + 1)
+        """Return the conformal p-value: (1 + number of normal scores >= score) / (n + 1), in (0, 1].
+
+        Where images form groups, every group counts as one: by the share of its scores.
+        """
+        first = bisect_left(self.scores, score)
+        at_least = fsum(self.weights[first:]) if self.weights else len(self.scores) - first
+        return (1 + at_least) / (self.groups + 1)
 
 
 @dataclass(frozen=True)

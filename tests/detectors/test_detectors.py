@@ -317,3 +317,17 @@ def test_reverse_distillation_levels_are_its_smoothed_distances(batches, make):
         distances = detector._distances(*detector._encode(batches[0]))
         for level, distance in zip(detector._levels(batches[0]), distances, strict=True):
             torch.testing.assert_close(level, smooth_map(distance, (64, 64)))
+
+
+@pytest.mark.parametrize(("size", "neighbours"), [(1, 9), (1, 1), (2, 9), (3, 9), (50, 1)])
+def test_a_small_bank_still_tells_far_from_near(size, neighbours, batches):
+    """With a bank of one patch equation 7's softmax has one term, and would make every score 0."""
+    detector = detectors.create("patchcore", coreset_size=size, num_neighbors=neighbours).fit(batches)
+    odd = batches[0][:2].clone()
+    odd[1, :, 20:40, 20:40] = 1.0
+    _, scores = detector.score(odd)
+    assert (scores > 0).all()
+    assert scores[1] > scores[0]
+    if min(size, neighbours) == 1:
+        distance = torch.cdist(detector._embed(odd).flatten(1, 2), detector.bank_[None].expand(2, -1, -1)).amin(2)
+        torch.testing.assert_close(scores, distance.amax(1), rtol=1e-4, atol=1e-5)

@@ -87,7 +87,69 @@ def test_defects_are_scipys_regions(seed):
         assert m[y : y + h, x : x + w].max() == m.max()
 
 
-def test_a_rejected_map_always_has_a_region():
-    m = np.zeros((8, 8), np.float32)
-    m[2, 3] = 1
-    assert find_defects(m, segmentation_threshold(m, 5.0))[0].centroid == (3.0, 2.0)
+@pytest.mark.parametrize("highest", [1.0, 1e-30, 0.0, -1e-30, -1.0, -250.0, 1e30])
+@pytest.mark.parametrize("limit", [5.0, 0.0, -5.0, 1e35])
+def test_a_rejected_map_always_has_a_region(highest, limit):
+    """Some detectors' maps are log-likelihoods, which may be negative everywhere."""
+    m = np.full((8, 8), np.float32(highest) - np.float32(1 + abs(highest)), np.float32)
+    m[2, 3] = highest
+    found = find_defects(m, segmentation_threshold(m, limit))
+    assert found
+    assert found[0].peak == np.float32(highest)
+    if limit > highest:
+        assert found[0].centroid == (3.0, 2.0)
+
+
+def test_a_flat_map_that_is_rejected_is_one_region():
+    for level in (-3.0, 0.0, 3.0):
+        m = np.full((4, 6), level, np.float32)
+        assert find_defects(m, segmentation_threshold(m, 9.0))[0].area_px == 24
+
+
+# --- groups ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [(1, 5), (5, 5), (1, 40), (2, 3)])
+@pytest.mark.parametrize(("groups", "rate"), [(19, 0.05), (40, 0.05), (25, 0.2)])
+def test_the_promise_holds_for_an_image_of_a_new_group(sizes, groups, rate):
+    """Scores of a group are nearly equal; where odd parts have few images, counting images would break the promise."""
+    rng = np.random.default_rng(7)
+    rejected, by_images = [], []
+    for _ in range(1500):
+        level = rng.gamma(2.0, size=groups + 1)
+        count = rng.integers(sizes[0], sizes[1] + 1, groups)
+        if sizes == (1, 40):
+            count = np.where(level[:-1] > 3, 1, 40)
+        names = np.repeat(np.arange(groups), count)
+        scores = level[:-1][names] + rng.normal(0, 0.01, len(names))
+        limit = calibrate(scores, scores, rate, groups=[str(n) for n in names])
+        new = level[-1] + rng.normal(0, 0.01)
+        assert limit.groups == groups
+        assert limit.false_reject_rate == rate
+        assert (limit.p_value(new) <= rate + 1e-9) == (new > limit.value)
+        rejected.append(new > limit.value)
+        by_images.append(new > conformal_limit(scores, rate))
+    error = 3 * np.sqrt(rate * (1 - rate) / len(rejected))
+    assert np.mean(rejected) <= rate + error
+    if sizes == (1, 40):
+        assert np.mean(by_images) > rate + error
+
+
+@given(st.lists(st.floats(-100, 100), min_size=19, max_size=60))
+def test_images_that_are_each_a_group_are_as_without_groups(scores):
+    plain = calibrate(scores, scores, 0.05)
+    assert calibrate(scores, scores, 0.05, groups=[None] * len(scores)) == plain
+    named = calibrate(scores, scores, 0.05, groups=[str(n) for n in range(len(scores))])
+    assert (named.value, named.pixel, named.p_value(3.0)) == (plain.value, plain.pixel, plain.p_value(3.0))
+
+
+def test_too_few_groups_promise_what_they_can():
+    scores = np.arange(60.0)
+    limit = calibrate(scores, scores, 0.05, groups=[str(n // 5) for n in range(60)])
+    assert limit.value == 59
+    assert limit.false_reject_rate == pytest.approx(1 / 13)
+    assert repr(limit) == "Limit(59, conformal at 7.69% from 60 normals in 12 groups)"
+    assert limit.p_value(100.0) == pytest.approx(1 / 13)
+    assert limit.p_value(-1.0) == 1
+    moved = f1_optimal(limit, [70.0])
+    assert (moved.groups, moved.weights) == (12, limit.weights)

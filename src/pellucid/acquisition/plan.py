@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from pellucid.acquisition.duplicates import note_duplicates
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.splits import plan_split
-from pellucid.acquisition.verify import VerifiedData, note_duplicates, note_odd_images, remember, samples_sha256, verify
+from pellucid.acquisition.verify import VerifiedData, note_odd_images, remember, samples_sha256, verify
 from pellucid.records import Samples, Split
 
 

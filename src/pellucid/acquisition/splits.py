@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ def check_rate(false_reject: float) -> float:
 
 
 def min_calibration_images(false_reject: float) -> int:
-    """Compute how many calibration images a split-conformal limit needs: n >= 1 / rate - 1.
+    """Compute how many calibration images, or groups of them, a split-conformal limit needs: n >= 1 / rate - 1.
 
     Args:
         false_reject: share of good images that may be rejected, in (0, 1).
@@ -44,13 +44,23 @@ def min_calibration_images(false_reject: float) -> int:
     return math.ceil(1 / false_reject - 1 - 1e-9)
 
 
+def count_groups(samples: Iterable[Sample]) -> int:
+    """Count what is independent of each other: groups, and images that are in none.
+
+    Args:
+        samples: images.
+    """
+    return len({_group_key(s) for s in samples})
+
+
 def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -> Split:
     """Give every sample its role.
 
-    A fifth of the normal training images calibrates. Where a fifth is fewer than the false-reject rate needs,
-    calibration goes by folds instead: all normals calibrate and all are learned from, at several times the fit.
-    Defective training images only ever select. Normal images that the layout assigns to neither side are drawn for
-    testing when there are defects to test against.
+    A fifth of the normal training images calibrates. Where a fifth is fewer groups than the false-reject rate needs,
+    calibration goes by folds instead: all normals calibrate and all are learned from, at several times the fit. Where
+    all of them are too few groups, that is noted, and the limit promises no more than they allow. Defective training
+    images only ever select. Normal images that the layout assigns to neither side are drawn for testing when there are
+    defects to test against.
 
     Args:
         samples: a data set.
@@ -61,7 +71,7 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
         Four disjoint roles; no group is in both ``fit`` and ``calibrate``.
 
     Raises:
-        DataError: fewer normal images than the false-reject rate needs, or all of them in one group.
+        DataError: fewer normal images than the false-reject rate needs.
         ParameterError: the rate is not between 0 and 1.
     """
     check_rate(false_reject)
@@ -84,22 +94,20 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
         )
     calibrate, fit = _draw_groups(train, round(CALIBRATION_SHARE * len(train)), rng)
     folds = None
-    if len(calibrate) < need or len(fit) < len(calibrate):
-        calibrate, fit, folds = [], train, min(MAX_FOLDS, len({_group_key(s) for s in train}))
-        if folds < 2:
-            raise DataError("All normal training images belong to one group; calibration needs at least two groups.")
+    if count_groups(calibrate) < need or len(fit) < len(calibrate):
+        calibrate, fit, folds = [], train, min(MAX_FOLDS, max(2, count_groups(train)))
     return Split(
         fit=tuple(fit),
         calibrate=tuple(calibrate),
         select=tuple(s for s in defects if s.split == "train"),
         test=tuple(test),
         folds=folds,
-        notes=_note_shared_groups(fit + calibrate, test),
+        notes=(*_note_few_groups(train, false_reject), *_note_shared_groups(fit + calibrate, test)),
     )
 
 
 def assign_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[int]:
-    """Assign a fold to each sample: groups are kept whole, folds as even as the groups allow.
+    """Assign a fold to each sample: groups are kept whole, folds as even as the groups allow; only one is torn apart.
 
     Args:
         samples: what is divided.
@@ -109,10 +117,13 @@ def assign_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[int]:
     Returns:
         A number from 0 to ``folds`` - 1 for each sample.
     """
-    groups = sorted({_group_key(s) for s in samples})
+    keys = [_group_key(s) for s in samples]
+    if len(set(keys)) == 1:
+        keys = [str(s.path) for s in samples]
+    groups = sorted(set(keys))
     order = np.random.default_rng(seed).permutation(len(groups))
     fold = {groups[k]: i % folds for i, k in enumerate(order)}
-    return [fold[_group_key(s)] for s in samples]
+    return [fold[key] for key in keys]
 
 
 def splits_csv(split: Split, root: Path) -> str:
@@ -187,6 +198,29 @@ def _draw_groups(samples: list[Sample], count: int, rng: np.random.Generator) ->
 def _lowest_rate(count: int) -> float:
     """The smallest rate that ``count`` images can promise, rounded up to what one would type."""
     return math.ceil(1000 / (count + 1)) / 1000
+
+
+def _note_few_groups(train: Sequence[Sample], false_reject: float) -> tuple[str, ...]:
+    groups, need = count_groups(train), min_calibration_images(false_reject)
+    if groups >= need:
+        return ()
+    return (f"The {len(train)} normal training images {few_groups_sentence(groups, false_reject)}",)
+
+
+def few_groups_sentence(groups: int, false_reject: float) -> str:
+    """Say why a rate of false rejects is not promised, and what is missing.
+
+    Args:
+        groups: of normal images, fewer than the rate needs.
+        false_reject: share of good images that was to be rejected at most, in (0, 1).
+    """
+    need = min_calibration_images(false_reject)
+    if groups == 1:
+        return f"all show one part or photo, so nothing is promised for others: take images of {need - 1} more parts."
+    return (
+        f"show only {groups} parts or photos, and {need} are needed for {false_reject:.1%} false rejects, so that is"
+        f" not promised: take images of {need - groups} more, or allow {_lowest_rate(groups):.1%}."
+    )
 
 
 def _note_shared_groups(train: Sequence[Sample], test: Sequence[Sample]) -> tuple[str, ...]:

@@ -8,23 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
 from pellucid.acquisition.appearance import Appearance, describe, fitted_range
 from pellucid.acquisition.fitted_images import SHORT_HASH_DIGITS, FittedImages, describe_files
-from pellucid.acquisition.images import FULL_BITS, Pixels, decode_image, is_constant, read_content, significant_bits
+from pellucid.acquisition.groups import with_groups
+from pellucid.acquisition.images import FULL_BITS, decode_image, is_constant, read_content, significant_bits
+from pellucid.acquisition.likeness import Fingerprint, find_alike, fingerprint
 from pellucid.acquisition.truth import TruthCheck, check_truth, note_truth
 from pellucid.errors import DataError, join_names
-from pellucid.records import Role, Sample, Samples, Split
+from pellucid.records import Sample, Samples
 
-Thumbprint = NDArray[np.float32]  # (THUMBPRINT_SIDE_PX**2,), of length one; zero for an image without detail
-THUMBPRINT_SIDE_PX = 64  # that images are compared at
 MAX_PROBLEMS_SHOWN = 5
-MIN_DUPLICATE_CORRELATION = 0.98  # of two files that show the same; real pairs of one kind reach 0.97
 
 
 @dataclass(frozen=True)
@@ -32,18 +27,18 @@ class VerifiedData:
     """A data set whose files can all be read.
 
     Attributes:
-        samples: those that can be read, with a note about the others.
+        samples: those that can be read, with the groups that they were found to form, and notes about both.
         hashes: SHA-256 of each image file, by its path.
-        thumbprints: what is on each image, by its path.
         appearances: what each looks like, whatever is on it, by its path.
         bits: significant bits of the 16-bit files: fewer than 16 where none of their values needs more.
+        alike: paths of images that show the same in whole or in part, two by two.
     """
 
     samples: Samples
     hashes: Mapping[Path, str]
-    thumbprints: Mapping[Path, Thumbprint] = field(repr=False, compare=False)
     appearances: Mapping[Path, Appearance] = field(repr=False, compare=False)
     bits: int = FULL_BITS
+    alike: tuple[tuple[Path, Path], ...] = field(default=(), repr=False)
 
 
 def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
@@ -78,21 +73,29 @@ def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
             f"{len(deep)} files of 16 bits hold values of {bits} bits (the highest is {max(deep.values())}), and are"
             " read as such."
         )
-    return VerifiedData(
-        replace(samples, samples=kept, notes=(*samples.notes, *notes, *note_truth(truth))),
-        {path: one.digest for path, one in good.items()},
-        {path: one.thumbprint for path, one in good.items()},
-        appearances,
-        bits,
-    )
+    hashes = {path: one.digest for path, one in good.items()}
+    fingerprints = {path: one.fingerprint for path, one in good.items() if one.fingerprint}
+    alike = tuple(dict.fromkeys([*_same_bytes(hashes), *_same_content(fingerprints)]))
+    read = replace(samples, samples=kept, notes=(*samples.notes, *notes, *note_truth(truth)))
+    return VerifiedData(with_groups(read, alike), hashes, appearances, bits, alike)
+
+
+def _same_bytes(hashes: Mapping[Path, str]) -> list[tuple[Path, Path]]:
+    first: dict[str, Path] = {}
+    return [(one, path) for path, digest in hashes.items() if (one := first.setdefault(digest, path)) != path]
+
+
+def _same_content(fingerprints: Mapping[Path, Fingerprint]) -> list[tuple[Path, Path]]:
+    paths = list(fingerprints)
+    return [(paths[one], paths[other]) for one, other in find_alike(list(fingerprints.values()))]
 
 
 @dataclass(frozen=True)
 class _FileCheck:
-    """One file: its SHA-256, thumbprint, appearance, highest 16-bit value and mask, or what is wrong with it."""
+    """One file: its SHA-256, fingerprint, appearance, highest 16-bit value and mask, or what is wrong with it."""
 
     digest: str = ""
-    thumbprint: Thumbprint = field(default_factory=lambda: np.zeros(THUMBPRINT_SIDE_PX**2, np.float32))
+    fingerprint: Fingerprint | None = None
     appearance: Appearance | None = None
     peak: int | None = None
     truth: TruthCheck | None = None
@@ -128,63 +131,7 @@ def _verify_file(sample: Sample) -> _FileCheck:
         return _FileCheck(problem=f"'{sample.path}' is one flat colour and says nothing about normal glass.")
     digest = hashlib.sha256(content).hexdigest()
     truth = check_truth(sample, pixels.shape[:2])
-    return _FileCheck(digest, compute_thumbprint(pixels), describe(pixels), image.peak, truth, warnings=image.warnings)
-
-
-def compute_thumbprint(pixels: Pixels) -> Thumbprint:
-    """Compute the details of an image at a small size, without its light.
-
-    The product of two thumbprints is the correlation of their images. A photo that was stored again, brighter or
-    smaller, keeps its thumbprint; two photos of good glass share none.
-
-    Args:
-        pixels: (H, W, 3) in [0, 1].
-    """
-    grey = cv2.resize(pixels.mean(2), (THUMBPRINT_SIDE_PX, THUMBPRINT_SIDE_PX), interpolation=cv2.INTER_AREA)
-    detail = grey - cv2.GaussianBlur(grey, (0, 0), THUMBPRINT_SIDE_PX / 16)
-    detail -= detail.mean()
-    length = float(np.linalg.norm(detail))
-    return np.asarray(detail / length if length > 1e-4 else np.zeros_like(detail), np.float32).ravel()
-
-
-_LEAK_CONSEQUENCES: dict[tuple[Role, Role], str] = {
-    ("fit", "calibrate"): "calibration images are also images that are fitted on, so the limit is too low",
-    ("fit", "test"): "test images are also training images, so the test is too easy",
-    ("calibrate", "test"): "test images are also calibration images, so the test is too easy",
-    ("select", "test"): "test images are also images that models are chosen by, so the test is too easy",
-}
-
-
-def note_duplicates(split: Split, verified: VerifiedData) -> tuple[str, ...]:
-    """Warn about every two roles that share a photo: the same bytes, or details that correlate as only theirs do.
-
-    Args:
-        split: the roles of ``verified.samples``.
-        verified: their hashes and thumbprints.
-
-    Returns:
-        A sentence for each pair of roles and kind of sharing; none where all is well.
-    """
-    members: dict[Role, list[Path]] = {"fit": [], "calibrate": [], "select": [], "test": []}
-    for sample, role in split.roles():
-        members[role].append(sample.path)
-    notes = []
-    for (one, other), harm in _LEAK_CONSEQUENCES.items():
-        if not members[one] or not members[other]:
-            continue
-        by_hash = {verified.hashes[path]: path for path in members[one]}
-        same = {path: by_hash[h] for path in members[other] if (h := verified.hashes[path]) in by_hash}
-        thumbprints = np.stack([verified.thumbprints[path] for path in members[one]])
-        near = {}
-        for path in members[other]:
-            likeness = thumbprints @ verified.thumbprints[path]
-            if path not in same and likeness.max() >= MIN_DUPLICATE_CORRELATION:
-                near[path] = members[one][int(likeness.argmax())]
-        for pairs, consequence in ((same, harm), (near, harm.replace("are also", "look the same as", 1))):
-            if pairs:
-                shown = join_names(f"{theirs.name} = {ours.name}" for ours, theirs in pairs.items())
-                notes.append(f"{len(pairs)} {consequence}: {shown}.")
-    return tuple(notes)
+    return _FileCheck(digest, fingerprint(pixels), describe(pixels), image.peak, truth, warnings=image.warnings)
 
 
 def remember(samples: Sequence[Sample], verified: VerifiedData | None = None) -> FittedImages:

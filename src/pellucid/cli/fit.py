@@ -93,16 +93,21 @@ def _remove_progress(folder: Path) -> None:
 
 def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
     """The networks of a new model, its limit, and how far the limit can be trusted."""
+    from pellucid.acquisition.splits import few_groups_sentence, min_calibration_images
     from pellucid.limits.conformal import realised_rate
     from pellucid.reports.tables import summary
 
     out.print(summary({detector: (inspector.detector.module_summary(), output.stat().st_size / 1e6)}))
-    limit, count = inspector.limit, len(inspector.limit.scores)
-    sentence = f"limit {limit.value:.6g} ({limit.method}) from {count} normal images"
+    limit = inspector.limit
+    sentence = f"limit {limit.value:.6g} ({limit.method}) from {len(limit.scores)} normal images"
+    if limit.weights:
+        sentence += f" in {limit.groups} groups"
     if limit.method == "f1":
         sentence += " and labelled defects: what it shows on those images is optimistic"
+    elif limit.groups < min_calibration_images(inspector.false_reject):
+        sentence += f", the highest score among them; they {few_groups_sentence(limit.groups, inspector.false_reject)}"
     else:
-        low, high = realised_rate(count, inspector.false_reject)
+        low, high = realised_rate(limit.groups, inspector.false_reject)
         sentence += (
             f" for {inspector.false_reject:.1%} false rejects; from so many, the true rate lies between {low:.1%} and"
             f" {high:.1%} nine times in ten"

@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': '288bee4112e2a5877be57c0661dcfdab2449795dbdcdfd67c82fc2d69d240ff6'},
+         'source_sha256': '0072a76bd4d288cad66703048d81ceaa6602076b68320c25206d4532ad4e64da'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
@@ -55,7 +55,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'seed': 0},
-               'source_sha256': 'b6e00b8eb9a489fe515dd8e51598eea639d487ccd938b49deea6593fbcf148f8'},
+               'source_sha256': 'd3fd78969a5ac7c44b65c391c4abb07bd2059866cb315cea5825ea84987dde13'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "

@@ -13,9 +13,8 @@ from torch.nn import functional as F
 
 from pellucid._io.progress import track
 from pellucid.detectors._base import Detector, Images, require
-from pellucid.detectors._device import double_precision_device
 from pellucid.detectors._maps import smooth_map
-from pellucid.errors import DataError
+from pellucid.detectors._subspace import principal_subspace
 
 
 class Dfm(Detector):
@@ -75,22 +74,8 @@ class Dfm(Detector):
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
         with torch.inference_mode():
-            X = torch.cat(
-                [self._embed(x.to(self.device)).flatten(1) for x in track(images, "extracting features")]
-            )  # (N, D)
-            if len(X) < 2:
-                raise DataError("DFM needs at least two images to estimate a subspace.")
-            mu = X.mean(0)
-            X = (X - mu).to(double_precision_device(self.device)).double()
-            # The N x N Gram matrix has the covariance's non-zero eigenvalues and is far smaller when N < D.
-            eigenvalues, V = torch.linalg.eigh(X @ X.T)
-            eigenvalues, V = eigenvalues.flip(0).clamp(min=0), V.flip(1)
-            share = eigenvalues.cumsum(0) / eigenvalues.sum().clamp(min=1e-30)
-            k = min(int((share < self.pca_level).sum()) + 1, len(X) - 1)
-            k = max(1, min(k, int((eigenvalues > 1e-10 * eigenvalues[0]).sum())))
-            U = X.T @ V[:, :k] / eigenvalues[:k].sqrt().clamp(min=1e-30)
-            self.mu_, self.U_ = mu.clone(), U.float().to(self.device)
-            self.variance_ = (eigenvalues[:k] / (len(X) - 1)).clamp(min=1e-12).float().to(self.device)
+            rows = (self._embed(x.to(self.device)).flatten(1) for x in track(images, "extracting features"))
+            self.mu_, self.U_, self.variance_ = principal_subspace(rows, self.pca_level)
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         maps = self._embed(pixels)

@@ -37,8 +37,8 @@ class Patchcore(Detector):
         weights: checkpoint file of the backbone; None, the default, takes those that belong to its name.
         coreset_sampling_ratio: share of all patches that the bank keeps, in (0, 1], default 0.02.
         coreset_size: a fixed number of patches instead of the share, 1 or more; None, the default, takes the share.
-        num_neighbors: b of the paper's equation 7, which re-weights the image's score, 1 or more, default 9; 1 leaves
-            the score as it is.
+        num_neighbors: b of the paper's equation 7, which re-weights the image's score, 1 or more, default 9; 1, or a
+            bank of one patch, leaves the score as it is.
         seed: of the random projection and of the first centre, an integer, default 0.
 
     Example:
@@ -132,8 +132,11 @@ class Patchcore(Detector):
         return smooth_map(distance.view(B, h, w), (pixels.shape[2], pixels.shape[3])), score
 
     def _weight(self, m_test: Tensor, m_star: Tensor) -> Tensor:
-        """Compute equation 7, (B,): near 1 where the nearest memory is itself rare, less where memories are dense."""
-        if self.num_neighbors == 1:
+        """Compute equation 7, (B,): near 1 where the nearest memory is itself rare, less where memories are dense.
+
+        With one neighbour, or a bank of one patch, nothing tells how dense they are: the weight is 1.
+        """
+        if self.neighbours_.shape[1] == 1:
             return torch.ones(m_test.shape[0], device=m_test.device)
         among = self.bank_[self.neighbours_[m_star].long()]  # N_b(m*), (B, b, D)
         distance = (m_test[:, None] - among).norm(dim=2)

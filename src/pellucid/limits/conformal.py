@@ -8,7 +8,9 @@ reject is at most the stated rate, whatever the detector.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +19,34 @@ from pellucid.errors import DataError
 from pellucid.records import Limit
 
 
-def conformal_limit(scores: Sequence[float] | NDArray[np.floating], false_reject: float) -> float:
+def conformal_limit(
+    scores: Sequence[float] | NDArray[np.floating], false_reject: float, weights: Sequence[float] = ()
+) -> float:
     """Return the limit t = s_(k), k = ceil((n + 1)(1 - rate)): the k-th smallest of n normal scores; reject s > t.
+
+    Scores of one group (frames of a part, tiles of a photo) are no independent witnesses. With weights 1 / (size of the
+    group), every one of K groups has one voice: t is the lowest score that groups of weight (K + 1)(1 - rate) do not
+    exceed. An image of a group that is exchangeable with these, as the next part's, is then rejected with at most the
+    rate (Lee, Barber, Willett, "Distribution-free inference with hierarchical data", arXiv 2306.06342, theorem 1; see
+    Dunn, Wasserman, Ramdas, "Distribution-free prediction sets for two-layer hierarchical models", JASA 2022). It needs
+    as many groups as the limit without groups needs images.
 
     Args:
         scores: (n,) of normal images that were not fitted on.
         false_reject: promised rate, in (0, 1).
+        weights: of each score, 1 / (size of its group); nothing where every image is a group of its own.
 
     Raises:
-        DataError: n < 1 / rate - 1, so that no score is high enough to keep the promise.
+        DataError: K < 1 / rate - 1, so that no score is high enough to keep the promise.
     """
-    ordered = np.sort(np.asarray(scores, np.float64))
-    k = _rank(len(ordered), false_reject)
-    if k > len(ordered):
-        raise DataError(f"{len(ordered)} normal scores cannot promise a false-reject rate of {false_reject:g}.")
-    return float(ordered[k - 1])
+    values = np.asarray(scores, np.float64)
+    order = np.argsort(values, kind="stable")
+    voices = np.cumsum(np.asarray(weights)[order]) if len(weights) else np.arange(1.0, len(values) + 1)
+    groups = round(float(voices[-1])) if len(values) else 0
+    k = int(np.searchsorted(voices, (groups + 1) * (1 - false_reject) - 1e-9))  # whatever the rounding of the product
+    if k >= len(values):
+        raise DataError(f"{groups} normal scores cannot promise a false-reject rate of {false_reject:g}.")
+    return float(values[order[k]])
 
 
 def realised_rate(count: int, false_reject: float) -> tuple[float, float]:
@@ -52,22 +67,38 @@ def _rank(count: int, false_reject: float) -> int:
 
 
 def calibrate(
-    scores: Sequence[float], max_values: Sequence[float], false_reject: float, *, folds: bool = False
+    scores: Sequence[float],
+    max_values: Sequence[float],
+    false_reject: float,
+    *,
+    groups: Sequence[str | None] = (),
+    folds: bool = False,
 ) -> Limit:
     """Choose the limit on scores, and on map pixels, from held-out normal images.
+
+    Where groups are too few for the rate, the limit is the highest score, and the rate is the lowest that they allow.
 
     Args:
         scores: (n,) image scores.
         max_values: (n,) highest map value of each image: taking the maximum first makes the pixel limit hold per image.
         false_reject: promised rate, in (0, 1).
+        groups: (n,) of each image, None where it is a group of its own; nothing where all are.
         folds: the scores were pooled over folds (cross-conformal: the promise is approximate).
+
+    Raises:
+        DataError: there are too few images for the rate.
     """
+    sizes = Counter(groups)
+    weights = tuple(1.0 if group is None else 1 / sizes[group] for group in groups) if any(groups) else ()
+    rate = max(false_reject, 1 / (round(math.fsum(weights)) + 1)) if weights else false_reject
+    order = np.argsort(scores, kind="stable")
     return Limit(
-        value=conformal_limit(scores, false_reject),
-        pixel=conformal_limit(max_values, false_reject),
-        false_reject_rate=false_reject,
-        scores=tuple(sorted(float(s) for s in scores)),
+        value=conformal_limit(scores, rate, weights),
+        pixel=conformal_limit(max_values, rate, weights),
+        false_reject_rate=rate,
+        scores=tuple(float(scores[k]) for k in order),
         method="cross-conformal" if folds else "conformal",
+        weights=tuple(weights[k] for k in order) if weights else (),
     )
 
 
@@ -93,4 +124,4 @@ def f1_optimal(limit: Limit, defect_scores: Sequence[float]) -> Limit:
     f1 = 2 * found / (found + false + len(defects))
     cut = float(cuts[int(np.argmax(f1))])
     realised = float((normal > cut).mean())
-    return Limit(value=cut, pixel=limit.pixel, false_reject_rate=realised, scores=limit.scores, method="f1")
+    return replace(limit, value=cut, false_reject_rate=realised, method="f1")

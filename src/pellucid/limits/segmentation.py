@@ -12,5 +12,6 @@ def segmentation_threshold(anomaly_map: NDArray[np.float32], pixel_limit: float)
     It is the pixel limit, or for a map (H, W) that stays near or below that, a tenth less than its maximum: a rejected
     image always shows where.
     """
-    highest = float(anomaly_map.max())
-    return min(pixel_limit, highest - 0.1 * abs(highest))
+    highest = anomaly_map.max()
+    below = min(highest - 0.1 * abs(highest), np.nextafter(highest, -np.inf, dtype=np.float32))  # 0 has no tenth
+    return min(pixel_limit, float(below))

@@ -17,7 +17,8 @@ def shift(limit: Limit, scores: Sequence[float]) -> Shift | None:
     """Compare normal test scores with the limit's own; None when there are fewer than two of either.
 
     The first p-value is that of Cramér and von Mises for two samples: any difference counts. The second asks for what
-    costs money: exchangeable images above a split-conformal limit are beta-binomial in number (Vovk, ACML 2012).
+    costs money: exchangeable images above a split-conformal limit are beta-binomial in number (Vovk, ACML 2012), where
+    a group of images counts as one.
     """
     held_out, tested = np.asarray(limit.scores), np.asarray(scores, np.float64)
     if min(len(held_out), len(tested)) < 2:
@@ -26,8 +27,9 @@ def shift(limit: Limit, scores: Sequence[float]) -> Shift | None:
     pairs = np.searchsorted(held_out, tested, "left") + np.searchsorted(held_out, tested, "right")
     win_rate = float(pairs.mean() / (2 * len(held_out)))
     above = int((tested > limit.value).sum())
-    allowed = int((held_out > limit.value).sum())
-    tail = float(betabinom.sf(above - 1, len(tested), allowed + 1, max(len(held_out) - allowed, 1)))
+    weights = np.asarray(limit.weights or np.ones(len(held_out)))
+    allowed = float(weights[held_out > limit.value].sum())
+    tail = float(betabinom.sf(above - 1, len(tested), allowed + 1, max(limit.groups - allowed, 1)))
     return Shift(p_value, win_rate, tail, _message(p_value, win_rate, tail, above, len(tested), limit))
 
 

@@ -113,7 +113,8 @@ def draw_data_set(folder: Path, *, seed: int = 0, n_train: int = 100, n_test: in
     for part, stream, count in (("abnormal_train", 1, n_per_defect // 2), ("abnormal_test", 2, n_per_defect)):
         for k, kind in enumerate(DEFECT_GENERATORS):
             for n in range(count):
-                image, mask = draw_defective_pane(np.random.default_rng((seed, stream, k, n)), kind)
+                rng = np.random.default_rng((seed, stream, k, n, 1))  # with zeros at its end it would be a clean pane's
+                image, mask = draw_defective_pane(rng, kind)
                 name = f"{kind}_{stream}_{n:03d}.png"
                 write_pane(folder / part / name, image)
                 write_pane(folder / "mask" / name, mask.astype(np.float32))
