@@ -85,6 +85,7 @@ def create_service(settings: Settings) -> Service:
         max_requests=settings.max_requests,
         max_queued_bytes=settings.max_queued_mb * 1_000_000,
         megapixels=settings.megapixels,
+        key_hours=settings.key_hours,
     )
     return Service(
         settings=settings,

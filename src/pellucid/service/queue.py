@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from pellucid.service.registry import ModelRegistry
 from pellucid.service.storage.pictures import PictureStore, StoredPicture
 from pellucid.service.storage.record import Database
 from pellucid.service.storage.tables import INSPECTION_COLUMNS, InspectionRow, StoredDefect
-from pellucid.service.uploads import check_upload
+from pellucid.service.uploads import RefusedError, check_upload
 
 INSPECTION_THREADS = (os.cpu_count() or 1) + 3  # more than the runtime computes at a time: some wait for the disk
 LATENCY_SMOOTHING = 0.05  # share of the newest request in the running mean of seconds
@@ -38,6 +38,7 @@ class InspectionJob:
     source: str
     account: str
     key: str | None = None
+    request_sha256: str | None = None  # what the key stands for; without it, the key says all, and for good
 
 
 class BusyError(Exception):
@@ -59,6 +60,7 @@ class InspectionQueue:
         max_requests: that may be under way.
         max_queued_bytes: of all requests that are under way.
         megapixels: that one image may have.
+        key_hours: that the key of a request stands for its answer.
     """
 
     def __init__(
@@ -71,9 +73,11 @@ class InspectionQueue:
         max_requests: int,
         max_queued_bytes: int,
         megapixels: float,
+        key_hours: float = 24.0,
     ) -> None:
         self._registry, self._database, self._pictures, self._metrics = registry, database, pictures, metrics
         self._max_requests, self._max_queued_bytes, self._megapixels = max_requests, max_queued_bytes, megapixels
+        self._key_lifetime = timedelta(hours=key_hours)
         self._pool = ThreadPoolExecutor(INSPECTION_THREADS, thread_name_prefix="inspect")
         self._lock = threading.Lock()
         self._bytes = 0
@@ -113,6 +117,23 @@ class InspectionQueue:
         """
         return self._database.with_key(key) is not None
 
+    def answered(self, job: InspectionJob) -> InspectionRow | None:
+        """Find what was answered under an image's key; one whose time is over is free again.
+
+        Raises:
+            RecordError: the record cannot be used.
+            RefusedError: the key stands for another request.
+        """
+        earlier = None if job.key is None else self._database.with_key(job.key)
+        if job.key is None or earlier is None:
+            return None
+        oldest = datetime.now(UTC) - self._key_lifetime
+        if job.request_sha256 is not None and earlier.time < oldest:
+            self._database.release_key(job.key, oldest)
+            return None
+        _check_same_request(job, earlier)
+        return earlier
+
     def submit(self, job: InspectionJob) -> Future[InspectionRow]:
         """Begin one image of an admitted request; returns what it will become.
 
@@ -138,7 +159,7 @@ class InspectionQueue:
         return row
 
     def _inspect(self, job: InspectionJob) -> InspectionRow:
-        if job.key is not None and (earlier := self._database.with_key(job.key)) is not None:
+        if (earlier := self.answered(job)) is not None:
             return earlier
         suffix = check_upload(job.content, job.file, self._megapixels)
         model = self._registry.get(job.model)
@@ -172,7 +193,17 @@ class InspectionQueue:
             raise
         if written.picture != stored.picture:  # the same key, kept by another thread or process in the meantime
             self._pictures.remove([stored.picture, stored.map])
+            _check_same_request(job, written)
         return written
+
+
+def _check_same_request(job: InspectionJob, earlier: InspectionRow) -> None:
+    """Refuse to answer for what was not sent: a camera whose counter begins anew repeats its keys."""
+    if earlier.request_sha256 != job.request_sha256:
+        raise RefusedError(
+            f"'{job.file}' was sent under an Idempotency-Key that stands for another request (its images, model or"
+            f" part_id differ; it was answered as inspection {earlier.id}): send a key that was not used before."
+        )
 
 
 def _columns_of(part: InspectionJob | StoredPicture) -> dict[str, Any]:

@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     request_mb: PositiveInt = Field(64, description="Megabytes that one request may have.")
     megapixels: PositiveFloat = Field(50.0, description="Megapixels that one image may have.")
     timeout: PositiveFloat = Field(30.0, description="Seconds until a request is given up and answered by 504.")
+    key_hours: PositiveFloat = Field(
+        24.0, description="Hours that an Idempotency-Key stands for its answer; then it may be used again."
+    )
     keep_ok: PositiveInt = Field(30, description="Days that pictures of accepted parts are kept.")
     keep_reject: PositiveInt = Field(365, description="Days that pictures of rejected and of reviewed parts are kept.")
     pages: bool = Field(True, description="Whether there are pages to work with, or HTTP alone.")
