@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from pellucid.errors import DiskFullError, OutputError
 
@@ -17,7 +18,7 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 NO_FOLDER_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # network drives; folders that may not be listed
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write a whole file or nothing, making its folder if need be.
 
     Threads and processes may write the same path at the same time: the last one to finish stays.
@@ -25,6 +26,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Args:
         path: the file; one that exists is replaced.
         content: all of it.
+        private: whether nobody but this user may read it, not for a moment; elsewise as the system's mask says.
 
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
@@ -32,7 +34,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         changed_folders = _make_folder(path.parent)
-        with temporary.open("xb") as file:
+        with _create(temporary, private) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -45,6 +47,34 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _create(path: Path, private: bool) -> BinaryIO:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o600 if private else 0o666), "wb")
+
+
+def make_private(path: Path, *, folder: bool) -> None:
+    """Make a file or a folder that only this user may read; one that exists becomes so, where this user may do that.
+
+    Args:
+        path: of it.
+        folder: whether it is one; folders above are made as usual.
+
+    Raises:
+        OutputError: the place cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if folder:
+            path.mkdir(mode=0o700, exist_ok=True)
+        else:
+            path.touch(mode=0o600)
+    except OSError as error:
+        raise OutputError(f"Cannot write '{path}': {error.strerror or error}.") from None
+    if os.name != "nt" and path.stat().st_mode & 0o077:
+        with contextlib.suppress(OSError):  # another user's: who owns it decides
+            path.chmod(0o700 if folder else 0o600)
 
 
 def _make_folder(folder: Path) -> list[Path]:
@@ -69,17 +99,18 @@ def _sync_folder(folder: Path) -> None:
             raise
 
 
-def write_text(path: Path, content: str) -> None:
+def write_text(path: Path, content: str, *, private: bool = False) -> None:
     """Write a whole text file or nothing, as :func:`write_bytes` does, in UTF-8 with Unix line ends.
 
     Args:
         path: the file; one that exists is replaced.
         content: all of it, lines ended by ``\\n``.
+        private: whether nobody but this user may read it.
 
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
     """
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(), private=private)
 
 
 def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:

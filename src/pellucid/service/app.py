@@ -16,9 +16,16 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
 from pellucid import __name__ as PACKAGE_NAME
-from pellucid._io.files import check_writable
+from pellucid._io.files import check_writable, make_private
 from pellucid.errors import DataError, ParameterError
-from pellucid.service.access.middleware import AccessMiddleware
+from pellucid.service.access.logins import Logins
+from pellucid.service.access.middleware import (
+    BodyLimitMiddleware,
+    HostMiddleware,
+    LoginMiddleware,
+    OriginMiddleware,
+    SecurityHeadersMiddleware,
+)
 from pellucid.service.access.sessions import Sessions
 from pellucid.service.api import decisions, inspections, models, system, trainings, trends
 from pellucid.service.api.errors import explain_errors
@@ -33,10 +40,12 @@ from pellucid.service.storage.record import Database
 from pellucid.service.storage.retention import Retention
 from pellucid.service.supervise import Supervisor, Worker
 from pellucid.service.training import TrainingRunner
+from pellucid.service.unforeseen import TracebackLimit, UnforeseenErrorMiddleware
 from pellucid.service.watch import FolderWatcher
 
 log = logging.getLogger("pellucid.service")
 FOLLOW_PERIOD_S = 1.0  # until another process's changes are done here
+MAX_SOCKET_MESSAGE_BYTES = 1_000_000  # that a page sends
 STOP_MARGIN_S = 5  # beyond a request's timeout, until a stop no longer waits for it
 
 
@@ -70,7 +79,9 @@ def create_service(settings: Settings) -> Service:
     for folder in (settings.watch, settings.data):
         if folder is not None and not folder.is_dir():
             raise DataError(f"'{folder}' is not a folder.")
+    accounts = settings.live_accounts()
     settings.models.mkdir(parents=True, exist_ok=True)
+    make_private(settings.record, folder=True)
     check_writable(settings.record / "record")
     metrics = Metrics(lambda: queue.under_way)
     supervisor = Supervisor(lambda thread: metrics.thread_failures.labels(thread).inc())
@@ -89,8 +100,7 @@ def create_service(settings: Settings) -> Service:
     )
     return Service(
         settings=settings,
-        accounts=settings.read_accounts(),
-        sessions=Sessions(settings.record),
+        logins=Logins(accounts, Sessions(settings.record)),
         supervisor=supervisor,
         metrics=metrics,
         database=database,
@@ -173,12 +183,13 @@ def create_app(service: Service) -> FastAPI:
         from pellucid.service.pages.routes import add_pages
 
         add_pages(app, service)
-    app.add_middleware(
-        AccessMiddleware,
-        accounts=service.accounts,
-        sessions=service.sessions,
-        max_body_bytes=settings.request_mb * 1_000_000,
-    )
+    # the last one added is the first to see a request
+    app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.request_mb * 1_000_000)
+    app.add_middleware(LoginMiddleware, logins=service.logins)
+    app.add_middleware(OriginMiddleware)
+    app.add_middleware(HostMiddleware, local_only=not service.logins.required)
+    app.add_middleware(UnforeseenErrorMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware)
     return app
 
 
@@ -200,6 +211,8 @@ def serve(settings: Settings) -> None:
         PellucidError: it cannot start; see :func:`create_service`.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(TracebackLimit())
     logging.getLogger(PACKAGE_NAME).setLevel(logging.INFO)
     listening = _listen(settings.host, settings.port)
     config = uvicorn.Config(
@@ -208,6 +221,7 @@ def serve(settings: Settings) -> None:
         access_log=False,
         timeout_graceful_shutdown=int(settings.timeout) + STOP_MARGIN_S,
         server_header=False,
+        ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
     )
     with listening, contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run([listening])

@@ -21,6 +21,8 @@ from pellucid.models.file import Header, read_header
 from pellucid.models.load import load
 from pellucid.records import Inspection, Limit
 from pellucid.runtimes import Name
+from pellucid.service.access.accounts import Account
+from pellucid.service.limit_check import check_limit
 from pellucid.service.storage.record import Database
 from pellucid.service.storage.tables import ModelChange
 
@@ -159,18 +161,22 @@ class ModelRegistry:
             cached = self._headers[path] = (state, _header(path))
         return cached[1]
 
-    def reload(self, name: str, account: str, *, recorded: bool = True) -> LoadedModel:
+    def reload(self, name: str, account: Account) -> LoadedModel:
         """Read a model's file again; inspections go on with the old one until the new one has proved to work.
 
         Args:
             name: of the model.
-            account: name of whoever asks for it.
-            recorded: whether it goes into the record.
+            account: of whoever asks for it, an engineer.
 
         Raises:
             ModelFileError: the file cannot be used; the old model stays.
             ParameterError: there is none of that name.
+            RoleError: the account is an operator's.
         """
+        account.require_engineer()
+        return self._reload(name, account.name, recorded=True)
+
+    def _reload(self, name: str, account: str, *, recorded: bool) -> LoadedModel:
         with self._lock:
             before = self._loaded.get(name)
             after = self._load(self.choose(name))
@@ -182,27 +188,34 @@ class ModelRegistry:
             self._loaded[name] = after
             return after
 
-    def set_limit(self, name: str, value: float | None, account: str, reason: str = "") -> LoadedModel:
+    def set_limit(
+        self, name: str, value: float | None, account: Account, reason: str = "", *, confirmed: bool = False
+    ) -> LoadedModel:
         """Move a model's limit, or back to the one that its file holds.
 
         Args:
             name: of the model.
             value: in the score's own unit; None for the calibrated one.
-            account: name of whoever moves it.
+            account: of whoever moves it, an engineer.
             reason: in their words.
+            confirmed: whether they know that it rejects all or nothing, if it does.
 
         Raises:
             ModelFileError: the model's file cannot be used.
-            ParameterError: there is no such model, or the value is not finite.
+            ParameterError: there is no such model, the value is not finite, or it is extreme and without a reason.
+            RoleError: the account is an operator's.
+            UnconfirmedLimitError: the value rejects all good parts or none; see :func:`check_limit`.
         """
+        account.require_engineer()
         self.get(name)
         with self._lock:
             before = self._loaded[name]
             target = before.calibrated.value if value is None else value
             if not np.isfinite(target):
                 raise ParameterError(f"A limit of {target} is not allowed: give a finite number.")
+            check_limit(before.calibrated, float(target), reason, confirmed)
             old, new = repr(before.inspector.limit.value), repr(float(target))
-            self._database.add_change(ModelChange(_now(), account, name, before.sha256, "limit", old, new, reason))
+            self._database.add_change(ModelChange(_now(), account.name, name, before.sha256, "limit", old, new, reason))
             self._loaded[name] = before.with_limit(float(target))
             return self._loaded[name]
 
@@ -214,7 +227,7 @@ class ModelRegistry:
             if model is None:
                 continue
             if change.kind == "reload" and model.sha256 != change.after:
-                self.reload(change.model, change.who, recorded=False)
+                self._reload(change.model, change.who, recorded=False)
             elif change.kind == "limit" and model.sha256 == change.model_sha256:
                 with self._lock:
                     self._loaded[change.model] = model.with_limit(float(change.after))

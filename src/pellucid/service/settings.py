@@ -19,7 +19,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pellucid._io.device_names import DEVICE_PATTERN
 from pellucid.errors import DataError, ParameterError, join_names, unknown_name
-from pellucid.service.access.accounts import Accounts, is_loopback, token_account
+from pellucid.service.access.accounts import is_loopback
+from pellucid.service.access.live_accounts import LiveAccounts
 
 ENVIRONMENT_PREFIX = "PELLUCID_"
 SECRET_FIELDS = ("token",)  # no options: other users of a machine see its command lines
@@ -48,7 +49,9 @@ class Settings(BaseSettings):
     )
     port: int = Field(8000, ge=MIN_PORT, le=MAX_PORT, description="Port to listen on.")
     accounts: Path | None = Field(
-        None, description="File of the accounts that 'pellucid account' made; by default none, for this machine alone."
+        None,
+        description="File of the accounts that 'pellucid account' made; by default none, for this machine alone. It is"
+        " read again when it changes.",
     )
     token: SecretStr | None = Field(
         None, description="Key of a single account, an engineer, instead of a file of accounts; 16 characters or more."
@@ -99,17 +102,14 @@ class Settings(BaseSettings):
         """Return the database's URL: a file in the record's folder unless another was named."""
         return self.database or f"sqlite:///{(self.record / 'record.db').resolve().as_posix()}"
 
-    def read_accounts(self) -> Accounts:
+    def live_accounts(self) -> LiveAccounts:
         """Read everybody who may use the service.
 
         Raises:
-            DataError: the file of accounts cannot be read or understood.
-            ParameterError: the token is so short that it could be guessed.
+            DataError: the file of accounts cannot be read or understood, or holds none.
+            ParameterError: the token could be guessed.
         """
-        members = () if self.accounts is None else Accounts.read(self.accounts).members
-        if self.token is not None:
-            members = (*members, token_account(self.token.get_secret_value()))
-        return Accounts(members)
+        return LiveAccounts(self.accounts, None if self.token is None else self.token.get_secret_value())
 
 
 def read_settings(options: Mapping[str, Any] | None = None, config: Path | None = None) -> Settings:
@@ -138,7 +138,7 @@ def read_settings(options: Mapping[str, Any] | None = None, config: Path | None 
         settings: Settings = Configured(**options)
     except ValidationError as error:
         raise _explained(error, options, config) from None
-    if not is_loopback(settings.host) and not settings.read_accounts():
+    if not is_loopback(settings.host) and not settings.live_accounts().required:
         raise ParameterError(
             f"Listening on {settings.host} lets other machines in, so it needs accounts: 'pellucid account NAME"
             " -f accounts.toml' makes one, --accounts accounts.toml uses it (or set PELLUCID_TOKEN)."

@@ -6,8 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from pellucid.errors import PellucidError
-from pellucid.service.access.accounts import Accounts
-from pellucid.service.access.sessions import Sessions
+from pellucid.service.access.logins import Logins
 from pellucid.service.metrics import Metrics
 from pellucid.service.queue import InspectionQueue
 from pellucid.service.registry import ModelRegistry
@@ -23,8 +22,7 @@ class Service:
     """Holds all parts of a running service."""
 
     settings: Settings
-    accounts: Accounts
-    sessions: Sessions
+    logins: Logins
     supervisor: Supervisor
     metrics: Metrics
     database: Database

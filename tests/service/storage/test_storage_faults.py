@@ -100,7 +100,7 @@ def test_two_workers_keep_one_record(postgres, model, cache, tmp_path, good, bad
         for worker in (one, two):
             found = worker.http.get("/inspections", params={"count": 500}).json()["items"]
             assert {i["id"] for i in found} == numbers
-        one.http.put("/models/pane/limit", json={"value": 0.001})
+        one.http.put("/models/pane/limit", json={"value": 0.001, "confirm": True, "reason": "a test"})
         wait_until(lambda: two.inspect(good).json()["items"][0]["verdict"] == "reject", 10)
         assert two.http.get("/models/pane/limit").json()["value"] == 0.001
         item = two.inspect(bad).json()["items"][0]

@@ -18,6 +18,7 @@ from starlette.datastructures import UploadFile
 
 from pellucid.errors import DataError, PellucidError
 from pellucid.records import Verdict
+from pellucid.service.access.accounts import Account, sentence_for
 from pellucid.service.api.dependencies import CurrentAccount, ServiceDep, require_inspection, require_model
 from pellucid.service.api.errors import binary, responses, sentence_of, status_of
 from pellucid.service.api.schemas import (
@@ -110,7 +111,7 @@ async def inspect(
             for job in jobs:  # before any is inspected: all of a request are refused, or none
                 await run_in_threadpool(service.queue.answered, job)
         futures = [service.queue.submit(job) for job in jobs]
-        items, worst = await _results(futures, [file for file, _ in uploads], service.settings.timeout)
+        items, worst = await _results(futures, [file for file, _ in uploads], service.settings.timeout, account)
     if len(worst) == len(items):
         raise worst[0]
     answer = InspectionResults(items=items).model_dump_json()
@@ -150,7 +151,7 @@ def _file_name(sent: str) -> str:
 
 
 async def _results(
-    futures: Sequence[Future[InspectionRow]], files: Sequence[str], timeout: float
+    futures: Sequence[Future[InspectionRow]], files: Sequence[str], timeout: float, account: Account
 ) -> tuple[list[InspectionOut | RejectedFile], list[PellucidError | HTTPException]]:
     """Wait for what becomes of each file; returns that, and the errors among it."""
     wrapped = [asyncio.wrap_future(future) for future in futures]
@@ -169,7 +170,9 @@ async def _results(
             items.append(InspectionOut.from_row(task.result()))
         elif isinstance(error, (PellucidError, HTTPException)):
             errors.append(error)
-            items.append(RejectedFile(file=file, status=status_of(error), error=sentence_of(error)))
+            items.append(
+                RejectedFile(file=file, status=status_of(error), error=sentence_for(account, sentence_of(error)))
+            )
         else:
             raise error
     return items, errors

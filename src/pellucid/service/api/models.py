@@ -9,7 +9,8 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import FileResponse
 
 from pellucid.errors import ParameterError, PellucidError
-from pellucid.service.api.dependencies import CurrentEngineer, ServiceDep, loaded_model, require_model
+from pellucid.service.access.accounts import Account, sentence_for
+from pellucid.service.api.dependencies import CurrentAccount, CurrentEngineer, ServiceDep, loaded_model, require_model
 from pellucid.service.api.errors import binary, responses
 from pellucid.service.api.schemas import (
     ChangeList,
@@ -32,9 +33,9 @@ router = APIRouter()
 
 
 @router.get("/models", responses=responses(503))
-def models(service: ServiceDep) -> ModelList:
+def models(service: ServiceDep, account: CurrentAccount) -> ModelList:
     """List the models."""
-    return ModelList(items=[_model(service, name) for name in service.registry.paths()])
+    return ModelList(items=[_model(service, name, account) for name in service.registry.paths()])
 
 
 @router.get("/models/{name}/limit", responses=responses(404, 409, 422, 503))
@@ -45,9 +46,13 @@ def limit(name: ModelName, service: ServiceDep) -> LimitOut:
 
 @router.put("/models/{name}/limit", responses=responses(404, 409, 422, 503, 507))
 def set_limit(name: ModelName, requested: LimitIn, service: ServiceDep, account: CurrentEngineer) -> LimitOut:
-    """Move a model's limit; who, when, from and to are kept."""
+    """Move a model's limit; who, when, from and to are kept.
+
+    One that would reject all good parts or none is answered by 409 until it is confirmed, with a reason.
+    """
     loaded_model(service, name)
-    return _limit(service, service.registry.set_limit(name, requested.value, account.name, requested.reason))
+    moved = service.registry.set_limit(name, requested.value, account, requested.reason, confirmed=requested.confirm)
+    return _limit(service, moved)
 
 
 @router.get("/models/{name}/limit/preview", responses=responses(404, 409, 422, 503))
@@ -64,7 +69,7 @@ def preview(
 def reload(name: ModelName, service: ServiceDep, account: CurrentEngineer) -> ReloadedModel:
     """Read a model's file again. A file that cannot be used is refused with 409, and the model serves on as it was."""
     require_model(service, name)
-    model = service.registry.reload(name, account.name)
+    model = service.registry.reload(name, account)
     return ReloadedModel(model=name, sha256=model.sha256, value=model.inspector.limit.value)
 
 
@@ -112,11 +117,11 @@ def _limit(service: Service, model: LoadedModel) -> LimitOut:
     )
 
 
-def _model(service: Service, name: str) -> ModelOut:
+def _model(service: Service, name: str, account: Account) -> ModelOut:
     model = ModelOut(name=name, loaded=name in service.registry.loaded())
     try:
         header, digest = service.registry.header(name)
     except PellucidError as error:
-        return model.model_copy(update={"error": str(error)})
+        return model.model_copy(update={"error": sentence_for(account, str(error))})
     known = {"detector": header.detector, "backbone": header.backbone, "image_size": header.image_size}
     return model.model_copy(update=known | {"sha256": digest})

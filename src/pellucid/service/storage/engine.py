@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
+from pellucid._io.files import make_private
 from pellucid.errors import DiskFullError, ParameterError, RecordError
 
 SQLITE_LOCK_TIMEOUT_S = 10
@@ -50,8 +51,8 @@ class DatabaseEngine:
                 " (with 'pip install psycopg[binary]')."
             ) from None
         if self.is_sqlite:
-            if parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            if parsed.database and not parsed.database.startswith((":memory:", "file:")):
+                _keep_private(Path(parsed.database))
             event.listen(self._engine, "connect", _prepare_sqlite)
         self._migrate()
 
@@ -128,6 +129,14 @@ class DatabaseEngine:
                     " newer one, or name another database."
                 ) from None
             connection.exec_driver_sql("COMMIT")
+
+
+def _keep_private(file: Path) -> None:
+    """Let nobody else read a database; SQLite gives the files beside it the same rights."""
+    make_private(file, folder=False)
+    for beside in (file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
+        if beside.exists():
+            make_private(beside, folder=False)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
