@@ -77,7 +77,7 @@ def _fuzz(name: str, seconds: int) -> None:
 
     def one(content: bytes) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        start = time.perf_counter()
+        start = time.process_time()  # of this process: machines are shared
         signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS * 10)
         try:
             parser.try_(content, folder)
@@ -88,7 +88,7 @@ def _fuzz(name: str, seconds: int) -> None:
             keep(f"{type(error).__name__} at {last.filename}:{last.lineno}", content)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        if time.perf_counter() - start > MAX_SECONDS:
+        if time.process_time() - start > MAX_SECONDS:
             keep("slow", content)
         if (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024 > MAX_GROWTH_BYTES:
             keep("large", content)

@@ -7,6 +7,7 @@ import csv
 import errno
 import io
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import BinaryIO
 from pellucid.errors import DiskFullError, OutputError
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_FORMULA_START = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[\s\x00]*[=+\-@＝＋－＠])|^(?=[\t\r\n])")
 NO_FOLDER_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # network drives; folders that may not be listed
 
 
@@ -125,6 +127,22 @@ def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str
     writer.writerow(columns)
     writer.writerows(rows)
     return out.getvalue()
+
+
+def plain_cell(text: str) -> str:
+    """Return a text of strangers as a cell that no spreadsheet takes for a formula: with an apostrophe before it.
+
+    Spreadsheets compute what begins with ``=``, ``+``, ``-`` or ``@``, after blanks too, and some take ``;`` or a tab
+    within a cell for the beginning of the next one.
+
+    Args:
+        text: that somebody typed, or a file's name.
+
+    Example:
+        >>> plain_cell("=1+1"), plain_cell("bubble-2")
+        ("'=1+1", 'bubble-2')
+    """
+    return _FORMULA_START.sub("'", text)
 
 
 def check_writable(path: Path) -> None:

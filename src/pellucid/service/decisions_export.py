@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from pellucid._io.files import DISK_FULL_ERRNOS, csv_text, write_text
+from pellucid._io.files import DISK_FULL_ERRNOS, csv_text, plain_cell, write_text
 from pellucid.acquisition.folders import CSV_COLUMNS
 from pellucid.errors import DataError, DiskFullError, OutputError
 from pellucid.service.storage.pictures import PictureStore
@@ -19,7 +19,8 @@ def export_decisions(database: Database, pictures: PictureStore, folder: Path, *
     """Write ``data.csv`` and ``images/``; returns how many images they are.
 
     Parts that were called ok or nuisance are normal, those called defective are abnormal with the type that was named.
-    Images of one part are one group. Pictures that were removed when their time was over are left out.
+    Images of one part are one group. Types and parts that a spreadsheet would compute get an apostrophe. Pictures that
+    were removed when their time was over are left out.
 
     Args:
         database: with the decisions.
@@ -46,7 +47,7 @@ def export_decisions(database: Database, pictures: PictureStore, folder: Path, *
             shutil.copyfile(picture, folder / name)
             defective = row.decision == "defect"
             label, kind = ("abnormal", row.type or "") if defective else ("normal", "")
-            lines.append((name, label, "", kind, "", row.part_id))
+            lines.append((name, label, "", plain_cell(kind), "", plain_cell(row.part_id)))
     except OSError as error:
         kind_of = DiskFullError if error.errno in DISK_FULL_ERRNOS else OutputError
         raise kind_of(f"Cannot write '{folder}': {error.strerror or error}.") from None

@@ -152,7 +152,7 @@ def _check_file(config: Path) -> None:
         content = tomllib.loads(config.read_text("utf-8"))
     except OSError as error:
         raise DataError(f"The settings in '{config}' cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:  # neither UTF-8 nor TOML
+    except (ValueError, RecursionError) as error:  # neither UTF-8 nor TOML
         raise DataError(f"The settings in '{config}' cannot be understood: {error}.") from None
     for name in content:
         if name not in Settings.model_fields:

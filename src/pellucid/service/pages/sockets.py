@@ -29,23 +29,18 @@ def guard_sockets() -> None:
     sio.eio.transports = ["websocket"]  # requests that wait for events would outlive their login
     handlers = sio.handlers[NAMESPACE]
     del handlers["log"]  # pages have no business in the log
-    connect, handshake = handlers["connect"], handlers["handshake"]
+    connect = handlers["connect"]
 
     async def connect_own(sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         page = parse_qs(str(environ.get("QUERY_STRING", ""))).get("client_id", [None])[0]
         if page is not None and not _is_own(environ, page):
-            raise ConnectionRefusedError("this page is not of this login")
+            raise ConnectionRefusedError("Implicit handshake failed")  # by which NiceGUI's script loads the page anew
         await connect(sid, environ, auth)
 
-    async def handshake_own(sid: str, message: Any) -> bool:
-        if not (isinstance(message, dict) and _is_own(sio.get_environ(sid), message.get("client_id"))):
-            return False
-        return bool(await handshake(sid, message))
-
     sio.on("connect", connect_own)
-    sio.on("handshake", handshake_own)
+    sio.on("handshake", _checked(handlers["handshake"], lambda sid, page: _is_own(sio.get_environ(sid), page)))
     for event in PAGE_EVENTS:
-        sio.on(event, _for_own_page(handlers[event]))
+        sio.on(event, _checked(handlers[event], lambda sid, page: page in sio.rooms(sid)))
 
 
 def _is_own(environ: dict[str, Any], page: object) -> bool:
@@ -54,16 +49,22 @@ def _is_own(environ: dict[str, Any], page: object) -> bool:
     return client is not None and client.request.scope["account"] == environ["asgi.scope"]["account"]
 
 
-def _for_own_page(handler: Callable[[str, dict[str, Any]], object]) -> Callable[[str, Any], Awaitable[None]]:
-    async def checked(sid: str, message: Any) -> None:
+def _checked(handler: Callable[..., Any], may: Callable[[str, Any], bool]) -> Callable[..., Awaitable[Any]]:
+    """Make a handler of messages that name a page: of another page, they are passed over.
+
+    What no page of ours sends ends the socket: one line in the log, whatever else comes on it.
+    """
+
+    async def handle(sid: str, *messages: Any) -> Any:
         try:
-            if message["client_id"] not in core.sio.rooms(sid):
-                raise ValueError("another page")
+            (message,) = messages
+            if not may(sid, message["client_id"]):
+                return False
             answer = handler(sid, message)
-            if isawaitable(answer):
-                await answer
-        except Exception as error:  # what no page of ours sends: one line, and whoever sends it starts anew
+            return await answer if isawaitable(answer) else answer
+        except Exception as error:
             log.warning("a page's socket was closed: it sent what no page sends (%s)", type(error).__name__)
             await core.sio.disconnect(sid)
+            return False
 
-    return checked
+    return handle
