@@ -25,9 +25,7 @@ from pellucid.models.export import read_export_header
 from pellucid.models.file import read_header
 from pellucid.service.access.accounts import Accounts
 from pellucid.service.api.inspections import _uploads
-from pellucid.service.registry import ModelRegistry, newest_model
 from pellucid.service.settings import read_settings
-from pellucid.service.storage.record import Database
 from pellucid.service.uploads import check_upload
 from pellucid.study.sweep import Sweep
 
@@ -135,20 +133,6 @@ def _csv(path: Path) -> object:
     return read_folder(path)
 
 
-@cache
-def _registry(folder: Path) -> ModelRegistry:
-    return ModelRegistry(folder, Database("sqlite://"))
-
-
-def _leaderboard(content: bytes, folder: Path) -> None:
-    run = folder / "run"
-    run.mkdir(exist_ok=True)
-    (run / "leaderboard.json").write_bytes(content)
-    registry = _registry(folder)
-    registry.leaderboard("run")
-    newest_model(registry)
-
-
 # --- images ---------------------------------------------------------------------------------------------------------
 
 
@@ -221,7 +205,8 @@ PARSERS = {
     "sweep": Parser(
         _file("sweep.toml", lambda path: Sweep.from_file(path, {})),
         lambda: [
-            b'data = "a"\ndetectors = ["padim"]\nimage_size = [64, "128x64"]\nseed = 1\n[padim]\nn_features = [4, 8]\n'
+            b'data = "a"\ndetectors = ["padim"]\nimage_size = [64, "128x64"]\nseed = 1\n'
+            b"[parameters.padim]\nn_features = 4\n[grid.dfm]\nvariance = [0.9, 0.99]\n"
         ],
     ),
     "accounts": Parser(
@@ -233,9 +218,6 @@ PARSERS = {
         lambda: [
             b'port = 80\nhost = "127.0.0.1"\ntimeout = 3.5\npages = false\nmodels = "m"\ndatabase = "sqlite://"\n'
         ],
-    ),
-    "leaderboard": Parser(
-        _leaderboard, lambda: [b'[{"name": "padim", "recommended": true, "image_size": 64, "image_auroc": null}]']
     ),
     "image": Parser(_upload, _images),
     "mask": Parser(_file("mask.png", read_mask), _images),

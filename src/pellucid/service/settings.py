@@ -149,7 +149,7 @@ def read_settings(options: Mapping[str, Any] | None = None, config: Path | None 
 def _check_file(config: Path) -> None:
     """Find out whether a file can be read, and whether all its names are known."""
     try:
-        content = tomllib.loads(config.read_text("utf-8"))
+        content = tomllib.loads(config.read_bytes().decode())  # as pydantic reads it: line ends as they are
     except OSError as error:
         raise DataError(f"The settings in '{config}' cannot be read: {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:  # neither UTF-8 nor TOML
