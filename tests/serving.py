@@ -54,10 +54,13 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *options: str, env: dict[str, str] | None = None, ready: bool = True) -> Iterator[Served]:
-    """Start ``pellucid serve`` in a folder and wait until it is ready."""
+def served(
+    folder: Path, *options: str, env: dict[str, str] | None = None, ready: bool = True, fault: str = ""
+) -> Iterator[Served]:
+    """Start ``pellucid serve`` in a folder and wait until it is ready; ``fault`` is code that is run before."""
     port = free_port()
-    command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), *options]
+    program = ["-c", f"{fault}\nimport pellucid.cli\npellucid.cli.main()"] if fault else ["-m", "pellucid"]
+    command = [sys.executable, *program, "serve", "--port", str(port), *options]
     environment = {**os.environ, "PYTHONUTF8": "1", **(env or {})}
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
@@ -133,6 +136,12 @@ class Postgres:
 
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop")
+
+    def processes(self) -> list[int]:
+        """The server's process and those that it started."""
+        first = int((self._data / "postmaster.pid").read_text().splitlines()[0])
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        return [first, *map(int, children)]
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(

@@ -20,7 +20,10 @@ MODULES = {
 }
 STAGES = ("acquisition", "backbones", "detectors", "limits", "regions", "reports")  # the way of an image, in order
 PLUMBING = ("_io", "errors", "records")  # that every stage may import; it imports no stage
-DRAWING = {("pellucid.records", "pellucid.acquisition.images"), ("pellucid.records", "pellucid.reports.pictures")}
+DRAWING = {
+    ("pellucid.records", f"pellucid.{module}")
+    for module in ("acquisition.images", "acquisition.masks", "reports.pictures")
+}
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 

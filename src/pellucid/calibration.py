@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
+from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import Size
+from pellucid.errors import TrainingError
 from pellucid.limits.conformal import calibrate, f1_optimal
 from pellucid.records import Limit, Sample, Split
 from pellucid.runtimes import Runtime
@@ -13,16 +16,33 @@ from pellucid.runtimes.scoring import enlarge, read_and_score
 ScoreAndMax = tuple[float, float]  # image score, highest map value
 
 
-def score_files(runtime: Runtime, samples: Iterable[Sample], size: Size) -> list[ScoreAndMax]:
-    """Score every image, in order; the highest map value is that at the image's own size, as an inspection sees it."""
-    scored = (file.result() for file in read_and_score(runtime, [s.path for s in samples], size))
-    return [(file.score, float(enlarge(file.map, file.pixels).max())) for file in scored]
+def score_files(
+    runtime: Runtime, samples: Iterable[Sample], size: Size, fitted_images: FittedImages
+) -> list[ScoreAndMax]:
+    """Score every image, in order; the highest map value is that at the image's own size, as an inspection sees it.
+
+    Raises:
+        DataError: a file cannot be read.
+        TrainingError: a score or a map is not finite.
+    """
+    scored = []
+    for future in read_and_score(runtime, [s.path for s in samples], size, fitted_images):
+        file = future.result()
+        highest = float(enlarge(file.map, file.size).max())
+        if not math.isfinite(file.score + highest):
+            raise TrainingError(
+                f"The detector gave '{file.path}' the score {file.score}, which is no number that a limit can be chosen"
+                " from: its training diverged, or its hyper-parameters are out of range."
+            )
+        scored.append((file.score, highest))
+    return scored
 
 
 def choose_limit(
     runtime: Runtime,
     split: Split,
     size: Size,
+    fitted_images: FittedImages,
     false_reject: float,
     held_out: Sequence[ScoreAndMax],
     *,
@@ -34,10 +54,13 @@ def choose_limit(
         runtime: scores the labelled training defects for an F1-optimal limit.
         split: the data's; ``folds`` says whether the promise is approximate, ``select`` holds the labelled defects.
         size: height and width that the network takes.
+        fitted_images: what the model remembers of them.
         false_reject: promised share of good images that are rejected, in (0, 1).
         held_out: score and highest map value of every held-out normal image.
         f1: move the limit to the best F1 between them and the labelled defects: optimistic.
     """
     scores = [score for score, _ in held_out]
     limit = calibrate(scores, [value for _, value in held_out], false_reject, folds=split.folds is not None)
-    return f1_optimal(limit, [score for score, _ in score_files(runtime, split.select, size)]) if f1 else limit
+    if not f1:
+        return limit
+    return f1_optimal(limit, [score for score, _ in score_files(runtime, split.select, size, fitted_images)])

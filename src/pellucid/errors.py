@@ -19,9 +19,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from pellucid._io.names import printable
+
 
 class PellucidError(Exception):
     """Base of all errors that a user can cause; the command line prints its text and exits with 1."""
+
+    def __str__(self) -> str:
+        """Return the message; names of files in it are made printable."""
+        return printable(super().__str__(), keep="\n")
 
 
 class DataError(PellucidError):
@@ -54,6 +60,10 @@ class DiskFullError(OutputError):
 
 class RecordError(PellucidError):
     """A database that cannot be reached, read or written."""
+
+
+class TrainingError(PellucidError):
+    """A training that diverged: what it learned gives no numbers."""
 
 
 class NotFittedError(PellucidError):

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid import detectors
+from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import ImageBatches, Size, parse_size
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import assign_folds
-from pellucid.acquisition.verify import hash_files, samples_sha256
+from pellucid.acquisition.verify import remember
 from pellucid.calibration import ScoreAndMax, choose_limit, score_files
 from pellucid.inspector import Inspector
 from pellucid.records import Sample, Samples, Split
@@ -71,7 +72,7 @@ def fit(
         made,
         plan.split,
         size,
-        data_sha256=plan.data_sha256(),
+        fitted_images=plan.fitted_images(),
         false_reject=false_reject,
         limit=limit,
         seed=seed,
@@ -84,7 +85,7 @@ def fit_split(
     split: Split,
     image_size: ImageSize = 256,
     *,
-    data_sha256: str | None = None,
+    fitted_images: FittedImages | None = None,
     false_reject: float = 0.05,
     limit: LimitMethod = "conformal",
     seed: int = 0,
@@ -97,7 +98,7 @@ def fit_split(
         split: who is fitted on and who calibrates; with ``folds``, every sample of ``split.fit`` calibrates a detector
             that has not seen it.
         image_size: N or (height, width) in px.
-        data_sha256: of the contents of these images; computed when it is not given.
+        fitted_images: what the model is to remember of these images; they are read for it when it is not given.
         false_reject: promised share of good images that are rejected, in (0, 1).
         limit: ``conformal`` or ``f1``.
         seed: seed of the folds.
@@ -111,28 +112,27 @@ def fit_split(
         >>> inspector = pellucid.fit_split(pellucid.detectors.create("dfm"), plan.split)
     """
     size = parse_size(image_size)
-    if data_sha256 is None:
-        known = (*split.fit, *split.calibrate)
-        data_sha256 = samples_sha256(known, hash_files(known))
+    if fitted_images is None:
+        fitted_images = remember((*split.fit, *split.calibrate))
     kind, parameters = type(detector), detector.parameters()
-    shaping = (kind, parameters, size, data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
+    shaping = (kind, parameters, size, fitted_images.data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
     if split.folds is None:
-        detector.fit(_batches(split.fit, size), checkpoint=_checkpoint_path(checkpoint, *shaping))
-        held_out = score_files(Torch(detector), split.calibrate, size)
+        detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
+        held_out = score_files(Torch(detector), split.calibrate, size, fitted_images)
     else:  # few normals: every one is scored by a detector that has not seen it, then all are learned from
         by_sample: dict[Sample, ScoreAndMax] = {}
         numbers = assign_folds(split.fit, split.folds, seed)
         for fold in range(split.folds):
             part = kind(**parameters).to(detector.device)
             seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
-            part.fit(_batches(seen, size), checkpoint=_checkpoint_path(checkpoint, *shaping, fold))
+            part.fit(_batches(seen, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping, fold))
             left = [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]
-            by_sample |= zip(left, score_files(Torch(part), left, size), strict=True)
+            by_sample |= zip(left, score_files(Torch(part), left, size, fitted_images), strict=True)
         held_out = [by_sample[s] for s in split.fit]
-        detector.fit(_batches(split.fit, size), checkpoint=_checkpoint_path(checkpoint, *shaping))
-    chosen = choose_limit(Torch(detector), split, size, false_reject, held_out, f1=limit == "f1")
+        detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
+    chosen = choose_limit(Torch(detector), split, size, fitted_images, false_reject, held_out, f1=limit == "f1")
     in_order = tuple(score for score, _ in held_out)
-    return Inspector(Torch(detector), chosen, size, data_sha256, seed, false_reject, in_order)
+    return Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order)
 
 
 def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:
@@ -143,5 +143,5 @@ def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:
     return folder / f"{digest[:16]}.pt"
 
 
-def _batches(samples: Iterable[Sample], size: Size) -> ImageBatches:
-    return ImageBatches(tuple(s.path for s in samples), size)
+def _batches(samples: Iterable[Sample], size: Size, fitted_images: FittedImages) -> ImageBatches:
+    return ImageBatches(tuple(s.path for s in samples), size, bits=fitted_images.bits)

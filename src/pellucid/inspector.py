@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.arrays import read_or_convert
-from pellucid.acquisition.images import Pixels, Size, as_planes, read_image
+from pellucid.acquisition.fitted_images import FittedImages
+from pellucid.acquisition.images import Size, as_planes, read_image
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
 from pellucid.records import Inspection, Limit, Samples
 from pellucid.regions.defects import find_defects
 from pellucid.runtimes import Runtime
-from pellucid.runtimes.scoring import Map, ScoredFile, enlarge, read_and_score, score_image
+from pellucid.runtimes.scoring import ScoredFile, enlarge, read_and_score, score_image
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
@@ -39,7 +43,8 @@ class Inspector:
         runtime: what computes scores and maps.
         limit: where normal ends, with the normal scores that it was chosen from.
         image_size: height and width that images are resized to for the network, px.
-        data_sha256: of the contents of the images that were fitted on and calibrated with.
+        fitted_images: what is remembered of the images that were fitted on and calibrated with; others are compared
+            with them.
         seed: of the split and the detector.
         false_reject: promised share of good images that are rejected, in (0, 1).
         held_out: the limit's normal scores in the order of the split; empty once the model was loaded from a file.
@@ -48,7 +53,7 @@ class Inspector:
     runtime: Runtime
     limit: Limit
     image_size: Size
-    data_sha256: str
+    fitted_images: FittedImages
     seed: int
     false_reject: float
     held_out: tuple[float, ...] = ()
@@ -75,9 +80,11 @@ class Inspector:
             >>> inspector.inspect("pane_0412.png").verdict
             'ok'
         """
-        path, pixels = read_or_convert(image)
-        score, anomaly_map = score_image(self.runtime, as_planes(pixels, self.image_size))
-        return self._judge(path, pixels, score, anomaly_map)
+        path, read = read_or_convert(image, self.fitted_images.bits)
+        score, anomaly_map = score_image(self.runtime, as_planes(read.pixels, self.image_size))
+        height, width = read.pixels.shape[:2]
+        judged = self._judge(ScoredFile(path, (height, width), self.fitted_images.check(read), score, anomaly_map))
+        return replace(judged, pixels=read.pixels)
 
     def inspect_many(
         self,
@@ -96,7 +103,7 @@ class Inspector:
             skip: told why a file cannot be read, which is then left out.
 
         Yields:
-            Inspections that have let go of their pixels.
+            Inspections without pixels; drawing one reads its file again.
 
         Raises:
             DataError: a file cannot be read, and there is no ``skip``.
@@ -106,12 +113,12 @@ class Inspector:
 
         def judge(numbered: tuple[int, Future[ScoredFile]]) -> Inspection:
             number, file = numbered
-            found = self._judge(*file.result())
+            found = self._judge(file.result())
             if finish is not None:
                 finish(number, found)
-            return replace(found, pixels=None)
+            return found
 
-        scored = read_and_score(runtime, paths, self.image_size)
+        scored = read_and_score(runtime, paths, self.image_size, self.fitted_images)
         for inspected in run_pipeline(enumerate(scored), Operation(judge, IO_THREADS)):
             try:
                 yield inspected.result()
@@ -120,20 +127,28 @@ class Inspector:
                     raise
                 skip(error)
 
-    def _judge(self, path: Path, pixels: Pixels, score: float, anomaly_map: Map) -> Inspection:
-        rejected = score > self.limit.value
-        anomaly_map = enlarge(anomaly_map, pixels)
+    def _judge(self, file: ScoredFile) -> Inspection:
+        """Decide; what is no number, or was not recorded as the fitted images were, is never accepted."""
+        score, reason = file.score, file.check.reason
+        anomaly_map = enlarge(file.map, file.size)
+        if not (math.isfinite(score) and np.isfinite(anomaly_map).all()):
+            reason = reason or "Not judged: the detector's score or map is not a finite number."
+            anomaly_map = np.nan_to_num(anomaly_map, nan=self.limit.pixel, posinf=self.limit.pixel, neginf=0)
+        score = math.inf if reason else score
+        accepted = score <= self.limit.value
         threshold = segmentation_threshold(anomaly_map, self.limit.pixel)
         return Inspection(
-            path=path,
+            path=file.path,
             score=score,
             limit=self.limit.value,
             p_value=self.limit.p_value(score),
-            verdict="reject" if rejected else "ok",
+            verdict="ok" if accepted else "reject",
             map=anomaly_map,
-            defects=find_defects(anomaly_map, threshold) if rejected else (),
+            defects=() if accepted or reason else find_defects(anomaly_map, threshold),
             pixel_limit=self.limit.pixel,
-            pixels=pixels,
+            bits=self.fitted_images.bits,
+            reason=reason,
+            warnings=file.check.warnings,
         )
 
     @property
@@ -153,7 +168,7 @@ class Inspector:
             self.detector,
             self.limit,
             image_size=self.image_size,
-            data_sha256=self.data_sha256,
+            fitted_images=self.fitted_images,
             seed=self.seed,
             false_reject=self.false_reject,
         )
@@ -195,5 +210,5 @@ class Inspector:
         """
         from pellucid.models.export import export
 
-        compared = [as_planes(read_image(Path(image)), self.image_size) for image in images]
+        compared = [as_planes(read_image(Path(image), self.fitted_images.bits), self.image_size) for image in images]
         return export(self.detector, self.header(), Path(folder), format, compared, int8)

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pellucid._io.names import printable
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Sample:
         label: ``normal`` or ``abnormal``.
         split: ``train`` or ``test`` where the layout of the data says so; None: to be planned.
         type: kind of defect.
-        mask: file of the image's size, above 0 where it is defective.
+        mask: file that says where it is defective: a mask, or annotations in COCO, VOC, YOLO, LabelMe or CVAT's format.
         group: images of one group (photo, pane, session) never sit in two roles.
     """
 
@@ -143,7 +144,7 @@ class Inspection:
 
     Attributes:
         path: of the image; ``<array>`` for pixels without one.
-        score: of the image, in the detector's own unit; higher is more anomalous.
+        score: of the image, in the detector's own unit; higher is more anomalous; infinite where it was not judged.
         limit: above which the image is rejected.
         p_value: share of good images that score as high or higher, in (0, 1].
         verdict: ``ok`` or ``reject``.
@@ -154,6 +155,7 @@ class Inspection:
         defects: regions of the map above its limit, the highest peak first; none where the image is accepted.
         pixel_limit: map value that good images stay below.
         pixels: what was inspected, (H, W, 3) RGB in [0, 1]; None once they were let go of.
+        bits: significant bits of 16-bit values, by which the file is read again for drawing.
     """
 
     path: Path
@@ -165,19 +167,21 @@ class Inspection:
     defects: tuple[Defect, ...] = ()
     pixel_limit: float = field(default=0.0, repr=False)
     pixels: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    bits: int = field(default=16, kw_only=True, repr=False)
     reason: str = field(default="", kw_only=True)
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         defects = f", {len(self.defects)} defect{'' if len(self.defects) == 1 else 's'}" if self.defects else ""
         numbers = f"score {self.score:.6g}, limit {self.limit:.6g}, p {self.p_value:.3g}"
-        return f"Inspection({str(self.path)!r}, {self.verdict}, {numbers}{defects})"
+        more = "".join(f", {text}" for text in (self.reason, *self.warnings) if text)
+        return f"Inspection({str(self.path)!r}, {self.verdict}, {numbers}{defects}{more})"
 
     def picture(self, mask: Path | None = None) -> PilImage:
         """Draw the image, its map, its defects and, if given, the mask side by side under the verdict.
 
         Args:
-            mask: file of the image's mask.
+            mask: file of the image's mask or annotations.
 
         Returns:
             An 8-bit RGB picture, at least 256 px high.
@@ -199,17 +203,18 @@ class Inspection:
         """The picture, (H, W, 3) BGR; drawing is imported when somebody looks."""
         if not self.map.size:
             raise DataError(f"The map of '{self.path}' was let go of: inspect the image again to see it.")
-        from pellucid.acquisition.images import read_image, read_mask
+        from pellucid.acquisition.images import read_image
+        from pellucid.acquisition.masks import read_mask
         from pellucid.reports.pictures import result_picture
 
         return result_picture(
-            read_image(self.path) if self.pixels is None else self.pixels,
+            read_image(self.path, self.bits) if self.pixels is None else self.pixels,
             self.map,
             self.pixel_limit,
             boxes=[defect.box for defect in self.defects],
             caption=f"{self.verdict.upper()}   {self._numbers()}   {self.path.name}",
             rejected=self.verdict == "reject",
-            mask=read_mask(mask) if mask else None,
+            mask=read_mask(mask, self.path, self.map.shape) if mask else None,
         )
 
     def _numbers(self) -> str:
@@ -221,11 +226,12 @@ class Inspection:
         try:
             picture = f'<img alt="{numbers}" src="data:image/png;base64,{b64encode(self.png()).decode()}">'
         except DataError as error:
-            picture = f"<p>{escape(str(self.path))}: {numbers}. {escape(str(error))}</p>"
+            picture = f"<p>{escape(printable(str(self.path)))}: {numbers}. {escape(str(error))}</p>"
         shown, hidden = self.defects[:MAX_DEFECTS_SHOWN], len(self.defects) - MAX_DEFECTS_SHOWN
         head = "<tr><th>x, y, width, height (px)</th><th>area (px)</th><th>peak</th></tr>"
         rows = "".join(
             f"<tr><td>{', '.join(map(str, d.box))}</td><td>{d.area_px}</td><td>{d.peak:.4g}</td></tr>" for d in shown
         )
         table = f"<table>{head}{rows}</table>" if shown else ""
-        return picture + table + (f"<p>and {hidden} more</p>" if hidden > 0 else "")
+        remarks = "".join(f"<p>{escape(text)}</p>" for text in (self.reason, *self.warnings) if text)
+        return picture + remarks + table + (f"<p>and {hidden} more</p>" if hidden > 0 else "")

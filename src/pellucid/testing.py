@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid import detectors, load
+from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.detectors._base import Detector
 from pellucid.errors import DataError, NotFittedError, ParameterError, PellucidError, WeightsError
 from pellucid.inspector import Inspector
@@ -343,7 +344,7 @@ def _check_export(candidate: Candidate, format: Format) -> None:
 
 def _inspector(candidate: Candidate) -> Inspector:
     limit = Limit(value=1.0, pixel=1.0, false_reject_rate=0.05, scores=(0.5, 1.0))
-    return Inspector(Torch(candidate.fitted), limit, (SIDE_PX, SIDE_PX), "", 0, 0.05)
+    return Inspector(Torch(candidate.fitted), limit, (SIDE_PX, SIDE_PX), FittedImages(data_sha256=""), 0, 0.05)
 
 
 def _assert_same_scores(one: Detector, other: Detector, batch: Tensor, who: str) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pellucid.acquisition import splits
 from pellucid.acquisition.folders import read_folder
-from pellucid.acquisition.images import ImageBatches, parse_size, read_image, read_mask, resize
+from pellucid.acquisition.images import ImageBatches, parse_size, read_image, resize
 from pellucid.acquisition.splits import assign_folds, min_calibration_images, plan_split, read_splits_csv, splits_csv
 from pellucid.acquisition.verify import compute_thumbprint, note_duplicates, verify
 from pellucid.errors import DataError, ParameterError
@@ -253,14 +253,6 @@ def test_bad_files_are_named_skipped_and_counted(tmp_path):
         verify(read_folder(tmp_path))
 
 
-def test_mask_of_another_size(tmp_path):
-    _image(tmp_path / "normal/1.png")
-    _image(tmp_path / "abnormal/2.png")
-    _image(tmp_path / "mask/2.png", size=40)
-    with pytest.raises(DataError, match=r"is 40x40 px but its image '2\.png' is 32x32 px"):
-        verify(read_folder(tmp_path))
-
-
 def test_the_same_bytes_in_train_and_test(tmp_path):
     for n in range(25):
         _image(tmp_path / f"normal_train/{n}.png")
@@ -305,11 +297,6 @@ def test_near_duplicates_across_roles_are_told(tmp_path, how, role):
 def test_an_image_without_detail_looks_like_nothing():
     flat = compute_thumbprint(np.full((50, 50, 3), 0.5, np.float32))
     assert not flat.any()
-
-
-def test_masks_are_true_above_zero(tmp_path):
-    cv2.imwrite(str(tmp_path / "m.png"), np.array([[0, 1], [128, 255]], np.uint8))
-    assert read_mask(tmp_path / "m.png").tolist() == [[False, True], [True, True]]
 
 
 def _samples(count, groups=None):

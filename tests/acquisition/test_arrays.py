@@ -26,6 +26,11 @@ DTYPES = ("bool", "uint8", ">u2", "<u2", "float16", "<f4", ">f4", "float64")
 LAYOUTS = ("C", "Fortran", "every other", "backwards", "part of a larger one", "read-only")
 
 
+def pixels_of(image):
+    path, decoded = read_or_convert(image)
+    return path, decoded.pixels
+
+
 @st.composite
 def arrays(draw, dtypes=DTYPES):
     """Images of every type, shape and layout in memory."""
@@ -65,7 +70,7 @@ def read_back(image: np.ndarray) -> np.ndarray:
 @given(arrays())
 def test_an_array_is_what_reading_its_file_gives(image):
     before = image.copy()
-    path, pixels = read_or_convert(image)
+    path, pixels = pixels_of(image)
     np.testing.assert_array_equal(pixels, read_back(image))
     assert (path, pixels.dtype, pixels.shape) == (Path("<array>"), np.float32, (*image.shape[:2], 3))
     assert pixels.flags.c_contiguous
@@ -117,7 +122,7 @@ def test_a_pil_image_is_what_reading_its_file_gives(file, mode, difference, data
     expected = decode_image(out.getvalue(), Path("a")).pixels
     opened = Image.open(out)
     for one in (image, opened):
-        path, pixels = read_or_convert(one)
+        path, pixels = pixels_of(one)
         np.testing.assert_allclose(pixels, expected, rtol=0, atol=difference)
         assert (path, pixels.dtype, pixels.shape) == (Path("<array>"), np.float32, (image.height, image.width, 3))
 
@@ -132,7 +137,7 @@ def test_every_mode_of_pillow_is_taken_or_named():
 @given(data=st.data())
 def test_modes_that_no_file_has_are_what_their_rgb_is(mode, data):
     image = data.draw(pil_images("RGBA" if mode == "RGBa" else "RGB")).convert(mode)
-    np.testing.assert_array_equal(read_or_convert(image)[1], read_or_convert(image.convert("RGB"))[1])
+    np.testing.assert_array_equal(pixels_of(image)[1], pixels_of(image.convert("RGB"))[1])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -145,22 +150,22 @@ def test_orientation_is_applied_as_in_a_file(tmp_path, suffix, orientation):
     path = tmp_path / f"a.{suffix}"
     image.save(path, exif=exif, **({"quality": 100, "subsampling": 0} if suffix == "jpg" else {}))
     with Image.open(path) as opened:
-        named, pixels = read_or_convert(opened)
+        named, pixels = pixels_of(opened)
         upright = np.asarray(ImageOps.exif_transpose(opened))
     assert named == path
     assert pixels.shape == ((40, 24, 3) if orientation > 4 else (24, 40, 3))
     np.testing.assert_array_equal(pixels, np.float32(upright) / np.float32(255))
-    np.testing.assert_allclose(pixels, read_or_convert(path)[1], atol=4 / 255)  # two decoders of JPEG
+    np.testing.assert_allclose(pixels, pixels_of(path)[1], atol=4 / 255)  # two decoders of JPEG
 
 
 def test_sixteen_bits_of_a_png_are_kept_whatever_mode_pillow_opens_it_in(tmp_path):
     values = np.random.default_rng(0).integers(0, 2**16, (6, 7), np.uint16)
     cv2.imwrite(str(tmp_path / "a.png"), values)
     with Image.open(tmp_path / "a.png") as opened:
-        np.testing.assert_array_equal(read_or_convert(opened)[1], read_or_convert(tmp_path / "a.png")[1])
+        np.testing.assert_array_equal(pixels_of(opened)[1], pixels_of(tmp_path / "a.png")[1])
     older = Image.fromarray(values.astype(np.int32))  # mode I, as earlier versions opened it
     older.format = "PNG"
-    np.testing.assert_array_equal(read_or_convert(older)[1], read_or_convert(values)[1])
+    np.testing.assert_array_equal(pixels_of(older)[1], pixels_of(values)[1])
 
 
 def test_a_transparent_palette_warns_nobody():
@@ -223,7 +228,7 @@ def test_a_path_may_be_any_path_like(tmp_path):
 
     cv2.imwrite(str(tmp_path / "a.png"), np.arange(16, dtype=np.uint8).reshape(4, 4))
     for path in (str(tmp_path / "a.png"), tmp_path / "a.png", Place()):
-        named, pixels = read_or_convert(path)
+        named, pixels = pixels_of(path)
         assert named == tmp_path / "a.png"
         assert pixels[1, 0, 0] == np.float32(4) / np.float32(255)
 

@@ -14,6 +14,7 @@ import pytest
 import pellucid
 from pellucid import detectors
 from pellucid._io.plugins import find_plugins
+from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.errors import ModelFileError, ParameterError
 from pellucid.inspector import Inspector
 from pellucid.records import Limit
@@ -133,7 +134,9 @@ def test_a_model_of_another_distributions_detector(install, tmp_path, batches):
     install("glass-mean", PLUGIN, mean="glass_mean:Mean")
     detector = detectors.create("mean", power=3).fit(batches)
     path = tmp_path / "m.pellucid"
-    Inspector(Torch(detector), Limit(1.0, 1.0, 0.05, (1.0,)), (64, 64), "", 0, 0.05).save(path)
+    Inspector(Torch(detector), Limit(1.0, 1.0, 0.05, (1.0,)), (64, 64), FittedImages(data_sha256=""), 0, 0.05).save(
+        path
+    )
     loaded = pellucid.load(path).detector
     assert loaded.power == 3
     assert loaded.score(batches[0])[1].equal(detector.score(batches[0])[1])
@@ -191,7 +194,9 @@ def test_a_detector_without_a_name_cannot_be_saved(batches, tmp_path):
     with pytest.raises(
         ParameterError, match=r"Mean of notebook has no name that a model file could hold: .*entry point"
     ):
-        Inspector(Torch(detector), Limit(1.0, 1.0, 0.05, (1.0,)), (64, 64), "", 0, 0.05).save(tmp_path / "m")
+        Inspector(Torch(detector), Limit(1.0, 1.0, 0.05, (1.0,)), (64, 64), FittedImages(data_sha256=""), 0, 0.05).save(
+            tmp_path / "m"
+        )
 
 
 def test_what_a_detector_is_written_with_is_public():

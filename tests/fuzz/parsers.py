@@ -18,13 +18,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse
 
+from pellucid.acquisition.annotations import read_annotations
 from pellucid.acquisition.folders import read_folder
-from pellucid.acquisition.images import decode_image, read_mask
+from pellucid.acquisition.images import decode_image
+from pellucid.acquisition.masks import read_mask
 from pellucid.errors import PellucidError
 from pellucid.models.export import read_export_header
 from pellucid.models.file import read_header
 from pellucid.service.access.accounts import Accounts
 from pellucid.service.api.inspections import _uploads
+from pellucid.service.model_folder import read_leaderboard
 from pellucid.service.settings import read_settings
 from pellucid.service.uploads import check_upload
 from pellucid.study.sweep import Sweep
@@ -133,6 +136,20 @@ def _csv(path: Path) -> object:
     return read_folder(path)
 
 
+COCO = (
+    b'{"images": [{"id": 1, "file_name": "a.png", "height": 16, "width": 16}], "categories": [{"id": 1, "name": "x"}],'
+    b' "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "segmentation": [[1, 1, 5, 1, 5, 5]]}]}'
+)
+LABELME = (
+    b'{"imagePath": "a.png", "imageHeight": 16, "imageWidth": 16,'
+    b' "shapes": [{"label": "x", "shape_type": "polygon", "points": [[1, 1], [5, 1], [5, 5]]}]}'
+)
+VOC = (
+    b"<annotation><filename>a.png</filename><size><width>16</width><height>16</height></size><object><name>x</name>"
+    b"<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object></annotation>"
+)
+
+
 # --- images ---------------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +235,15 @@ PARSERS = {
         lambda: [
             b'port = 80\nhost = "127.0.0.1"\ntimeout = 3.5\npages = false\nmodels = "m"\ndatabase = "sqlite://"\n'
         ],
+    ),
+    "leaderboard": Parser(
+        _file("leaderboard.json", read_leaderboard),
+        lambda: [b'[{"name": "padim", "recommended": true, "image_size": 64, "image_auroc": null}]'],
+    ),
+    "annotations-json": Parser(_file("a.json", read_annotations), lambda: [COCO, LABELME]),
+    "annotations-xml": Parser(_file("a.xml", read_annotations), lambda: [VOC]),
+    "annotations-yolo": Parser(
+        _file("a.txt", read_annotations), lambda: [b"0 0.5 0.5 0.2 0.3\n1 0.1 0.1 0.2 0.1 0.2 0.2\n"]
     ),
     "image": Parser(_upload, _images),
     "mask": Parser(_file("mask.png", read_mask), _images),

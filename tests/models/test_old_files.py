@@ -68,10 +68,11 @@ def test_an_old_file_gives_what_it_gave(name, tmp_path):
     agrees(pellucid.load(tmp_path / "again.pellucid"), expected_of(name))
 
 
-def test_an_old_export_gives_what_it_gave(tmp_path):
-    shutil.copytree(FOLDER / "v1_patchcore_openvino", tmp_path / "exported")
+@pytest.mark.parametrize("name", ["v1_patchcore", "v2_patchcore"])
+def test_an_old_export_gives_what_it_gave(name, tmp_path):
+    shutil.copytree(FOLDER / f"{name}_openvino", tmp_path / "exported")
     found = pellucid.load(tmp_path / "exported").inspect(FOLDER / "picture.png")
-    expected = expected_of("v1_patchcore")
+    expected = expected_of(name)
     assert found.score == pytest.approx(expected["score"], rel=1e-3)
     assert float(found.map.mean()) == pytest.approx(expected["map_mean"], rel=1e-3)
     assert found.verdict == expected["verdict"]

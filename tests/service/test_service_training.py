@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from odd_names import needs_raw_names
 from serving import wait_until
 
 from pellucid._io.progress import PROGRESS_VARIABLE, progress_bar, read_progress, track
@@ -37,6 +38,27 @@ def _start(trainings, data="line 1/panes", name="run", detectors=("dfm",), size=
 def test_data_sets_are_found(trainings, tmp_path):
     assert trainings.data_sets() == ["few", "line 1/panes"], "nothing inside of a data set"
     assert TrainingRunner(tmp_path / "models", None).data_sets() == []
+
+
+@needs_raw_names
+def test_odd_files_beside_data_sets_hide_none(trainings, tmp_path, glass):
+    data = tmp_path / "data"
+    os.mkfifo(data / "pipe.csv")
+    os.mkfifo(data / "pipe.png")
+    (data / "bytes.csv").write_bytes(b"path,label\n\xff\x00,normal\n")
+    (data / "quotes.csv").write_bytes(b'path,label\n"' + b"x" * 200_000)
+    (data / "empty.csv").write_bytes(b"")
+    (data / "folder.csv").mkdir()
+    (data / "loop").symlink_to(data)
+    (data / "dangling").symlink_to("/nowhere")
+    shutil.copytree(glass / "normal_train", data / os.fsdecode(b"Gl\xe4ser\n") / "normal")
+    found = [name for name in trainings.data_sets() if not name.startswith("loop")]
+    assert found == [r"Gl\udce4ser\n", "few", "line 1/panes"]
+    _start(trainings, data=found[0], detectors=("none",))
+    wait_until(lambda: trainings.current().state == "failed", 120)
+    assert "none" in trainings.current().log, "the folder was found"
+    shutil.rmtree(tmp_path / "models/run")
+    assert "The log cannot be read" in trainings.current().log
 
 
 @pytest.mark.parametrize(

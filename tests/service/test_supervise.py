@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -77,11 +80,135 @@ def test_a_worker_goes_on_after_any_error(caplog):
         worker.start()
         worker.join()
     assert steps == [0, 1, 2, 3, 4]
-    assert counted == ["counter"], "what is foreseen is a warning only"
+    assert counted == ["counter"] * 2
     (sentence,) = supervisor.warnings()
-    assert "The thread 'counter' failed 1 times and goes on" in sentence
-    assert "UnforeseenError: second" in sentence
+    assert "The thread 'counter' failed 2 times and goes on" in sentence
+    assert "The database is away." in sentence
+    assert supervisor.reasons() == [], "it works again"
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(
+            SystemExit(3),
+            KeyboardInterrupt(),
+            MemoryError(),
+            GeneratorExit(),
+            RecursionError(),
+            UnforeseenError("\udcfc"),
+        ),
+        *(RecordError("away"), PermissionError(13, "no")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_error_of_a_step_ends_a_thread(error):
+    steps = []
+
+    def step() -> float | None:
+        steps.append(1)
+        if len(steps) == 1:
+            raise error
+        return None
+
+    supervisor = Supervisor()
+    worker = Worker(supervisor, "one", step)
+    worker.start()
+    assert worker.join(10)
+    assert len(steps) == 2
+    assert supervisor.state("one").failures == 1
+    assert not supervisor.state("one").has_ended
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="raises in a thread as CPython does")
+def test_an_error_raised_from_outside_does_not_end_a_thread():
+    steps: list[float] = []
+    supervisor = Supervisor()
+    worker = Worker(supervisor, "one", lambda: steps.append(time.monotonic()) or 0.01)
+    worker.start()
+    for _ in range(5):
+        count = len(steps)
+        wait_until(lambda count=count: len(steps) > count, 10)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker._thread.ident), ctypes.py_object(SystemExit))
+    count = len(steps)
+    wait_until(lambda: len(steps) > count + 3, 10)
+    assert worker.is_alive()
+    assert worker.close()
+    assert supervisor.reasons() == []
+
+
+def test_what_does_not_get_done_is_a_reason_and_then_a_warning():
+    away = [True]
+
+    def step() -> float:
+        if away[0]:
+            raise RecordError("The camera's folder is away.")
+        return 0.01
+
+    supervisor = Supervisor()
+    vital, other = Worker(supervisor, "vital", step), Worker(supervisor, "other", step, is_vital=False)
+    for worker in (vital, other):
+        worker.start()
+    wait_until(lambda: supervisor.reasons() and len(supervisor.warnings()) == 1, 10)
+    (reason,) = supervisor.reasons()
+    assert "The thread 'vital' does not get on: it failed" in reason
+    assert "The camera's folder is away." in reason
+    assert supervisor.state("vital").done_at is None
+    away[0] = False
+    wait_until(lambda: not supervisor.reasons(), 10)
+    assert sum("goes on; last at" in sentence for sentence in supervisor.warnings()) == 2
+    assert supervisor.state("vital").done_at is not None
+    assert all([vital.close(), other.close()])
+
+
+def test_items_that_fail_because_something_is_away_make_a_step_fail():
+    def away() -> None:
+        raise RecordError("away")
+
+    supervisor = Supervisor()
+    supervisor.state("watch").is_vital = True
+    for failing, reasons in ((away, 1), (lambda: 1 / 0, 0), (lambda: None, 0)):
+        for _ in range(supervise.FAILED_STEPS_ALLOWED + 1):
+            supervisor.step("watch", lambda failing=failing: supervisor.attempt("watch", failing))
+        assert len(supervisor.reasons()) == reasons, "an unforeseen error is one item's own"
+
+
+def test_a_thread_that_is_stuck_is_told_and_left(monkeypatch, caplog):
+    monkeypatch.setattr(supervise, "STUCK_S", 0.2)
+    release = threading.Event()
+    supervisor = Supervisor()
+    worker = Worker(supervisor, "stuck", lambda: release.wait(20) and None)
+    worker.start()
+    wait_until(lambda: supervisor.reasons(), 10)
+    assert "The thread 'stuck' has been at one step for" in supervisor.reasons()[0]
+    start = time.monotonic()
+    assert not worker.close(0.3)
+    assert time.monotonic() - start < 5
+    assert "it is left" in caplog.text
+    release.set()
+    assert worker.join()
+
+
+def test_a_thread_that_has_ended_is_told():
+    supervisor = Supervisor()
+    state = supervisor.state("dead")
+    state.is_vital = state.has_ended = True
+    assert "restart the service" in supervisor.reasons()[0]
+
+
+def test_the_same_foreseen_error_is_logged_once_a_minute(caplog, monkeypatch):
+    def away() -> None:
+        raise RecordError("The database is away.")
+
+    supervisor = Supervisor()
+    for _ in range(10):
+        supervisor.attempt("one", away)
+    assert len(caplog.records) == 1
+    monkeypatch.setattr(supervise, "REPEATED_LOG_S", 0)
+    supervisor.attempt("one", away)
+    assert len(caplog.records) == 2
+    assert supervisor.state("one").failures == 11
 
 
 def test_the_watcher_goes_on_with_the_next_file(service, monkeypatch, tmp_path):
@@ -122,9 +249,9 @@ def test_the_loader_goes_on_with_the_next_model(service, monkeypatch):
     calls = fails_once(monkeypatch, ModelRegistry, "get")
     thread = create_threads(service).loader
     thread.start()
-    thread.join()
-    assert [name for _, name in calls] == ["a", "b"]
-    assert service.loaded.is_set()
+    assert service.loader.loaded.wait(10)
+    thread.close()
+    assert [name for _, name in calls[:2]] == ["a", "b"]
     assert is_told(service, "load")
 
 
@@ -132,9 +259,9 @@ def test_models_count_as_loaded_even_if_none_can_be_listed(service, monkeypatch)
     fails_once(monkeypatch, ModelRegistry, "paths", result=ModelRegistry.paths)
     thread = create_threads(service).loader
     thread.start()
-    assert service.loaded.wait(10)
-    thread.join()
-    assert is_told(service, "load")
+    assert service.loader.loaded.wait(10)
+    wait_until(lambda: is_told(service, "load"), 10)
+    thread.close()
 
 
 def test_the_writer_tells_whoever_waits_and_goes_on(service, monkeypatch):
@@ -160,7 +287,7 @@ def test_the_writer_ends_though_its_last_batch_fails(tmp_path, monkeypatch):
         insert(self, batch)
 
     monkeypatch.setattr(writer.InspectionWriter, "_insert", slow)
-    futures: list[Future] = [database._writer.add(an_inspection_row()) for _ in range(2)]
+    futures: list[Future] = [database._writer.submit(an_inspection_row()) for _ in range(2)]
     closing = threading.Thread(target=database.close)
     closing.start()
     release.set()
@@ -171,9 +298,14 @@ def test_the_writer_ends_though_its_last_batch_fails(tmp_path, monkeypatch):
 
 def test_ready_and_metrics_tell_of_a_thread_that_failed(service):
     with TestClient(create_app(service), base_url="http://127.0.0.1") as client:
-        wait_until(service.loaded.is_set, 10)
+        wait_until(service.loader.loaded.is_set, 10)
         service.supervisor.attempt("watch", lambda: 1 / 0)
         ready = client.get("/ready").json()
         assert ["ZeroDivisionError" in sentence for sentence in ready["warnings"]] == [True]
         assert not any("watch" in reason for reason in ready["reasons"]), "inspecting goes on"
-        assert 'pellucid_thread_failures_total{thread="watch"} 1.0' in client.get("/metrics").text
+        text = client.get("/metrics").text
+        assert 'pellucid_thread_failures_total{thread="watch"} 1.0' in text
+        assert 'pellucid_thread_works{thread="writer"} 1.0' in text
+        writer = next(thread for thread in ready["threads"] if thread["name"] == "writer")
+        assert writer["works"]
+        assert writer["failures"] == 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+_one_at_a_time = threading.Lock()  # two threads in OpenVINO's frontend end in "Check 'false' failed"
 
 
 def convert(module: nn.Module, example: Tensor) -> Any:
@@ -26,7 +29,7 @@ def convert(module: nn.Module, example: Tensor) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     frontend = FrontEndManager().load_by_framework("pytorch")
-    with warnings.catch_warnings(), torch.no_grad():
+    with _one_at_a_time, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # its own, about sizes that are constants here
         unchecked = {"check_trace": False}  # it would run twice more and import half of torch, a second of every start
         decoder = TorchScriptPythonDecoder(module, example_input=example, trace_kwargs=unchecked)  # kept until the end

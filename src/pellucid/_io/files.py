@@ -13,8 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+from pellucid._io.names import printable
 from pellucid.errors import DiskFullError, OutputError
 
+TEMPORARY_PREFIX = ".pellucid-"  # of what a kill may leave behind
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _FORMULA_START = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[\s\x00]*[=+\-@＝＋－＠])|^(?=[\t\r\n])")
 NO_FOLDER_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # network drives; folders that may not be listed
@@ -33,7 +35,7 @@ def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part")  # short, whatever the name's length
     try:
         changed_folders = _make_folder(path.parent)
         with _create(temporary, private) as file:
@@ -44,8 +46,7 @@ def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
         for folder in changed_folders:
             _sync_folder(folder)
     except OSError as error:
-        kind = DiskFullError if error.errno in DISK_FULL_ERRNOS else OutputError
-        raise kind(f"Cannot write '{path}': {error.strerror or error}.") from None
+        raise _output_error(path, error) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -64,19 +65,36 @@ def make_private(path: Path, *, folder: bool) -> None:
         folder: whether it is one; folders above are made as usual.
 
     Raises:
-        OutputError: the place cannot be written to.
+        OutputError: the place cannot be written to; DiskFullError when it is full.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         if folder:
             path.mkdir(mode=0o700, exist_ok=True)
         else:
             path.touch(mode=0o600)
     except OSError as error:
-        raise OutputError(f"Cannot write '{path}': {error.strerror or error}.") from None
+        raise _output_error(path, error) from None
     if os.name != "nt" and path.stat().st_mode & 0o077:
         with contextlib.suppress(OSError):  # another user's: who owns it decides
             path.chmod(0o700 if folder else 0o600)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, if need be.
+
+    Raises:
+        OutputError: it cannot be made; DiskFullError when the disk is full.
+    """
+    try:
+        _make_folder(folder)
+    except OSError as error:
+        raise _output_error(folder, error) from None
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    kind = DiskFullError if error.errno in DISK_FULL_ERRNOS else OutputError
+    return kind(f"Cannot write '{path}': {error.strerror or error}.")
 
 
 def _make_folder(folder: Path) -> list[Path]:
@@ -112,11 +130,12 @@ def write_text(path: Path, content: str, *, private: bool = False) -> None:
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
     """
-    write_bytes(path, content.encode(), private=private)
+    content_bytes = content.encode(errors="backslashreplace")  # a name that is not UTF-8 does not stop it
+    write_bytes(path, content_bytes, private=private)
 
 
 def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """Format a table as CSV text with Unix line ends.
+    """Format a table as CSV text with Unix line ends; names in it are made printable.
 
     Args:
         columns: what stands in the first line.
@@ -125,7 +144,7 @@ def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([printable(value) if isinstance(value, str) else value for value in row] for row in rows)
     return out.getvalue()
 
 
@@ -158,7 +177,7 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"Cannot write '{path}': it is a folder.")
     if file := next((parent for parent in path.parents if parent.is_file()), None):
         raise OutputError(f"Cannot write '{path}': '{file}' is a file, not a folder.")
-    probe = path.with_name(f".{path.name}.{secrets.token_hex(6)}.probe")
+    probe = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.probe")
     try:
         write_bytes(probe, b"")
     except OutputError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.images import Pixels, read_image, to_unit_range
+from pellucid.acquisition.images import FULL_BITS, DecodedImage, Pixels, open_image, to_unit_range
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,29 +22,30 @@ PIL_MODES_AS_STORED = ("1", "L", "RGB", "I", "F", "I;16", "I;16B", "I;16L", "I;1
 PIL_MODES_TO_RGB = ("P", "PA", "LA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 
 
-def read_or_convert(image: ImageLike) -> tuple[Path, Pixels]:
+def read_or_convert(image: ImageLike, bits: int = FULL_BITS) -> tuple[Path, DecodedImage]:
     """Read a file, or convert an image in memory to the pixels that reading it from a file would give.
 
     Args:
         image: a path; a PIL image of any mode but ``LAB`` and ``La``, whose EXIF orientation is applied; or an array
             (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), colours in the order RGB, of bool, uint8, uint16 or floats in
             [0, 1]. Alpha is dropped. It is not changed.
+        bits: significant bits of 16-bit values, 8 to 16.
 
     Returns:
-        The path, ``<array>`` for what has none, and the pixels (H, W, 3), float32 RGB in [0, 1].
+        The path, ``<array>`` for what has none, and the image.
 
     Raises:
         DataError: the file cannot be read, or the image is of another kind, shape, type or range.
     """
     if isinstance(image, (str, os.PathLike)):
-        return Path(image), read_image(Path(image))
+        return Path(image), open_image(Path(image), bits)
     pil = sys.modules.get("PIL.Image")  # whoever has a PIL image has imported it
     if pil is not None and isinstance(image, pil.Image):
         path = Path(os.fsdecode(getattr(image, "filename", "") or NO_PATH))
-        return path, _convert_array(_array_of_pil(image, path), path)
+        return path, DecodedImage(_convert_array(_array_of_pil(image, path), path, bits))
     if not isinstance(image, np.ndarray):
         raise DataError(_refuse_kind(image))
-    return NO_PATH, _convert_array(np.asarray(image), NO_PATH)
+    return NO_PATH, DecodedImage(_convert_array(np.asarray(image), NO_PATH, bits))
 
 
 def _refuse_kind(image: object) -> str:
@@ -80,13 +81,13 @@ def _array_of_pil(image: PilImage, path: Path) -> NDArray[Any]:
     return pixels
 
 
-def _convert_array(image: NDArray[Any], path: Path) -> Pixels:
+def _convert_array(image: NDArray[Any], path: Path, bits: int) -> Pixels:
     """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) to (H, W, 3)."""
     if problem := _problem_of(image):
         raise DataError(f"'{path}' {problem}")
     if image.dtype == np.bool_:
         image = image.astype(np.uint8) * np.uint8(255)
-    pixels = to_unit_range(image.reshape(*image.shape[:2], -1)[..., :3], path)
+    pixels = to_unit_range(image.reshape(*image.shape[:2], -1)[..., :3], path, bits)
     return np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pellucid.acquisition.images import IMAGE_SUFFIXES
+from pellucid.acquisition.truth import MASK_FOLDERS, add_truth, find_folders, part_masks
 from pellucid.errors import DataError, join_names
 from pellucid.records import Label, Sample, Samples
 
@@ -54,7 +55,26 @@ def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
         samples = _unknown_layout(root)
     if training_required and not any(s.label == "normal" and s.split != "test" for s in samples.samples):
         raise DataError(f"'{root}' has no normal images to learn from ({samples.layout} layout).")
-    return replace(samples, notes=(*samples.notes, *_note_missing(samples.samples)))
+    return _with_truth(samples)
+
+
+def _with_truth(samples: Samples) -> Samples:
+    """Add masks, annotations and what they and the file names say of the types; a CSV that names masks names all."""
+    folder, images, notes = samples.root.parent, samples.samples, samples.notes
+    masks: list[Path] = []
+    if samples.root.is_dir():
+        folder = samples.root
+        images, masks, told = part_masks(images)
+        notes += told
+    if not any(sample.mask for sample in images):
+        masks += [path for place in find_folders(folder, MASK_FOLDERS) for path in image_files(place)]
+    known, told = add_truth(images, masks, folder)
+    if samples.layout == "five folders":
+        type_of = _type_namer([sample.path for sample in known if sample.label == "abnormal"])
+        known = tuple(
+            replace(s, type=type_of(s.path)) if s.label == "abnormal" and s.type is None else s for s in known
+        )
+    return replace(samples, samples=known, notes=(*notes, *told, *_note_missing(known)))
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -87,31 +107,13 @@ def _note_missing(samples: Iterable[Sample]) -> list[str]:
     if not defects:
         notes.append("No defective test images: escapes and AUROC cannot be computed.")
     elif not any(s.mask for s in defects):
-        notes.append("No masks: pixel metrics cannot be computed.")
+        notes.append("No masks or annotations: pixel metrics cannot be computed.")
     elif bare := [s.path.name for s in defects if s.mask is None]:
         notes.append(
-            f"{len(bare)} defective test images have no mask and count for image metrics only: {join_names(bare)}."
+            f"{len(bare)} defective test images have no mask or annotation and count for image metrics only:"
+            f" {join_names(bare)}."
         )
     return notes
-
-
-class _Masks:
-    """Masks of one folder by stem, and which of them no image has asked for."""
-
-    def __init__(self, folder: Path, suffix: str = "") -> None:
-        self._paths = {p.stem.removesuffix(suffix) if suffix else p.stem: p for p in image_files(folder)}
-        self._unused = set(self._paths)
-
-    def take(self, image: Path) -> Path | None:
-        self._unused.discard(image.stem)
-        return self._paths.get(image.stem)
-
-    def unused(self) -> list[str]:
-        return [self._paths[stem].name for stem in sorted(self._unused)]
-
-
-def _note_unused_masks(unused: list[str]) -> tuple[str, ...]:
-    return (f"{len(unused)} masks have no image and are ignored: {join_names(unused)}.",) if unused else ()
 
 
 def _type_namer(paths: list[Path]) -> Callable[[Path], str | None]:
@@ -123,38 +125,33 @@ def _type_namer(paths: list[Path]) -> Callable[[Path], str | None]:
 
 
 def _read_five_folders(root: Path) -> Samples:
-    masks = _Masks(root / "mask")
-    type_of = _type_namer([*image_files(root / "abnormal_train"), *image_files(root / "abnormal_test")])
     samples: list[Sample] = []
     for split in ("train", "test"):
         samples += [Sample(p, "normal", split) for p in image_files(root / f"normal_{split}")]
-        for path in image_files(root / f"abnormal_{split}"):
-            samples.append(Sample(path, "abnormal", split, type=type_of(path), mask=masks.take(path)))
-    return Samples(root, "five folders", tuple(samples), _note_unused_masks(masks.unused()))
+        for path in image_files(folder := root / f"abnormal_{split}"):
+            samples.append(Sample(path, "abnormal", split, type=_type_folder(path, folder)))
+    return Samples(root, "five folders", tuple(samples))
 
 
 def _read_mvtec(root: Path) -> Samples:
     samples = [Sample(p, "normal", "train") for p in image_files(root / "train" / "good")]
     samples += [Sample(p, "normal", "test") for p in image_files(root / "test" / "good")]
-    unused: list[str] = []
     for folder in sorted(p for p in (root / "test").glob("*") if p.is_dir() and p.name != "good"):
-        masks = _Masks(root / "ground_truth" / folder.name, "_mask")
-        for path in image_files(folder):
-            samples.append(Sample(path, "abnormal", "test", type=folder.name, mask=masks.take(path)))
-        unused += masks.unused()
-    return Samples(root, "MVTec", tuple(samples), _note_unused_masks(unused))
+        samples += [Sample(p, "abnormal", "test", type=folder.name) for p in image_files(folder)]
+    return Samples(root, "MVTec", tuple(samples))
 
 
 def _read_plain(root: Path) -> Samples:
     samples = [Sample(p, "normal") for p in image_files(root / "normal")]
-    by_type: dict[str, _Masks] = {}
     for path in image_files(root / "abnormal"):
-        inside = path.relative_to(root / "abnormal").parts
-        kind = inside[0] if len(inside) > 1 else ""
-        masks = by_type.setdefault(kind, _Masks(root / "mask" / kind, "_mask"))
-        samples.append(Sample(path, "abnormal", type=kind or None, mask=masks.take(path)))
-    unused = [name for masks in by_type.values() for name in masks.unused()]
-    return Samples(root, "plain", tuple(samples), _note_unused_masks(unused))
+        samples.append(Sample(path, "abnormal", type=_type_folder(path, root / "abnormal")))
+    return Samples(root, "plain", tuple(samples))
+
+
+def _type_folder(path: Path, folder: Path) -> str | None:
+    """``<folder>/<type>/.../<image>``: the type, where there is one."""
+    inside = path.relative_to(folder).parts
+    return inside[0] if len(inside) > 1 else None
 
 
 def _read_csv(file: Path) -> Samples:

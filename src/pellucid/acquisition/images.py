@@ -24,6 +24,8 @@ TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, 
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 1]
 Planes = NDArray[np.float32]  # (3, H, W), the same as a network takes it
 Size = tuple[int, int]  # height, width, px
+FULL_BITS = 16  # of a 16-bit value, when a camera uses all of them
+CAMERA_BITS = (8, 10, 12, 14, FULL_BITS)  # that cameras put into 16-bit values
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +34,21 @@ class DecodedImage:
 
     Attributes:
         pixels: (H, W, 3), float32 RGB in [0, 1].
+        peak: highest value of a 16-bit file; None for others.
         warnings: what a person should know about the file, a sentence each, as in a channel that was dropped.
     """
 
     pixels: Pixels
+    peak: int | None = None
     warnings: tuple[str, ...] = ()
 
 
-def read_image(path: Path) -> Pixels:
+def read_image(path: Path, bits: int = FULL_BITS) -> Pixels:
     """Read the pixels of an image file; :func:`open_image` also tells what was unusual about it.
 
     Args:
         path: a PNG, JPEG, BMP or TIFF file of 8 or 16 bit, or a TIFF of floats in [0, 1]; grey, RGB or palette.
+        bits: significant bits of 16-bit values, 8 to 16: as 12 where the camera gives 0 to 4095.
 
     Returns:
         Pixels (H, W, 3), float32 RGB in [0, 1].
@@ -51,48 +56,57 @@ def read_image(path: Path) -> Pixels:
     Raises:
         DataError: the file is missing, empty, truncated, no image, or holds NaN or values outside its range.
     """
-    return open_image(path).pixels
+    return open_image(path, bits).pixels
 
 
-def open_image(path: Path) -> DecodedImage:
+def open_image(path: Path, bits: int = FULL_BITS) -> DecodedImage:
     """Read an image file; alpha is dropped, EXIF orientation applied, nothing cropped.
 
     Args:
         path: of any kind that :func:`read_image` reads.
+        bits: significant bits of 16-bit values, 8 to 16.
 
     Raises:
         DataError: the file is missing, empty, truncated, no image, or holds NaN or values outside its range.
     """
-    return decode_image(_content(path), path)
+    return decode_image(_content(path), path, bits)
 
 
-def decode_image(content: bytes, path: Path) -> DecodedImage:
+def decode_image(content: bytes, path: Path, bits: int = FULL_BITS) -> DecodedImage:
     """Decode the content of an image file as :func:`open_image` does.
 
     Args:
         content: all bytes of the file.
         path: what messages call it.
+        bits: significant bits of 16-bit values, 8 to 16.
 
     Raises:
         DataError: it is empty, truncated, no image, or holds NaN or values outside its range.
     """
     image = _decode(content, path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    return DecodedImage(np.asarray(cv2.cvtColor(to_unit_range(image, path), cv2.COLOR_BGR2RGB), np.float32))
+    pixels = np.asarray(cv2.cvtColor(to_unit_range(image, path, bits), cv2.COLOR_BGR2RGB), np.float32)
+    return DecodedImage(pixels, int(image.max()) if image.dtype == np.uint16 else None)
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask file.
+def significant_bits(peak: int) -> int:
+    """Return the bits that a camera whose highest 16-bit value this is uses: 8, 10, 12, 14 or 16."""
+    return next(bits for bits in CAMERA_BITS if peak < 2**bits)
+
+
+def read_stored(path: Path) -> tuple[bytes, NDArray[Any]]:
+    """Read a file and its pixels as they are stored: of their own type, with alpha, EXIF orientation not applied.
 
     Args:
         path: of any kind that :func:`read_image` reads.
 
     Returns:
-        (H, W), true where the part is defective: wherever any value is above zero.
+        The file's content, and its pixels, (H, W) or (H, W, channels) with blue first.
 
     Raises:
         DataError: the file is missing, empty, truncated or no image.
     """
-    return np.asarray(_decode(_content(path), path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) > 0)
+    content = _content(path)
+    return content, _decode(content, path, cv2.IMREAD_UNCHANGED)
 
 
 def is_constant(pixels: Pixels) -> bool:
@@ -152,12 +166,13 @@ def _decode_tiff(content: bytes, flags: int) -> NDArray[Any] | None:
     return np.repeat(image[..., :1], 3, 2) if grey else np.ascontiguousarray(image[..., 2::-1])
 
 
-def to_unit_range(image: NDArray[Any], path: Path) -> Pixels:
+def to_unit_range(image: NDArray[Any], path: Path, bits: int = FULL_BITS) -> Pixels:
     """Bring the whole range of an integer type to [0, 1]; floats have to be there already.
 
     Args:
         image: any shape, of uint8, uint16 or floats.
         path: what messages call it.
+        bits: significant bits of 16-bit values, 8 to 16.
 
     Returns:
         A new float32 array of the same shape.
@@ -167,7 +182,13 @@ def to_unit_range(image: NDArray[Any], path: Path) -> Pixels:
     """
     native = image.dtype.newbyteorder("=")
     if native == np.uint8 or native == np.uint16:
-        return np.asarray(np.divide(image, np.float32(np.iinfo(native).max), dtype=np.float32))
+        highest = np.iinfo(native).max if native == np.uint8 else 2**bits - 1
+        if bits < FULL_BITS and image.max(initial=0) > highest:
+            raise DataError(
+                f"'{path}' has values up to {image.max()}, but the images that were fitted on have {bits} bits, 0 to"
+                f" {highest}: give it images of the same camera and format."
+            )
+        return np.asarray(np.divide(image, np.float32(highest), dtype=np.float32))
     if native.kind != "f":
         raise DataError(f"'{path}' has pixels of type {image.dtype}; 8 bit, 16 bit and float can be read.")
     if not np.isfinite(image).all():
@@ -239,11 +260,13 @@ class ImageBatches:
         paths: image files, in order.
         size: height and width that they are resized to, px.
         batch_size: images in a batch, at least 1; the last one may hold fewer.
+        bits: significant bits of 16-bit values, 8 to 16.
     """
 
     paths: tuple[Path, ...]
     size: Size
     batch_size: int = 8
+    bits: int = FULL_BITS
 
     def __len__(self) -> int:
         return -(-len(self.paths) // self.batch_size)
@@ -251,28 +274,28 @@ class ImageBatches:
     def __iter__(self) -> Iterator[Tensor]:
         import torch
 
-        images = read_ahead(self.paths, self.size)
-        while batch := [planes for _, (_, planes) in zip(range(self.batch_size), images, strict=False)]:
+        images = read_ahead(self.paths, self.size, self.bits)
+        while batch := [planes for _, planes in zip(range(self.batch_size), images, strict=False)]:
             yield torch.from_numpy(np.stack(batch))
 
 
-def read_ahead(paths: Sequence[Path], size: Size) -> Iterator[tuple[Pixels, Planes]]:
+def read_ahead(paths: Sequence[Path], size: Size, bits: int = FULL_BITS) -> Iterator[Planes]:
     """Read images in order, a few files ahead of the caller.
 
     Args:
         paths: image files.
         size: height and width that the network sees, px.
+        bits: significant bits of 16-bit values, 8 to 16.
 
     Yields:
-        Each image as it is in the file (H, W, 3), and as the network sees it (3, height, width).
+        Each image as the network sees it (3, height, width).
 
     Raises:
         DataError: a file cannot be read.
     """
 
-    def read(path: Path) -> tuple[Pixels, Planes]:
-        pixels = read_image(path)
-        return pixels, as_planes(pixels, size)
+    def read(path: Path) -> Planes:
+        return as_planes(read_image(path, bits), size)
 
     for image in run_pipeline(paths, Operation(read, IO_THREADS)):
         yield image.result()

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.splits import plan_split
-from pellucid.acquisition.verify import VerifiedData, note_duplicates, samples_sha256, verify
+from pellucid.acquisition.verify import VerifiedData, note_duplicates, note_odd_images, remember, samples_sha256, verify
 from pellucid.records import Samples, Split
 
 
@@ -48,7 +49,9 @@ class Plan:
     @classmethod
     def _split(cls, verified: VerifiedData, false_reject: float, seed: int) -> Self:
         split = plan_split(verified.samples, false_reject=false_reject, seed=seed)
-        notes = (*verified.samples.notes, *split.notes, *note_duplicates(split, verified))
+        learned = (*split.fit, *split.calibrate)
+        odd = note_odd_images(learned, verified, remember(learned, verified))
+        notes = (*verified.samples.notes, *split.notes, *note_duplicates(split, verified), *odd)
         return cls(verified, split, notes)
 
     def __repr__(self) -> str:
@@ -57,6 +60,10 @@ class Plan:
     def data_sha256(self) -> str:
         """Return the SHA-256 over the contents of the images that are fitted on and calibrated with."""
         return samples_sha256((*self.split.fit, *self.split.calibrate), self.verified.hashes)
+
+    def fitted_images(self) -> FittedImages:
+        """Return what a model is to remember of the images that it is fitted on and calibrated with."""
+        return remember((*self.split.fit, *self.split.calibrate), self.verified)
 
     def tested_sha256(self) -> str:
         """Return the SHA-256 over the contents of the images that models are chosen by and tested on."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pellucid._io.files import csv_text
+from pellucid._io.names import named_path, printable
 from pellucid.errors import DataError, ParameterError, join_names
 from pellucid.records import Role, Sample, Samples, Split
 
@@ -142,10 +143,10 @@ def read_splits_csv(text: str, root: Path, folds: int | None) -> Split:
         role: Role = row["role"]  # type: ignore[assignment]
         roles[role].append(
             Sample(
-                base / row["path"],
+                named_path(str(base / row["path"])),
                 "normal" if row["label"] == "normal" else "abnormal",
                 type=row["type"] or None,
-                mask=base / row["mask"] if row["mask"] else None,
+                mask=named_path(str(base / row["mask"])) if row["mask"] else None,
                 group=row["group"] or None,
             )
         )
@@ -154,14 +155,14 @@ def read_splits_csv(text: str, root: Path, folds: int | None) -> Split:
 
 
 def path_in_data(path: Path, root: Path) -> str:
-    """Format a path as users know it: relative to the data, with forward slashes.
+    """Format a path as users know it: relative to the data, with forward slashes, printable.
 
     Args:
         path: of an image or a mask; one outside the data stays as it is.
         root: the data's folder or CSV file.
     """
     base = root if root.is_dir() else root.parent
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
+    return printable((path.relative_to(base) if path.is_relative_to(base) else path).as_posix())
 
 
 def _group_key(sample: Sample) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
-from pellucid.acquisition.images import Pixels, is_constant, read_image, read_mask
+from pellucid.acquisition.appearance import Appearance, describe, fitted_range
+from pellucid.acquisition.fitted_images import SHORT_HASH_DIGITS, FittedImages, describe_files
+from pellucid.acquisition.images import FULL_BITS, Pixels, is_constant, open_image, significant_bits
+from pellucid.acquisition.truth import TruthCheck, check_truth, note_truth
 from pellucid.errors import DataError, join_names
 from pellucid.records import Role, Sample, Samples, Split
 
@@ -30,61 +33,82 @@ class VerifiedData:
     Attributes:
         samples: those that can be read, with a note about the others.
         hashes: SHA-256 of each image file, by its path.
-        thumbprints: what each image looks like, by its path.
+        thumbprints: what is on each image, by its path.
+        appearances: what each looks like, whatever is on it, by its path.
+        bits: significant bits of the 16-bit files: fewer than 16 where none of their values needs more.
     """
 
     samples: Samples
     hashes: Mapping[Path, str]
     thumbprints: Mapping[Path, Thumbprint] = field(repr=False, compare=False)
+    appearances: Mapping[Path, Appearance] = field(repr=False, compare=False)
+    bits: int = FULL_BITS
 
 
 def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
     """Read every image and mask; leave out, with a note, what cannot be read and what cannot be learned from.
+
+    A mask that cannot be used is left out, and its image stays.
 
     Args:
         samples: a data set as :func:`pellucid.read_folder` returns it.
         training_required: refuse data of which no normal image to learn from is left.
 
     Raises:
-        DataError: no usable normal image is left, or a mask has another size than its image.
+        DataError: no usable normal image is left.
     """
     with ThreadPoolExecutor(IO_THREADS) as pool:
         results = pool.map(_verify_file, samples.samples)
         found = list(track(zip(samples.samples, results, strict=True), "checking files", len(samples.samples)))
     bad = [one.problem for _, one in found if one.problem]
     good = {sample.path: one for sample, one in found if not one.problem}
-    kept = tuple(s for s in samples.samples if s.path in good)
+    truth = [one.truth for _, one in found if one.truth is not None]
+    kept = tuple(one.sample for one in truth)
     if training_required and not any(s.label == "normal" and s.split != "test" for s in kept):
         first = f" First: {bad[0]}" if bad else ""
         raise DataError(f"None of the normal images in '{samples.root}' can be used.{first}")
-    notes = (f"{len(bad)} files are skipped: {' '.join(bad[:5])}",) if bad else ()
+    notes = [f"{len(bad)} files are skipped: {' '.join(bad[:5])}"] if bad else []
+    appearances = {path: one.appearance for path, one in good.items() if one.appearance is not None}
+    deep = {path: one.peak for path, one in good.items() if one.peak is not None}
+    bits = significant_bits(max(deep.values(), default=2**FULL_BITS - 1))
+    if bits < FULL_BITS:
+        appearances |= dict(zip(deep, describe_files(list(deep), bits), strict=True))
+        notes.append(
+            f"{len(deep)} files of 16 bits hold values of {bits} bits (the highest is {max(deep.values())}), and are"
+            " read as such."
+        )
     return VerifiedData(
-        replace(samples, samples=kept, notes=(*samples.notes, *notes)),
+        replace(samples, samples=kept, notes=(*samples.notes, *notes, *note_truth(truth))),
         {path: one.digest for path, one in good.items()},
         {path: one.thumbprint for path, one in good.items()},
+        appearances,
+        bits,
     )
 
 
 @dataclass(frozen=True)
 class _FileCheck:
-    """One file: its SHA-256 and thumbprint, or what is wrong with it."""
+    """One file: its SHA-256, thumbprint, appearance, highest 16-bit value and mask, or what is wrong with it."""
 
     digest: str = ""
     thumbprint: Thumbprint = field(default_factory=lambda: np.zeros(THUMBPRINT_SIDE_PX**2, np.float32))
+    appearance: Appearance | None = None
+    peak: int | None = None
+    truth: TruthCheck | None = None
     problem: str = ""
 
 
 def _verify_file(sample: Sample) -> _FileCheck:
     try:
-        pixels = read_image(sample.path)
+        image = open_image(sample.path)
     except DataError as error:
         return _FileCheck(problem=str(error))
+    pixels = image.pixels
     if sample.label == "normal" and sample.split != "test" and is_constant(pixels):
         return _FileCheck(problem=f"'{sample.path}' is one flat colour and says nothing about normal glass.")
-    if sample.mask is not None and (size := read_mask(sample.mask).shape) != pixels.shape[:2]:
-        theirs, ours = (f"{s[1]}x{s[0]}" for s in (size, pixels.shape[:2]))
-        raise DataError(f"Mask '{sample.mask}' is {theirs} px but its image '{sample.path.name}' is {ours} px.")
-    return _FileCheck(hashlib.sha256(sample.path.read_bytes()).hexdigest(), compute_thumbprint(pixels))
+    digest = hashlib.sha256(sample.path.read_bytes()).hexdigest()
+    truth = check_truth(sample, pixels.shape[:2])
+    return _FileCheck(digest, compute_thumbprint(pixels), describe(pixels), image.peak, truth)
 
 
 def compute_thumbprint(pixels: Pixels) -> Thumbprint:
@@ -143,22 +167,45 @@ def note_duplicates(split: Split, verified: VerifiedData) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def hash_files(samples: Iterable[Sample]) -> dict[Path, str]:
-    """Compute the SHA-256 of every image file, by its path.
+def remember(samples: Sequence[Sample], verified: VerifiedData | None = None) -> FittedImages:
+    """Gather what a model is to remember of the images that it is fitted on and calibrated with.
 
     Args:
-        samples: whose images are read.
+        samples: these images.
+        verified: what is known of them already; by default they are read.
 
     Raises:
-        DataError: a file cannot be read.
+        DataError: one of them cannot be read.
     """
-    hashes = {}
-    for sample in track(list(samples), "hashing files"):
-        try:
-            hashes[sample.path] = hashlib.sha256(sample.path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise DataError(f"Cannot read '{sample.path}': {error.strerror or error}.") from None
-    return hashes
+    if verified is None:
+        unlabelled = Samples(Path(), "split", tuple(replace(sample, mask=None, split="test") for sample in samples))
+        verified = verify(unlabelled, training_required=False)
+        if len(verified.samples.samples) < len(samples):
+            raise DataError(" ".join(verified.samples.notes))
+    hashes = [verified.hashes[sample.path] for sample in samples]
+    lowest, highest = fitted_range([verified.appearances[sample.path] for sample in samples])
+    return FittedImages(
+        data_sha256=samples_sha256(samples, verified.hashes),
+        hashes=tuple(sorted(digest[:SHORT_HASH_DIGITS] for digest in hashes)),
+        bits=verified.bits,
+        lowest=lowest,
+        highest=highest,
+    )
+
+
+def note_odd_images(samples: Sequence[Sample], verified: VerifiedData, fitted_images: FittedImages) -> tuple[str, ...]:
+    """Tell which images a model would not judge although it is fitted on them: they are unlike all the others.
+
+    Args:
+        samples: the images that are fitted on and calibrated with.
+        verified: what they look like.
+        fitted_images: their range, which a few that lie apart are no part of.
+    """
+    found = {s.path.name: fitted_images.compare(verified.appearances[s.path]) for s in samples}
+    odd = [f"{name} is far {' and '.join(far)}" for name, (far, _) in found.items() if far]
+    if not odd:
+        return ()
+    return (f"{len(odd)} of the images to learn from are unlike all the others: {join_names(odd)}. Look at them.",)
 
 
 def samples_sha256(samples: Iterable[Sample], hashes: Mapping[Path, str]) -> str:

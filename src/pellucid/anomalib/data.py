@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pellucid.acquisition.folders import image_files
 from pellucid.acquisition.images import Size, parse_size
+from pellucid.acquisition.truth import add_truth, part_masks
 from pellucid.errors import DataError
 from pellucid.records import Sample
 
@@ -19,7 +20,7 @@ class Folder:
         root: folder that the others lie in; the current one by default.
         abnormal_dir: folder of defective images, below ``root``.
         normal_test_dir: folder of normal images that are only tested on, below ``root``.
-        mask_dir: folder of masks with the names of their images, below ``root``.
+        mask_dir: folder of masks with the names of their images, also as ``<stem>_mask``, below ``root``.
         task: accepted and without effect: masks are used where there are any.
         image_size: N or (height, width) in px.
         train_batch_size: accepted and without effect.
@@ -50,6 +51,7 @@ class Folder:
         self.image_size: Size = parse_size(image_size)
         self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
         self.samples: tuple[Sample, ...] = ()
+        self.notes: tuple[str, ...] = ()  # about masks and annotations
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 - the notebook may name a stage
         """List the files.
@@ -57,12 +59,14 @@ class Folder:
         Raises:
             DataError: a folder is missing or empty.
         """
-        masks = {p.stem: p for p in image_files(self.root / self.mask_dir)} if self.mask_dir else {}
         normal = [Sample(p, "normal") for p in self._files(self.normal_dir)]
         if self.normal_test_dir is not None:
             normal += [Sample(p, "normal", "test") for p in self._files(self.normal_test_dir)]
         abnormal = self._files(self.abnormal_dir) if self.abnormal_dir is not None else []
-        self.samples = (*normal, *(Sample(p, "abnormal", mask=masks.get(p.stem)) for p in abnormal))
+        masks = self._files(self.mask_dir) if self.mask_dir is not None else []
+        images, beside, parted = part_masks([*normal, *(Sample(p, "abnormal") for p in abnormal)])
+        self.samples, notes = add_truth(images, [*beside, *masks], self.root)
+        self.notes = (*parted, *notes)
 
     def _files(self, folder: str | Path) -> list[Path]:
         found = image_files(self.root / folder)

@@ -15,8 +15,11 @@ from torch import Tensor
 
 from pellucid import detectors
 from pellucid._io.files import write_bytes, write_text
-from pellucid.acquisition.images import Size, as_planes, read_image, read_mask, resize
+from pellucid._io.names import fitting_file_name
+from pellucid.acquisition.images import Size, as_planes, read_image, resize
+from pellucid.acquisition.masks import read_mask
 from pellucid.acquisition.plan import Plan
+from pellucid.acquisition.truth import verify_truth
 from pellucid.anomalib.data import Folder
 from pellucid.anomalib.loggers import AnomalibLogger, next_version
 from pellucid.anomalib.models import AnomalyModule
@@ -108,7 +111,7 @@ class Engine:
             detectors.create(model.detector, **parameters),
             plan.split,
             datamodule.image_size,
-            data_sha256=plan.data_sha256(),
+            fitted_images=plan.fitted_images(),
             false_reject=self.false_reject,
             seed=datamodule.seed or 0,
         )
@@ -193,19 +196,25 @@ class Engine:
         if inspector is None:
             raise DataError(f"This {type(model).__name__} has not been fitted: call engine.fit or give ckpt_path.")
         model.inspector = inspector
-        return inspector, score_samples(inspector, _samples(datamodule).samples)
+        data = _samples(datamodule)
+        samples, notes = verify_truth(data.samples)
+        for note in (*data.notes, *notes):
+            self._console.print(note, markup=False, highlight=False)
+        return inspector, score_samples(inspector, samples)
 
 
 def _samples(datamodule: Folder) -> Samples:
     if not datamodule.samples:
         datamodule.setup()
-    return Samples(datamodule.root, "folder", datamodule.samples)
+    return Samples(datamodule.root, "folder", datamodule.samples, datamodule.notes)
 
 
 def _drawn(scored: Iterator[ScoredSample], folder: Path) -> Iterator[ScoredSample]:
     """The same, with a result picture written of each."""
     for n, s in enumerate(scored):
-        write_bytes(folder / f"{n:05d}_{s.sample.path.stem}.png", s.inspection.png(s.sample.mask))
+        write_bytes(
+            folder / fitting_file_name(f"{n:05d}_{s.sample.path.stem}", ".png"), s.inspection.png(s.sample.mask)
+        )
         yield s
 
 
@@ -214,7 +223,9 @@ def _batch(scored: Sequence[ScoredSample], inspector: Inspector) -> Prediction:
     maps = [torch.from_numpy(_fit_to(s.inspection.map, size)) for s in scored]
     batch = Prediction(
         image_path=[str(s.sample.path) for s in scored],
-        image=torch.from_numpy(np.stack([as_planes(read_image(s.sample.path), size) for s in scored])),
+        image=torch.from_numpy(
+            np.stack([as_planes(read_image(s.sample.path, s.inspection.bits), size) for s in scored])
+        ),
         label=torch.tensor([int(s.sample.label == "abnormal") for s in scored]),
         pred_scores=torch.tensor([s.inspection.score for s in scored]),
         pred_labels=torch.tensor([s.inspection.verdict == "reject" for s in scored]),
@@ -228,7 +239,8 @@ def _batch(scored: Sequence[ScoredSample], inspector: Inspector) -> Prediction:
 
 def _masks(scored: Sequence[ScoredSample], size: Size) -> Iterator[Tensor]:
     for s in scored:
-        mask = read_mask(s.sample.mask) if s.sample.mask else np.zeros(size, bool)
+        own = s.inspection.map.shape
+        mask = read_mask(s.sample.mask, s.sample.path, own) if s.sample.mask else np.zeros(own, bool)
         yield torch.from_numpy(_fit_to(mask.astype(np.float32), size) > 0.5)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -60,6 +61,9 @@ def pellucid_command(
 
 def main() -> None:
     """Run a command; a user's error becomes one sentence and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a console's alphabet lacks does not stop a command
     try:
         app()
     except PellucidError as error:
@@ -85,5 +89,8 @@ def _lacks_memory(error: Exception) -> bool:
 
 
 def _fail(message: str) -> None:
-    print_line(err, ("error:", "bold red"), f" {message}")
+    first, *more = message.split("\n")
+    print_line(err, ("error:", "bold red"), f" {first}")
+    for line in more:
+        print_line(err, line)
     sys.exit(1)

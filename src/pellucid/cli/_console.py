@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from pellucid._io.names import printable
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,13 +22,18 @@ err = Console(stderr=True)
 
 
 def print_line(console: Console, *parts: str | tuple[str, str]) -> None:
-    """Print text, or (text, style), as one line, however long: it may name files, with brackets in their names."""
-    console.print(Text.assemble(*parts), soft_wrap=True)
+    """Print text, or (text, style), as one line, however long: it may name files, with anything in their names."""
+    console.print(_one_line(parts), soft_wrap=True)
 
 
 def print_text(console: Console, *parts: str | tuple[str, str]) -> None:
     """Print text, or (text, style), wrapped between words."""
-    console.print(Text.assemble(*parts))
+    console.print(_one_line(parts))
+
+
+def _one_line(parts: tuple[str | tuple[str, str], ...]) -> Text:
+    texts = (part if isinstance(part, tuple) else (part, "") for part in parts)
+    return Text.assemble(*((printable(text), style) for text, style in texts))
 
 
 def read_plan(data: Path, false_reject: float, seed: int) -> Plan:

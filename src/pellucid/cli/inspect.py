@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pellucid._io.names import printable
 from pellucid.cli._console import err, image_paths, out, print_line
 from pellucid.cli._options import Device, FailOnReject, Images, InspectOutput, Json, Model, Runtime
 from pellucid.errors import DataError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_TABLE_ROWS = 200
 MAX_TABLE_DEFECTS = 3  # of one image
+MAX_WARNED_IMAGES = 20
 REJECTED_EXIT_CODE = 3
 
 
@@ -63,10 +66,12 @@ def inspect(
         write_text(output / "scores.csv", scores_csv(scored, Path.cwd(), labelled=False))
     if not as_json:
         _print_table(scored, output)
+    _print_warnings(scored)
+    unjudged = sum(bool(one.inspection.reason) for one in scored)
     rejected = sum(one.inspection.verdict == "reject" for one in scored)
     print_line(
         err if as_json else out,
-        f"{len(scored)} inspected, {rejected} rejected, {len(skipped)} skipped;"
+        f"{len(scored)} inspected, {rejected} rejected ({unjudged} not judged), {len(skipped)} skipped;"
         f" computed by {inspector.runtime.name} on {inspector.runtime.device}",
     )
     if rejected and fail_on_reject:
@@ -78,13 +83,15 @@ def _inspections(
 ) -> Iterator[ScoredSample]:
     """Inspect files, in order, draw the results and collect why files were skipped; maps are not kept in memory."""
     from pellucid._io.files import write_bytes
+    from pellucid._io.names import fitting_file_name
     from pellucid._io.progress import track
     from pellucid.records import Sample
     from pellucid.study.results import ScoredSample
 
     def draw(number: int, inspection: Inspection) -> None:
         if output is not None:
-            write_bytes(output / "images" / f"{number:05d}_{inspection.path.stem}.png", inspection.png())
+            name = fitting_file_name(f"{number:05d}_{inspection.path.stem}", ".png")
+            write_bytes(output / "images" / name, inspection.png())
 
     def skip(error: DataError) -> None:
         skipped.append(str(error))
@@ -107,11 +114,21 @@ def _print_table(scored: Sequence[ScoredSample], output: Path | None) -> None:
         if (more := len(found.defects) - MAX_TABLE_DEFECTS) > 0:
             boxes += f" and {more} more"
         numbers = (f"{found.score:.5g}", f"{found.limit:.5g}", f"{found.p_value:.3f}")
-        table.add_row(escape(found.path.name), f"[{colour}]{found.verdict}[/]", *numbers, boxes)
+        shown = escape(found.reason) or boxes
+        table.add_row(escape(printable(found.path.name)), f"[{colour}]{found.verdict}[/]", *numbers, shown)
     out.print(table)
     if len(scored) > MAX_TABLE_ROWS:
         place = "scores.csv with -o DIR" if output is None else output / "scores.csv"
         print_line(out, f"{MAX_TABLE_ROWS} of {len(scored)} images shown; all are in {place}")
+
+
+def _print_warnings(scored: Sequence[ScoredSample]) -> None:
+    """Say what is odd about the images, for the first of them."""
+    warned = [one.inspection for one in scored if one.inspection.warnings]
+    for inspection in warned[:MAX_WARNED_IMAGES]:
+        print_line(err, ("warning:", "yellow"), f" '{inspection.path}': {' '.join(inspection.warnings)}")
+    if len(warned) > MAX_WARNED_IMAGES:
+        print_line(err, ("warning:", "yellow"), f" {len(warned)} images have warnings; {MAX_WARNED_IMAGES} are shown")
 
 
 def _json_line(scored: ScoredSample) -> dict[str, Any]:
@@ -123,4 +140,7 @@ def _json_line(scored: ScoredSample) -> dict[str, Any]:
         {"box": defect.box, "area_px": defect.area_px, "peak": defect.peak, "centroid": defect.centroid}
         for defect in scored.inspection.defects
     ]
-    return dict(zip(SCORES_COLUMNS, row, strict=True)) | {"defects": defects}
+    found = scored.inspection
+    score = found.score if math.isfinite(found.score) else None  # JSON knows no infinity
+    lists = {"score": score, "warnings": found.warnings, "defects": defects}
+    return dict(zip(SCORES_COLUMNS, row, strict=True)) | lists

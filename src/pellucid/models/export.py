@@ -160,11 +160,12 @@ def read_export_header(folder: Path) -> ExportHeader:
 
 def _upgrade(values: Any) -> Any:
     """What an earlier version wrote, as this one writes it."""
-    if isinstance(values, dict) and values.get("format_version") == 1:
+    if not isinstance(values, dict):
+        return values
+    if values.get("format_version") == 1:
         values = values | {"format_version": EXPORT_VERSION}
         values = {RENAMED.get(name, name): value for name, value in values.items()}
-        values["model"] = upgrade_header(values.get("model"))
-    return values
+    return values | {"model": upgrade_header(values.get("model"))}
 
 
 def open_export(folder: Path) -> tuple[Runtime, Header]:

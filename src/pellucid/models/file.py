@@ -16,9 +16,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, ValidationInfo, field_validator
 
 from pellucid._io.files import write_bytes
+from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.errors import ModelFileError
 from pellucid.models.format1 import Tensors, recognise_backbone
 from pellucid.records import Limit
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pellucid.acquisition.images import Size
     from pellucid.detectors._base import Detector
 
-VERSION = 2
+VERSION = 3
 _DIGEST = re.compile(rb'sha256\\": \\"([0-9a-f]{64})\\"')
 _NO_DIGEST = "0" * 64
 _RENAMED_TENSORS = {"usual_": "baseline_mean_", "spread_": "baseline_scale_"}  # since version 1
@@ -40,10 +41,10 @@ class LimitHeader(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    value: float
-    pixel: float
-    false_reject_rate: float
-    scores: tuple[float, ...]
+    value: FiniteFloat
+    pixel: FiniteFloat
+    false_reject_rate: FiniteFloat
+    scores: tuple[FiniteFloat, ...]
     method: Literal["conformal", "cross-conformal", "f1"]
 
 
@@ -70,7 +71,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = 3
     detector: str
     parameters: dict[str, Any]
     backbone: str  # its weights with their version; without one they were a file's
@@ -78,14 +79,14 @@ class Header(BaseModel):
     preprocessing: Preprocessing
     image_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
     limit: LimitHeader
-    data_sha256: str  # over the contents of the images fitted on and calibrated with
+    fitted_images: FittedImages
     seed: int
     false_reject: float
     versions: dict[str, str]
 
 
 def header_of(
-    detector: Detector, limit: Limit, *, image_size: Size, data_sha256: str, seed: int, false_reject: float
+    detector: Detector, limit: Limit, *, image_size: Size, fitted_images: FittedImages, seed: int, false_reject: float
 ) -> Header:
     """Describe a fitted detector and its limit.
 
@@ -104,7 +105,7 @@ def header_of(
         preprocessing=Preprocessing(),
         image_size=image_size,
         limit=LimitHeader(**asdict(limit)),
-        data_sha256=data_sha256,
+        fitted_images=fitted_images,
         seed=seed,
         false_reject=false_reject,
         versions={
@@ -210,8 +211,16 @@ def upgrade_header(values: Any, tensors: Tensors | None = None, data: memoryview
         tensors: what the file says of its tensors, by name; None for an exported model, which has none.
         data: the tensors' bytes.
     """
-    if not isinstance(values, dict) or values.get("format_version") != 1:
-        return values
+    if isinstance(values, dict) and values.get("format_version") == 1:
+        values = _upgrade_from_1(values, tensors, data)
+    if isinstance(values, dict) and values.get("format_version") == 2:
+        kept = {name: value for name, value in values.items() if name != "data_sha256"}
+        fitted_images = {"data_sha256": values.get("data_sha256")}
+        values = kept | {"format_version": 3, "fitted_images": fitted_images}
+    return values
+
+
+def _upgrade_from_1(values: dict[str, Any], tensors: Tensors | None, data: memoryview | None) -> dict[str, Any]:
     parameters = dict(values.get("parameters", {}))
     if values.get("detector") == "stfpm" and "distance" in parameters:
         parameters["combine"] = {"l2": "product", "cosine": "mean"}.get(parameters.pop("distance"))
@@ -221,7 +230,7 @@ def upgrade_header(values: Any, tensors: Tensors | None = None, data: memoryview
         backbone, config = recognise_backbone(backbone, tensors, data)
     kept = {name: value for name, value in values.items() if name != "backbone_sha256"}
     return kept | {
-        "format_version": VERSION,
+        "format_version": 2,
         "parameters": parameters,
         "backbone": backbone,
         "backbone_config": config,

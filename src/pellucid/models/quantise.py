@@ -53,7 +53,7 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
         DataError: this is another data set, or it has too few normal images.
     """
     plan = Plan.from_data(data, false_reject=header.false_reject, seed=header.seed)
-    if plan.data_sha256() != header.data_sha256:
+    if plan.data_sha256() != header.fitted_images.data_sha256:
         raise DataError(
             "An int8 graph is calibrated with the images that its model was fitted and calibrated on, so that none"
             " that was fitted on decides; these are others."
@@ -66,13 +66,13 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
         )
 
     def recalibrated(runtime: Runtime) -> Header:
-        held_out = score_files(runtime, split.calibrate, size)
+        held_out = score_files(runtime, split.calibrate, size, header.fitted_images)
         f1 = header.limit.method == "f1"
-        limit = choose_limit(runtime, split, size, header.false_reject, held_out, f1=f1)
+        limit = choose_limit(runtime, split, size, header.fitted_images, header.false_reject, held_out, f1=f1)
         return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})
 
     learn, held_out = (
-        [planes for _, planes in read_ahead([s.path for s in samples], size)]
+        list(read_ahead([s.path for s in samples], size, header.fitted_images.bits))
         for samples in (split.fit[:: -(-len(split.fit) // MAX_RANGE_IMAGES)], split.calibrate)
     )
     return Normals(learn, held_out, recalibrated)

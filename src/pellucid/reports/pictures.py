@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
+from pellucid._io.names import printable
 from pellucid.limits.segmentation import segmentation_threshold
 
 Bgr = NDArray[np.uint8]  # (H, W, 3)
 Box = tuple[int, int, int, int]  # x, y, width, height
 MIN_PANEL_HEIGHT_PX = 256  # shorter pictures are enlarged to it, taller ones stay
 RED, GREEN, YELLOW, WHITE = (60, 60, 230), (90, 170, 60), (40, 220, 250), (255, 255, 255)  # BGR
+DARK = (40, 40, 40)
+TITLE_PX, CAPTION_PX = 24, 34  # height
+TITLE_FONT_PX, CAPTION_FONT_PX = 13, 16
+ABSENT_CHARACTER = "\U0010ffff"  # that no font has: how it is drawn is how what a font lacks is drawn
 
 
 def result_picture(
@@ -85,12 +95,40 @@ def frame(image: Bgr, box: Box) -> None:
 
 def _titled(title: str, panel: NDArray[Any], zoom: float) -> Bgr:
     grown = cv2.resize(panel, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST if zoom > 1 else cv2.INTER_AREA)
-    framed = cv2.copyMakeBorder(grown, 24, 4, 2, 2, cv2.BORDER_CONSTANT, value=WHITE)
-    cv2.putText(framed, title, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
-    return np.asarray(framed, np.uint8)
+    framed = np.asarray(cv2.copyMakeBorder(grown, TITLE_PX, 4, 2, 2, cv2.BORDER_CONSTANT, value=WHITE), np.uint8)
+    _write(framed[:TITLE_PX], title, 6, TITLE_FONT_PX, DARK)
+    return framed
 
 
 def _captioned(strip: Bgr, caption: str, rejected: bool) -> Bgr:
-    out = cv2.copyMakeBorder(strip, 34, 0, 0, 0, cv2.BORDER_CONSTANT, value=RED if rejected else GREEN)
-    cv2.putText(out, caption, (8, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.52, WHITE, 1, cv2.LINE_AA)
-    return np.asarray(out, np.uint8)
+    colour = RED if rejected else GREEN
+    out = np.asarray(cv2.copyMakeBorder(strip, CAPTION_PX, 0, 0, 0, cv2.BORDER_CONSTANT, value=colour), np.uint8)
+    _write(out[:CAPTION_PX], caption, 8, CAPTION_FONT_PX, WHITE)
+    return out
+
+
+def _write(band: Bgr, text: str, left: int, size_px: int, colour: tuple[int, int, int]) -> None:
+    """Write a line of text into the middle of a band of an image; characters that the font lacks are escaped."""
+    font = _font(size_px)
+    shown = "".join(c if _has(font, c) else c.encode("unicode_escape").decode() for c in printable(text))
+    drawn = Image.fromarray(np.ascontiguousarray(band))
+    ImageDraw.Draw(drawn).text((left, len(band) // 2), shown, fill=colour, font=font, anchor="lm")
+    band[:] = np.asarray(drawn)
+
+
+@cache
+def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    """Open DejaVu Sans, which matplotlib brings; without it, as in the slim runtime, Pillow's own, which is ASCII."""
+    found = find_spec("matplotlib")  # not imported: that takes longer than drawing
+    places = [] if found is None else [Path(place) for place in found.submodule_search_locations or ()]
+    for place in places:
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(place / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size_px)
+    font = ImageFont.load_default(size_px)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font
+
+
+@cache
+def _has(font: ImageFont.FreeTypeFont, character: str) -> bool:
+    return character.isascii() or bytes(font.getmask(character)) != bytes(font.getmask(ABSENT_CHARACTER))

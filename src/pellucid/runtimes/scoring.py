@@ -13,17 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
-from pellucid.acquisition.images import Pixels, Planes, Size, as_planes, read_image
+from pellucid.acquisition.fitted_images import FittedImages, ImageCheck
+from pellucid.acquisition.images import Planes, Size, as_planes, open_image
 from pellucid.runtimes import Runtime
 
 Map = NDArray[np.float32]  # (H, W)
 
 
 class ScoredFile(NamedTuple):
-    """An image file, its pixels (H, W, 3), its score, and its map at the network's size."""
+    """An image file: its height and width, what was odd about it, its score, and its map at the network's size."""
 
     path: Path
-    pixels: Pixels
+    size: Size
+    check: ImageCheck
     score: float
     map: Map
 
@@ -34,31 +36,35 @@ def score_image(runtime: Runtime, planes: Planes) -> tuple[float, Map]:
     return float(scores[0]), maps[0]
 
 
-def read_and_score(runtime: Runtime, paths: Iterable[Path], size: Size) -> Iterator[Future[ScoredFile]]:
-    """Read and score files; both overlap, and only a few images are in memory.
+def read_and_score(
+    runtime: Runtime, paths: Iterable[Path], size: Size, fitted_images: FittedImages
+) -> Iterator[Future[ScoredFile]]:
+    """Read, check and score files; all overlap, and only a few images are in memory.
 
     Args:
         runtime: computes ``runtime.batch_size`` images in one call.
         paths: image files.
         size: height and width that the network takes.
+        fitted_images: that the files are compared with.
 
     Yields:
         Every file's future, in order; the error of one that cannot be read is its own.
     """
 
-    def read(path: Path) -> tuple[Path, Pixels, Planes]:
-        pixels = read_image(path)
-        return path, pixels, as_planes(pixels, size)
+    def read(path: Path) -> tuple[Path, Size, ImageCheck, Planes]:
+        image = open_image(path, fitted_images.bits)
+        height, width = image.pixels.shape[:2]
+        return path, (height, width), fitted_images.check(image), as_planes(image.pixels, size)
 
-    def score(files: Sequence[Future[tuple[Path, Pixels, Planes]]]) -> list[Future[ScoredFile]]:
+    def score(files: Sequence[Future[tuple[Path, Size, ImageCheck, Planes]]]) -> list[Future[ScoredFile]]:
         readable = [file.result() for file in files if file.exception() is None]
-        results = iter(_score_images(runtime, [planes for _, _, planes in readable]))
+        results = iter(_score_images(runtime, [planes for *_, planes in readable]))
         scored: list[Future[ScoredFile]] = [Future() for _ in files]
         for file, future in zip(files, scored, strict=True):
             if error := file.exception():
                 future.set_exception(error)
             else:
-                future.set_result(ScoredFile(*file.result()[:2], *next(results)))
+                future.set_result(ScoredFile(*file.result()[:3], *next(results)))
         return scored
 
     files = run_pipeline(paths, Operation(read, IO_THREADS))
@@ -76,9 +82,8 @@ def _score_images(runtime: Runtime, images: Sequence[Planes]) -> list[tuple[floa
     return list(zip(scores.tolist(), maps, strict=True))
 
 
-def enlarge(anomaly_map: Map, pixels: Pixels) -> Map:
-    """Bring a map to the size of the image (H, W, 3) that it belongs to, bilinearly."""
-    height, width = pixels.shape[:2]
-    if anomaly_map.shape == (height, width):
+def enlarge(anomaly_map: Map, size: Size) -> Map:
+    """Bring a map to the size (H, W) of the image that it belongs to, bilinearly."""
+    if anomaly_map.shape == size:
         return anomaly_map
-    return np.asarray(cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(cv2.resize(anomaly_map, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
 from pellucid import __name__ as PACKAGE_NAME
-from pellucid._io.files import check_writable, make_private
+from pellucid._io.files import check_writable, make_folder, make_private
 from pellucid.errors import DataError, ParameterError
 from pellucid.service.access.logins import Logins
 from pellucid.service.access.middleware import (
@@ -30,6 +31,8 @@ from pellucid.service.access.sessions import Sessions
 from pellucid.service.api import decisions, inspections, models, system, trainings, trends
 from pellucid.service.api.errors import explain_errors
 from pellucid.service.api.system import STATIC_FOLDER
+from pellucid.service.loading import ModelLoader
+from pellucid.service.logs import begin_log
 from pellucid.service.metrics import Metrics
 from pellucid.service.queue import InspectionQueue
 from pellucid.service.registry import ModelRegistry, newest_model
@@ -40,20 +43,21 @@ from pellucid.service.storage.record import Database
 from pellucid.service.storage.retention import Retention
 from pellucid.service.supervise import Supervisor, Worker
 from pellucid.service.training import TrainingRunner
-from pellucid.service.unforeseen import TracebackLimit, UnforeseenErrorMiddleware
+from pellucid.service.unforeseen import UnforeseenErrorMiddleware
 from pellucid.service.watch import FolderWatcher
 
 log = logging.getLogger("pellucid.service")
 FOLLOW_PERIOD_S = 1.0  # until another process's changes are done here
 MAX_SOCKET_MESSAGE_BYTES = 1_000_000  # that a page sends
 STOP_MARGIN_S = 5  # beyond a request's timeout, until a stop no longer waits for it
+CLOSE_TIMEOUT_S = 45  # after that, until the process ends though something does not
 
 
 @dataclass(frozen=True)
 class Threads:
     """Holds the threads of a service beside those that answer; all run under its supervisor."""
 
-    loader: Worker
+    loader: ModelLoader
     follower: Worker
     retention: Retention
     watcher: FolderWatcher | None
@@ -65,6 +69,14 @@ class Threads:
         self.retention.start()
         if self.watcher is not None:
             self.watcher.start()
+
+    def close(self) -> None:
+        """Let each finish what it is at, within its time; nothing new is begun."""
+        if self.watcher is not None:
+            self.watcher.close()
+        self.loader.close()
+        self.follower.close()
+        self.retention.close()
 
 
 def create_service(settings: Settings) -> Service:
@@ -80,7 +92,7 @@ def create_service(settings: Settings) -> Service:
         if folder is not None and not folder.is_dir():
             raise DataError(f"'{folder}' is not a folder.")
     accounts = settings.live_accounts()
-    settings.models.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.models)
     make_private(settings.record, folder=True)
     check_writable(settings.record / "record")
     metrics = Metrics(lambda: queue.under_way)
@@ -108,7 +120,7 @@ def create_service(settings: Settings) -> Service:
         registry=registry,
         queue=queue,
         trainings=TrainingRunner(settings.models, settings.data),
-        loaded=threading.Event(),
+        loader=ModelLoader(registry, supervisor),
     )
 
 
@@ -124,32 +136,20 @@ def create_threads(service: Service) -> Threads:
         return registry.choose(settings.watch_model or newest_model(registry))
 
     return Threads(
-        loader=Worker(supervisor, "load", partial(_load_models, service)),
-        follower=Worker(supervisor, "follow", follow),
+        loader=service.loader,
+        follower=Worker(supervisor, "follow", follow, is_vital=False),
         retention=Retention(
-            service.database, service.pictures, supervisor, keep_ok=settings.keep_ok, keep_reject=settings.keep_reject
+            service.database,
+            service.pictures,
+            settings.record,
+            supervisor,
+            keep_ok=settings.keep_ok,
+            keep_reject=settings.keep_reject,
         ),
         watcher=None
         if settings.watch is None
         else FolderWatcher(settings.watch, service.queue, watched_model, supervisor),
     )
-
-
-def _load_models(service: Service) -> None:
-    """Load the models that lie in the folder itself and the newest comparison's choice; others wait for a need."""
-    registry = service.registry
-
-    def load(name: str) -> None:
-        registry.get(name)
-        log.info("model %s is ready", name)
-
-    try:
-        first = newest_model(registry)
-        for name, path in registry.paths().items():
-            if path.parent == registry.folder or name == first:
-                service.supervisor.attempt("load", partial(load, name))
-    finally:
-        service.loaded.set()
 
 
 def create_app(service: Service) -> FastAPI:
@@ -195,13 +195,39 @@ def create_app(service: Service) -> FastAPI:
 
 def _stop(service: Service, threads: Threads) -> None:
     """Finish and keep what was accepted."""
-    if threads.watcher is not None:
-        threads.watcher.close()
-    threads.follower.close()
+    threads.close()
     service.queue.close()
     service.trainings.close()
-    threads.retention.close()
     service.database.close()
+
+
+class BoundedServer(uvicorn.Server):
+    """A server whose stop ends, whatever hangs.
+
+    Args:
+        config: of the server.
+        stop_timeout_s: from the signal to the end of the process.
+    """
+
+    def __init__(self, config: uvicorn.Config, stop_timeout_s: float) -> None:
+        super().__init__(config)
+        self._stop_timeout_s = stop_timeout_s
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop, as a signal asks for."""
+        if not self.should_exit:
+            timer = threading.Timer(self._stop_timeout_s, self._give_up)
+            timer.daemon = True
+            timer.start()
+        super().handle_exit(sig, frame)
+
+    def _give_up(self) -> None:
+        names = sorted(thread.name for thread in threading.enumerate() if thread is not threading.current_thread())
+        log.error(
+            "not stopped within %g s: the process ends while these run: %s", self._stop_timeout_s, ", ".join(names)
+        )
+        logging.shutdown()
+        os._exit(1)
 
 
 def serve(settings: Settings) -> None:
@@ -210,21 +236,20 @@ def serve(settings: Settings) -> None:
     Raises:
         PellucidError: it cannot start; see :func:`create_service`.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(TracebackLimit())
-    logging.getLogger(PACKAGE_NAME).setLevel(logging.INFO)
+    begin_log()
     listening = _listen(settings.host, settings.port)
+    request_timeout_s = int(settings.timeout) + STOP_MARGIN_S
     config = uvicorn.Config(
         create_app(create_service(settings)),
+        log_config=None,  # the root's handler is the only one
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=int(settings.timeout) + STOP_MARGIN_S,
+        timeout_graceful_shutdown=request_timeout_s,
         server_header=False,
         ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
     )
     with listening, contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run([listening])
+        BoundedServer(config, request_timeout_s + CLOSE_TIMEOUT_S).run([listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,9 +72,10 @@ class ScoreHistory:
         )
 
     def score_range(self) -> tuple[float, float]:
-        """Find the lowest and the highest of them."""
+        """Find the lowest and the highest of them, but for those of images that were not judged."""
         scores = [*self.held_out, *self.tested_good, *self.tested_bad, *self.latest]
-        return min(scores), max(scores)
+        finite = [score for score in scores if math.isfinite(score)]
+        return min(finite), max(finite)
 
 
 def _test_scores(model: Path) -> list[tuple[float, bool]]:

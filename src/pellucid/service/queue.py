@@ -155,7 +155,7 @@ class InspectionQueue:
             self._metrics.failed.labels(type(error).__name__).inc()
             raise
         self._metrics.seconds.observe(time.perf_counter() - start)
-        self._metrics.inspected.labels(row.model, row.verdict).inc()
+        self._metrics.count(row)
         return row
 
     def _inspect(self, job: InspectionJob) -> InspectionRow:
@@ -163,9 +163,9 @@ class InspectionQueue:
             return earlier
         suffix = check_upload(job.content, job.file, self._megapixels)
         model = self._registry.get(job.model)
-        pixels = decode_image(job.content, Path(job.file)).pixels
+        image = decode_image(job.content, Path(job.file), model.inspector.fitted_images.bits)
         start = time.perf_counter()
-        inspection = model.inspect(pixels)
+        inspection = model.inspect(image.pixels)
         milliseconds = (time.perf_counter() - start) * 1000
         now = datetime.now(UTC)
         height, width = model.inspector.image_size  # features are at a quarter of it or coarser: half loses nothing
@@ -182,8 +182,10 @@ class InspectionQueue:
             pixel_limit=model.inspector.limit.pixel,
             p_value=inspection.p_value,
             verdict=inspection.verdict,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
+            width=image.pixels.shape[1],
+            height=image.pixels.shape[0],
+            reason=inspection.reason,
+            warnings=list(dict.fromkeys((*image.warnings, *inspection.warnings))),
             defects=[cast(StoredDefect, asdict(defect)) for defect in inspection.defects],
         )
         try:

@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 
-from pellucid.errors import ModelFileError, ParameterError, PellucidError, unknown_name
+from pellucid._io.names import named_path, printable
+from pellucid.errors import (
+    DataError,
+    ModelFileError,
+    ParameterError,
+    PellucidError,
+    unknown_name,
+)
 from pellucid.inspector import Inspector
-from pellucid.models.file import Header, read_header
+from pellucid.models.file import Header
 from pellucid.models.load import load
 from pellucid.records import Inspection, Limit
 from pellucid.runtimes import Name
 from pellucid.service.access.accounts import Account
 from pellucid.service.limit_check import check_limit
+from pellucid.service.model_folder import (
+    EXPORT_FILE,
+    LEADERBOARD_FILE,
+    check_kind,
+    list_models,
+    read_any_header,
+    read_leaderboard,
+)
 from pellucid.service.storage.record import Database
 from pellucid.service.storage.tables import ModelChange
 
 log = logging.getLogger("pellucid.service")
 LISTING_MAX_AGE_S = 1.0  # that a look into the folder serves requests
+FileState = tuple[int, int]  # size in bytes, time of the last change in ns
+CHANGES_LOOKED_BACK = 50  # PostgreSQL may show a change later than one with a higher number
+MAX_CHANGES = 10_000  # that are followed at a time
 
 
 @dataclass(frozen=True)
@@ -71,20 +90,26 @@ class ModelRegistry:
         self._loaded: dict[str, LoadedModel] = {}
         self._paths: dict[str, Path] = {}
         self._listed_at = -LISTING_MAX_AGE_S
-        self._headers: dict[Path, tuple[tuple[int, int], tuple[Header, str]]] = {}  # with the file's size and time
+        self._headers: dict[Path, tuple[FileState, tuple[Header, str] | ModelFileError]] = {}
         self._lock = threading.Lock()  # of loading and changing, not of inspecting
-        self._last_change = max((change.id for change in database.changes(count=1)), default=0)
+        known = database.changes(count=CHANGES_LOOKED_BACK)
+        self._last_change = max((change.id for change in known), default=0)
+        self._done_changes = {change.id for change in known}  # followed, or made here
 
     def paths(self) -> dict[str, Path]:
-        """List every model that there is, looking into the folder."""
-        self._paths = dict(sorted(_models(self.folder)))
+        """List every model that there is, looking into the folder; one in memory stays though its file is gone."""
+        in_memory = [(model.name, model.path) for model in list(self._loaded.values())]
+        self._paths = dict(sorted([*in_memory, *list_models(self.folder)]))
         self._listed_at = time.monotonic()
         return self._paths
 
     def comparisons(self) -> list[str]:
         """List the folders with a leaderboard, the newest first."""
-        folders = [path.parent for path in self.folder.glob("*/leaderboard.json")]
-        return [folder.name for folder in sorted(folders, key=lambda f: -f.stat().st_mtime)]
+        changed: dict[str, float] = {}
+        for path in self.folder.glob(f"*/{LEADERBOARD_FILE}"):
+            with contextlib.suppress(OSError):  # it goes while this looks
+                changed[printable(path.parent.name)] = path.parent.stat().st_mtime
+        return sorted(changed, key=lambda name: -changed[name])
 
     def comparison(self, name: str) -> Path:
         """Find the folder of a comparison.
@@ -94,24 +119,44 @@ class ModelRegistry:
         """
         if name not in self.comparisons():
             raise unknown_name("comparison", name, self.comparisons())
-        return self.folder / name
+        return named_path(str(self.folder / name))
 
     def leaderboard(self, name: str) -> list[dict[str, Any]]:
-        """Read the rows of a comparison, one for each model; none when its file cannot be read.
+        """Read the rows of a comparison, one for each model; none when its file cannot be used.
 
         Raises:
             ParameterError: there is none of that name.
         """
-        file = self.comparison(name) / "leaderboard.json"
         try:
-            rows: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            log.warning("%s cannot be read: %s", file, error)
+            return read_leaderboard(self.comparison(name) / LEADERBOARD_FILE)
+        except DataError as error:
+            log.warning("%s", error)
             return []
-        return rows
+
+    def problems(self, but: Container[str] = ()) -> list[str]:
+        """Tell what in the folder cannot be used, without reading models that are not in memory; a sentence each.
+
+        Args:
+            but: names of models that are known not to be usable.
+        """
+        found = []
+        for name, path in self.paths().items():
+            try:
+                if name in self._loaded:
+                    self.header(name)
+                elif name not in but:
+                    check_kind(path)
+            except PellucidError as error:
+                found.append(f"{error} The model '{name}' serves on as it was." if name in self._loaded else str(error))
+        for name in self.comparisons():
+            try:
+                read_leaderboard(self.comparison(name) / LEADERBOARD_FILE)
+            except PellucidError as error:
+                found.append(str(error))
+        return found
 
     def choose(self, name: str | None) -> str:
-        """Choose the model that was named, or the only one.
+        """Choose the model that was named, or the only one that can be used.
 
         Raises:
             ParameterError: there is no such model, or none was named and there are several.
@@ -123,6 +168,9 @@ class ModelRegistry:
         if not paths:
             raise ParameterError(f"There are no models in '{self.folder}': fit one, or put a .pellucid file there.")
         if name is None:
+            usable = list(islice(filter(self.is_usable, paths), 2))
+            if len(usable) == 1:
+                return usable[0]
             raise ParameterError(f"Say which model: ?model=NAME with one of {', '.join(paths)}.")
         if name not in paths:
             raise unknown_name("model", name, paths)
@@ -146,6 +194,16 @@ class ModelRegistry:
         """List the models that are in memory."""
         return sorted(self._loaded)
 
+    def in_memory(self, name: str) -> LoadedModel | None:
+        """Return a model if it is in memory."""
+        return self._loaded.get(name)
+
+    def _path(self, name: str) -> Path:
+        path = self._paths.get(self.choose(name))
+        if path is None:  # it went while this looked
+            raise unknown_name("model", name, self._paths)
+        return path
+
     def header(self, name: str) -> tuple[Header, str]:
         """Read what a model says of itself, without loading it, and its SHA-256.
 
@@ -153,13 +211,28 @@ class ModelRegistry:
             ModelFileError: its file cannot be used.
             ParameterError: there is none of that name.
         """
-        path = self.paths()[self.choose(name)]
-        file = path if path.is_file() else path / "model.json"
-        state = (file.stat().st_size, file.stat().st_mtime_ns)
+        path = self._path(name)
+        try:
+            status = (path if path.is_file() else path / EXPORT_FILE).stat()
+        except OSError as error:
+            raise ModelFileError(f"Cannot read model '{path}': {error.strerror or error}.") from None
+        state = (status.st_size, status.st_mtime_ns)
         cached = self._headers.get(path)
         if cached is None or cached[0] != state:
-            cached = self._headers[path] = (state, _header(path))
+            cached = self._headers[path] = (state, _attempted_header(path))
+        if isinstance(cached[1], ModelFileError):
+            raise cached[1].with_traceback(None)
         return cached[1]
+
+    def is_usable(self, name: str) -> bool:
+        """Find out whether a model is in memory, or its file is whole."""
+        if name in self._loaded:
+            return True
+        try:
+            self.header(name)
+        except PellucidError:
+            return False
+        return True
 
     def reload(self, name: str, account: Account) -> LoadedModel:
         """Read a model's file again; inspections go on with the old one until the new one has proved to work.
@@ -174,17 +247,11 @@ class ModelRegistry:
             RoleError: the account is an operator's.
         """
         account.require_engineer()
-        return self._reload(name, account.name, recorded=True)
-
-    def _reload(self, name: str, account: str, *, recorded: bool) -> LoadedModel:
         with self._lock:
             before = self._loaded.get(name)
             after = self._load(self.choose(name))
-            if recorded:
-                earlier = before.sha256 if before else ""
-                self._database.add_change(
-                    ModelChange(_now(), account, name, after.sha256, "reload", earlier, after.sha256)
-                )
+            earlier = before.sha256 if before else ""
+            self._record_change(ModelChange(_now(), account.name, name, after.sha256, "reload", earlier, after.sha256))
             self._loaded[name] = after
             return after
 
@@ -215,26 +282,59 @@ class ModelRegistry:
                 raise ParameterError(f"A limit of {target} is not allowed: give a finite number.")
             check_limit(before.calibrated, float(target), reason, confirmed)
             old, new = repr(before.inspector.limit.value), repr(float(target))
-            self._database.add_change(ModelChange(_now(), account.name, name, before.sha256, "limit", old, new, reason))
+            self._record_change(ModelChange(_now(), account.name, name, before.sha256, "limit", old, new, reason))
             self._loaded[name] = before.with_limit(float(target))
             return self._loaded[name]
 
     def follow(self) -> None:
-        """Do what other processes on the same record have done since: move limits, read files again."""
-        for change in reversed(self._database.changes(after=self._last_change)):
-            self._last_change = max(self._last_change, change.id)
-            model = self._loaded.get(change.model)
-            if model is None:
+        """Do what other processes on the same record have done since: move limits, read files again.
+
+        A limit becomes what the record says last, whatever a single change says: what is in force here may be newer. A
+        change that cannot be done now is tried again the next time, after all others.
+
+        Raises:
+            PellucidError: the first reason why a change cannot be done now.
+        """
+        window = self._database.changes(after=self._last_change - CHANGES_LOOKED_BACK, count=MAX_CHANGES)
+        failure = None
+        for change in reversed(window):
+            if change.id in self._done_changes:
                 continue
+            try:
+                self._follow(change)
+            except PellucidError as error:
+                failure = failure or error
+            else:
+                self._done_changes.add(change.id)
+        if failure is not None:
+            raise failure
+        if window:
+            self._last_change = max(self._last_change, window[0].id)
+            self._done_changes -= {
+                done for done in self._done_changes if done <= self._last_change - CHANGES_LOOKED_BACK
+            }
+
+    def _follow(self, change: ModelChange) -> None:
+        with self._lock:
+            model = self._loaded.get(change.model)
+            if model is None or change.id in self._done_changes:
+                return
             if change.kind == "reload" and model.sha256 != change.after:
-                self._reload(change.model, change.who, recorded=False)
-            elif change.kind == "limit" and model.sha256 == change.model_sha256:
-                with self._lock:
-                    self._loaded[change.model] = model.with_limit(float(change.after))
+                self._loaded[change.model] = self._load(change.model)
+            elif change.kind == "limit":
+                self._loaded[change.model] = self._with_recorded_limit(model)
+
+    def _record_change(self, change: ModelChange) -> None:
+        """Keep a change of this process; it is not to be followed."""
+        self._done_changes.add(self._database.add_change(change).id)
+
+    def _with_recorded_limit(self, model: LoadedModel) -> LoadedModel:
+        moved = self._database.last_limit_change(model.name, model.sha256)
+        return model if moved is None else model.with_limit(float(moved.after))
 
     def _load(self, name: str) -> LoadedModel:
-        path = self.paths()[name]
-        header, digest = _header(path)
+        path = self._path(name)
+        header, digest = read_any_header(path)
         # an exported model has a runtime of its own, on the CPU
         inspector = load(path, self._runtime, device=self._device) if path.is_file() else load(path)
         runtime = inspector.runtime.for_throughput()
@@ -246,37 +346,27 @@ class ModelRegistry:
             model.inspect(grey)  # a model that cannot is found out now, and the first part does not wait
         except (PellucidError, RuntimeError) as error:
             raise ModelFileError(f"The model in '{path}' loads but cannot inspect: {error}") from None
-        moved = self._database.last_limit_change(name, digest)
-        return model if moved is None else model.with_limit(float(moved.after))
+        return self._with_recorded_limit(model)
 
 
-def _models(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in folder.glob("*.pellucid"):
-        yield path.stem, path
-    for path in folder.glob("*/model.json"):
-        yield path.parent.name, path.parent
-    for board in folder.glob("*/leaderboard.json"):
-        for path in board.parent.glob("*/model.pellucid"):
-            yield f"{board.parent.name}.{path.parent.name}", path
-
-
-def _header(path: Path) -> tuple[Header, str]:
-    """Read the header of a model file or an exported model, and the SHA-256 of what computes."""
-    if path.is_file():
-        return read_header(path)
-    from pellucid.models.export import read_export_header
-
-    header = read_export_header(path)
-    return header.model, header.sha256
+def _attempted_header(path: Path) -> tuple[Header, str] | ModelFileError:
+    try:
+        return read_any_header(path)
+    except ModelFileError as error:
+        return error
 
 
 def newest_model(registry: ModelRegistry) -> str | None:
-    """Name the model to offer first: what the newest comparison recommends, or else the first there is."""
-    for name in registry.comparisons():
-        for row in registry.leaderboard(name):
-            if row["recommended"] and f"{name}.{row['name']}" in registry.paths():
-                return f"{name}.{row['name']}"
-    return next(iter(registry.paths()), None)
+    """Name the model to offer first: what the newest comparison recommends, or else the first that can be used."""
+    names = list(registry.paths())
+    recommended = (
+        f"{name}.{row['name']}"
+        for name in registry.comparisons()
+        for row in registry.leaderboard(name)
+        if row["recommended"]
+    )
+    usable = (name for name in (*recommended, *names) if name in names and registry.is_usable(name))
+    return next(usable, names[0] if names else None)
 
 
 def safe_folder_name(name: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from pellucid.errors import PellucidError
 from pellucid.service.access.logins import Logins
+from pellucid.service.loading import ModelLoader
 from pellucid.service.metrics import Metrics
 from pellucid.service.queue import InspectionQueue
 from pellucid.service.registry import ModelRegistry
@@ -30,19 +30,17 @@ class Service:
     registry: ModelRegistry
     queue: InspectionQueue
     trainings: TrainingRunner
-    loaded: threading.Event  # set once loading the models that were there at the start has ended
+    loader: ModelLoader
 
     def unready_reasons(self) -> list[str]:
         """Tell why an image would not be inspected now; nothing if it would."""
         reasons = []
         if self.queue.closing:
             reasons.append("The service is stopping.")
-        if not self.loaded.is_set():
-            reasons.append("Models are being loaded.")
-        elif not self.registry.paths():
-            reasons.append(f"There are no models in '{self.settings.models}'.")
+        if (reason := self.loader.unready_reason()) is not None:
+            reasons.append(reason)
         try:
             self.database.check()
         except PellucidError as error:
             reasons.append(str(error))
-        return reasons
+        return reasons + self.supervisor.reasons()

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from pellucid._io.names import named_path, printable
 from pellucid._io.progress import PROGRESS_VARIABLE, ProgressReport, read_progress
 from pellucid.acquisition.folders import read_folder
-from pellucid.errors import DataError, ParameterError
+from pellucid.errors import DataError, ParameterError, PellucidError
 from pellucid.service.access.accounts import Account
 from pellucid.service.registry import safe_folder_name
 
@@ -71,7 +72,7 @@ class TrainingRunner:
         if self._data is None:
             return []
         root = self._data.resolve()
-        return sorted(path.relative_to(root).as_posix() for path in _data_sets(root, DATA_SET_DEPTH))
+        return sorted(printable(path.relative_to(root).as_posix()) for path in _data_sets(root, DATA_SET_DEPTH))
 
     def start(
         self, data: str, name: str, detectors: Sequence[str], image_size: int, false_reject: float, account: Account
@@ -104,7 +105,7 @@ class TrainingRunner:
             if not detectors:
                 raise ParameterError("Choose at least one detector.")
             folder.mkdir(parents=True)
-            command = [sys.executable, "-m", "pellucid", "compare", str((self._data / data).resolve())]
+            command = [sys.executable, "-m", "pellucid", "compare", str(named_path(str(self._data.resolve() / data)))]
             command += ["-o", str(folder), "--detectors", ",".join(detectors), "--image-size", str(image_size)]
             command += ["--false-reject", str(false_reject)]
             environment = {
@@ -129,7 +130,10 @@ class TrainingRunner:
         state: TrainingState = "running"
         if code is not None:
             state = "done" if code == 0 else "cancelled" if running.cancelled else "failed"
-        log = (running.folder / LOG_FILE).read_text("utf-8", errors="replace")
+        try:
+            log = (running.folder / LOG_FILE).read_text("utf-8", errors="replace")
+        except OSError as error:  # somebody removed the folder
+            log = f"The log cannot be read: {error.strerror or error}."
         counts = re.findall(r"^(\d+) of (\d+) done$", log, re.MULTILINE)
         done = running.models if state == "done" else int(counts[-1][0]) if counts else 0
         step = read_progress(running.folder / "step.json") if state == "running" else None
@@ -168,14 +172,19 @@ def _remaining(seconds: float, done: int, of: int, step: ProgressReport | None) 
 
 def _data_sets(path: Path, depth: int) -> Iterator[Path]:
     """Find what can be trained on, from here down; nothing is looked for inside a data set."""
-    with contextlib.suppress(DataError):
+    with contextlib.suppress(PellucidError, OSError, ValueError):  # one odd file does not hide the others
         read_folder(path)
         yield path
         return
     if path.is_dir() and depth:
-        for below in sorted(path.iterdir()):
-            if not below.name.startswith(".") and (below.is_dir() or below.suffix.lower() == ".csv"):
-                yield from _data_sets(below, depth - 1)
+        with contextlib.suppress(OSError):  # a folder that may not be read
+            for below in sorted(path.iterdir()):
+                if not below.name.startswith(".") and (below.is_dir() or _is_table(below)):
+                    yield from _data_sets(below, depth - 1)
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() == ".csv" and path.is_file()
 
 
 def _start_process(command: list[str], log: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -203,4 +212,5 @@ def _stop_process(process: subprocess.Popen[bytes]) -> None:
         process.wait(CANCEL_TIMEOUT_S)
         return
     process.kill()
-    process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(CANCEL_TIMEOUT_S)

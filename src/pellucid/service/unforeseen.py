@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
-from collections import deque
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.service.access.answers import refuse
 
 log = logging.getLogger("pellucid.service")
-MAX_TRACEBACKS = 20  # in the log, within the period
-PERIOD_S = 60.0
 
 
 def log_unforeseen(doing: str) -> str:
@@ -54,24 +50,3 @@ class UnforeseenErrorMiddleware:
                 await send({"type": "websocket.close", "code": 1011, "reason": sentence})
             else:
                 raise ConnectionAbortedError(sentence) from None  # half an answer must not look like a whole one
-
-
-class TracebackLimit(logging.Filter):
-    """Lets so many tracebacks a minute into the log; beyond, an error is one line, and no client fills a disk."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._moments: deque[float] = deque(maxlen=MAX_TRACEBACKS)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Take the traceback from a record beyond the limit."""
-        if record.exc_info and record.exc_info[0] is not None:
-            now = time.monotonic()
-            if len(self._moments) == MAX_TRACEBACKS and now - self._moments[0] < PERIOD_S:
-                record.msg = (
-                    f"{record.getMessage()} ({record.exc_info[0].__name__}; {MAX_TRACEBACKS} tracebacks a minute)"
-                )
-                record.args, record.exc_info, record.exc_text = (), None, None
-            else:
-                self._moments.append(now)
-        return True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from pellucid._io.names import printable
 from pellucid.acquisition.images import IMAGE_SUFFIXES
 from pellucid.errors import DataError
 from pellucid.service.queue import BusyError, InspectionJob, InspectionQueue
@@ -76,14 +77,14 @@ class FolderWatcher:
         return sorted(settled, key=lambda item: item[1][1])
 
     def _inspect(self, path: Path, state: FileState) -> None:
-        name = path.relative_to(self._folder).as_posix()
+        name = printable(path.relative_to(self._folder).as_posix())
         key = f"watch:{name}:{state[0]}:{state[1]}"
         try:
             if self._queue.has(key):
                 self._done[path] = state
                 return
             content = path.read_bytes()
-            job = InspectionJob(content, name, path.stem, self._model(), "watch", "watch", key)
+            job = InspectionJob(content, name, printable(path.stem), self._model(), "watch", "watch", key)
             with self._queue.admitted(len(content)):
                 self._queue.submit(job).result()
         except BusyError:

@@ -19,6 +19,7 @@ from typing import Any
 import tomli_w
 
 from pellucid._io.files import write_bytes, write_text
+from pellucid._io.names import printable
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import splits_csv
 from pellucid.errors import PellucidError
@@ -26,7 +27,7 @@ from pellucid.reports import curves
 from pellucid.reports.page import ReportedModel, render_report
 from pellucid.study.choice import Choice, ComparedScores, Draws, choose, mean_draws, paired, pareto
 from pellucid.study.engines import Engine, display_name, run_all
-from pellucid.study.measure import CONFIG_FILE, COST_FILE
+from pellucid.study.measure import CONFIG_FILE, COST_FILE, FITTED_IMAGES_FILE
 from pellucid.study.sweep import Candidate, Sweep
 from pellucid.tracking import with_tensorboard
 
@@ -148,6 +149,7 @@ def _prepare(training: _Training, candidates: Iterable[Candidate], sweep: Sweep,
     """Write the split and every configuration; return the folders of the models that have to be trained."""
     samples = training.plan.verified.samples
     write_text(training.folder / "splits.csv", splits_csv(training.plan.split, samples.root))
+    write_text(training.folder / FITTED_IMAGES_FILE, training.plan.fitted_images().model_dump_json())
     waiting = []
     for candidate in candidates:
         folder = training.folder / candidate.name
@@ -166,7 +168,7 @@ def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
     plan = training.plan
     values: dict[str, Any] = {
         "detector": candidate.detector,
-        "data": str(plan.verified.samples.root.resolve()),
+        "data": printable(str(plan.verified.samples.root.resolve())),
         "data_sha256": plan.data_sha256(),
         "tested_sha256": plan.tested_sha256(),
         "image_size": list(candidate.size),

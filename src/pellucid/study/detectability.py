@@ -111,7 +111,7 @@ def unseen_normal(plan: Plan, inspector: Inspector) -> tuple[Sample, ...]:
         DataError: there are none.
     """
     tested = tuple(s for s in plan.split.test if s.label == "normal")
-    own = plan.data_sha256() == inspector.data_sha256
+    own = plan.data_sha256() == inspector.fitted_images.data_sha256
     normal = (*tested, *plan.split.calibrate) if own else (*tested, *plan.split.calibrate, *plan.split.fit)
     if not normal:
         raise DataError(
@@ -156,7 +156,7 @@ def _accepted(inspector: Inspector, samples: Sequence[Sample], count: int) -> tu
     kept: list[Pixels] = []
     rejected = 0
     for sample in spread:
-        pixels = read_image(sample.path)
+        pixels = read_image(sample.path, inspector.fitted_images.bits)
         if inspector.inspect(pixels).verdict == "ok":
             kept.append(pixels)
         else:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pellucid.acquisition.folders import read_folder
-from pellucid.acquisition.images import read_mask
+from pellucid.acquisition.masks import read_mask
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import plan_split
 from pellucid.acquisition.verify import VerifiedData, note_duplicates, samples_sha256, verify
@@ -22,7 +22,7 @@ from pellucid.study.metrics import Counts
 from pellucid.study.operating import Costs, operating_points
 from pellucid.study.pixels import PixelMetrics
 from pellucid.study.results import Evaluation, ScoredSample
-from pellucid.study.scores import score_samples
+from pellucid.study.scores import finite_scores, score_samples
 from pellucid.study.shift import shift
 
 DEFECT_SIZE_EDGES_PX = (30, 100, 300, 1000, 3000)  # areas that part the defects by size
@@ -75,7 +75,7 @@ def plan_test(inspector: Inspector, data: str | Path | Samples | Sequence[Sample
 
 def evaluate_plan(inspector: Inspector, plan: Plan, *, costs: Costs | None = None) -> Evaluation:
     """Test a model on the test images of a plan; labelled training defects choose operating points."""
-    selection = [scored.inspection.score for scored in score_samples(inspector, plan.split.select, "selection")]
+    selection = finite_scores(s.inspection.score for s in score_samples(inspector, plan.split.select, "selection"))
     tested = score_samples(inspector, plan.split.test, "testing")
     return evaluate_scored(tested, inspector.limit, selection=selection, costs=costs)
 
@@ -96,7 +96,7 @@ def evaluate_scored(
     pixels = PixelMetrics()
     kept = tuple(_count_pixels(s, pixels) for s in scored)
     labels = [s.sample.label == "abnormal" for s in kept]
-    scores = [s.inspection.score for s in kept]
+    scores = finite_scores(s.inspection.score for s in kept)
     values = _metrics(kept, labels, scores, limit, pixels)
     parts: dict[str, Callable[[ScoredSample], str | None]] = {
         "type": lambda s: (s.sample.type or "defect") if s.sample.label == "abnormal" else None,
@@ -108,7 +108,7 @@ def evaluate_scored(
         by={name: _counts(kept, part, limit.value) for name, part in parts.items()},
         operating_points=operating_points(labels, scores, limit, selection, costs or Costs()),
         shift=shift(limit, [s for s, defective in zip(scores, labels, strict=True) if not defective]),
-        notes=tuple(_notes(values, limit)),
+        notes=(*_note_unjudged(kept), *_notes(values, limit)),
         scored=kept,
     )
 
@@ -123,7 +123,7 @@ def _own_split(inspector: Inspector, verified: VerifiedData) -> Split | None:
     except DataError:  # too few to be fitted on
         return None
     seen = samples_sha256((*split.fit, *split.calibrate), verified.hashes)
-    return split if seen == inspector.data_sha256 else None
+    return split if seen == inspector.fitted_images.data_sha256 else None
 
 
 def _foreign_split(samples: Sequence[Sample]) -> Split:
@@ -172,7 +172,8 @@ def _count_pixels(scored: ScoredSample, pixels: PixelMetrics) -> ScoredSample:
     if scored.sample.label == "normal":
         pixels.add(scored.inspection.map)
     elif scored.sample.mask is not None:
-        size = pixels.add(scored.inspection.map, read_mask(scored.sample.mask))
+        mask = read_mask(scored.sample.mask, scored.sample.path, scored.inspection.map.shape)
+        size = pixels.add(scored.inspection.map, mask)
     return replace(scored, inspection=replace(scored.inspection, map=scored.inspection.map[:0]), defect_px=size)
 
 
@@ -236,6 +237,15 @@ def _natural(name: str) -> tuple[float, str]:
     """The key that sorts names which begin with a number by it, and all others after them."""
     number = name.split(" ")[0]
     return (float(number) if number.isdigit() else np.inf, name)
+
+
+def _note_unjudged(scored: Sequence[ScoredSample]) -> Iterable[str]:
+    """What was rejected unseen, and what the model noticed about the others."""
+    if unjudged := [s for s in scored if s.inspection.reason]:
+        yield f"{len(unjudged)} test images count as rejected. First: {unjudged[0].inspection.reason}"
+    if warned := [s for s in scored if s.inspection.warnings]:
+        first = warned[0].inspection
+        yield f"{len(warned)} test images were judged with a warning. First: '{first.path.name}': {first.warnings[0]}"
 
 
 def _notes(values: Counts, limit: Limit) -> Iterable[str]:

@@ -20,6 +20,8 @@ import numpy as np
 
 from pellucid import detectors
 from pellucid._io.files import csv_text, write_bytes, write_text
+from pellucid._io.names import fitting_file_name, named_path
+from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import read_image
 from pellucid.acquisition.splits import path_in_data, read_splits_csv
 from pellucid.detectors._base import Detector
@@ -32,13 +34,14 @@ from pellucid.study import metrics
 from pellucid.study.evaluate import evaluate_scored
 from pellucid.study.operating import TRAINING_DEFECTS, Costs
 from pellucid.study.results import Evaluation, ScoredSample
-from pellucid.study.scores import by_label, score_samples, scores_csv
+from pellucid.study.scores import by_label, finite_scores, score_samples, scores_csv
 from pellucid.tracking import Run, log_run
 
 MAX_TIMED_IMAGES = 60  # one by one
 PICTURES_PER_KIND = 6  # of right and wrong calls
 ERROR_FILE = "error.txt"  # the reason of a failure, for the process that compares
 CONFIG_FILE = "config.toml"
+FITTED_IMAGES_FILE = "fitted_images.json"  # beside splits.csv: what the models remember of them
 COST_FILE = "cost.json"  # written last: its model is finished
 
 
@@ -53,11 +56,13 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
         PellucidError: with the reason in one sentence.
     """
     config = tomllib.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    root = Path(config["data"])
+    root = named_path(config["data"])
     split = read_splits_csv((folder.parent / "splits.csv").read_text(encoding="utf-8"), root, config.get("folds"))
     detector = detectors.create(config["detector"], **config["parameters"])
-    inspector, cost = _fit(folder, config, detector, split)
-    defects = [s.inspection.score for s in score_samples(inspector, split.select, f"{folder.name}: selection")]
+    known = FittedImages.model_validate_json((folder.parent / FITTED_IMAGES_FILE).read_bytes())
+    inspector, cost = _fit(folder, config, detector, split, known)
+    selected = score_samples(inspector, split.select, f"{folder.name}: selection")
+    defects = finite_scores(s.inspection.score for s in selected)
     result = evaluate_scored(
         score_samples(inspector, split.test, f"{folder.name}: testing"),
         inspector.limit,
@@ -81,14 +86,16 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     write_text(folder / COST_FILE, json.dumps(cost, indent=2) + "\n")
 
 
-def _fit(folder: Path, config: dict[str, Any], detector: Detector, split: Split) -> tuple[Inspector, dict[str, Any]]:
+def _fit(
+    folder: Path, config: dict[str, Any], detector: Detector, split: Split, fitted_images: FittedImages
+) -> tuple[Inspector, dict[str, Any]]:
     """Fit, save and time a model; returns it and what it costs."""
     start = time.perf_counter()
     inspector = fit_split(
         detector,
         split,
         (config["image_size"][0], config["image_size"][1]),
-        data_sha256=config["data_sha256"],
+        fitted_images=fitted_images,
         false_reject=config["false_reject"],
         seed=config["seed"],
     )
@@ -114,7 +121,7 @@ def _numbers(cost: dict[str, Any]) -> dict[str, float]:
 
 def _time(inspector: Inspector, samples: Sequence[Sample]) -> list[float]:
     """Measure milliseconds from decoded pixels to an inspection, one image at a time."""
-    images = [read_image(s.path) for s in samples[:MAX_TIMED_IMAGES]]
+    images = [read_image(s.path, inspector.fitted_images.bits) for s in samples[:MAX_TIMED_IMAGES]]
     for pixels in images[:3]:
         inspector.inspect(pixels)
     times = []
@@ -155,7 +162,7 @@ def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) ->
     for kind in ("curves", "images"):
         shutil.rmtree(folder / kind, ignore_errors=True)
     labels = [s.sample.label == "abnormal" for s in result.scored]
-    scores = [s.inspection.score for s in result.scored]
+    scores = finite_scores(s.inspection.score for s in result.scored)
     auroc, ap = result.metrics["image_auroc"], result.metrics["image_ap"]
     if labels:
         write_bytes(folder / "curves/histogram.png", curves.histogram(labels, scores, inspector.limit.value))
@@ -165,7 +172,7 @@ def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) ->
     gallery: list[dict[str, Any]] = []
     for kind, scored in worth_seeing(result.scored):
         found = inspector.inspect(scored.sample.path)  # again, for its map
-        name = f"{kind}_{len(gallery):02d}_{scored.sample.path.stem}.png"
+        name = fitting_file_name(f"{kind}_{len(gallery):02d}_{scored.sample.path.stem}", ".png")
         write_bytes(folder / "images" / name, found.png(scored.sample.mask))
         shown: dict[str, Any] = {"file": f"images/{name}", "kind": kind, "path": path_in_data(scored.sample.path, root)}
         shown |= {"label": scored.sample.label, "type": scored.sample.type, "verdict": found.verdict}

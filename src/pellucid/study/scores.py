@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from pellucid.inspector import Inspector
 from pellucid.records import Sample
 from pellucid.study.results import ScoredSample
 
-SCORES_COLUMNS = ("path", "label", "type", "score", "limit", "p_value", "verdict")
+SCORES_COLUMNS = ("path", "label", "type", "score", "limit", "p_value", "verdict", "reason", "warnings")
+ABOVE_ALL_SHARE = 0.05  # of the range of scores, that an image which was not judged lies above it
 
 
 def score_samples(
@@ -25,11 +27,23 @@ def score_samples(
 
 
 def by_label(scored: Iterable[ScoredSample]) -> dict[str, list[float]]:
-    """Return the scores of normal and of abnormal images."""
+    """Return the scores of normal and of abnormal images, as :func:`finite_scores` has them."""
+    kept = list(scored)
     scores: dict[str, list[float]] = {"normal": [], "abnormal": []}
-    for one in scored:
-        scores[one.sample.label].append(one.inspection.score)
+    for one, score in zip(kept, finite_scores(one.inspection.score for one in kept), strict=True):
+        scores[one.sample.label].append(score)
     return scores
+
+
+def finite_scores(scores: Iterable[float]) -> list[float]:
+    """Return scores for ranking and drawing: those of images that were not judged, infinite, lie just above all others.
+
+    Nothing else is changed, and no order is.
+    """
+    kept = list(scores)
+    finite = [score for score in kept if math.isfinite(score)] or [0.0]
+    above = max(finite) + ABOVE_ALL_SHARE * ((max(finite) - min(finite)) or 1.0)
+    return [score if math.isfinite(score) else above for score in kept]
 
 
 def scores_csv(scored: Iterable[ScoredSample], root: Path, *, labelled: bool = True) -> str:
@@ -42,7 +56,7 @@ def scores_row(scored: ScoredSample, root: Path, *, labelled: bool = True) -> tu
     """Return the values of one image, in the order of :data:`SCORES_COLUMNS`; what is not known is empty."""
     sample, found = scored.sample, scored.inspection
     known = (path_in_data(found.path, root), sample.label if labelled else "", sample.type or "")
-    return (*known, found.score, found.limit, found.p_value, found.verdict)
+    return (*known, found.score, found.limit, found.p_value, found.verdict, found.reason, " ".join(found.warnings))
 
 
 def _exact(value: str | float) -> str:

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pellucid import backbones
 from pellucid import detectors as catalogue
+from pellucid._io.names import named_path, printable
 from pellucid.acquisition.images import Size, parse_size
 from pellucid.acquisition.splits import check_rate
 from pellucid.errors import DataError, ParameterError, unknown_name
@@ -115,7 +116,7 @@ class Sweep(BaseModel):
     def to_toml(self) -> str:
         """Return the text of a file that :meth:`from_file` reads again."""
         known = self.model_dump(mode="json", exclude_none=True)
-        known["data"] = str(self.data.resolve())
+        known["data"] = printable(str(self.data.resolve()))
         known["weights"] = {name: str(path.resolve()) for name, path in self.weights.items()}
         return tomli_w.dumps(known)
 
@@ -174,7 +175,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or brackets without end
         raise DataError(f"'{path}' is not a TOML file: {error}.") from None
     if isinstance(values.get("data"), str):
-        values["data"] = path.parent / values["data"]
+        values["data"] = named_path(str(path.parent / values["data"]))
     if isinstance(values.get("weights"), dict):
         values["weights"] = {name: path.parent / str(file) for name, file in values["weights"].items()}
     return values

@@ -71,6 +71,9 @@ def main() -> None:
         write(f"v1_{commit}_prism_m.pellucid", "padim", folder, backbone="prism_m")
     elif commit == "6c313a1":
         write(f"v1_{commit}_prism_s.pellucid", "padim", folder, layers=("layer1", "layer2"))
+    elif commit == "dbddabd":
+        write("v2_padim.pellucid", "padim", folder)
+        write("v2_patchcore.pellucid", "patchcore", folder, export=True)
     else:
         write(f"v1_{commit}_prism_s.pellucid", "padim", folder)
 

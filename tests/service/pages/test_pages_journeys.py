@@ -151,7 +151,7 @@ def test_by_keyboard_alone(page, service):
     page.script("arguments[0].focus()", page.with_text("button", "Apply"))
     page.key(Keys.ENTER)
     page.says("Is this limit meant?")
-    page.fill("Reason", "fewer false rejects", Keys.TAB, Keys.ENTER)
+    page.fill("Your reason", "fewer false rejects", Keys.TAB, Keys.ENTER)
     wait_until(lambda: service.http.get("/models/pane/limit").json()["value"] > before)
     service.http.put("/models/pane/limit", json={"value": None})
     stage = page.open("inspect") or page.until(lambda: page.inside("pellucid-viewer", ".stage")[0])

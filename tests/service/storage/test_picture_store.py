@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import an_inspection_row, full_disk
 
-from pellucid.errors import DataError, DiskFullError
+from pellucid.errors import DataError, DiskFullError, OutputError
 from pellucid.service.storage.pictures import MAP_LEVELS, PictureStore
-from pellucid.service.storage.record import Database
+from pellucid.service.storage.record import Database, Filter
 from pellucid.service.storage.retention import expire
 
 
@@ -66,3 +67,31 @@ def test_a_full_disk_leaves_no_half_of_a_picture(tmp_path):
             pictures.save(datetime.now(UTC), bytes(600_000), ".png", np.zeros((8, 8), np.float32), (8, 8))
         assert all(f.stat().st_size for f in (tmp_path / "small").glob("*/*"))
         assert not list((tmp_path / "small").glob("*/.*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in a file's place is made as POSIX does")
+def test_a_picture_that_cannot_be_removed_stops_no_other_and_is_tried_again(tmp_path, monkeypatch):
+    database = Database(f"sqlite:///{tmp_path / 'r.db'}")
+    old = datetime.now(UTC) - timedelta(days=40)
+    store = PictureStore(tmp_path / "pictures")
+    for number in range(5):
+        name = f"2026-01-01/{number}"
+        (tmp_path / "pictures/2026-01-01").mkdir(parents=True, exist_ok=True)
+        for suffix in (".png", ".map.png"):
+            (tmp_path / "pictures" / f"{name}{suffix}").write_bytes(b"x")
+        database.add(an_inspection_row(time=old, picture=f"{name}.png", map=f"{name}.map.png"))
+    stuck = tmp_path / "pictures/2026-01-01/1.png"
+    stuck.unlink()
+    (stuck / "inside").mkdir(parents=True)  # unlink fails, as on a file that Windows has open
+    monkeypatch.setattr(PictureStore, "remove_before", lambda *_: None)
+    for _ in range(2):
+        with pytest.raises(OutputError, match="1 inspections are past their time but stay"):
+            expire(database, store, keep_ok=1, keep_reject=1)
+        assert [row.picture for row in database.find(Filter(), 9)] == [None, None, None, "2026-01-01/1.png", None]
+        assert [path.name for path in (tmp_path / "pictures/2026-01-01").iterdir()] == ["1.png"]
+    (stuck / "inside").rmdir()
+    stuck.rmdir()
+    stuck.write_bytes(b"x")
+    assert expire(database, store, keep_ok=1, keep_reject=1) == 1
+    assert list((tmp_path / "pictures").iterdir()) == []
+    database.close()

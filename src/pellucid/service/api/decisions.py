@@ -54,7 +54,9 @@ def decisions(
             export_decisions(service.database, service.pictures, folder, accepted=accepted)
         except DataError as error:
             raise HTTPException(404, str(error)) from None
-        with tempfile.NamedTemporaryFile(dir=service.settings.record, suffix=".zip", delete=False) as packed:
+        with tempfile.NamedTemporaryFile(
+            dir=service.settings.record, prefix=".decisions-", suffix=".zip", delete=False
+        ) as packed:
             archive = Path(packed.name)
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as zipped:
                 for path in sorted(p for p in folder.rglob("*") if p.is_file()):

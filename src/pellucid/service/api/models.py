@@ -118,10 +118,18 @@ def _limit(service: Service, model: LoadedModel) -> LimitOut:
 
 
 def _model(service: Service, name: str, account: Account) -> ModelOut:
-    model = ModelOut(name=name, loaded=name in service.registry.loaded())
+    """Show a model: what computes if it is in memory, what its file says otherwise, and whether the two agree."""
+    loaded = service.registry.in_memory(name)
+    file_sha256, error = None, None
+    known = None if loaded is None else (loaded.header, loaded.sha256)
     try:
-        header, digest = service.registry.header(name)
-    except PellucidError as error:
-        return model.model_copy(update={"error": sentence_for(account, str(error))})
-    known = {"detector": header.detector, "backbone": header.backbone, "image_size": header.image_size}
-    return model.model_copy(update=known | {"sha256": digest})
+        lying = service.registry.header(name)
+        known, file_sha256 = known or lying, lying[1]
+    except PellucidError as reason:
+        error = sentence_for(account, str(reason))
+    model = ModelOut(name=name, loaded=loaded is not None, file_sha256=file_sha256, error=error)
+    if known is None:
+        return model
+    header, digest = known
+    described = {"detector": header.detector, "backbone": header.backbone, "image_size": header.image_size}
+    return model.model_copy(update=described | {"sha256": digest, "changed": file_sha256 != digest})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -30,6 +31,9 @@ class Problem(BaseModel):
 class InspectionOut(InspectionColumns):
     """One inspection as it is kept, with the addresses of its pictures."""
 
+    score: Annotated[  # type: ignore[assignment]
+        float | None, Field(description="in the detector's own unit; null where it was not judged")
+    ]
     picture: Annotated[str | None, Field(description="address of the picture; none once it has expired")]
     map: Annotated[str | None, Field(description="address of the anomaly map in colours")]
     overlay: Annotated[str | None, Field(description="address of the picture under its map, with boxes")]
@@ -39,6 +43,7 @@ class InspectionOut(InspectionColumns):
         """Show a row as it is answered."""
         columns: dict[str, Any] = {field.name: getattr(row, field.name) for field in fields(InspectionColumns)}
         address = f"/inspections/{row.id}/" if row.picture else None
+        columns["score"] = row.score if math.isfinite(row.score) else None
         columns |= {part: address and address + part for part in ("picture", "map", "overlay")}
         return cls(**columns)
 
@@ -89,9 +94,15 @@ class ModelOut(BaseModel):
     detector: str | None = None
     backbone: str | None = None
     image_size: tuple[int, int] | None = None
-    sha256: str | None = None
+    sha256: Annotated[str | None, Field(description="of what computes; of the file while the model is not loaded")] = (
+        None
+    )
+    file_sha256: Annotated[
+        str | None, Field(description="of what lies in the folder now; none if it cannot be used")
+    ] = None
+    changed: Annotated[bool, Field(description="what lies there is not what computes: read it again")] = False
     loaded: bool
-    error: str | None = None  # why its file cannot be used
+    error: Annotated[str | None, Field(description="why what lies in the folder cannot be used")] = None
 
 
 class ModelList(BaseModel):
@@ -211,6 +222,15 @@ class Health(BaseModel):
     status: Literal["ok"]
 
 
+class ThreadOut(BaseModel):
+    """How the work of one of the service's threads goes."""
+
+    name: str
+    works: bool = Field(description="whether its work gets done now")
+    last: datetime | None = Field(description="when a step was last done: a look into the watched folder, a write")
+    failures: int = Field(description="since the service began")
+
+
 class Ready(BaseModel):
     """Whether the service can inspect now."""
 
@@ -218,8 +238,10 @@ class Ready(BaseModel):
     models: list[str] = Field(default=[], description="that are in memory; as all that follows, for accounts only")
     reasons: list[str] = Field(default=[], description="why it cannot")
     warnings: list[str] = Field(
-        default=[], description="threads that failed lately and go on, accounts that cannot be read"
+        default=[],
+        description="threads that failed lately and go on, models that cannot be used, accounts that cannot be read",
     )
+    threads: list[ThreadOut] = Field(default=[])
 
 
 class KeyIn(BaseModel):

@@ -13,7 +13,7 @@ from pellucid.service.access.accounts import Account, sentence_for
 from pellucid.service.access.brake import BrakedError
 from pellucid.service.access.sessions import SESSION_COOKIE, SESSION_S, Login
 from pellucid.service.api.dependencies import ServiceDep
-from pellucid.service.api.schemas import Health, KeyIn, Ready
+from pellucid.service.api.schemas import Health, KeyIn, Ready, ThreadOut
 
 STATIC_FOLDER = Path(__file__).parent.parent / "static"
 router = APIRouter()
@@ -43,18 +43,23 @@ def ready(request: Request, service: ServiceDep, response: Response) -> Ready:
     account: Account | None = request.scope["account"]
     if account is None:
         return Ready(status=status)
-    warnings = [*service.supervisor.warnings(), *service.logins.accounts.warnings()]
+    warnings = [*service.supervisor.warnings(), *service.loader.problems, *service.logins.accounts.warnings()]
     return Ready(
         status=status,
         models=service.registry.loaded(),
         reasons=[sentence_for(account, reason) for reason in reasons],
         warnings=[sentence_for(account, warning) for warning in warnings],
+        threads=[
+            ThreadOut(name=state.name, works=state.trouble() is None, last=state.done_at, failures=state.failures)
+            for state in service.supervisor.threads()
+        ],
     )
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(service: ServiceDep) -> Response:
     """Count for Prometheus."""
+    service.metrics.show_threads({state.name: state.trouble() is None for state in service.supervisor.threads()})
     return Response(generate_latest(service.metrics.collectors), media_type=CONTENT_TYPE_LATEST)
 
 

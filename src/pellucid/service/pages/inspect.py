@@ -122,7 +122,9 @@ class _InspectPage:
         self._verdict.clear()
         with self._verdict:
             Tag("span", verdict_label(self._t, row), "word")
-            Tag("span", p_value_sentence(self._t, row.p_value), "why")
+            Tag("span", row.reason or p_value_sentence(self._t, row.p_value), "why")
+            for warning in row.warnings:
+                Tag("span", warning, "why")
         self._picture.show(row)
         self._facts.clear()
         with self._facts:
@@ -147,7 +149,7 @@ def inspection_facts(t: Translator, row: InspectionRow) -> list[tuple[str, str]]
         decision = " · ".join(filter(None, (decision_label(t, row), t("by {who}", who=row.decided_by))))
     return [
         (t("Part"), row.part_id),
-        (t("Score"), f"{row.score:.4g}"),
+        (t("Score"), t("not judged") if row.reason else f"{row.score:.4g}"),
         (t("Limit"), f"{row.limit:.4g}"),
         (t("p-value"), f"{row.p_value:.3g}"),
         (t("Defects"), str(len(row.defects))),

@@ -213,7 +213,7 @@ class _LimitPanel:
             sentence = "It would reject {n} of {of} good images held out from fitting."
             Tag("p", t(sentence, n=held_out.count, of=held_out.of), role="alert")
             Tag("p", t("It needs a reason, which is kept with your name."), "soft")
-            reason = ui.input(t("Reason")).props("outlined dense").classes("full-width")
+            reason = ui.input(t("Your reason")).props("outlined dense").classes("full-width")
             reason.bind_value(self._reason)
 
             async def confirm() -> None:
@@ -307,7 +307,7 @@ def _leaderboard_row(visit: Visit, name: str, row: dict[str, Any]) -> tuple[str,
     return (
         name,
         best,
-        str(row["image_size"]),
+        str(row.get("image_size", "")),
         number("image_auroc", ".3f"),
         number("false_reject_rate", ".1%"),
         number("escape_rate", ".1%"),

@@ -97,6 +97,7 @@ PERSIAN = {
     "Score": "امتیاز",
     "Limit": "حد",
     "p-value": "مقدار p",
+    "not judged": "داوری نشد",
     "Image": "تصویر",
     "Runtime": "اجرا با",
     "Defects": "عیب‌ها",
@@ -158,6 +159,7 @@ PERSIAN = {
         "با این حد، {n} تا از {of} تصویر سالمی که در برازش به کار نرفته‌اند رد می‌شوند."
     ),
     "It needs a reason, which is kept with your name.": "این کار دلیل می‌خواهد، که با نام شما نگه داشته می‌شود.",
+    "Your reason": "دلیل شما",
     "Apply it all the same": "با این همه اعمال شود",
     "New limit": "حد تازه",
     "Counted again from stored scores": "شمارش دوباره از امتیازهای ثبت‌شده",

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import Connection, create_engine, event, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+    StatementError,
+)
 
 from pellucid._io.files import make_private
 from pellucid.errors import DiskFullError, ParameterError, RecordError
 
 SQLITE_LOCK_TIMEOUT_S = 10
+POOL_OPTIONS = {"pool_timeout": 10.0}  # seconds that a request waits for a connection
 POSTGRESQL_CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S = 10  # as PostgreSQL counts
+SILENCE_TIMEOUT_S = 15  # until a PostgreSQL that says nothing is given up
 
 
-class RepeatedKeyError(RecordError):
-    """A row that would break a rule of the tables; the one that can be broken is that keys are unique."""
+class RefusedRowError(RecordError):
+    """A row that the database does not take, now or later: its key is there already, or a value is no column's."""
 
 
 class DatabaseEngine:
@@ -44,20 +60,29 @@ class DatabaseEngine:
                 if self.is_sqlite
                 else {"connect_timeout": POSTGRESQL_CONNECT_TIMEOUT_S}
             )
-            self._engine = create_engine(parsed, pool_pre_ping=True, connect_args=patience)
+            self._engine = create_engine(parsed, pool_pre_ping=True, connect_args=patience, **POOL_OPTIONS)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
             raise ParameterError(
                 "The database's URL is not understood: give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
                 " (with 'pip install psycopg[binary]')."
             ) from None
+        self._connections: WeakSet[Any] = WeakSet()  # to PostgreSQL
         if self.is_sqlite:
             if parsed.database and not parsed.database.startswith((":memory:", "file:")):
                 _keep_private(Path(parsed.database))
             event.listen(self._engine, "connect", _prepare_sqlite)
+        else:
+            event.listen(self._engine, "connect", self._prepare_postgresql)
         self._migrate()
+        if self.is_sqlite:
+            self._check_whole()
 
     def close(self) -> None:
         """Let go of the database."""
+        self._engine.dispose()
+
+    def reconnect(self) -> None:
+        """Use new connections from now on: an old one may not see that the database was mended or replaced."""
         self._engine.dispose()
 
     def check(self) -> None:
@@ -76,7 +101,7 @@ class DatabaseEngine:
         Raises:
             RecordError: the database cannot be used.
         """
-        with self._explained(), self._engine.connect() as connection:
+        with self._explained(), self._answered_in_time(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -86,9 +111,9 @@ class DatabaseEngine:
         Raises:
             DiskFullError: the database's disk is full.
             RecordError: the database cannot be used.
-            RepeatedKeyError: a row breaks a rule of the tables.
+            RefusedRowError: a row breaks a rule of the tables, or a value is none of its column's.
         """
-        with self._explained(), self._engine.begin() as connection:
+        with self._explained(), self._answered_in_time(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -96,15 +121,51 @@ class DatabaseEngine:
         """Raise the database's own errors as ours."""
         try:
             yield
-        except IntegrityError as error:
-            raise RepeatedKeyError(_reason(error)) from None
+        except (IntegrityError, DataError, TypeError, ValueError, OverflowError) as error:  # drivers raise some bare
+            raise RefusedRowError(_reason(error)) from None
         except SQLAlchemyError as error:
+            if isinstance(error, StatementError) and not isinstance(error, DBAPIError):  # it did not reach the driver
+                raise RefusedRowError(_reason(error)) from None
             reason = _reason(error)
             if "disk is full" in reason or getattr(getattr(error, "orig", None), "sqlstate", None) == "53100":
                 raise DiskFullError(
                     f"The record's disk is full: free some space; nothing was kept ({reason})."
                 ) from None
             raise RecordError(f"The record at {self.place} cannot be used now ({reason}).") from None
+
+    @contextmanager
+    def _answered_in_time(self) -> Iterator[None]:
+        """Hang up on a PostgreSQL that says nothing, or whoever asked waits for ever; SQLite's lock has its timeout."""
+        if self.is_sqlite:
+            yield
+            return
+        timer = threading.Timer(SILENCE_TIMEOUT_S, self._hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _hang_up(self) -> None:
+        for connection in list(self._connections):
+            with contextlib.suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+    def _prepare_postgresql(self, connection: Any, _: object) -> None:
+        connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
+        connection.commit()
+        self._connections.add(connection)
+
+    def _check_whole(self) -> None:
+        """Refuse a damaged file before the first inspection is lost in it."""
+        with self._explained(), self._engine.connect() as connection:
+            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if found != "ok":
+            raise RecordError(
+                f"The record at {self.place} is damaged ({' '.join(str(found).split())}): restore a copy of it, or move"
+                " it away and a new one is begun."
+            )
 
     def _migrate(self) -> None:
         """Bring the tables to this version, one process at a time."""
@@ -119,6 +180,7 @@ class DatabaseEngine:
             begin, lock = ("BEGIN IMMEDIATE", None) if self.is_sqlite else ("BEGIN", "SELECT pg_advisory_xact_lock(1)")
             connection.exec_driver_sql(begin)
             if lock:
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # another process may be at it
                 connection.exec_driver_sql(lock)
             config.attributes["connection"] = connection
             try:
@@ -145,7 +207,7 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _reason(error: SQLAlchemyError) -> str:
+def _reason(error: Exception) -> str:
     """Tell what the driver reported, in one line without SQL."""
     reported = str(error.orig if isinstance(error, DBAPIError) else error).strip()
     return reported.splitlines()[0].rstrip(".") if reported else type(error).__name__

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from pellucid.service.storage.tables import InspectionRow
 
 Floats = NDArray[np.float32]
 MAP_LEVELS = 65_535  # of a map's file, 16 bits
+DAYS_AFTER_KILL = 2  # whose files are looked at after a start
 THUMBNAIL_PX = 240  # longer side
 BROWSER_MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".bmp": "image/bmp"}  # what browsers show as it is
 
@@ -77,15 +79,32 @@ class PictureStore:
             raise
         return stored
 
-    def remove(self, files: list[str]) -> None:
-        """Delete files, and the folders of days that have become empty."""
+    def remove(self, files: list[str]) -> str | None:
+        """Delete files, and the folders of days that have become empty; returns why one of them is still there."""
+        trouble = None
         for file in files:
             path = self._folder / file
-            path.unlink(missing_ok=True)
             try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                trouble = f"Cannot remove '{path}': {error.strerror or error}."
+            with contextlib.suppress(OSError):  # other files of that day
                 path.parent.rmdir()
-            except OSError:
-                continue  # other files of that day
+        return trouble
+
+    def unfinished(self, older_than: float) -> dict[str, list[str]]:
+        """List the files of the last days that were there before a moment (time.time()), by day.
+
+        A kill between file and row leaves some without a row; :meth:`remove_before` finds those of earlier days.
+        """
+        days = sorted(self._folder.glob("????-??-??"))[-DAYS_AFTER_KILL:]
+        found = {}
+        for day in days:
+            with contextlib.suppress(OSError, ValueError):
+                date.fromisoformat(day.name)
+                files = [path for path in day.iterdir() if path.stat().st_mtime < older_than]
+                found[day.name] = [path.relative_to(self._folder).as_posix() for path in files]
+        return found
 
     def remove_before(self, moment: datetime) -> None:
         """Delete the days before that of a moment: what is still there was left by a kill, between file and row."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, insert, or_, select, update
@@ -84,9 +84,9 @@ class Database:
 
         Raises:
             DiskFullError: the database's disk is full.
-            RecordError: the database cannot be written to.
+            RecordError: the database cannot be written to, does not answer in time, or the service is stopping.
         """
-        return self._writer.add(row).result()
+        return self._writer.add(row)
 
     def get(self, number: int) -> InspectionRow | None:
         """Read one inspection; None if there is no such one."""
@@ -141,8 +141,8 @@ class Database:
         with self._engine.connect() as connection:
             return [(str(at), int(total), int(bad)) for at, total, bad in connection.execute(statement)]
 
-    def expired(self, *, ok: datetime, reject: datetime, count: int = 1000) -> list[InspectionRow]:
-        """List inspections with pictures that are older than their kind is kept, at most ``count``.
+    def expired(self, *, ok: datetime, reject: datetime, after: int = 0, count: int = 1000) -> list[InspectionRow]:
+        """List inspections with pictures that are older than their kind is kept, at most ``count`` from an id on.
 
         Pictures of rejected parts, and of those that a person decided on, count as rejects.
         """
@@ -150,8 +150,16 @@ class Database:
         plain = and_(c.verdict == "ok", c.decision.is_(None))
         old = or_(and_(plain, c.time < ok), c.time < reject)
         with self._engine.connect() as connection:
-            rows = connection.execute(select(*INSPECTION_COLUMNS).where(old, c.picture.is_not(None)).limit(count))
-            return [InspectionRow(**row) for row in rows.mappings()]
+            statement = select(*INSPECTION_COLUMNS).where(old, c.picture.is_not(None), c.id > after).order_by(c.id)
+            return [InspectionRow(**row) for row in connection.execute(statement.limit(count)).mappings()]
+
+    def pictures_of(self, day: str) -> set[str]:
+        """List the files of pictures and maps that inspections have in a day's folder, ``YYYY-MM-DD``."""
+        c = inspections.c
+        begin = datetime.fromisoformat(day).replace(tzinfo=UTC)
+        in_day = (c.time >= begin, c.time < begin + timedelta(days=1), c.picture.is_not(None))
+        with self._engine.connect() as connection:
+            return {file for row in connection.execute(select(c.picture, c.map).where(*in_day)) for file in row if file}
 
     def clear_pictures(self, rows: Sequence[InspectionRow]) -> None:
         """Forget where the pictures and maps of these were."""

@@ -7,7 +7,7 @@ their own, because history must not change; a test compares both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -90,6 +90,8 @@ class InspectionColumns:
     width: int
     height: int
     defects: list[StoredDefect]
+    reason: str = ""  # why it was rejected without being judged; its score is infinite then
+    warnings: list[str] = field(default_factory=list)  # what is odd about the image
     source: str  # "http", "page" or "watch"
     account: str
     decision: Annotated[Decision | None, Indexed] = None  # of a person
@@ -167,5 +169,5 @@ decisions = Table(  # append-only: what each decision was changed to
     Column("decision", String(8)),
     Column("type", String),
 )
-INSPECTION_COLUMNS = [inspections.c[field.name] for field in fields(InspectionRow)]
-CHANGE_COLUMNS = [changes.c[field.name] for field in fields(ModelChange)]
+INSPECTION_COLUMNS = [inspections.c[column.name] for column in fields(InspectionRow)]
+CHANGE_COLUMNS = [changes.c[column.name] for column in fields(ModelChange)]

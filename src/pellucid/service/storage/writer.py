@@ -5,25 +5,33 @@ A disk that syncs slowly delays an answer, but not the number of answers in a se
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
-from pellucid.errors import PellucidError, RecordError
-from pellucid.service.storage.engine import DatabaseEngine, RepeatedKeyError
+from pellucid.errors import RecordError
+from pellucid.service.storage.engine import DatabaseEngine, RefusedRowError
 from pellucid.service.storage.tables import INSPECTION_COLUMNS, InspectionRow, inspections
 from pellucid.service.supervise import Supervisor, Worker
 
 MAX_WRITE_BATCH_ROWS = 100  # that one transaction takes
+IDLE_S = 1.0  # that the thread waits for rows before it looks up
+ADD_TIMEOUT_S = 20.0  # that whoever hands a row in waits; longer than a statement may take
+CLOSE_TIMEOUT_S = 15.0  # that a stop waits for what was handed in
 Pending = tuple[InspectionRow, "Future[InspectionRow]"]
 
 
 class InspectionWriter:
     """Writes inspections, in a thread of its own.
+
+    Nobody waits for ever: whoever handed a row in is told at once when the thread does not write any more, and after
+    :data:`ADD_TIMEOUT_S` when the database does not answer. After a write that failed because of the database, the
+    thread goes on trying that row, without keeping it, until it works again.
 
     Args:
         engine: of the database.
@@ -33,79 +41,115 @@ class InspectionWriter:
     def __init__(self, engine: DatabaseEngine, supervisor: Supervisor) -> None:
         self._engine = engine
         self._pending: SimpleQueue[Pending | None] = SimpleQueue()
-        self._worker = Worker(supervisor, "writer", self._write_batch)
+        self._lock = threading.Lock()  # of handing in, against closing
+        self._closing = False
+        self._failed: InspectionRow | None = None  # the last row that the database could not take
+        self._worker = Worker(supervisor, "writer", self._write_batch, failed_steps_allowed=0)
         self._worker.start()
 
-    def add(self, row: InspectionRow) -> Future[InspectionRow]:
-        """Hand an inspection in; the future has it with its id once it is safe on disk.
+    def add(self, row: InspectionRow) -> InspectionRow:
+        """Keep an inspection; returns it with its id once it is safe on disk.
 
-        When one with the same key is there already, the future has that one instead. It raises RecordError, of which
-        DiskFullError is one, when the database cannot be written to.
+        When one with the same key is there already, that one is returned instead.
+
+        Raises:
+            DiskFullError: the database's disk is full.
+            RecordError: the database cannot be written to, does not answer in time, or the service is stopping.
         """
+        done = self.submit(row)
+        try:
+            return done.result(ADD_TIMEOUT_S)
+        except TimeoutError:
+            kept = "nothing was kept" if done.cancel() else "it is not known whether the inspection was kept"
+            raise RecordError(f"The record has not answered for {ADD_TIMEOUT_S:g} s; {kept}.") from None
+
+    def submit(self, row: InspectionRow) -> Future[InspectionRow]:
+        """Hand an inspection in; the future raises what :meth:`add` does."""
         done: Future[InspectionRow] = Future()
-        self._pending.put((row, done))
+        with self._lock:
+            if self._closing or not self._worker.is_alive():
+                done.set_exception(RecordError("The record is closed: the service is stopping; nothing was kept."))
+            else:
+                self._pending.put((row, done))
         return done
 
     def close(self) -> None:
-        """Write what was handed in, then stop."""
-        self._pending.put(None)
-        self._worker.join()
+        """Write what was handed in, then stop; what cannot be written in time gets its error."""
+        with self._lock:
+            self._closing = True
+        self._pending.put(None)  # it looks up
+        self._worker.join(CLOSE_TIMEOUT_S)
+        while (pending := self._next(wait_s=0)) is not None:
+            if pending[1].set_running_or_notify_cancel():
+                pending[1].set_exception(RecordError("The record did not answer before the service stopped."))
 
     def _write_batch(self) -> float | None:
-        first = self._pending.get()
-        if first is None:
-            return None
-        batch = [first]
-        closing = False
-        while len(batch) < MAX_WRITE_BATCH_ROWS and not closing:
-            try:
-                pending = self._pending.get_nowait()
-            except Empty:
-                break
-            if pending is None:
-                closing = True
-            else:
+        batch = self._take_batch()
+        if batch:
+            self._write(batch)
+        elif self._failed is not None and not self._closing:
+            self._rehearse(self._failed)
+        return None if self._closing and self._pending.empty() else 0.0
+
+    def _take_batch(self) -> list[Pending]:
+        """Wait a moment for rows, and take all that are there; those that nobody waits for any more are left out."""
+        batch: list[Pending] = []
+        while len(batch) < MAX_WRITE_BATCH_ROWS and (pending := self._next(0 if batch else IDLE_S)) is not None:
+            if pending[1].set_running_or_notify_cancel():
                 batch.append(pending)
+        return batch
+
+    def _next(self, wait_s: float) -> Pending | None:
+        try:
+            return self._pending.get(timeout=wait_s) if wait_s else self._pending.get_nowait()
+        except Empty:
+            return None
+
+    def _write(self, batch: Sequence[Pending]) -> None:
+        """Write rows; what the supervisor is told of is the database's fault, not a row's."""
         try:
             self._insert(batch)
         except BaseException as error:
+            told = error if isinstance(error, Exception) else RecordError(f"Writing was broken off ({error!r}).")
             for _, done in batch:
                 if not done.done():
-                    done.set_exception(error)
-            if closing:
-                self._pending.put(None)  # the supervisor asks for another batch after an error
+                    done.set_exception(told)
+            self._failed = batch[0][0]
             raise
-        return None if closing else 0.0
+        self._failed = None
+
+    def _rehearse(self, row: InspectionRow) -> None:
+        """Find out whether a row can be written now, leaving nothing of it."""
+        self._engine.reconnect()
+        with self._engine.begin() as connection:
+            statement = insert(inspections).returning(inspections.c.id)
+            number = connection.execute(statement, _values(replace(row, key=None))).scalar_one()
+            connection.execute(delete(inspections).where(inspections.c.id == number))
+        self._failed = None
 
     def _insert(self, batch: Sequence[Pending]) -> None:
         statement = insert(inspections).returning(inspections.c.id, sort_by_parameter_order=True)
         try:
             with self._engine.begin() as connection:
                 ids = list(connection.execute(statement, [_values(row) for row, _ in batch]).scalars())
-        except RepeatedKeyError:
+        except RefusedRowError:  # one of them is at fault: the others do not suffer for it
             for row, done in batch:
                 self._insert_one(row, done)
-        except PellucidError as error:  # foreseen: whoever waits is told
-            for _, done in batch:
-                done.set_exception(error)
         else:
             for (row, done), number in zip(batch, ids, strict=True):
                 done.set_result(replace(row, id=number))
 
     def _insert_one(self, row: InspectionRow, done: Future[InspectionRow]) -> None:
-        """Write one row of a batch in which a key is there already: in this batch, or from another process."""
         try:
             with self._engine.begin() as connection:
-                number = connection.execute(insert(inspections).returning(inspections.c.id), _values(row)).scalar()
-            done.set_result(replace(row, id=int(number or 0)))
-        except RepeatedKeyError as error:
-            earlier = self._with_key(row.key or "")
+                number = connection.execute(insert(inspections).returning(inspections.c.id), _values(row)).scalar_one()
+            done.set_result(replace(row, id=number))
+        except RefusedRowError as error:
+            earlier = None if row.key is None else self._with_key(row.key)  # in this batch, or of another process
             if earlier is None:
-                done.set_exception(RecordError(f"The record refused an inspection: {error}."))
+                done.set_exception(RecordError(f"The record refused an inspection ({error})."))
             else:
                 done.set_result(earlier)
-        except PellucidError as error:
-            done.set_exception(error)
 
     def _with_key(self, key: str) -> InspectionRow | None:
         with self._engine.connect() as connection:

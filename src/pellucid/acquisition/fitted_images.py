@@ -1,0 +1,89 @@
+"""What a model remembers of the images that it was made from, and how other images compare with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pellucid._io.pipeline import IO_THREADS
+from pellucid._io.progress import track
+from pellucid.acquisition.appearance import MAX_DIFFERENCES_SHOWN, Appearance, describe, differences
+from pellucid.acquisition.images import FULL_BITS, DecodedImage, is_constant, read_image
+
+SHORT_HASH_DIGITS = 16  # of a SHA-256: two different images of a million share them once in 40 million such sets
+
+
+@dataclass(frozen=True)
+class ImageCheck:
+    """Whether a model can judge an image.
+
+    Attributes:
+        reason: why it cannot, a sentence; empty where it can.
+        warnings: how the image noticeably differs from those that were fitted on, a sentence each.
+    """
+
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class FittedImages(BaseModel):
+    """What a model remembers of the images that it was fitted on and calibrated with.
+
+    Attributes:
+        data_sha256: over the contents of all of them.
+        hashes: first 16 hex digits of each file's SHA-256, sorted; none in models of an earlier pellucid.
+        bits: significant bits of 16-bit values, as 12 where the camera gives 0 to 4095.
+        lowest: lower end of what they look like, value by value; None in models of an earlier pellucid.
+        highest: upper end.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_sha256: str
+    hashes: tuple[str, ...] = ()
+    bits: Annotated[int, Field(ge=8, le=FULL_BITS)] = FULL_BITS
+    lowest: Appearance | None = None
+    highest: Appearance | None = None
+
+    def contain(self, sha256: str) -> bool:
+        """Tell whether the file with this SHA-256 is one of them."""
+        return sha256[:SHORT_HASH_DIGITS] in self.hashes
+
+    def check(self, image: DecodedImage) -> ImageCheck:
+        """Find out whether an image can be judged by what was learned from these, and what is odd about it."""
+        if is_constant(image.pixels):
+            return ImageCheck("Not judged: every pixel has the same value, as of a covered lens or a dead camera.")
+        far, near = self.compare(describe(image.pixels))
+        if far:
+            reason = f"Not judged: compared with those fitted on, the image is far {' and '.join(far)}."
+            return ImageCheck(reason, image.warnings)
+        warnings = (f"Compared with those fitted on, the image is {difference}." for difference in near)
+        return ImageCheck(warnings=(*image.warnings, *warnings))
+
+    def compare(self, image: Appearance) -> tuple[list[str], list[str]]:
+        """List how an image differs from these: so far that it cannot be judged, and noticeably; the largest first."""
+        if self.lowest is None or self.highest is None:
+            return [], []
+        found = differences(image, self.lowest, self.highest)
+        far = [one.sentence for one in found if one.excess > 1][:MAX_DIFFERENCES_SHOWN]
+        return far, [one.sentence for one in found if one.excess <= 1]
+
+
+def describe_files(paths: Sequence[Path], bits: int = FULL_BITS) -> list[Appearance]:
+    """Describe image files.
+
+    Args:
+        paths: of the files.
+        bits: significant bits of 16-bit values.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        seen = pool.map(lambda path: describe(read_image(path, bits)), paths)
+        return list(track(seen, "describing images", len(paths)))
