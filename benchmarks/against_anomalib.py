@@ -79,7 +79,7 @@ def prepare(folder: Path, images: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from pellucid.acquisition.folders import image_files
+    from pellucid.acquisition.files import image_files
     from pellucid.acquisition.images import as_planes, read_image
     from pellucid.backbones import network
 

@@ -30,7 +30,7 @@ from torch import Tensor
 import pellucid
 from pellucid import Inspector, detectors
 from pellucid._io.files import csv_text, write_text
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 from pellucid.acquisition.images import ImageBatches
 from pellucid.detectors._device import resolve_device
 from pellucid.models.export import Format

@@ -17,7 +17,7 @@ from scipy.stats import binom
 
 import pellucid
 from pellucid._io.files import csv_text, write_text
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 
 RESULTS = Path(__file__).with_suffix(".csv")
 RESULT_COLUMNS = ("detector", "seed", "normals", "method", "tested", "rejected", "lowest", "highest", "inside")

@@ -32,7 +32,7 @@ N_KEPT_PATCHES = 10_000  # by the fits whose memory is measured
 
 def list_images(folder: Path, count: int) -> list[Path]:
     """List so many images: those that there are, over and over."""
-    from pellucid.acquisition.folders import image_files
+    from pellucid.acquisition.files import image_files
 
     found = [*image_files(folder / "normal_train"), *image_files(folder / "normal_test")]
     return [found[k % len(found)] for k in range(count)]

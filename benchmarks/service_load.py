@@ -27,7 +27,7 @@ from datetime import date
 from itertools import cycle
 from pathlib import Path
 
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 
 RESULTS = Path(__file__).with_suffix(".csv")
 SETTLING_S = 5.0  # after which memory has to stay flat

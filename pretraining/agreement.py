@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 from pellucid.acquisition.images import ImageBatches
 from pellucid.backbones import create
 from pellucid.backbones.prism import Prism

@@ -22,7 +22,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from pellucid import detectors
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 from pellucid.acquisition.images import read_image, resize
 from pellucid.errors import DataError
 from pellucid.study import metrics

@@ -107,6 +107,6 @@ def join_names(names: Iterable[object], limit: int = 5) -> str:
         names: whatever can be shown as text.
         limit: how many are shown at most, at least 1.
     """
-    shown = [str(name) for name in names]
+    shown = [printable(str(name)) for name in names]
     more = len(shown) - limit
     return ", ".join(shown[:limit]) + (f" and {more} more" if more > 0 else "")

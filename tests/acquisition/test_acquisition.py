@@ -211,7 +211,7 @@ def test_csv(tmp_path):
     ("text", "message"),
     [
         ("file,label\n", "lacks the column path"),
-        ("path,label\na.png,good\n", "line 2: label is 'good'; allowed are normal and abnormal"),
+        ("path,label\na.png,0\n", "line 2: label is '0'; allowed are normal, good, ok for normal, and abnormal, bad"),
         ("path,label,split\na.png,normal,val\n", "line 2: split is 'val'"),
         ("path,label\nzz.png,normal\n", "names 1 files that do not exist: zz.png"),
         ("path,label\n", "no normal images"),

@@ -19,7 +19,7 @@ import pellucid
 from pellucid.acquisition.annotations import find_annotation, read_annotations
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.masks import open_mask, read_mask
-from pellucid.acquisition.orientation import turn
+from pellucid.acquisition.orientation import turn_upright
 from pellucid.acquisition.shapes import (
     checked_runs,
     decode_run_string,
@@ -621,7 +621,7 @@ def test_an_image_of_unknown_size_needs_one(plain):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_annotations_of_a_turned_photo(tmp_path, orientation):
     path = photo(tmp_path / "a.jpg", SIZE, orientation)
-    upright = turn(REGION, orientation)
+    upright = turn_upright(REGION, orientation)
     stored = open_mask(_labelme(tmp_path / "a.json", {"label": "x", "points": OUTLINE}), path, upright.shape)
     np.testing.assert_array_equal(stored.defective, upright if orientation >= 5 else REGION)
     sideways = {"turned"} if orientation >= 5 else {"perhaps turned"} if orientation > 1 else set()

@@ -18,17 +18,12 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 import pellucid
-from pellucid.acquisition.arrays import PIL_MODES_AS_STORED, PIL_MODES_TO_RGB, read_or_convert
+from pellucid.acquisition.arrays import PIL_MODES_AS_STORED, PIL_MODES_TO_RGB, PIL_MODES_WITH_ALPHA, read_or_convert
 from pellucid.acquisition.images import decode_image
 from pellucid.errors import DataError
 
 DTYPES = ("bool", "uint8", ">u2", "<u2", "float16", "<f4", ">f4", "float64")
 LAYOUTS = ("C", "Fortran", "every other", "backwards", "part of a larger one", "read-only")
-
-
-def pixels_of(image):
-    path, decoded = read_or_convert(image)
-    return path, decoded.pixels
 
 
 @st.composite
@@ -58,7 +53,8 @@ def read_back(image: np.ndarray) -> np.ndarray:
     stored = np.ascontiguousarray(image, image.dtype.newbyteorder("="))
     if image.dtype.kind == "f":
         out = io.BytesIO()
-        tifffile.imwrite(out, stored.astype(np.promote_types(stored.dtype, np.float32)), photometric="minisblack")
+        colours = "rgb" if stored.shape[2:] in ((3,), (4,)) else "minisblack"
+        tifffile.imwrite(out, stored.astype(np.promote_types(stored.dtype, np.float32)), photometric=colours)
         return decode_image(out.getvalue(), path).pixels
     if image.dtype == bool:
         stored = stored.astype(np.uint8) * 255
@@ -70,7 +66,8 @@ def read_back(image: np.ndarray) -> np.ndarray:
 @given(arrays())
 def test_an_array_is_what_reading_its_file_gives(image):
     before = image.copy()
-    path, pixels = pixels_of(image)
+    path, decoded = read_or_convert(image)
+    pixels = decoded.pixels
     np.testing.assert_array_equal(pixels, read_back(image))
     assert (path, pixels.dtype, pixels.shape) == (Path("<array>"), np.float32, (*image.shape[:2], 3))
     assert pixels.flags.c_contiguous
@@ -115,21 +112,20 @@ FILES = [  # format, mode, largest difference
 @given(data=st.data())
 def test_a_pil_image_is_what_reading_its_file_gives(file, mode, difference, data):
     image = data.draw(pil_images(mode))
-    if (file, mode) == ("TIFF", "RGBA"):
-        image.putalpha(255)  # OpenCV multiplies a TIFF's colours by its alpha
     out = io.BytesIO()
     image.save(out, file)
     expected = decode_image(out.getvalue(), Path("a")).pixels
     opened = Image.open(out)
     for one in (image, opened):
-        path, pixels = pixels_of(one)
+        path, decoded = read_or_convert(one)
+        pixels = decoded.pixels
         np.testing.assert_allclose(pixels, expected, rtol=0, atol=difference)
         assert (path, pixels.dtype, pixels.shape) == (Path("<array>"), np.float32, (image.height, image.width, 3))
 
 
 def test_every_mode_of_pillow_is_taken_or_named():
     tried = {mode for _, mode, _ in FILES}
-    assert tried | {"RGBa", "HSV", "I", "I;16N"} == {*PIL_MODES_AS_STORED, *PIL_MODES_TO_RGB}
+    assert tried | {"RGBa", "HSV", "I", "I;16N"} == {*PIL_MODES_AS_STORED, *PIL_MODES_TO_RGB, *PIL_MODES_WITH_ALPHA}
 
 
 @pytest.mark.parametrize("mode", ["RGBa", "HSV"])
@@ -137,7 +133,7 @@ def test_every_mode_of_pillow_is_taken_or_named():
 @given(data=st.data())
 def test_modes_that_no_file_has_are_what_their_rgb_is(mode, data):
     image = data.draw(pil_images("RGBA" if mode == "RGBa" else "RGB")).convert(mode)
-    np.testing.assert_array_equal(pixels_of(image)[1], pixels_of(image.convert("RGB"))[1])
+    np.testing.assert_array_equal(read_or_convert(image)[1].pixels, read_or_convert(image.convert("RGB"))[1].pixels)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -150,22 +146,23 @@ def test_orientation_is_applied_as_in_a_file(tmp_path, suffix, orientation):
     path = tmp_path / f"a.{suffix}"
     image.save(path, exif=exif, **({"quality": 100, "subsampling": 0} if suffix == "jpg" else {}))
     with Image.open(path) as opened:
-        named, pixels = pixels_of(opened)
+        named, decoded = read_or_convert(opened)
         upright = np.asarray(ImageOps.exif_transpose(opened))
+    pixels = decoded.pixels
     assert named == path
     assert pixels.shape == ((40, 24, 3) if orientation > 4 else (24, 40, 3))
     np.testing.assert_array_equal(pixels, np.float32(upright) / np.float32(255))
-    np.testing.assert_allclose(pixels, pixels_of(path)[1], atol=4 / 255)  # two decoders of JPEG
+    np.testing.assert_allclose(pixels, read_or_convert(path)[1].pixels, atol=4 / 255)  # two decoders of JPEG
 
 
 def test_sixteen_bits_of_a_png_are_kept_whatever_mode_pillow_opens_it_in(tmp_path):
     values = np.random.default_rng(0).integers(0, 2**16, (6, 7), np.uint16)
     cv2.imwrite(str(tmp_path / "a.png"), values)
     with Image.open(tmp_path / "a.png") as opened:
-        np.testing.assert_array_equal(pixels_of(opened)[1], pixels_of(tmp_path / "a.png")[1])
+        np.testing.assert_array_equal(read_or_convert(opened)[1].pixels, read_or_convert(tmp_path / "a.png")[1].pixels)
     older = Image.fromarray(values.astype(np.int32))  # mode I, as earlier versions opened it
     older.format = "PNG"
-    np.testing.assert_array_equal(pixels_of(older)[1], pixels_of(values)[1])
+    np.testing.assert_array_equal(read_or_convert(older)[1].pixels, read_or_convert(values)[1].pixels)
 
 
 def test_a_transparent_palette_warns_nobody():
@@ -228,9 +225,9 @@ def test_a_path_may_be_any_path_like(tmp_path):
 
     cv2.imwrite(str(tmp_path / "a.png"), np.arange(16, dtype=np.uint8).reshape(4, 4))
     for path in (str(tmp_path / "a.png"), tmp_path / "a.png", Place()):
-        named, pixels = pixels_of(path)
+        named, decoded = read_or_convert(path)
         assert named == tmp_path / "a.png"
-        assert pixels[1, 0, 0] == np.float32(4) / np.float32(255)
+        assert decoded.pixels[1, 0, 0] == np.float32(4) / np.float32(255)
 
 
 def test_an_inspection_is_the_same_from_a_path_an_array_and_a_pil_image(glass):

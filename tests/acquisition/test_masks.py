@@ -13,7 +13,7 @@ from truth_files import SIZE, disc, mask, normals, pane, photo, write
 
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.masks import open_mask, read_mask
-from pellucid.acquisition.orientation import find_orientation, read_orientation, turn
+from pellucid.acquisition.orientation import find_orientation, read_orientation, turn_upright
 from pellucid.acquisition.verify import verify
 from pellucid.errors import DataError
 
@@ -168,7 +168,7 @@ def test_orientation_is_found_and_applied_as_pillow_does(tmp_path, orientation, 
     png = io.BytesIO()
     stored.save(png, "PNG", exif=exif)
     np.testing.assert_array_equal(
-        turn(np.asarray(stored), orientation), np.asarray(ImageOps.exif_transpose(Image.open(png)))
+        turn_upright(np.asarray(stored), orientation), np.asarray(ImageOps.exif_transpose(Image.open(png)))
     )
 
 
@@ -183,7 +183,7 @@ def test_files_without_an_orientation_stand_upright(tmp_path, content):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_mask_in_stored_pixels_is_turned_with_its_photo(tmp_path, orientation):
     path = photo(tmp_path / "p.jpg", SIZE, orientation)
-    upright = turn(DISC, orientation)
+    upright = turn_upright(DISC, orientation)
     read = open_mask(mask(tmp_path / "m.png"), path, upright.shape)
     if orientation >= 5:
         np.testing.assert_array_equal(read.defective, upright)
@@ -196,7 +196,7 @@ def test_a_mask_in_stored_pixels_is_turned_with_its_photo(tmp_path, orientation)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_mask_of_the_upright_photo_stays_as_it_is(tmp_path, orientation):
     path = photo(tmp_path / "p.jpg", SIZE, orientation)
-    upright = turn(DISC, orientation)
+    upright = turn_upright(DISC, orientation)
     read = open_mask(mask(tmp_path / "m.png", upright), path, upright.shape)
     np.testing.assert_array_equal(read.defective, upright)
     assert read.remarks == (("perhaps turned",) if orientation in (2, 3, 4) else ())
@@ -217,7 +217,7 @@ def test_a_mask_with_an_orientation_of_its_own(tmp_path, orientation, suffix):
     exif[0x0112] = orientation
     quality = {"quality": 100} if suffix == "jpg" else {}
     Image.fromarray(DISC.astype(np.uint8) * 255).save(tmp_path / f"m.{suffix}", exif=exif, **quality)
-    upright = turn(DISC, orientation)
+    upright = turn_upright(DISC, orientation)
     read = open_mask(tmp_path / f"m.{suffix}", photo(tmp_path / "p.jpg", SIZE, orientation), upright.shape)
     np.testing.assert_array_equal(read.defective, upright)
     assert not {"turned", "perhaps turned"} & {*read.remarks}

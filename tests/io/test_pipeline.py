@@ -11,7 +11,7 @@ import pytest
 
 import pellucid
 from pellucid._io.pipeline import Operation, run_pipeline
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 from pellucid.errors import DataError
 
 

@@ -13,7 +13,13 @@ import pytest
 import torch
 
 from pellucid._io import space
-from pellucid._io.space import FitSpace, available_memory_bytes, estimate_fit_space, warn_of_little_room
+from pellucid._io.space import (
+    FitSpace,
+    available_memory_bytes,
+    estimate_fit_space,
+    total_memory_bytes,
+    warn_of_little_room,
+)
 from pellucid.detectors._feature_cache import FeatureCache
 from pellucid.detectors._spill import DiskTensor
 
@@ -78,3 +84,36 @@ def test_the_memory_of_this_machine():
 def test_it_is_known_without_torch():
     code = "import sys, pellucid._io.space as s; s.estimate_fit_space(1, [(1, 1, 1)]); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("", {}, 16 * GIB),
+        ("0::/\n", {"memory.max": 2 * GIB}, 2 * GIB),
+        ("0::/\n", {"memory.max": "max"}, 16 * GIB),
+        ("0::/\n", {"memory.max": 64 * GIB}, 16 * GIB),
+        ("0::/a/b\n", {"memory.max": 8 * GIB, "a/memory.max": 3 * GIB, "a/b/memory.max": "max"}, 3 * GIB),
+        ("0::/a/b\n", {"a/b/memory.max": 1 * GIB}, 1 * GIB),
+        ("4:cpu:/x\n3:memory:/docker/1\n", {"memory/docker/1/memory.limit_in_bytes": 5 * GIB}, 5 * GIB),
+        ("3:memory:/docker/1\n", {"memory/memory.limit_in_bytes": 6 * GIB}, 6 * GIB),
+        ("3:memory:/\n", {"memory/memory.limit_in_bytes": 9223372036854771712}, 16 * GIB),
+        ("0::/../../other\n", {"memory.max": "nonsense"}, 16 * GIB),
+    ],
+)
+def test_the_memory_of_a_container_is_its_limit(tmp_path, own, files, expected):
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text(f"MemTotal: {16 * GIB // 1024} kB\nMemFree: 1 kB\n")
+    (tmp_path / "proc" / "self" / "cgroup").write_text(own)
+    for name, limit in files.items():
+        file = tmp_path / "sys" / "fs" / "cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{limit}\n")
+    assert total_memory_bytes(tmp_path) == expected
+
+
+def test_this_machine_says_how_much_memory_it_has():
+    assert total_memory_bytes() > 100e6

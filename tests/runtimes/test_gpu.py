@@ -8,7 +8,7 @@ import torch
 
 import pellucid
 from pellucid import backbones
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 from pellucid.detectors._base import Detector
 from pellucid.errors import ExportError, OutputError, ParameterError
 from pellucid.models import export as exporting

@@ -14,7 +14,7 @@ import pytest
 
 import pellucid
 from pellucid import detectors, runtimes
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 from pellucid.acquisition.images import as_planes, read_image
 from pellucid.acquisition.plan import Plan
 from pellucid.errors import DataError, ExportError, ModelFileError, ParameterError

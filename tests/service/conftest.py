@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from serving import Postgres, served, serving_folder
 
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 from pellucid.models.load import load
 from pellucid.service.access.accounts import add_account
 from pellucid.service.storage.record import Database

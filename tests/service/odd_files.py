@@ -31,6 +31,15 @@ def _bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+def _closed(jpeg: bytes) -> bytes:
+    """A JPEG without its last third, closed as if it were whole."""
+    return jpeg[: len(jpeg) * 2 // 3] + b"\xff\xd9"
+
+
+def _flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
 GREY = np.full((40, 40, 3), 90, np.uint8)
 
 
@@ -40,9 +49,9 @@ FRAMES = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
 REFUSED = {
     "empty": (b"", 422, "empty"),
     "text": (b"not an image at all", 415, "not an image"),
-    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", 415, "not an image"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", 415, "SVG"),
     "html": (b"<html><script>alert(1)</script></html>", 415, "not an image"),
-    "pdf": (b"%PDF-1.7\n%\xe2\xe3", 415, "not an image"),
+    "pdf": (b"%PDF-1.7\n%\xe2\xe3", 415, "PDF"),
     "zip": (b"PK\x03\x04" + bytes(60), 415, "not an image"),
     "truncated png": (
         png_bytes(np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8))[:2000],
@@ -55,13 +64,16 @@ REFUSED = {
     "gif that ends in its second image": (  # where Pillow raises IndexError
         saved_bytes(FRAMES[0], "GIF").rstrip(b";") + b"," + bytes(4) + b"\x28\0\x28\0\0",
         415,
-        "not an image",
+        "GIF",
     ),
+    "heic": (b"\0\0\0\x18ftypheic" + bytes(40), 415, "HEIC"),
+    "png with a wrong checksum": (_flipped(png_bytes(GREY), 45), 422, "checksums"),
+    "jpeg cut and closed": (_closed(saved_bytes(Image.effect_noise((80, 80), 50), "JPEG")), 422, "damaged"),
     "bomb": (_bomb(30_000), 413, "megapixels"),
     "60,000 px wide": (png_bytes(np.zeros((2, 60_000), np.uint8)), 413, "32767"),
     "animated gif": (saved_bytes(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), 415, "GIF"),
     "animated png": (saved_bytes(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), 422, "2 images"),
     "tiff of pages": (saved_bytes(FRAMES[0], "TIFF", save_all=True, append_images=FRAMES[1:]), 422, "2 images"),
-    "webp": (saved_bytes(FRAMES[0], "WEBP"), 415, "WEBP"),
+    "animated webp": (saved_bytes(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]), 422, "2 images"),
     "float tiff": (None, 422, "NaN"),
 }

@@ -7,7 +7,7 @@ import time
 
 from serving import rows_of, served, serving_folder, wait_until
 
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 
 
 def test_a_watched_folder_is_inspected_once(model, cache, tmp_path, glass):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
+import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +95,45 @@ def available_memory_bytes() -> int | None:
     import psutil
 
     return int(psutil.virtual_memory().available)
+
+
+def total_memory_bytes(root: Path = Path("/")) -> int | None:
+    """Return how much memory the machine has, or the container that this runs in; None where the system does not say.
+
+    Args:
+        root: of the file system that is asked.
+    """
+    known = [*_container_limits(root), *_physical_memory(root)]
+    return min(known, default=None)
+
+
+def _container_limits(root: Path) -> Iterator[int]:
+    """Go through the limits of the control groups, version 2 and 1, from this process's own up to the outermost."""
+    own = root / "proc/self/cgroup"
+    for line in own.read_text("utf-8").splitlines() if own.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            mounted = root / "sys/fs/cgroup" / controllers
+            name = "memory.limit_in_bytes" if controllers else "memory.max"
+            group = mounted / path.lstrip("/")
+            for folder in (group, *group.parents):
+                if not folder.is_relative_to(mounted):
+                    break
+                with contextlib.suppress(OSError, ValueError):  # it is not there, or "max"
+                    yield int((folder / name).read_text("utf-8"))
+
+
+def _physical_memory(root: Path) -> Iterator[int]:
+    meminfo = root / "proc/meminfo"
+    if meminfo.exists():
+        lines = meminfo.read_text("utf-8").splitlines()
+        yield from (int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:"))
+    elif hasattr(os, "sysconf"):  # macOS
+        yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    elif importlib.util.find_spec("psutil") is not None:
+        import psutil
+
+        yield int(psutil.virtual_memory().total)
 
 
 def _gigabytes(count: int) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.images import FULL_BITS, DecodedImage, Pixels, open_image, to_unit_range
+from pellucid.acquisition.images import FULL_BITS, DecodedImage, open_image, take_colours, to_unit_range
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | PilImage"
 NO_PATH = Path("<array>")  # of an image that was never a file
 PIL_MODES_AS_STORED = ("1", "L", "RGB", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-PIL_MODES_TO_RGB = ("P", "PA", "LA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
+PIL_MODES_WITH_ALPHA = ("PA", "LA", "RGBA", "RGBa")
+PIL_MODES_TO_RGB = ("P", "RGBX", "CMYK", "YCbCr", "HSV")
 
 
 def read_or_convert(image: ImageLike, bits: int = FULL_BITS) -> tuple[Path, DecodedImage]:
@@ -28,11 +30,11 @@ def read_or_convert(image: ImageLike, bits: int = FULL_BITS) -> tuple[Path, Deco
     Args:
         image: a path; a PIL image of any mode but ``LAB`` and ``La``, whose EXIF orientation is applied; or an array
             (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), colours in the order RGB, of bool, uint8, uint16 or floats in
-            [0, 1]. Alpha is dropped. It is not changed.
+            [0, 1]. Alpha is dropped, with a warning where it is not opaque. It is not changed.
         bits: significant bits of 16-bit values, 8 to 16.
 
     Returns:
-        The path, ``<array>`` for what has none, and the image.
+        The path, ``<array>`` for what has none, and the pixels, with what was left out of them.
 
     Raises:
         DataError: the file cannot be read, or the image is of another kind, shape, type or range.
@@ -42,10 +44,12 @@ def read_or_convert(image: ImageLike, bits: int = FULL_BITS) -> tuple[Path, Deco
     pil = sys.modules.get("PIL.Image")  # whoever has a PIL image has imported it
     if pil is not None and isinstance(image, pil.Image):
         path = Path(os.fsdecode(getattr(image, "filename", "") or NO_PATH))
-        return path, DecodedImage(_convert_array(_array_of_pil(image, path), path, bits))
+        warnings = _lost_bits(image)
+        decoded = _convert_array(_array_of_pil(image, path), path, bits)
+        return path, replace(decoded, warnings=(*warnings, *decoded.warnings))
     if not isinstance(image, np.ndarray):
         raise DataError(_refuse_kind(image))
-    return NO_PATH, DecodedImage(_convert_array(np.asarray(image), NO_PATH, bits))
+    return NO_PATH, _convert_array(np.asarray(image), NO_PATH, bits)
 
 
 def _refuse_kind(image: object) -> str:
@@ -64,31 +68,48 @@ def _refuse_kind(image: object) -> str:
 
 
 def _array_of_pil(image: PilImage, path: Path) -> NDArray[Any]:
-    """A PIL image, upright, as an array (H, W) or (H, W, 3)."""
+    """A PIL image, upright, as an array (H, W), (H, W, 3), or (H, W, 4) where it has alpha."""
     from PIL import ImageOps
 
+    if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:  # an MPO's others are views of it
+        raise DataError(f"'{path}' holds {frames} images: give one of them, as in image.copy().")
     try:
         upright = ImageOps.exif_transpose(image)
     except (OSError, SyntaxError) as error:  # pixels are read from the file when they are asked for
         raise DataError(f"Cannot read '{path}': {error}.") from None
-    if upright.mode in PIL_MODES_TO_RGB:  # by way of RGBA, or Pillow warns about transparent palettes
-        upright = upright.convert("RGBA").convert("RGB") if upright.mode in ("P", "PA") else upright.convert("RGB")
+    transparent = upright.mode in ("1", "L", "P", "RGB") and "transparency" in upright.info
+    if upright.mode in PIL_MODES_WITH_ALPHA or transparent:
+        upright = upright.convert("RGBA")
+    elif upright.mode in PIL_MODES_TO_RGB:
+        upright = upright.convert("RGB")
     elif upright.mode not in PIL_MODES_AS_STORED:
         raise DataError(f"'{path}' is a PIL image of mode {upright.mode}, which is not taken: give one of mode RGB.")
     pixels = np.asarray(upright)
-    if upright.mode == "I" and image.format == "PNG":  # how older versions of Pillow open 16-bit grey
+    if upright.mode == "I" and image.format in (
+        "PNG",
+        "PPM",
+    ):  # how Pillow opens 16-bit grey of some kinds and versions
         return pixels.astype(np.uint16)
     return pixels
 
 
-def _convert_array(image: NDArray[Any], path: Path, bits: int) -> Pixels:
+def _lost_bits(image: PilImage) -> tuple[str, ...]:
+    """Say that Pillow keeps 8 of the 16 bits of colours; only an image that is not loaded yet tells."""
+    loading = str(getattr(image, "tile", ""))
+    if image.mode in ("RGB", "RGBA", "LA") and ";16" in loading:
+        return ("Pillow keeps 8 of its 16 bits: give the file's path to have them all.",)
+    return ()
+
+
+def _convert_array(image: NDArray[Any], path: Path, bits: int) -> DecodedImage:
     """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) to (H, W, 3)."""
     if problem := _problem_of(image):
         raise DataError(f"'{path}' {problem}")
     if image.dtype == np.bool_:
         image = image.astype(np.uint8) * np.uint8(255)
-    pixels = to_unit_range(image.reshape(*image.shape[:2], -1)[..., :3], path, bits)
-    return np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels)
+    colours, warnings = take_colours(image)
+    pixels = to_unit_range(colours, path, bits)
+    return DecodedImage(np.repeat(pixels[..., None], 3, 2) if pixels.ndim == 2 else pixels, warnings=warnings)
 
 
 def _problem_of(image: NDArray[Any]) -> str:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from pellucid.acquisition.images import IMAGE_SUFFIXES
+from pellucid.acquisition.csv_files import read_csv
+from pellucid.acquisition.files import image_files, is_hidden, list_images, note_passed_over
 from pellucid.acquisition.truth import MASK_FOLDERS, add_truth, find_folders, part_masks
 from pellucid.errors import DataError, join_names
-from pellucid.records import Label, Sample, Samples
+from pellucid.records import Sample, Samples
 
 LAYOUT_DESCRIPTIONS = """  five folders  normal_train/ [normal_test/ abnormal_train/ abnormal_test/ mask/]
   MVTec         train/good/ [test/good/ test/<type>/ ground_truth/<type>/<stem>_mask.png]
   plain         normal/ [abnormal/[<type>/] mask/[<type>/]]
   CSV           a file with the columns path,label[,split,type,mask,group]"""
-
-CSV_COLUMNS = ("path", "label", "split", "type", "mask", "group")
+LAYOUT_FOLDERS = {
+    "five folders": ("normal_train", "normal_test", "abnormal_train", "abnormal_test", "mask"),
+    "MVTec": ("train", "test", "ground_truth"),
+    "plain": ("normal", "abnormal", "mask"),
+}
+CSV_SUFFIXES = (".csv", ".tsv")
 
 
 def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
@@ -38,7 +41,7 @@ def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
     if not root.exists():
         raise DataError(f"'{root}' does not exist.")
     if root.is_file():
-        samples = _read_csv(root) if root.suffix.lower() == ".csv" else _unknown_layout(root)
+        samples = read_csv(root) if root.suffix.lower() in CSV_SUFFIXES else _unknown_layout(root)
     elif (root / "normal_train").is_dir():
         samples = _read_five_folders(root)
     elif (root / "train" / "good").is_dir():
@@ -47,7 +50,7 @@ def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
         samples = _read_plain(root)
     elif (root / "normal_test").is_dir() or (root / "abnormal_test").is_dir():
         samples = _read_five_folders(root)
-    elif any(path.is_dir() for path in (root / "test").glob("*")):
+    elif any(path.is_dir() and not is_hidden(path.name) for path in (root / "test").glob("*")):
         samples = _read_mvtec(root)
     elif (root / "abnormal").is_dir():
         samples = _read_plain(root)
@@ -64,6 +67,7 @@ def _with_truth(samples: Samples) -> Samples:
     masks: list[Path] = []
     if samples.root.is_dir():
         folder = samples.root
+        notes += _note_unused(samples)
         images, masks, told = part_masks(images)
         notes += told
     if not any(sample.mask for sample in images):
@@ -77,15 +81,29 @@ def _with_truth(samples: Samples) -> Samples:
     return replace(samples, samples=known, notes=(*notes, *told, *_note_missing(known)))
 
 
-def image_files(folder: Path) -> list[Path]:
-    """List every image below a folder, sorted by path; hidden files are passed over.
-
-    Args:
-        folder: where to look; one that does not exist has no images.
-    """
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+def _note_unused(samples: Samples) -> tuple[str, ...]:
+    """What lies in or beside the folders of a layout and is neither an image of it nor a mask."""
+    folders = LAYOUT_FOLDERS.get(samples.layout, ())
+    listings = [list_images(samples.root / name) for name in folders]
+    taken = {sample.path for sample in samples.samples}
+    stray = [
+        p for name, listing in zip(folders, listings, strict=True) if name not in MASK_FOLDERS for p in listing.images
+    ]
+    stray = [path for path in stray if path not in taken]
+    notes = note_passed_over(path for listing in listings for path in listing.passed_over)
+    where = f"the {samples.layout} layout"
+    if stray:
+        shown = join_names(path.relative_to(samples.root).as_posix() for path in stray)
+        notes += (f"{len(stray)} images lie where {where} takes none from and are passed over: {shown}.",)
+    known = (*folders, *MASK_FOLDERS)
+    beside = [p for p in samples.root.iterdir() if p.is_dir() and p.name not in known and not is_hidden(p.name)]
+    found = {path.name: len(list_images(path).images) for path in sorted(beside) if folders}
+    if unused := {name: count for name, count in found.items() if count}:
+        notes += (
+            f"{sum(unused.values())} images lie in folders that {where} does not have and are passed over:"
+            f" {join_names(unused)}.",
+        )
+    return notes
 
 
 def _unknown_layout(root: Path) -> Samples:
@@ -136,7 +154,9 @@ def _read_five_folders(root: Path) -> Samples:
 def _read_mvtec(root: Path) -> Samples:
     samples = [Sample(p, "normal", "train") for p in image_files(root / "train" / "good")]
     samples += [Sample(p, "normal", "test") for p in image_files(root / "test" / "good")]
-    for folder in sorted(p for p in (root / "test").glob("*") if p.is_dir() and p.name != "good"):
+    for folder in sorted(
+        p for p in (root / "test").glob("*") if p.is_dir() and p.name != "good" and not is_hidden(p.name)
+    ):
         samples += [Sample(p, "abnormal", "test", type=folder.name) for p in image_files(folder)]
     return Samples(root, "MVTec", tuple(samples))
 
@@ -152,42 +172,3 @@ def _type_folder(path: Path, folder: Path) -> str | None:
     """``<folder>/<type>/.../<image>``: the type, where there is one."""
     inside = path.relative_to(folder).parts
     return inside[0] if len(inside) > 1 else None
-
-
-def _read_csv(file: Path) -> Samples:
-    """One sample a row; relative paths count from the CSV's folder."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns, rows = list(reader.fieldnames or []), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"'{file}' is not a UTF-8 CSV file: {error}.") from None
-    if missing := [c for c in CSV_COLUMNS[:2] if c not in columns]:
-        raise DataError(
-            f"'{file}' lacks the column {join_names(missing)}; it has: {join_names(columns, 10) or 'none'}."
-        )
-    samples, absent = [], []
-    for n, row in enumerate(rows, start=2):
-        sample = _csv_sample(file, n, {k: (row.get(k) or "").strip() for k in CSV_COLUMNS})
-        samples.append(sample)
-        absent += [p.name for p in (sample.path, sample.mask) if p is not None and not p.is_file()]
-    if absent:
-        raise DataError(f"'{file}' names {len(absent)} files that do not exist: {join_names(absent)}.")
-    return Samples(file, "CSV", tuple(samples))
-
-
-def _csv_sample(file: Path, n: int, row: dict[str, str]) -> Sample:
-    labels: dict[str, Label] = {"normal": "normal", "abnormal": "abnormal"}
-    splits: dict[str, Literal["train", "test"] | None] = {"train": "train", "test": "test", "": None}
-    if row["label"] not in labels:
-        raise DataError(f"'{file}', line {n}: label is '{row['label']}'; allowed are normal and abnormal.")
-    if row["split"] not in splits:
-        raise DataError(f"'{file}', line {n}: split is '{row['split']}'; allowed are train, test and nothing.")
-    return Sample(
-        path=file.parent / row["path"],
-        label=labels[row["label"]],
-        split=splits[row["split"]],
-        type=row["type"] or None,
-        mask=file.parent / row["mask"] if row["mask"] else None,
-        group=row["group"] or None,
-    )

@@ -1,8 +1,8 @@
-"""Files to pixels: 8 and 16 bit, grey, RGB, palette and alpha, EXIF orientation, to float32 RGB in [0, 1]."""
+"""Files to pixels: 8 and 16 bit, grey, RGB, palette and alpha, to float32 RGB in [0, 1]."""
 
 from __future__ import annotations
 
-import io
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
+from pellucid.acquisition.decoding import decode
 from pellucid.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, in either order of bytes
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 1]
 Planes = NDArray[np.float32]  # (3, H, W), the same as a network takes it
 Size = tuple[int, int]  # height, width, px
@@ -47,29 +45,31 @@ def read_image(path: Path, bits: int = FULL_BITS) -> Pixels:
     """Read the pixels of an image file; :func:`open_image` also tells what was unusual about it.
 
     Args:
-        path: a PNG, JPEG, BMP or TIFF file of 8 or 16 bit, or a TIFF of floats in [0, 1]; grey, RGB or palette.
+        path: a PNG, JPEG, BMP, WebP, PGM, PPM, PBM, JPEG 2000 or TIFF file of 8 or 16 bit, or a TIFF of floats in
+            [0, 1]; grey, RGB or palette, whatever its name.
         bits: significant bits of 16-bit values, 8 to 16: as 12 where the camera gives 0 to 4095.
 
     Returns:
         Pixels (H, W, 3), float32 RGB in [0, 1].
 
     Raises:
-        DataError: the file is missing, empty, truncated, no image, or holds NaN or values outside its range.
+        DataError: the file is missing, empty, truncated, damaged, no image, holds several images, NaN or values outside
+            its range.
     """
     return open_image(path, bits).pixels
 
 
 def open_image(path: Path, bits: int = FULL_BITS) -> DecodedImage:
-    """Read an image file; alpha is dropped, EXIF orientation applied, nothing cropped.
+    """Read an image file; alpha is dropped with a warning, EXIF orientation applied, nothing cropped.
 
     Args:
         path: of any kind that :func:`read_image` reads.
         bits: significant bits of 16-bit values, 8 to 16.
 
     Raises:
-        DataError: the file is missing, empty, truncated, no image, or holds NaN or values outside its range.
+        DataError: as :func:`read_image` does.
     """
-    return decode_image(_content(path), path, bits)
+    return decode_image(read_content(path), path, bits)
 
 
 def decode_image(content: bytes, path: Path, bits: int = FULL_BITS) -> DecodedImage:
@@ -81,11 +81,35 @@ def decode_image(content: bytes, path: Path, bits: int = FULL_BITS) -> DecodedIm
         bits: significant bits of 16-bit values, 8 to 16.
 
     Raises:
-        DataError: it is empty, truncated, no image, or holds NaN or values outside its range.
+        DataError: it is empty, truncated, damaged, no image, holds several images, NaN or values outside its range.
     """
-    image = _decode(content, path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    pixels = np.asarray(cv2.cvtColor(to_unit_range(image, path, bits), cv2.COLOR_BGR2RGB), np.float32)
-    return DecodedImage(pixels, int(image.max()) if image.dtype == np.uint16 else None)
+    image, warnings = take_colours(decode(content, path))
+    pixels = to_unit_range(image, path, bits)
+    if pixels.ndim == 2:
+        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.float32)
+    peak = int(image.max()) if image.dtype.newbyteorder("=") == np.uint16 else None
+    return DecodedImage(pixels, peak, warnings)
+
+
+def take_colours(image: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Take grey or RGB from all channels of an image, and say what was left out.
+
+    Args:
+        image: (H, W) or (H, W, C) of any type; of 2 or 4 channels the last is alpha, of 5 and more the first three are
+            red, green and blue.
+
+    Returns:
+        (H, W) or (H, W, 3), and a sentence if what was left out says anything.
+    """
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if channels in (1, 3):
+        return image.reshape(image.shape[:2] if channels == 1 else image.shape), ()
+    colours = image[..., 0] if channels == 2 else image[..., :3]
+    if channels > 4:
+        return colours, (f"It has {channels} channels: the first three are taken as red, green and blue.",)
+    alpha = image[..., -1]
+    opaque = 1 if image.dtype.kind in "fb" else np.iinfo(image.dtype).max
+    return colours, () if (alpha == opaque).all() else ("It has an alpha channel that is not opaque: it is left out.",)
 
 
 def significant_bits(peak: int) -> int:
@@ -93,77 +117,28 @@ def significant_bits(peak: int) -> int:
     return next(bits for bits in CAMERA_BITS if peak < 2**bits)
 
 
-def read_stored(path: Path) -> tuple[bytes, NDArray[Any]]:
-    """Read a file and its pixels as they are stored: of their own type, with alpha, EXIF orientation not applied.
-
-    Args:
-        path: of any kind that :func:`read_image` reads.
-
-    Returns:
-        The file's content, and its pixels, (H, W) or (H, W, channels) with blue first.
-
-    Raises:
-        DataError: the file is missing, empty, truncated or no image.
-    """
-    content = _content(path)
-    return content, _decode(content, path, cv2.IMREAD_UNCHANGED)
-
-
 def is_constant(pixels: Pixels) -> bool:
     """Tell whether every pixel (H, W, 3) is the same: a covered lens or a dead camera."""
     return bool((pixels == pixels[0, 0]).all())
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """Read all bytes of a file, and never wait for one that is none.
+
+    Args:
+        path: of a regular file, or a link to one.
+
+    Raises:
+        DataError: it is missing, may not be read or is no regular file.
+    """
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # a FIFO would be waited for
+            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file but a FIFO, a socket or a device"
+            raise DataError(f"Cannot read '{path}': it is {kind}.")
         return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from None
-
-
-def _decode(content: bytes, path: Path, flags: int) -> NDArray[Any]:
-    """Decoded image as OpenCV gives it: BGR or grey, uint8, uint16 or float32."""
-    if not content:
-        raise DataError(f"'{path}' is empty (0 bytes).")
-    if _truncated(content):
-        raise DataError(f"'{path}' is truncated: its end is missing.")
-    image: NDArray[Any] | None
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error:
-        image = None
-    if image is None and content.startswith(TIFF_SIGNATURES):
-        image = _decode_tiff(content, flags)
-    if image is None:
-        raise DataError(f"'{path}' is not an image that can be read (png, jpg, bmp and tif can).")
-    return image
-
-
-def _truncated(content: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end; OpenCV would fill the rest with grey and say nothing."""
-    if content.startswith(b"\xff\xd8"):  # entropy-coded data never holds an end marker: FF is always followed by 00
-        return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
-    if content.startswith(b"\x89PNG"):
-        return content.rfind(b"IEND") < 0
-    if content.startswith(b"BM") and len(content) >= 6:
-        return len(content) < int.from_bytes(content[2:6], "little")
-    return False
-
-
-def _decode_tiff(content: bytes, flags: int) -> NDArray[Any] | None:
-    """TIFF kinds that OpenCV leaves out (64-bit floats, unusual channel counts), in OpenCV's order of channels."""
-    try:
-        image = np.asarray(tifffile.imread(io.BytesIO(content)))
-    except Exception:  # it raises whatever its parsing stumbles over
-        return None
-    readable = image.dtype.kind == "f" or image.dtype.newbyteorder("=") in (np.uint8, np.uint16)
-    if not (readable and image.size and image.ndim in (2, 3)):
-        return None
-    image = image[..., None] if image.ndim == 2 else image
-    grey, wants_grey = image.shape[2] < 3, not flags & cv2.IMREAD_COLOR
-    if wants_grey:
-        return np.asarray(image[..., :1].max(axis=2) if grey else image[..., :3].max(axis=2))
-    return np.repeat(image[..., :1], 3, 2) if grey else np.ascontiguousarray(image[..., 2::-1])
+    except (OSError, ValueError) as error:  # a ValueError where the name has a null byte
+        raise DataError(f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}.") from None
 
 
 def to_unit_range(image: NDArray[Any], path: Path, bits: int = FULL_BITS) -> Pixels:
@@ -188,7 +163,7 @@ def to_unit_range(image: NDArray[Any], path: Path, bits: int = FULL_BITS) -> Pix
                 f"'{path}' has values up to {image.max()}, but the images that were fitted on have {bits} bits, 0 to"
                 f" {highest}: give it images of the same camera and format."
             )
-        return np.asarray(np.divide(image, np.float32(highest), dtype=np.float32))
+        return np.asarray(np.divide(image, np.float32(highest), dtype=np.float32, order="C"))
     if native.kind != "f":
         raise DataError(f"'{path}' has pixels of type {image.dtype}; 8 bit, 16 bit and float can be read.")
     if not np.isfinite(image).all():
@@ -196,7 +171,7 @@ def to_unit_range(image: NDArray[Any], path: Path, bits: int = FULL_BITS) -> Pix
     if image.min() < 0 or image.max() > 1:
         low, high = float(image.min()), float(image.max())
         raise DataError(f"'{path}' has float pixels from {low:.4g} to {high:.4g}; they have to lie in [0, 1].")
-    return image.astype(np.float32)
+    return image.astype(np.float32, order="C")
 
 
 def resize(pixels: Pixels, size: Size) -> Pixels:

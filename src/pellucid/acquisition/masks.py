@@ -14,14 +14,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pellucid.acquisition.annotations import ANNOTATION_SUFFIXES, find_annotation
-from pellucid.acquisition.images import TIFF_SIGNATURES, Size, read_stored
-from pellucid.acquisition.orientation import FIRST_SIDEWAYS, UPRIGHT, find_orientation, read_orientation, turn
+from pellucid.acquisition.decoding import decode
+from pellucid.acquisition.images import Size, read_content
+from pellucid.acquisition.orientation import (
+    FIRST_SIDEWAYS,
+    TIFF_SIGNATURES,
+    UPRIGHT,
+    find_orientation,
+    read_orientation,
+    turn_upright,
+)
 from pellucid.acquisition.shapes import Region
 from pellucid.errors import DataError
 
 MAX_CLASS_INDEX = 31  # whole numbers up to this one are classes, however they lie
 MAX_CLASSES = 16  # more levels are grey, unless they are 0, 1, 2, ...: numbered defects
-VOC_VOID_BGR = (192, 224, 224)  # Pascal VOC's colour of borders that belong to nothing
+VOC_VOID_RGB = (224, 224, 192)  # Pascal VOC's colour of borders that belong to nothing
 _VOC_PALETTE_START = bytes((0, 0, 0, 128, 0, 0, 0, 128, 0))
 _LOSSY_SIGNATURES = (b"\xff\xd8", b"RIFF")  # JPEG and WebP
 Clue = Literal["orientation", "size", "none"]  # what a file tells of how it is turned against its photo
@@ -81,12 +89,10 @@ def open_mask(path: Path, image: Path, size: Size | None) -> Mask:
         remarks += ["without area"] * bool(annotation.without_area)
         clue: Clue = "size" if annotation.size else "none"
     else:
-        content, pixels = read_stored(path)
+        content = read_content(path)
         orientation = find_orientation(content)
-        if content.startswith(TIFF_SIGNATURES):
-            pixels = _read_tiff(content, pixels, orientation, path)
-        else:
-            pixels = turn(pixels, orientation)
+        numbers = _tiff_numbers(content) if content.startswith(TIFF_SIGNATURES) else None
+        pixels = decode(content, path) if numbers is None else turn_upright(numbers, orientation)
         defective, remarks = _binarise(content, pixels, path)
         clue = "size" if orientation == UPRIGHT else "orientation"
     mask = Mask(defective, tuple(remarks))
@@ -101,7 +107,7 @@ def _fit(mask: Mask, image: Path, size: Size, clue: Clue, path: Path) -> Mask:
         undecided = photo != UPRIGHT and (clue == "none" or (clue == "size" and same_size_turned))
         return Mask(mask.defective, (*mask.remarks, *["perhaps turned"] * undecided))
     if photo >= FIRST_SIDEWAYS and mask.defective.shape == size[::-1]:
-        return Mask(turn(mask.defective, photo), (*mask.remarks, "turned"))
+        return Mask(turn_upright(mask.defective, photo), (*mask.remarks, "turned"))
     theirs, ours = (f"{s[1]}x{s[0]}" for s in (mask.defective.shape, size))
     raise DataError(f"Mask '{path}' is {theirs} px but its image '{image.name}' is {ours} px.")
 
@@ -111,19 +117,22 @@ def is_annotation(path: Path) -> bool:
     return path.suffix.lower() in ANNOTATION_SUFFIXES
 
 
-def _read_tiff(content: bytes, pixels: NDArray[Any], orientation: int, path: Path) -> NDArray[Any]:
-    """What OpenCV does not read as it was meant: turned files, and arrays of true and false that tifffile wrote.
+def _tiff_numbers(content: bytes) -> NDArray[Any] | None:
+    """The numbers of a TIFF that holds no shades: integers of other sizes, which may number classes, or true and false.
 
-    For those true is black, as on a fax; everybody else means what one sees.
+    tifffile writes true as black, as on a fax; others mean what one sees.
     """
     try:
-        if orientation != UPRIGHT:
-            return np.asarray(Image.open(io.BytesIO(content)))  # Pillow turns TIFFs, and no other files
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             page = file.pages.first
-            return np.asarray(page.asarray() if page.dtype == bool and page.software == "tifffile.py" else pixels)
-    except Exception:  # they raise whatever their parsing stumbles over
-        raise DataError(f"Mask '{path}' is a TIFF of a kind that cannot be read; save it as PNG.") from None
+            kind = np.dtype(page.dtype)
+            true_and_false = kind.kind == "b" and page.software == "tifffile.py"
+            other_integers = kind.kind in "iu" and kind not in (np.uint8, np.uint16)
+            if len(file.pages) == 1 and (true_and_false or other_integers):
+                return np.asarray(page.asarray())
+    except Exception:  # it raises whatever its parsing stumbles over; decoding says what is wrong
+        return None
+    return None
 
 
 def _binarise(content: bytes, pixels: NDArray[Any], path: Path) -> tuple[Region, list[str]]:
@@ -137,7 +146,7 @@ def _binarise(content: bytes, pixels: NDArray[Any], path: Path) -> tuple[Region,
     if _is_grey(values, lossy=content.startswith(_LOSSY_SIGNATURES)):
         defective, remarks = values > (float(values.min()) + float(values.max())) / 2, ["grey"]
     if content.partition(b"PLTE")[2].startswith(_VOC_PALETTE_START) and pixels.ndim == 3:
-        void = (pixels[..., :3] == VOC_VOID_BGR).all(axis=2)
+        void = (pixels[..., :3] == VOC_VOID_RGB).all(axis=2)
         if void.any():
             defective, remarks = defective & ~void, [*remarks, "void"]
     return defective, remarks

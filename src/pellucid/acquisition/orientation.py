@@ -1,17 +1,15 @@
-"""EXIF orientation: how a photo is turned before anybody sees it."""
+"""How a camera was held: the EXIF orientation, and pixels turned by it."""
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.images import TIFF_SIGNATURES
-
-ORIENTATION_TAG = 0x0112
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, in either order of bytes
+ORIENTATION_TAG = 274
 UPRIGHT = 1
 FIRST_SIDEWAYS = 5  # from this one on, height and width change places
 _HEAD_BYTES = 2**18  # EXIF stands before the pixels: at most 64 KB in a JPEG, anything in a PNG
@@ -38,42 +36,54 @@ def find_orientation(content: bytes) -> int:
         content: of a JPEG, PNG, WebP or TIFF file; of a TIFF all of it.
     """
     if content.startswith(TIFF_SIGNATURES):
-        block = content
-    elif content.startswith(b"\xff\xd8"):
-        block = content.partition(b"Exif\0\0")[2]
-    elif content.startswith(b"\x89PNG"):
-        block = content.partition(b"IDAT")[0].partition(b"eXIf")[2]
-    else:
-        block = content.partition(b"EXIF")[2][4:].removeprefix(b"Exif\0\0") if content[8:12] == b"WEBP" else b""
-    try:
-        value = _first_directory(block).get(ORIENTATION_TAG, UPRIGHT)
-    except struct.error:  # it ends too early
+        return exif_orientation(content)
+    if content.startswith(b"\xff\xd8"):
+        return exif_orientation(content.partition(b"Exif\0\0")[2])
+    if content.startswith(b"\x89PNG"):
+        return exif_orientation(content.partition(b"IDAT")[0].partition(b"eXIf")[2])
+    if content[8:12] == b"WEBP":
+        return exif_orientation(content.partition(b"EXIF")[2][4:].removeprefix(b"Exif\0\0"))
+    return UPRIGHT
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Find the orientation in a block of EXIF data.
+
+    Args:
+        exif: the block, from its order of bytes on; a TIFF file is one.
+
+    Returns:
+        1 to 8; 1, upright, where none is given.
+    """
+    if exif[:4] not in TIFF_SIGNATURES[:2]:
         return UPRIGHT
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(exif[at : at + size], "little" if exif[:2] == b"II" else "big")
+
+    first = number(4, 4)
+    for at in range(first + 2, min(first + 2 + 12 * number(first, 2), len(exif)), 12):
+        if number(at, 2) == ORIENTATION_TAG:
+            return valid_orientation(number(at + 8, 2))
+    return UPRIGHT
+
+
+def valid_orientation(value: int) -> int:
+    """Return an orientation, or 1 for a number that is none."""
     return value if 1 <= value <= 8 else UPRIGHT
 
 
-def _first_directory(block: bytes) -> dict[int, int]:
-    """The short numbers of the first directory of a TIFF, by their tags; EXIF is one."""
-    if not block.startswith((b"II*\0", b"MM\0*")):
-        return {}
-    order = "<" if block.startswith(b"II") else ">"
-    (start,) = struct.unpack_from(f"{order}I", block, 4)
-    (entries,) = struct.unpack_from(f"{order}H", block, start)
-    fields = (struct.unpack_from(f"{order}HHIH", block, start + 2 + 12 * n) for n in range(entries))
-    return {tag: value for tag, _, _, value in fields}
-
-
-def turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn stored pixels as their orientation says, so that they stand upright.
+def turn_upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn pixels as they are stored to how the camera saw them.
 
     Args:
-        pixels: (H, W) or (H, W, channels).
-        orientation: EXIF's, 1 to 8.
+        image: (H, W) or (H, W, C).
+        orientation: 1 to 8, as EXIF numbers them.
     """
     if orientation >= FIRST_SIDEWAYS:
-        pixels = pixels.swapaxes(0, 1)
+        image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
+        image = image[::-1]
     if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)

@@ -16,13 +16,14 @@ from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
 from pellucid.acquisition.appearance import Appearance, describe, fitted_range
 from pellucid.acquisition.fitted_images import SHORT_HASH_DIGITS, FittedImages, describe_files
-from pellucid.acquisition.images import FULL_BITS, Pixels, is_constant, open_image, significant_bits
+from pellucid.acquisition.images import FULL_BITS, Pixels, decode_image, is_constant, read_content, significant_bits
 from pellucid.acquisition.truth import TruthCheck, check_truth, note_truth
 from pellucid.errors import DataError, join_names
 from pellucid.records import Role, Sample, Samples, Split
 
 Thumbprint = NDArray[np.float32]  # (THUMBPRINT_SIDE_PX**2,), of length one; zero for an image without detail
 THUMBPRINT_SIDE_PX = 64  # that images are compared at
+MAX_PROBLEMS_SHOWN = 5
 MIN_DUPLICATE_CORRELATION = 0.98  # of two files that show the same; real pairs of one kind reach 0.97
 
 
@@ -67,7 +68,7 @@ def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
     if training_required and not any(s.label == "normal" and s.split != "test" for s in kept):
         first = f" First: {bad[0]}" if bad else ""
         raise DataError(f"None of the normal images in '{samples.root}' can be used.{first}")
-    notes = [f"{len(bad)} files are skipped: {' '.join(bad[:5])}"] if bad else []
+    notes = [*_note_problems(bad), *_note_warnings(found)]
     appearances = {path: one.appearance for path, one in good.items() if one.appearance is not None}
     deep = {path: one.peak for path, one in good.items() if one.peak is not None}
     bits = significant_bits(max(deep.values(), default=2**FULL_BITS - 1))
@@ -96,19 +97,38 @@ class _FileCheck:
     peak: int | None = None
     truth: TruthCheck | None = None
     problem: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def _note_problems(problems: list[str]) -> tuple[str, ...]:
+    if not problems:
+        return ()
+    more = len(problems) - MAX_PROBLEMS_SHOWN
+    rest = f" And {more} more." if more > 0 else ""
+    return (f"{len(problems)} files are skipped: {' '.join(problems[:MAX_PROBLEMS_SHOWN])}{rest}",)
+
+
+def _note_warnings(found: Iterable[tuple[Sample, _FileCheck]]) -> tuple[str, ...]:
+    """A sentence for everything that is unusual about images, with how many there are."""
+    by_warning: dict[str, list[str]] = {}
+    for sample, one in found:
+        for warning in one.warnings:
+            by_warning.setdefault(warning, []).append(sample.path.name)
+    return tuple(f"{len(names)} images: {warning} ({join_names(names)})" for warning, names in by_warning.items())
 
 
 def _verify_file(sample: Sample) -> _FileCheck:
     try:
-        image = open_image(sample.path)
+        content = read_content(sample.path)
+        image = decode_image(content, sample.path)
     except DataError as error:
         return _FileCheck(problem=str(error))
     pixels = image.pixels
     if sample.label == "normal" and sample.split != "test" and is_constant(pixels):
         return _FileCheck(problem=f"'{sample.path}' is one flat colour and says nothing about normal glass.")
-    digest = hashlib.sha256(sample.path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(content).hexdigest()
     truth = check_truth(sample, pixels.shape[:2])
-    return _FileCheck(digest, compute_thumbprint(pixels), describe(pixels), image.peak, truth)
+    return _FileCheck(digest, compute_thumbprint(pixels), describe(pixels), image.peak, truth, warnings=image.warnings)
 
 
 def compute_thumbprint(pixels: Pixels) -> Thumbprint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 from pellucid.acquisition.images import Size, parse_size
 from pellucid.acquisition.truth import add_truth, part_masks
 from pellucid.errors import DataError

@@ -13,6 +13,7 @@ from pellucid._io.names import printable
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
+    from pellucid.acquisition.files import Listing
     from pellucid.acquisition.plan import Plan
 
 LOG_WIDTH_CHARS = 150  # of what is printed to a file, which is not 80 columns wide
@@ -60,15 +61,21 @@ def print_plan(plan: Plan) -> None:
         print_line(err, ("note:", "yellow"), f" {note}")
 
 
-def image_paths(places: list[Path]) -> list[Path]:
-    """Return the files among these places, and the images below the folders among them.
+def find_images(places: list[Path]) -> Listing:
+    """Return the files among these places, and the images below the folders among them; say what is passed over.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no images.
     """
-    from pellucid.acquisition.folders import image_files
+    from pellucid.acquisition.files import Listing, list_images, note_passed_over
 
-    paths = [path for place in places for path in (image_files(place) if place.is_dir() else [place])]
-    if not paths:
-        raise DataError(f"There are no images in {', '.join(str(place) for place in places)}.")
-    return paths
+    listings = [list_images(place) if place.is_dir() else Listing((place,), ()) for place in places]
+    images = tuple(path for listing in listings for path in listing.images)
+    passed_over = tuple(path for listing in listings for path in listing.passed_over)
+    notes = note_passed_over(passed_over)
+    if not images:
+        named = ", ".join(str(place) for place in places)
+        raise DataError(" ".join((f"There are no images in {named}.", *notes)))
+    for note in notes:
+        print_line(err, ("note:", "yellow"), f" {note}")
+    return Listing(images, passed_over)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pellucid.cli._console import image_paths, out, print_line, print_text
+from pellucid.cli._console import find_images, out, print_line, print_text
 from pellucid.cli._options import CheckImages, Device, ExportOutput, GraphFormat, Int8, ModelFile
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def export(
     """
     from pellucid.models.load import load
 
-    images = [] if check is None else image_paths([check])
+    images = [] if check is None else find_images([check]).images
     images = images[:: -(-len(images) // MAX_CHECK_IMAGES) or 1]  # spread over all of them
     header = load(model, device=device).export(output, format, images=images, int8=int8)
     _print_agreement(header, f"{len(images)} images" if images else "drawn panes of glass")

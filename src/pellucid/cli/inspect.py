@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pellucid._io.names import printable
-from pellucid.cli._console import err, image_paths, out, print_line
+from pellucid.cli._console import err, find_images, out, print_line
 from pellucid.cli._options import Device, FailOnReject, Images, InspectOutput, Json, Model, Runtime
 from pellucid.errors import DataError
 
@@ -38,9 +38,10 @@ def inspect(
 ) -> None:
     """Score images, show where the flaw is, decide.
 
-    Reads a model and images; a file that is no image is skipped and counted. Prints a table, or with --json a line for
-    every image with the columns of scores.csv and the defects. With -o, writes scores.csv and images/, where every
-    result is drawn: the image, its map, its defects, the verdict.
+    Reads a model and images; a file that cannot be read is skipped and counted, one of a kind that is not read is
+    passed over and counted. Prints a table, or with --json a line for every image with the columns of scores.csv and
+    the defects. With -o, writes scores.csv and images/, where every result is drawn: the image, its map, its defects,
+    the verdict.
 
     ```
     pellucid inspect glass.pellucid new_images/ -o results
@@ -52,7 +53,8 @@ def inspect(
 
     if output is not None:
         check_writable(output / "scores.csv")
-    paths = image_paths(images)
+    found = find_images(images)
+    paths = found.images
     inspector = load(model, runtime, images=len(paths), device=device)
     scored: list[ScoredSample] = []
     skipped: list[str] = []
@@ -68,10 +70,11 @@ def inspect(
         _print_table(scored, output)
     _print_warnings(scored)
     unjudged = sum(bool(one.inspection.reason) for one in scored)
+    passed_over = f", {len(found.passed_over)} passed over" if found.passed_over else ""
     rejected = sum(one.inspection.verdict == "reject" for one in scored)
     print_line(
         err if as_json else out,
-        f"{len(scored)} inspected, {rejected} rejected ({unjudged} not judged), {len(skipped)} skipped;"
+        f"{len(scored)} inspected, {rejected} rejected ({unjudged} not judged), {len(skipped)} skipped{passed_over};"
         f" computed by {inspector.runtime.name} on {inspector.runtime.device}",
     )
     if rejected and fail_on_reject:
@@ -79,7 +82,7 @@ def inspect(
 
 
 def _inspections(
-    inspector: Inspector, paths: list[Path], output: Path | None, skipped: list[str]
+    inspector: Inspector, paths: Sequence[Path], output: Path | None, skipped: list[str]
 ) -> Iterator[ScoredSample]:
     """Inspect files, in order, draw the results and collect why files were skipped; maps are not kept in memory."""
     from pellucid._io.files import write_bytes

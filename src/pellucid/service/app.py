@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -9,7 +10,9 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from pellucid import __name__ as PACKAGE_NAME
 from pellucid._io.files import check_writable, make_folder, make_private
 from pellucid.errors import DataError, ParameterError
+from pellucid.service.access.deadlines import BodyDeadline, ConnectionLimit, GuardedConnection, max_connections
 from pellucid.service.access.logins import Logins
 from pellucid.service.access.middleware import (
     BodyLimitMiddleware,
@@ -31,6 +35,7 @@ from pellucid.service.access.sessions import Sessions
 from pellucid.service.api import decisions, inspections, models, system, trainings, trends
 from pellucid.service.api.errors import explain_errors
 from pellucid.service.api.system import STATIC_FOLDER
+from pellucid.service.decisions_export import ExportLease
 from pellucid.service.loading import ModelLoader
 from pellucid.service.logs import begin_log
 from pellucid.service.metrics import Metrics
@@ -99,15 +104,17 @@ def create_service(settings: Settings) -> Service:
     supervisor = Supervisor(lambda thread: metrics.thread_failures.labels(thread).inc())
     database = Database(settings.database_url(), supervisor)
     pictures = PictureStore(settings.record / "pictures")
-    registry = ModelRegistry(settings.models, database, settings.runtime, settings.device)
+    registry = ModelRegistry(settings.models, database, settings.runtime, settings.device, settings.max_models)
     queue = InspectionQueue(
         registry,
         database,
         pictures,
         metrics,
+        supervisor,
         max_requests=settings.max_requests,
         max_queued_bytes=settings.max_queued_mb * 1_000_000,
         megapixels=settings.megapixels,
+        memory_bytes=settings.memory_bytes(),
         key_hours=settings.key_hours,
     )
     return Service(
@@ -120,7 +127,8 @@ def create_service(settings: Settings) -> Service:
         registry=registry,
         queue=queue,
         trainings=TrainingRunner(settings.models, settings.data),
-        loader=ModelLoader(registry, supervisor),
+        exports=ExportLease(),
+        loader=ModelLoader(registry, supervisor, max_loaded=settings.max_models),
     )
 
 
@@ -133,7 +141,7 @@ def create_threads(service: Service) -> Threads:
         return FOLLOW_PERIOD_S
 
     def watched_model() -> str:
-        return registry.choose(settings.watch_model or newest_model(registry))
+        return registry.pin(registry.choose(settings.watch_model or newest_model(registry)))
 
     return Threads(
         loader=service.loader,
@@ -161,6 +169,7 @@ def create_app(service: Service) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         threads.start()
         log.info("serving on http://%s:%s; Ctrl+C stops it", settings.host, settings.port)
+        log.info("images may take %.0f MB of memory together (--memory-mb)", settings.memory_bytes() / 1e6)
         yield
         await run_in_threadpool(_stop, service, threads)
         log.info("stopped: all that was taken in is in the record")
@@ -184,6 +193,7 @@ def create_app(service: Service) -> FastAPI:
 
         add_pages(app, service)
     # the last one added is the first to see a request
+    app.add_middleware(BodyDeadline, seconds=settings.timeout)
     app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.request_mb * 1_000_000)
     app.add_middleware(LoginMiddleware, logins=service.logins)
     app.add_middleware(OriginMiddleware)
@@ -242,6 +252,7 @@ def serve(settings: Settings) -> None:
     config = uvicorn.Config(
         create_app(create_service(settings)),
         log_config=None,  # the root's handler is the only one
+        http=cast(type[asyncio.Protocol], partial(GuardedConnection, ConnectionLimit(max_connections()))),
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=request_timeout_s,

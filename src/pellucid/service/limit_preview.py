@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pellucid.service.registry import LoadedModel
+from pellucid.service.served_model import KnownModel
 from pellucid.service.storage.record import Database, Filter
 
 MAX_PREVIEW_ROWS = 10_000  # inspections that are looked back on
@@ -42,15 +42,16 @@ class ScoreHistory:
         database: with what it inspected.
     """
 
-    def __init__(self, model: LoadedModel, database: Database) -> None:
+    def __init__(self, model: KnownModel, database: Database) -> None:
         self.held_out = list(model.calibrated.scores)
         tested = _test_scores(model.path)
         self.tested_good = [score for score, defective in tested if not defective]
         self.tested_bad = [score for score, defective in tested if defective]
-        decided = database.scores(Filter(model_sha256=model.sha256, decision="any"), MAX_PREVIEW_ROWS)
+        of_model = Filter(model_sha256=model.sha256)
+        decided = database.values(("score", "decision"), replace(of_model, decision="any"), MAX_PREVIEW_ROWS)
         self.decided_good = [score for score, decision in decided if decision != "defect"]
         self.decided_bad = [score for score, decision in decided if decision == "defect"]
-        self.latest = [score for score, _ in database.scores(Filter(model_sha256=model.sha256), MAX_PREVIEW_ROWS)]
+        self.latest = [score for (score,) in database.values(("score",), of_model, MAX_PREVIEW_ROWS)]
 
     def preview(self, limit: float) -> LimitPreview:
         """Count what a limit rejects and lets escape."""

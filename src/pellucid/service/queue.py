@@ -1,30 +1,36 @@
-"""Where images wait for their turn: so many requests and bytes at most, a few threads, every answer in the record."""
+"""Where images wait for their turn: so much at a time, within a budget of memory, and every answer in the record."""
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any, cast
 
 from pellucid.acquisition.images import decode_image
 from pellucid.errors import PellucidError
+from pellucid.service.admission import Admission, AdmittedRequest
 from pellucid.service.metrics import Metrics
 from pellucid.service.registry import ModelRegistry
 from pellucid.service.storage.pictures import PictureStore, StoredPicture
 from pellucid.service.storage.record import Database
 from pellucid.service.storage.tables import INSPECTION_COLUMNS, InspectionRow, StoredDefect
-from pellucid.service.uploads import RefusedError, check_upload
+from pellucid.service.supervise import Supervisor, Worker
+from pellucid.service.turns import Turn, TurnQueue
+from pellucid.service.uploads import RefusedError, UploadHead, check_upload
 
 INSPECTION_THREADS = (os.cpu_count() or 1) + 3  # more than the runtime computes at a time: some wait for the disk
-LATENCY_SMOOTHING = 0.05  # share of the newest request in the running mean of seconds
+WORKING_BYTES_PER_PIXEL = 28  # of float copies of an image, its map and what is searched for defects, beside its values
+DRAWING_SLOTS = 2  # pictures that are drawn at a time
+MAX_DRAWINGS = 8  # that are drawn or wait for it: what one browser asks for at a time, and two more
+DRAWING_TIMEOUT_S = 20.0  # that one waits
 
 
 @dataclass(frozen=True)
@@ -41,25 +47,30 @@ class InspectionJob:
     request_sha256: str | None = None  # what the key stands for; without it, the key says all, and for good
 
 
-class BusyError(Exception):
-    """As many requests as may wait do; ``seconds`` until it is worth trying again."""
+@dataclass(frozen=True)
+class PendingInspection:
+    """One image that waits for its turn, and who waits for what becomes of it."""
 
-    def __init__(self, seconds: int) -> None:
-        super().__init__(f"The service is busy: try again in {seconds} s.")
-        self.seconds = seconds
+    job: InspectionJob
+    suffix: str  # of a file of its kind
+    done: Future[InspectionRow]
 
 
 class InspectionQueue:
     """Takes images in, and answers with rows of the record.
+
+    Uploads and the watched folder are counted apart, and take turns: neither waits for the other.
 
     Args:
         registry: of models.
         database: that inspections are kept in.
         pictures: that keeps pictures and maps.
         metrics: that count.
-        max_requests: that may be under way.
+        supervisor: that the threads run under.
+        max_requests: that may be worked on.
         max_queued_bytes: of all requests that are under way.
         megapixels: that one image may have.
+        memory_bytes: that all images may take together while they are decoded.
         key_hours: that the key of a request stands for its answer.
     """
 
@@ -69,45 +80,65 @@ class InspectionQueue:
         database: Database,
         pictures: PictureStore,
         metrics: Metrics,
+        supervisor: Supervisor,
         *,
         max_requests: int,
         max_queued_bytes: int,
         megapixels: float,
+        memory_bytes: int,
         key_hours: float = 24.0,
     ) -> None:
         self._registry, self._database, self._pictures, self._metrics = registry, database, pictures, metrics
-        self._max_requests, self._max_queued_bytes, self._megapixels = max_requests, max_queued_bytes, megapixels
+        self._megapixels = megapixels
         self._key_lifetime = timedelta(hours=key_hours)
-        self._pool = ThreadPoolExecutor(INSPECTION_THREADS, thread_name_prefix="inspect")
-        self._lock = threading.Lock()
-        self._bytes = 0
-        self._seconds = 0.1  # that a request took lately, from in to out
-        self.under_way = 0  # requests
+        self._turns: TurnQueue[PendingInspection] = TurnQueue(memory_bytes)
+        self._uploads = Admission(max_requests, max_queued_bytes)
+        self._watched = Admission(max_requests, max_queued_bytes)
+        self._drawings = Admission(MAX_DRAWINGS, 0)
+        self._drawing_slots = threading.Semaphore(DRAWING_SLOTS)
+        self._workers = [Worker(supervisor, "inspect", self._work) for _ in range(INSPECTION_THREADS)]
+        for worker in self._workers:
+            worker.start()
         self.closing = False
 
+    @property
+    def under_way(self) -> int:
+        """Count the requests that are worked on."""
+        return self._uploads.under_way + self._watched.under_way
+
     @contextmanager
-    def admitted(self, size: int) -> Iterator[None]:
-        """Count a request of ``size`` bytes in, and out when it has been answered.
+    def admitted(self) -> Iterator[AdmittedRequest]:
+        """Take an upload in, before its body is read; it counts until the last of its images is done with.
 
         Raises:
             BusyError: too much is under way.
         """
-        with self._lock:
-            full = self.under_way >= self._max_requests or (
-                self.under_way and self._bytes + size > self._max_queued_bytes
-            )
-            if full or self.closing:
-                raise BusyError(max(1, math.ceil(self._seconds)))
-            self.under_way += 1
-            self._bytes += size
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.under_way -= 1
-                self._bytes -= size
-                self._seconds += LATENCY_SMOOTHING * (time.perf_counter() - start - self._seconds)
+        if self.closing:
+            raise self._uploads.busy()
+        with self._uploads.request() as request:
+            yield request
+
+    @contextmanager
+    def drawing(self, memory_bytes: int) -> Iterator[None]:
+        """Wait for the turn to draw a kept picture, a few at a time, in the memory that images share.
+
+        Args:
+            memory_bytes: that it takes.
+
+        Raises:
+            BusyError: as many wait as may, or it took too long.
+        """
+        with self._drawings.request() as request:
+            request.begin()
+            if not self._drawing_slots.acquire(timeout=DRAWING_TIMEOUT_S):
+                raise self._drawings.busy()
+            try:
+                with self._turns.memory(memory_bytes, DRAWING_TIMEOUT_S) as is_taken:
+                    if not is_taken:
+                        raise self._drawings.busy()
+                    yield
+            finally:
+                self._drawing_slots.release()
 
     def has(self, key: str) -> bool:
         """Find out whether the record holds what was sent under a key.
@@ -134,43 +165,112 @@ class InspectionQueue:
         _check_same_request(job, earlier)
         return earlier
 
-    def submit(self, job: InspectionJob) -> Future[InspectionRow]:
-        """Begin one image of an admitted request; returns what it will become.
+    def submit(self, job: InspectionJob, request: AdmittedRequest | None = None) -> Future[InspectionRow]:
+        """Begin one image; returns what it will become. Cancelling that lets go of it, if its turn has not come.
 
         The future raises DataError for an image that cannot be inspected, RecordError and OutputError when the result
         cannot be stored.
+
+        Args:
+            job: the image.
+            request: that it came by; without one it is taken in by itself, as the watched folder's are.
+
+        Raises:
+            BusyError: it came by no request, and too much is under way.
         """
-        return self._pool.submit(self._counted, job)
+        if request is None:
+            with self._watched.request() as own:
+                own.add_bytes(len(job.content))
+                own.begin()
+                return self.submit(job, own)
+        done: Future[InspectionRow] = Future()
+        try:
+            head = check_upload(job.content, job.file, self._megapixels)
+            memory_bytes = self._memory_for(job, head)
+        except RefusedError as error:
+            self._metrics.failed.labels(type(error).__name__).inc()
+            done.set_exception(error)
+            return done
+        lane = "watch" if job.source == "watch" else "upload"
+        turn = Turn(PendingInspection(job, head.suffix, done), lane, memory_bytes)
+        request.hold()
+        self._turns.put(turn)
+        done.add_done_callback(lambda _: self._let_go(turn, request))
+        return done
 
     def close(self) -> None:
         """Finish what was taken in; nothing more is."""
         self.closing = True
-        self._pool.shutdown(wait=True)
+        self._turns.close()
+        for worker in self._workers:
+            worker.join()
 
-    def _counted(self, job: InspectionJob) -> InspectionRow:
+    def _memory_for(self, job: InspectionJob, head: UploadHead) -> int:
+        """Estimate what an image takes while it is inspected.
+
+        Raises:
+            RefusedError: more than there may ever be.
+        """
+        memory_bytes = head.width * head.height * WORKING_BYTES_PER_PIXEL + head.decoded_bytes
+        if memory_bytes > self._turns.budget_bytes:
+            raise RefusedError(
+                f"'{job.file}' is {head.width} x {head.height} pixels and takes {memory_bytes / 1e6:.0f} MB of memory"
+                f" to inspect; {self._turns.budget_bytes / 1e6:.0f} MB are allowed: send a smaller one, or start the"
+                " service with a larger --memory-mb.",
+                413,
+            )
+        return memory_bytes
+
+    def _let_go(self, turn: Turn[PendingInspection], request: AdmittedRequest) -> None:
+        self._turns.drop(turn)
+        request.release()
+
+    def _work(self) -> float | None:
+        """Do the next image; None when there will be none."""
+        turn = self._turns.take()
+        if turn is None:
+            return None
+        done = turn.item.done
+        if not done.set_running_or_notify_cancel():
+            self._turns.give_back(turn.memory_bytes)
+            return 0.0
         start = time.perf_counter()
         try:
-            row = self._inspect(job)
-        except Exception as error:
+            row = self._process(turn)
+        except BaseException as error:
             self._metrics.failed.labels(type(error).__name__).inc()
-            raise
-        self._metrics.seconds.observe(time.perf_counter() - start)
-        self._metrics.count(row)
-        return row
+            clear_frames(error.__traceback__)  # or it holds the pixels
+            done.set_exception(error)
+        else:
+            self._metrics.seconds.observe(time.perf_counter() - start)
+            self._metrics.count(row)
+            done.set_result(row)
+        return 0.0
 
-    def _inspect(self, job: InspectionJob) -> InspectionRow:
-        if (earlier := self.answered(job)) is not None:
-            return earlier
-        suffix = check_upload(job.content, job.file, self._megapixels)
-        model = self._registry.get(job.model)
-        image = decode_image(job.content, Path(job.file), model.inspector.fitted_images.bits)
-        start = time.perf_counter()
-        inspection = model.inspect(image.pixels)
-        milliseconds = (time.perf_counter() - start) * 1000
+    def _process(self, turn: Turn[PendingInspection]) -> InspectionRow:
+        job = turn.item.job
+        try:
+            if (earlier := self.answered(job)) is not None:
+                return earlier
+            row = self._inspect(job, turn.item.suffix)
+        finally:
+            self._turns.give_back(turn.memory_bytes)
+        written = self._keep(row)
+        _check_same_request(job, written)
+        return written
+
+    def _inspect(self, job: InspectionJob, suffix: str) -> InspectionRow:
+        """Inspect an image and write its pictures; what is large ends with this."""
+        with self._registry.using(job.model) as model:
+            image = decode_image(job.content, Path(job.file), model.inspector.fitted_images.bits)
+            start = time.perf_counter()
+            inspection = model.inspect(image.pixels)
+            milliseconds = (time.perf_counter() - start) * 1000
         now = datetime.now(UTC)
         height, width = model.inspector.image_size  # features are at a quarter of it or coarser: half loses nothing
         stored = self._pictures.save(now, job.content, suffix, inspection.map, (height // 2, width // 2))
-        row = InspectionRow(
+        self._pictures.save_thumbnail(stored.picture, image.pixels)
+        return InspectionRow(
             **_columns_of(job),
             **_columns_of(stored),
             time=now,
@@ -188,14 +288,17 @@ class InspectionQueue:
             warnings=list(dict.fromkeys((*image.warnings, *inspection.warnings))),
             defects=[cast(StoredDefect, asdict(defect)) for defect in inspection.defects],
         )
+
+    def _keep(self, row: InspectionRow) -> InspectionRow:
+        """Write a row whose pictures are written."""
+        pictures = [file for file in (row.picture, row.map) if file is not None]
         try:
             written = self._database.add(row)
         except PellucidError:
-            self._pictures.remove([stored.picture, stored.map])
+            self._pictures.remove(pictures)
             raise
-        if written.picture != stored.picture:  # the same key, kept by another thread or process in the meantime
-            self._pictures.remove([stored.picture, stored.map])
-            _check_same_request(job, written)
+        if written.picture != row.picture:  # the same key, kept by another thread or process in the meantime
+            self._pictures.remove(pictures)
         return written
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import threading
 import time
-from collections.abc import Container
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -17,17 +18,10 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from pellucid._io.names import named_path, printable
-from pellucid.errors import (
-    DataError,
-    ModelFileError,
-    ParameterError,
-    PellucidError,
-    unknown_name,
-)
-from pellucid.inspector import Inspector
+from pellucid.errors import DataError, ModelFileError, ParameterError, PellucidError, unknown_name
 from pellucid.models.file import Header
 from pellucid.models.load import load
-from pellucid.records import Inspection, Limit
+from pellucid.records import Limit
 from pellucid.runtimes import Name
 from pellucid.service.access.accounts import Account
 from pellucid.service.limit_check import check_limit
@@ -39,6 +33,7 @@ from pellucid.service.model_folder import (
     read_any_header,
     read_leaderboard,
 )
+from pellucid.service.served_model import KnownModel, LoadedModel
 from pellucid.service.storage.record import Database
 from pellucid.service.storage.tables import ModelChange
 
@@ -49,45 +44,34 @@ CHANGES_LOOKED_BACK = 50  # PostgreSQL may show a change later than one with a h
 MAX_CHANGES = 10_000  # that are followed at a time
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model ready to inspect."""
-
-    name: str
-    path: Path
-    sha256: str  # of the model file, or of an exported model's graph
-    header: Header  # of the file
-    inspector: Inspector  # with the limit in force
-    calibrated: Limit  # with the limit that the file holds
-    slots: threading.Semaphore  # as many images at a time as the runtime computes
-
-    def inspect(self, pixels: np.ndarray[Any, np.dtype[np.float32]]) -> Inspection:
-        """Inspect pixels (H, W, 3) as soon as a slot is free."""
-        with self.slots:
-            return self.inspector.inspect(pixels)
-
-    def with_limit(self, value: float) -> LoadedModel:
-        """Return the same model with another limit."""
-        limit = replace(self.calibrated, value=value)
-        return replace(self, inspector=replace(self.inspector, limit=limit))
-
-
 class ModelRegistry:
     """Holds models by name: ``NAME.pellucid``, exported models in folders, cells of comparisons as ``RUN.CELL``.
+
+    Only so many stay loaded. The one that was not used for longest goes when another is asked for, but for the pinned
+    one and those that are inspecting.
 
     Args:
         folder: where they are; looked into again whenever names are asked for.
         database: where limits and changes are kept.
         runtime: what computes; see :func:`pellucid.models.load.load`.
         device: where torch computes: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        max_loaded: models that stay loaded, at least 1.
     """
 
-    def __init__(self, folder: Path, database: Database, runtime: str = "auto", device: str = "auto") -> None:
+    def __init__(
+        self, folder: Path, database: Database, runtime: str = "auto", device: str = "auto", max_loaded: int = 8
+    ) -> None:
         self.folder = folder
         self._database = database
         self._runtime = cast(Name | Literal["auto"], runtime)
         self._device = device
+        self._max_loaded = max_loaded
         self._loaded: dict[str, LoadedModel] = {}
+        self._used_at: dict[str, float] = {}
+        self._in_use: Counter[str] = Counter()  # images that are being inspected, by model
+        self._in_use_lock = threading.Lock()
+        self._unloaded: dict[str, str] = {}  # SHA-256 of those that went
+        self._pinned: str | None = None
         self._paths: dict[str, Path] = {}
         self._listed_at = -LISTING_MAX_AGE_S
         self._headers: dict[Path, tuple[FileState, tuple[Header, str] | ModelFileError]] = {}
@@ -183,12 +167,48 @@ class ModelRegistry:
             ModelFileError: its file cannot be used.
             ParameterError: there is none of that name.
         """
-        if name in self._loaded:
-            return self._loaded[name]
-        with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = self._load(self.choose(name))
-            return self._loaded[name]
+        model = self._loaded.get(name)
+        if model is None:
+            with self._lock:
+                if name not in self._loaded:
+                    self._loaded[name] = self._load(self.choose(name))
+                    self._tell_if_changed(name)
+                    self._unload_others(name)
+                model = self._loaded[name]
+        self._used_at[name] = time.monotonic()
+        return model
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[LoadedModel]:
+        """Return a model as :meth:`get` does; it stays loaded meanwhile."""
+        with self._in_use_lock:
+            self._in_use[name] += 1
+        try:
+            yield self.get(name)
+        finally:
+            with self._in_use_lock:
+                self._in_use[name] -= 1
+
+    def pin(self, name: str) -> str:
+        """Let a model stay loaded, instead of the one that was pinned before; returns its name."""
+        self._pinned = name
+        return name
+
+    def known(self, name: str) -> KnownModel:
+        """Tell what is known of a model without loading it.
+
+        Raises:
+            ModelFileError: its file cannot be used.
+            ParameterError: there is none of that name.
+        """
+        model = self._loaded.get(name)
+        if model is not None:
+            return model.known()
+        header, digest = self.header(name)
+        calibrated = Limit(**header.limit.model_dump())
+        moved = self._database.last_limit_change(name, digest)
+        limit = calibrated if moved is None else replace(calibrated, value=float(moved.after))
+        return KnownModel(name, self._paths[name], digest, header, calibrated, limit, None)
 
     def loaded(self) -> list[str]:
         """List the models that are in memory."""
@@ -253,6 +273,7 @@ class ModelRegistry:
             earlier = before.sha256 if before else ""
             self._record_change(ModelChange(_now(), account.name, name, after.sha256, "reload", earlier, after.sha256))
             self._loaded[name] = after
+            self._unload_others(name)
             return after
 
     def set_limit(
@@ -274,8 +295,7 @@ class ModelRegistry:
             UnconfirmedLimitError: the value rejects all good parts or none; see :func:`check_limit`.
         """
         account.require_engineer()
-        self.get(name)
-        with self._lock:
+        with self.using(name), self._lock:
             before = self._loaded[name]
             target = before.calibrated.value if value is None else value
             if not np.isfinite(target):
@@ -332,6 +352,21 @@ class ModelRegistry:
         moved = self._database.last_limit_change(model.name, model.sha256)
         return model if moved is None else model.with_limit(float(moved.after))
 
+    def _unload_others(self, name: str) -> None:
+        """Let go of those that were not used for longest, until no more are loaded than may be."""
+        idle = [n for n in self._loaded if n not in (name, self._pinned) and not self._in_use[n]]
+        idle.sort(key=lambda n: self._used_at.get(n, 0.0))
+        for other in idle[: max(0, len(self._loaded) - self._max_loaded)]:
+            self._unloaded[other] = self._loaded.pop(other).sha256
+            log.info("model %s was unloaded: %d stay loaded (--max-models)", other, self._max_loaded)
+
+    def _tell_if_changed(self, name: str) -> None:
+        """Keep in the record that a model is another one than before it was unloaded."""
+        before, after = self._unloaded.pop(name, None), self._loaded[name].sha256
+        if before not in (None, after):
+            log.warning("the file of model %s has changed since it was unloaded", name)
+            self._record_change(ModelChange(_now(), "service", name, after, "reload", str(before), after))
+
     def _load(self, name: str) -> LoadedModel:
         path = self._path(name)
         header, digest = read_any_header(path)
@@ -367,18 +402,6 @@ def newest_model(registry: ModelRegistry) -> str | None:
     )
     usable = (name for name in (*recommended, *names) if name in names and registry.is_usable(name))
     return next(usable, names[0] if names else None)
-
-
-def safe_folder_name(name: str) -> str:
-    """Make a name for a folder of results from what a person typed.
-
-    Raises:
-        ParameterError: nothing is left of it.
-    """
-    cleaned = re.sub(r"[^\w-]+", "-", name.strip()).strip("-")[:60]
-    if not cleaned:
-        raise ParameterError("Give the training a name of letters and digits.")
-    return cleaned
 
 
 def _now() -> datetime:

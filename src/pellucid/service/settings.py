@@ -18,12 +18,15 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pellucid._io.device_names import DEVICE_PATTERN
+from pellucid._io.space import total_memory_bytes
 from pellucid.errors import DataError, ParameterError, join_names, unknown_name
 from pellucid.service.access.accounts import is_loopback
 from pellucid.service.access.live_accounts import LiveAccounts
 
 ENVIRONMENT_PREFIX = "PELLUCID_"
 SECRET_FIELDS = ("token",)  # no options: other users of a machine see its command lines
+MEMORY_SHARE = 0.5  # of the machine's, for images
+UNKNOWN_MEMORY_BYTES = 4_000_000_000  # taken for the machine's where it does not say
 MIN_PORT, MAX_PORT = 1, 65535
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -78,7 +81,22 @@ class Settings(BaseSettings):
     max_queued_mb: PositiveInt = Field(256, description="Megabytes of uploads that may be under way at a time.")
     request_mb: PositiveInt = Field(64, description="Megabytes that one request may have.")
     megapixels: PositiveFloat = Field(50.0, description="Megapixels that one image may have.")
-    timeout: PositiveFloat = Field(30.0, description="Seconds until a request is given up and answered by 504.")
+    memory_mb: int | None = Field(
+        None,
+        gt=0,
+        description="Megabytes of memory that images may take together while they are inspected or drawn; by default"
+        " half of what the machine or its container has.",
+    )
+    max_models: PositiveInt = Field(
+        8,
+        description="Models that stay loaded; beyond that, the one that was not used for longest is loaded anew when"
+        " it is asked for.",
+    )
+    timeout: PositiveFloat = Field(
+        30.0,
+        description="Seconds from the start of a request until it is given up: answered by 408 when it has not come"
+        " whole by then, else by 504.",
+    )
     key_hours: PositiveFloat = Field(
         24.0, description="Hours that an Idempotency-Key stands for its answer; then it may be used again."
     )
@@ -97,6 +115,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Say where values come from, the strongest first."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def memory_bytes(self) -> int:
+        """Return how much memory images may take together."""
+        if self.memory_mb is not None:
+            return self.memory_mb * 1_000_000
+        return int((total_memory_bytes() or UNKNOWN_MEMORY_BYTES) * MEMORY_SHARE)
 
     def database_url(self) -> str:
         """Return the database's URL: a file in the record's folder unless another was named."""
@@ -179,7 +203,7 @@ def _explained(error: ValidationError, options: Mapping[str, Any], config: Path 
 
 def _allowed(field: FieldInfo, error_kind: str) -> str:
     """Say what may be given instead of a value that was refused."""
-    kind = field.annotation
+    kind = next((kind for kind in get_args(field.annotation) if kind in (int, float)), field.annotation)
     if kind in (int, float) and error_kind in ("greater_than", "finite_number"):
         return "a number above zero"
     if error_kind == "string_pattern_mismatch":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pellucid.errors import PellucidError
 from pellucid.service.access.logins import Logins
+from pellucid.service.decisions_export import ExportLease
 from pellucid.service.loading import ModelLoader
 from pellucid.service.metrics import Metrics
 from pellucid.service.queue import InspectionQueue
@@ -30,6 +31,7 @@ class Service:
     registry: ModelRegistry
     queue: InspectionQueue
     trainings: TrainingRunner
+    exports: ExportLease
     loader: ModelLoader
 
     def unready_reasons(self) -> list[str]:

@@ -20,7 +20,6 @@ from pellucid._io.progress import PROGRESS_VARIABLE, ProgressReport, read_progre
 from pellucid.acquisition.folders import read_folder
 from pellucid.errors import DataError, ParameterError, PellucidError
 from pellucid.service.access.accounts import Account
-from pellucid.service.registry import safe_folder_name
 
 TrainingState = Literal["running", "done", "failed", "cancelled"]
 LOG_FILE = "training.log"
@@ -214,3 +213,15 @@ def _stop_process(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(CANCEL_TIMEOUT_S)
+
+
+def safe_folder_name(name: str) -> str:
+    """Make a name for a folder of results from what a person typed.
+
+    Raises:
+        ParameterError: nothing is left of it.
+    """
+    cleaned = re.sub(r"[^\w-]+", "-", name.strip()).strip("-")[:60]
+    if not cleaned:
+        raise ParameterError("Give the training a name of letters and digits.")
+    return cleaned

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from pellucid.service.registry import LoadedModel
+from pellucid.service.served_model import KnownModel
 from pellucid.service.storage.record import Database, Filter
 from pellucid.study.results import Shift
 from pellucid.study.shift import shift
@@ -52,23 +52,25 @@ class Trends:
     positions: tuple[tuple[int, ...], ...]  # (cells, cells): defects by where their centre lies, rows from the top
 
 
-def read_trends(database: Database, model: LoadedModel, *, hours: int = 48) -> Trends:
+def read_trends(database: Database, model: KnownModel, *, hours: int = 48) -> Trends:
     """Read what the record says of one model, over the last ``hours``.
 
     Raises:
         RecordError: the database cannot be read.
     """
     since = datetime.now(UTC) - timedelta(hours=hours)
-    by_hour = database.by_hour(Filter(since=since, model=model.name))
+    by_hour = database.by_hour(model.name, since)
     cells = POSITION_GRID_CELLS
     positions = np.zeros((cells, cells), int)
     types: Counter[str] = Counter()
-    for row in database.find(Filter(model=model.name, verdict="reject"), MAX_TREND_ROWS):
-        for defect in row.defects:
+    rejects = Filter(model=model.name, verdict="reject")
+    for defects, width, height in database.values(("defects", "width", "height"), rejects, MAX_TREND_ROWS):
+        for defect in defects:
             x, y = defect["centroid"]
-            positions[min(int(y / row.height * cells), cells - 1), min(int(x / row.width * cells), cells - 1)] += 1
-    for row in database.find(Filter(model=model.name, decision="any"), MAX_TREND_ROWS):
-        types[row.type or "defect" if row.decision == "defect" else str(row.decision)] += 1
+            positions[min(int(y / height * cells), cells - 1), min(int(x / width * cells), cells - 1)] += 1
+    decided = Filter(model=model.name, decision="any")
+    for decision, kind in database.values(("decision", "type"), decided, MAX_TREND_ROWS):
+        types[kind or "defect" if decision == "defect" else decision] += 1
     return Trends(
         by_hour, _drift(database, model), types.most_common(10), tuple(tuple(int(n) for n in row) for row in positions)
     )
@@ -84,11 +86,12 @@ def control_limits(held_out_count: int) -> tuple[float, float]:
     return 0.5 - spread, 0.5 + spread
 
 
-def _drift(database: Database, model: LoadedModel) -> Drift | None:
+def _drift(database: Database, model: KnownModel) -> Drift | None:
     """Parts that people called defective are left out; those that nobody looked at are in, defective or not."""
     held_out = np.asarray(model.calibrated.scores)
     of_model = Filter(model_sha256=model.sha256)
-    latest = [e for e in database.find(of_model, CHART_GROUP_ROWS * MAX_CHART_GROUPS) if e.decision != "defect"][::-1]
+    newest = database.values(("time", "score", "decision"), of_model, CHART_GROUP_ROWS * MAX_CHART_GROUPS)
+    latest = [(time, score) for time, score, decision in reversed(newest) if decision != "defect"]
     groups = [
         latest[k : k + CHART_GROUP_ROWS] for k in range(len(latest) % CHART_GROUP_ROWS, len(latest), CHART_GROUP_ROWS)
     ]
@@ -96,10 +99,10 @@ def _drift(database: Database, model: LoadedModel) -> Drift | None:
         return None
     win_rates = []
     for group in groups:
-        scores = np.asarray([row.score for row in group])
+        scores = np.asarray([score for _, score in group])
         pairs = np.searchsorted(held_out, scores, "left") + np.searchsorted(held_out, scores, "right")
         win_rates.append(float(pairs.mean() / (2 * len(held_out))))
     low, high = control_limits(len(held_out))
-    latest_shift = shift(model.calibrated, [row.score for group in groups for row in group])
-    ends = tuple(group[-1].time for group in groups)
+    latest_shift = shift(model.calibrated, [score for group in groups for _, score in group])
+    ends = tuple(group[-1][0] for group in groups)
     return Drift(tuple(win_rates), ends, low, high, latest_shift)

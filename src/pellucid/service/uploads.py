@@ -7,16 +7,43 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import tifffile
 from PIL import Image
 
-from pellucid.acquisition.images import TIFF_SIGNATURES
+from pellucid.acquisition.decoding import describe_unread, kind_of
 from pellucid.errors import DataError
 
-SUFFIX_BY_FORMAT = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "BMP": ".bmp", "TIFF": ".tif"}
+SUFFIX_BY_KIND = {
+    "PNG": ".png",
+    "JPEG": ".jpg",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+    "WebP": ".webp",
+    "PNM": ".pnm",
+    "JPEG 2000": ".jp2",
+}
+MAX_CHANNELS = 4  # of what Pillow recognises, 16 bits each at most
 MAX_SIDE_PX = 32_767  # OpenCV's own limit for resizing
 _pillow_lock = threading.Lock()  # of Pillow's global limit and of the warnings' filters
+
+
+@dataclass(frozen=True)
+class UploadHead:
+    """What the first bytes of an upload say of it.
+
+    Attributes:
+        suffix: of a file of its kind.
+        width: px.
+        height: px.
+        decoded_bytes: that its values take as they are in the file, decompressed.
+    """
+
+    suffix: str
+    width: int
+    height: int
+    decoded_bytes: int
 
 
 class RefusedError(DataError):
@@ -27,26 +54,25 @@ class RefusedError(DataError):
         self.status = status
 
 
-def check_upload(content: bytes, name: str, megapixels: float) -> str:
-    """Check an upload; returns the suffix of a file of its kind.
+def check_upload(content: bytes, name: str, megapixels: float) -> UploadHead:
+    """Check an upload; returns what its head says. That it is whole and one image, decoding finds out.
 
     Raises:
-        RefusedError: empty, no image, an image of another kind, of several frames, or too large.
+        RefusedError: empty, no image, an image of another kind, or too large.
     """
     if not content:
         raise RefusedError(f"'{name}' is empty (0 bytes).")
-    kind, frames, (width, height) = (
-        _read_tiff_head(content, name) if content.startswith(TIFF_SIGNATURES) else _read_head(content, name)
+    kind = kind_of(content)
+    if not kind:
+        raise RefusedError(describe_unread(content, name), 415)
+    (width, height), decoded_bytes = (
+        _read_tiff_head(content, name) if kind == "TIFF" else _read_head(content, name, kind)
     )
-    if kind not in SUFFIX_BY_FORMAT:
-        raise RefusedError(f"'{name}' is {kind}; png, jpg, bmp and tif can be read.", 415)
-    if frames > 1:
-        raise RefusedError(f"'{name}' holds {frames} images: send each in a file of its own.")
     if max(width, height) > MAX_SIDE_PX:
         raise RefusedError(f"'{name}' is {width} x {height} pixels; sides of up to {MAX_SIDE_PX} are allowed.", 413)
     if width * height > megapixels * 1e6:
         raise RefusedError(f"'{name}' is {width} x {height} pixels; up to {megapixels:g} megapixels are allowed.", 413)
-    return SUFFIX_BY_FORMAT[kind]
+    return UploadHead(SUFFIX_BY_KIND[kind], width, height, decoded_bytes)
 
 
 @contextmanager
@@ -61,20 +87,23 @@ def _without_pillow_limit() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _read_head(content: bytes, name: str) -> tuple[str, int, tuple[int, int]]:
+Head = tuple[tuple[int, int], int]  # width and height, px, and the bytes that its values take, decompressed
+
+
+def _read_head(content: bytes, name: str, kind: str) -> Head:
     try:
         with _without_pillow_limit():
-            image = Image.open(io.BytesIO(content))
-            frames = getattr(image, "n_frames", 1) if image.format not in ("JPEG", "MPO") else 1
+            size = Image.open(io.BytesIO(content)).size
     except Exception:  # Pillow raises whatever its parsing stumbles over, as tifffile does
-        raise RefusedError(f"'{name}' is not an image that can be read (png, jpg, bmp and tif can).", 415) from None
-    return str(image.format), frames, image.size
+        raise RefusedError(f"'{name}' is not a {kind} that can be read.") from None
+    width, height = size
+    return size, width * height * MAX_CHANNELS * 2
 
 
-def _read_tiff_head(content: bytes, name: str) -> tuple[str, int, tuple[int, int]]:
+def _read_tiff_head(content: bytes, name: str) -> Head:
     try:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             page = file.pages.first
-            return "TIFF", len(file.pages), (int(page.imagewidth), int(page.imagelength))
+            return (int(page.imagewidth), int(page.imagelength)), int(page.nbytes)
     except Exception:
-        raise RefusedError(f"'{name}' is not a TIFF that can be read.", 422) from None
+        raise RefusedError(f"'{name}' is not a TIFF that can be read.") from None

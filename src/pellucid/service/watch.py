@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from pellucid._io.names import printable
-from pellucid.acquisition.images import IMAGE_SUFFIXES
+from pellucid.acquisition.decoding import IMAGE_SUFFIXES
+from pellucid.acquisition.files import is_hidden
 from pellucid.errors import DataError
-from pellucid.service.queue import BusyError, InspectionJob, InspectionQueue
+from pellucid.service.admission import BusyError
+from pellucid.service.queue import InspectionJob, InspectionQueue
 from pellucid.service.supervise import FAILURE_PAUSE_S, FORESEEN_ERRORS, Supervisor, Worker
 
 log = logging.getLogger("pellucid.watch")
@@ -85,8 +87,7 @@ class FolderWatcher:
                 return
             content = path.read_bytes()
             job = InspectionJob(content, name, printable(path.stem), self._model(), "watch", "watch", key)
-            with self._queue.admitted(len(content)):
-                self._queue.submit(job).result()
+            self._queue.submit(job).result()
         except BusyError:
             self._worker.stopping.wait(SCAN_PERIOD_S)  # it stays for the next look
             return
@@ -103,7 +104,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, FileState]]:
     """Go through the images below a folder; hidden files and folders are passed over."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_hidden(entry.name):
                 continue
             if entry.is_dir():
                 yield from _files(Path(entry.path))

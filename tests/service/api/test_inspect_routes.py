@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from serving import rows_of
 
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 from pellucid.models.file import read_header
 from pellucid.models.load import load
 

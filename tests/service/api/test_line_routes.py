@@ -12,7 +12,6 @@ from serving import an_inspection_row, wait_until
 from pellucid.service.access.accounts import add_account
 from pellucid.service.app import create_app, create_service
 from pellucid.service.settings import read_settings
-from pellucid.service.storage.record import Filter
 from pellucid.service.trends import POSITION_GRID_CELLS, read_trends
 
 
@@ -33,24 +32,24 @@ def test_trends_are_what_the_page_shows(folders, model):
     service, client = _client(folders)
     defect = {"box": [0, 0, 2, 2], "area_px": 4, "peak": 1.0, "centroid": [0.5, 0.5]}
     with client:
-        loaded = service.registry.get("pane")
+        known = service.registry.known("pane")
         for verdict, defects in (("ok", []), ("reject", [defect]), ("reject", [defect])):
             row = service.database.add(
-                an_inspection_row(model="pane", model_sha256=loaded.sha256, verdict=verdict, defects=defects)
+                an_inspection_row(model="pane", model_sha256=known.sha256, verdict=verdict, defects=defects)
             )
         service.database.decide(row.id, "defect", "stone", "ann")
         found = client.get("/trends", params={"hours": 8}).json()
         (hour,) = found["hours"]
         assert (hour["inspected"], hour["rejected"]) == (3, 2)
-        assert hour["hour"] == service.database.by_hour(Filter())[0][0]
+        assert hour["hour"] == service.database.by_hour("pane", row.time)[0][0]
         assert found["types"] == [{"type": "stone", "count": 1}]
         assert found["positions"][0][0] == 2
         assert len(found["positions"]) == POSITION_GRID_CELLS
         assert found["drift"] is None
         for _ in range(60):
-            service.database.add(an_inspection_row(model="pane", model_sha256=loaded.sha256))
+            service.database.add(an_inspection_row(model="pane", model_sha256=known.sha256))
         drift = client.get("/trends", params={"model": "pane"}).json()["drift"]
-        expected = read_trends(service.database, loaded).drift
+        expected = read_trends(service.database, known).drift
         assert drift["win_rates"] == list(expected.win_rates)
         assert drift["latest"]["p_value"] == expected.latest.p_value
         assert client.get("/trends", params={"model": "other"}).status_code == 404

@@ -46,12 +46,15 @@ def test_what_cannot_be_inspected_gets_one_sentence(service, good, kind):
         saved_bytes(FRAMES[0].convert("P"), "PNG"),
         saved_bytes(FRAMES[0].convert("LA"), "PNG"),
         png_bytes(np.zeros((1, 1), np.uint8)),
+        saved_bytes(FRAMES[0], "WEBP"),
+        saved_bytes(FRAMES[0], "PPM"),
+        saved_bytes(FRAMES[0], "JPEG2000"),
     ],
-    ids=["16 bit", "CMYK jpeg", "CMYK tiff", "palette", "alpha", "one pixel"],
+    ids=["16 bit", "CMYK jpeg", "CMYK tiff", "palette", "alpha", "one pixel", "webp", "ppm", "jp2"],
 )
 def test_unusual_images_that_can_be_read_are_inspected(service, content):
     (item,) = service.inspect(("odd", content)).json()["items"]
-    assert service.http.get(item["picture"]).headers["content-type"] in ("image/png", "image/jpeg")
+    assert service.http.get(item["picture"]).headers["content-type"] in ("image/png", "image/jpeg", "image/webp")
     assert service.http.get(item["overlay"]).status_code == 200
 
 

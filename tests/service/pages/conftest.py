@@ -8,7 +8,7 @@ import pytest
 from serving import served, serving_folder
 from small import SHARED
 
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 from pellucid.models.load import load
 
 

@@ -10,7 +10,8 @@ import cv2
 import pytest
 from serving import rows_of, wait_until
 
-from pellucid.acquisition.folders import image_files, read_folder
+from pellucid.acquisition.files import image_files
+from pellucid.acquisition.folders import read_folder
 from pellucid.models.load import load
 
 pytest.importorskip("selenium", reason="selenium is not installed")

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from serving import rows_of, served, serving_folder, wait_until
 
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 from pellucid.service.access.accounts import add_account
 
 pytest.importorskip("selenium", reason="selenium is not installed")

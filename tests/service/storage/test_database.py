@@ -67,15 +67,26 @@ def test_filters_agree_with_a_slow_reference(database):
         (Filter(model=model, decision="any"), lambda e: e.decision is not None),
         (Filter(model=model, decision="ok"), lambda e: e.decision == "ok"),
         (Filter(model=model, near=True), lambda e: e.verdict == "reject" or e.p_value <= 0.1),
+        (Filter(model=model, near=False), lambda e: e.verdict == "ok" and e.p_value > 0.1),
+        (
+            Filter(model=model, near=True, decision="none"),
+            lambda e: e.decision is None and (e.verdict == "reject" or e.p_value <= 0.1),
+        ),
+        (
+            Filter(since=moment, verdict="ok", model=model, before=entries[40].id),
+            lambda e: e.time >= moment and e.verdict == "ok" and e.id < entries[40].id,
+        ),
+        (Filter(model=model, until=moment, part_id="p2"), lambda e: e.time < moment and e.part_id == "p2"),
         (Filter(model=model, before=entries[30].id), lambda e: e.id < entries[30].id),
     ):
         expected = [e for e in entries if keep(e)][::-1]
         assert database.find(where, 100) == expected
         assert database.count(where) == len(expected)
         assert list(database.iterate(where)) == expected
+        assert database.values(("id", "score"), where, 100) == [(e.id, e.score) for e in expected]
     hours = Counter(f"{e.time:%Y-%m-%dT%H}" for e in entries)
     rejected = Counter(f"{e.time:%Y-%m-%dT%H}" for e in entries if e.verdict == "reject")
-    assert database.by_hour(Filter(model=model)) == [(h, hours[h], rejected[h]) for h in sorted(hours)]
+    assert database.by_hour(model, start) == [(h, hours[h], rejected[h]) for h in sorted(hours)]
     assert "stone" in database.defect_types()
 
 

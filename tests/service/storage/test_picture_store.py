@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from serving import an_inspection_row, full_disk
 
+from pellucid.acquisition.images import decode_image
 from pellucid.errors import DataError, DiskFullError, OutputError
-from pellucid.service.storage.pictures import MAP_LEVELS, PictureStore
+from pellucid.service.storage.pictures import MAP_LEVELS, OVERLAY_PX, THUMBNAIL_PX, PictureStore
 from pellucid.service.storage.record import Database, Filter
 from pellucid.service.storage.retention import expire
+from service.odd_files import png_bytes, saved_bytes
 
 
 def test_pictures_are_kept_for_their_time(tmp_path):
     database, pictures = Database(f"sqlite:///{tmp_path / 'r.db'}"), PictureStore(tmp_path / "pictures")
     now = datetime.now(UTC)
-    anomaly_map = np.zeros((8, 8), np.float32)
+    anomaly_map, pixels = np.zeros((8, 8), np.float32), np.zeros((8, 8, 3), np.float32)
     kept = {}
     for name, days, verdict, decision in (
         ("new ok", 1, "ok", None),
@@ -32,6 +39,7 @@ def test_pictures_are_kept_for_their_time(tmp_path):
     ):
         moment = now - timedelta(days=days)
         files = pictures.save(moment, b"content", ".png", anomaly_map, (8, 8))
+        pictures.save_thumbnail(files.picture, pixels)
         entry = database.add(an_inspection_row(time=moment, verdict=verdict, picture=files.picture, map=files.map))
         if decision:
             database.decide(entry.id, decision, None, "ann")
@@ -41,17 +49,93 @@ def test_pictures_are_kept_for_their_time(tmp_path):
     left = {name for name, number in kept.items() if database.get(number).picture}
     assert left == {"new ok", "decided ok", "old reject"}
     assert len(list((tmp_path / "pictures").glob("*/*"))) == 6
+    assert len(list((tmp_path / "thumbnails").glob("*/*"))) == 3
     assert len(list((tmp_path / "pictures").iterdir())) == 2, "empty days are gone"
     with pytest.raises(DataError, match="their time was over"):
         pictures.path(database.get(kept["old ok"]))
     database.close()
 
 
+def _float_tiff() -> bytes:
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.linspace(0, 1, 40 * 60, dtype=np.float32).reshape(40, 60))
+    return out.getvalue()
+
+
+RNG = np.random.default_rng(0)
+COLOURS = RNG.integers(0, 255, (40, 60, 3), np.uint8)
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+SENT = {
+    "colours": (".png", png_bytes(COLOURS)),
+    "grey": (".png", png_bytes(COLOURS[..., 0])),
+    "16 bit": (".png", png_bytes(RNG.integers(0, 65_535, (40, 60, 3), np.uint16))),
+    "alpha": (".png", png_bytes(RNG.integers(0, 255, (40, 60, 4), np.uint8))),
+    "palette": (".png", saved_bytes(Image.fromarray(COLOURS).quantize(9), "PNG")),
+    "turned by EXIF": (".jpg", saved_bytes(Image.fromarray(COLOURS), "JPEG", exif=TURNED)),
+    "CMYK": (".jpg", saved_bytes(Image.fromarray(COLOURS).convert("CMYK"), "JPEG")),
+    "bmp": (".bmp", saved_bytes(Image.fromarray(COLOURS), "BMP")),
+    "tiff": (".tif", saved_bytes(Image.fromarray(COLOURS), "TIFF")),
+    "float tiff": (".tif", _float_tiff()),
+    "a line": (".png", png_bytes(np.full((1, 3_000), 90, np.uint8))),
+    "larger than it is shown": (".png", png_bytes(cv2.resize(COLOURS, (3_000, 2_000)))),
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_pictures_are_drawn_as_they_were_inspected(tmp_path, name):
+    suffix, content = SENT[name]
+    pictures = PictureStore(tmp_path / "pictures")
+    pixels = decode_image(content, Path(name)).pixels
+    height, width = pixels.shape[:2]
+    kept = pictures.save(datetime.now(UTC), content, suffix, np.zeros((8, 8), np.float32), (8, 8))
+    pictures.save_thumbnail(kept.picture, pixels)
+    row = an_inspection_row(
+        picture=kept.picture,
+        map=kept.map,
+        width=width,
+        height=height,
+        defects=[{"box": [width - 10, 0, 2, 1], "area_px": 2, "peak": 1.0, "centroid": [1.0, 0.0]}],
+    )
+    as_inspected = (pixels[..., ::-1] * 255).round()
+    shown = cv2.imdecode(np.frombuffer(pictures.as_png(row), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_allclose(shown, as_inspected, atol=1)
+    overlay = cv2.imdecode(np.frombuffer(pictures.overlay(row), np.uint8), cv2.IMREAD_COLOR)
+    scale = min(1, OVERLAY_PX / max(height, width))
+    assert overlay.shape == (max(round(height * scale), 1), max(round(width * scale), 1), 3)
+    edge = overlay[0, round((width - 10) * scale) - 2].astype(int)
+    assert edge[2] > edge[1] + 100, "the box of the defect is red"
+    small = pictures.thumbnail(row)
+    assert len(small) < 30_000
+    made_now = pictures.make_thumbnail(row)
+    sizes = {cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR).shape for each in (small, made_now)}
+    assert len(sizes) == 1
+    assert max(sizes.pop()) <= THUMBNAIL_PX
+    assert pictures.drawing_bytes(row) >= width * height * 3
+
+
+def test_thumbnails_of_old_rows_are_made_once_and_removed_with_their_pictures(tmp_path):
+    pictures = PictureStore(tmp_path / "pictures")
+    content, pixels = SENT["colours"][1], np.zeros((40, 60, 3), np.float32)
+    kept = pictures.save(datetime.now(UTC), content, ".png", np.zeros((8, 8), np.float32), (8, 8))
+    pictures.save_thumbnail(kept.picture, pixels)
+    row = an_inspection_row(picture=kept.picture, map=kept.map, width=60, height=40)
+    (file,) = tmp_path.glob("thumbnails/*/*.jpg")
+    file.unlink()
+    assert pictures.thumbnail(row) is None
+    assert pictures.make_thumbnail(row) == pictures.thumbnail(row) == file.read_bytes()
+    pictures.remove([kept.picture, kept.map])
+    assert not list(tmp_path.glob("*/*"))
+    for read in (pictures.thumbnail, pictures.make_thumbnail, pictures.overlay, pictures.for_browser):
+        with pytest.raises(DataError, match="their time was over"):
+            read(row)
+
+
 @given(low=st.floats(-1e3, 1e3), spread=st.floats(0, 1e4), seed=st.integers(0, 99))
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_maps_keep_their_values(tmp_path, low, spread, seed):
     anomaly_map = np.float32(low + spread * np.random.default_rng(seed).random((9, 11)))
-    pictures = PictureStore(tmp_path)
+    pictures = PictureStore(tmp_path / "pictures")
     kept = pictures.save(datetime.now(UTC), b"x", ".png", anomaly_map, (9, 11))
     found = pictures.map(an_inspection_row(map=kept.map, map_low=kept.map_low, map_high=kept.map_high))
     step = (float(anomaly_map.max()) - float(anomaly_map.min())) / MAP_LEVELS

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 from serving import full_disk, rows_of, served, serving_folder, wait_until
 
-from pellucid.acquisition.folders import image_files
+from pellucid.acquisition.files import image_files
 
 
 def test_killed_under_load_it_has_kept_every_answer_once(model, cache, tmp_path, good):

@@ -46,8 +46,16 @@ def test_the_migrated_database_has_the_derived_tables(engine):
         assert migrated == derived
         unique = {tuple(rule["column_names"]) for rule in found.get_unique_constraints(name)}
         assert unique == {(column.name,) for column in table.columns if column.unique}
-        indexes = {tuple(index["column_names"]) for index in found.get_indexes(name)}
-        assert indexes - unique == {(column.name,) for column in table.columns if column.index}
+        where = f"{engine.dialect.name}_where"
+        indexes = {
+            (index["name"], tuple(index["column_names"]), where in index["dialect_options"])
+            for index in found.get_indexes(name)
+            if not index["unique"]
+        }
+        assert indexes == {
+            (index.name, tuple(index.columns.keys()), index.dialect_kwargs.get(where) is not None)
+            for index in table.indexes
+        }
 
 
 def test_answers_have_the_rows_columns():

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query
-from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
+from fastapi.responses import StreamingResponse
 
 from pellucid.errors import DataError
-from pellucid.service.api.dependencies import CurrentAccount, ServiceDep, no_such_inspection, require_inspection
+from pellucid.service.api.dependencies import (
+    CurrentAccount,
+    CurrentEngineer,
+    ServiceDep,
+    no_such_inspection,
+    require_inspection,
+)
 from pellucid.service.api.errors import binary, responses
 from pellucid.service.api.schemas import DecisionIn, DecisionOut, InspectionId, InspectionOut
-from pellucid.service.decisions_export import export_decisions
+from pellucid.service.decisions_export import MAX_ACCEPTED, decided_pictures, zip_decisions
 
 router = APIRouter()
 
@@ -37,29 +39,24 @@ def decide(number: InspectionId, requested: DecisionIn, service: ServiceDep, acc
 
 @router.get(
     "/decisions.zip",
-    response_class=FileResponse,
-    responses=responses(404, 422, 503, 507, _200=binary("application/zip")),
+    response_class=StreamingResponse,
+    responses=responses(404, 422, 429, 503, _200=binary("application/zip")),
 )
 def decisions(
     service: ServiceDep,
+    account: CurrentEngineer,  # noqa: ARG001
     accepted: Annotated[
-        int, Query(ge=0, le=100_000, description="so many accepted parts that nobody looked at, as normal")
+        int, Query(ge=0, le=MAX_ACCEPTED, description="so many accepted parts that nobody looked at, as normal")
     ] = 0,
-) -> FileResponse:
-    """Export everything that was decided as a data set (``data.csv`` and ``images/``) for the next training."""
-    service.settings.record.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=service.settings.record, prefix=".export-") as temporary:
-        folder = Path(temporary)
-        try:
-            export_decisions(service.database, service.pictures, folder, accepted=accepted)
-        except DataError as error:
-            raise HTTPException(404, str(error)) from None
-        with tempfile.NamedTemporaryFile(
-            dir=service.settings.record, prefix=".decisions-", suffix=".zip", delete=False
-        ) as packed:
-            archive = Path(packed.name)
-            with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as zipped:
-                for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-                    zipped.write(path, path.relative_to(folder).as_posix())
-    done = BackgroundTask(archive.unlink, missing_ok=True)
-    return FileResponse(archive, media_type="application/zip", filename="decisions.zip", background=done)
+) -> StreamingResponse:
+    """Export everything that was decided as a data set (``data.csv`` and ``images/``) for the next training.
+
+    For engineers: it reads every picture. It is packed while it is sent, one export at a time; 429 while there is one.
+    """
+    try:
+        decided = decided_pictures(service.database, service.pictures, accepted=accepted)
+    except DataError as error:
+        raise HTTPException(404, str(error)) from None
+    pieces = service.exports.hold(zip_decisions(decided))
+    headers = {"content-disposition": 'attachment; filename="decisions.zip"'}
+    return StreamingResponse(pieces, media_type="application/zip", headers=headers)

@@ -9,7 +9,7 @@ from fastapi import Depends, HTTPException, Request
 from pellucid.errors import ParameterError
 from pellucid.service.access.accounts import Account
 from pellucid.service.access.middleware import account_of
-from pellucid.service.registry import LoadedModel
+from pellucid.service.served_model import KnownModel
 from pellucid.service.state import Service
 from pellucid.service.storage.tables import InspectionRow
 
@@ -50,7 +50,7 @@ def require_model(service: Service, name: str) -> None:
         raise HTTPException(404, str(error)) from None
 
 
-def loaded_model(service: Service, name: str) -> LoadedModel:
-    """Return a model, loaded; answer 404 if there is none of that name."""
+def require_known_model(service: Service, name: str) -> KnownModel:
+    """Tell what is known of a model, which need not be loaded; answer 404 if there is none of that name."""
     require_model(service, name)
-    return service.registry.get(name)
+    return service.registry.known(name)

@@ -22,9 +22,9 @@ from pellucid.errors import (
     RecordError,
 )
 from pellucid.service.access.accounts import RoleError, sentence_for
+from pellucid.service.admission import BusyError
 from pellucid.service.api.schemas import Problem
 from pellucid.service.limit_check import UnconfirmedLimitError
-from pellucid.service.queue import BusyError
 from pellucid.service.uploads import RefusedError
 
 RETRY_AFTER_S = 2  # that a client is told when the database is away

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
+from starlette.types import Message
 
 from pellucid.errors import DataError, PellucidError
 from pellucid.records import Verdict
 from pellucid.service.access.accounts import Account, sentence_for
+from pellucid.service.access.deadlines import remaining_seconds
+from pellucid.service.admission import AdmittedRequest
 from pellucid.service.api.dependencies import CurrentAccount, ServiceDep, require_inspection, require_model
 from pellucid.service.api.errors import binary, responses, sentence_of, status_of
 from pellucid.service.api.schemas import (
@@ -32,6 +36,7 @@ from pellucid.service.api.schemas import (
 )
 from pellucid.service.queue import InspectionJob
 from pellucid.service.state import Service
+from pellucid.service.storage.pictures import BROWSER_MEDIA_TYPES
 from pellucid.service.storage.record import Filter
 from pellucid.service.storage.tables import Decision, InspectionRow
 
@@ -62,7 +67,7 @@ router = APIRouter()
     openapi_extra={"requestBody": INSPECT_BODY},
     response_model=InspectionResults,
     responses=responses(
-        *(404, 409, 415, 422, 429, 503, 504, 507),
+        *(404, 408, 409, 415, 422, 429, 503, 504, 507),
         _207={"model": InspectionResults, "description": "Some files could not be inspected"},
     ),
 )
@@ -87,17 +92,16 @@ async def inspect(
 ) -> Response:
     """Inspect images: multipart field ``files``, one or several, or one image as the body, whatever its content type.
 
-    An image is a png, jpg, bmp or tif file of 8 or 16 bits, grey or in colours.
+    An image is a png, jpg, bmp, tif, webp, pgm, ppm, pbm or jp2 file of 8 or 16 bits, grey or in colours.
 
     The answer leaves when every result is in the record. 429 with Retry-After when too much is under way.
     """
-    declared = request.headers.get("content-length", "")
-    size = int(declared) if declared.isdigit() else service.settings.request_mb * 1_000_000
-    with service.queue.admitted(size):
+    with service.queue.admitted() as admitted:
         if model is not None:
             require_model(service, model)
         name = service.registry.choose(model)
-        uploads = await _uploads(request)
+        uploads = await _uploads(_counted(request, admitted))
+        admitted.begin()
         source = "page" if request.headers.get("x-pellucid-page") else "http"
         parts = [Path(file).stem if part_id is None else part_id for file, _ in uploads]
         jobs = [
@@ -110,8 +114,10 @@ async def inspect(
             jobs = await run_in_threadpool(_with_key, jobs, idempotency_key)
             for job in jobs:  # before any is inspected: all of a request are refused, or none
                 await run_in_threadpool(service.queue.answered, job)
-        futures = [service.queue.submit(job) for job in jobs]
-        items, worst = await _results(futures, [file for file, _ in uploads], service.settings.timeout, account)
+        futures = await asyncio.to_thread(lambda: [service.queue.submit(job, admitted) for job in jobs])
+        items, worst = await _results(
+            futures, [file for file, _ in uploads], remaining_seconds(request), service.settings.timeout, account
+        )
     if len(worst) == len(items):
         raise worst[0]
     answer = InspectionResults(items=items).model_dump_json()
@@ -133,6 +139,17 @@ def _with_key(jobs: list[InspectionJob], key: str) -> list[InspectionJob]:
     ]
 
 
+def _counted(request: Request, admitted: AdmittedRequest) -> Request:
+    """Return the request, with its body counted as it comes."""
+
+    async def receive() -> Message:
+        message = await request.receive()
+        admitted.add_bytes(len(message.get("body", b"")))
+        return message
+
+    return Request(request.scope, receive)
+
+
 async def _uploads(request: Request) -> list[tuple[str, bytes]]:
     """Read names and contents of what was sent."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -151,11 +168,11 @@ def _file_name(sent: str) -> str:
 
 
 async def _results(
-    futures: Sequence[Future[InspectionRow]], files: Sequence[str], timeout: float, account: Account
+    futures: Sequence[Future[InspectionRow]], files: Sequence[str], seconds: float, timeout: float, account: Account
 ) -> tuple[list[InspectionOut | RejectedFile], list[PellucidError | HTTPException]]:
-    """Wait for what becomes of each file; returns that, and the errors among it."""
+    """Wait for what becomes of each file, ``seconds`` more; returns that, and the errors among it."""
     wrapped = [asyncio.wrap_future(future) for future in futures]
-    await asyncio.wait(wrapped, timeout=timeout)
+    await asyncio.wait(wrapped, timeout=seconds)
     items: list[InspectionOut | RejectedFile] = []
     errors: list[PellucidError | HTTPException] = []
     for file, future, task in zip(files, futures, wrapped, strict=True):
@@ -204,7 +221,7 @@ def inspections(
         model=model,
         part_id=part_id,
         decision=decision,
-        near=near,
+        near=near or None,
         before=before,
     )
     rows = service.database.find(where, count + 1)
@@ -222,41 +239,54 @@ def inspection(number: InspectionId, service: ServiceDep) -> InspectionOut:
 
 PICTURE_ROUTE: dict[str, Any] = {
     "response_class": Response,
-    "responses": responses(404, 422, 503, _200=binary("image/*")),
+    "responses": responses(404, 422, 429, 503, _200=binary("image/*")),
 }
+PICTURE_HEADERS = {"cache-control": "private, max-age=86400, immutable"}
 
 
 @router.get("/inspections/{number}/picture", **PICTURE_ROUTE)
 def picture(number: InspectionId, service: ServiceDep) -> Response:
     """Show the picture as it was sent; TIFF as PNG."""
-    content, media = _draw(service.pictures.for_browser, service, number)
-    return _image(content, media)
+    row = require_inspection(service, number)
+    path = _kept(service.pictures.for_browser, row)
+    if path is not None:
+        return FileResponse(path, media_type=BROWSER_MEDIA_TYPES[path.suffix], headers=PICTURE_HEADERS)
+    return _image(_drawn(service, service.pictures.as_png, row), "image/png")
 
 
 @router.get("/inspections/{number}/map", **PICTURE_ROUTE)
 def anomaly_map(number: InspectionId, service: ServiceDep) -> Response:
     """Show the anomaly map in colours that span zero to twice the pixel limit."""
-    return _image(_draw(service.pictures.heat, service, number), "image/png")
+    return _image(_kept(service.pictures.heat, require_inspection(service, number)), "image/png")
 
 
 @router.get("/inspections/{number}/overlay", **PICTURE_ROUTE)
 def overlay(number: InspectionId, service: ServiceDep) -> Response:
-    """Show the picture under its map, with the boxes of its defects."""
-    return _image(_draw(service.pictures.overlay, service, number), "image/png")
+    """Show the picture under its map, with the boxes of its defects; a side has at most 2,000 pixels."""
+    return _image(_drawn(service, service.pictures.overlay, require_inspection(service, number)), "image/png")
 
 
 @router.get("/inspections/{number}/thumbnail", **PICTURE_ROUTE)
 def thumbnail(number: InspectionId, service: ServiceDep) -> Response:
     """Show the picture, small."""
-    return _image(_draw(service.pictures.thumbnail, service, number), "image/jpeg")
+    row = require_inspection(service, number)
+    small = _kept(service.pictures.thumbnail, row)
+    return _image(_drawn(service, service.pictures.make_thumbnail, row) if small is None else small, "image/jpeg")
 
 
-def _draw(draw: Callable[[InspectionRow], Drawn], service: Service, number: int) -> Drawn:
+def _kept(read: Callable[[InspectionRow], Drawn], row: InspectionRow) -> Drawn:
+    """Read what is kept of an inspection; answer 404 once it was removed."""
     try:
-        return draw(require_inspection(service, number))
+        return read(row)
     except DataError as error:
         raise HTTPException(404, str(error)) from None
 
 
+def _drawn(service: Service, draw: Callable[[InspectionRow], bytes], row: InspectionRow) -> bytes:
+    """Draw a picture when it is its turn, in memory that is counted; answer 404 once it was removed."""
+    with service.queue.drawing(_kept(service.pictures.drawing_bytes, row)):
+        return _kept(draw, row)
+
+
 def _image(content: bytes, media: str) -> Response:
-    return Response(content, media_type=media, headers={"cache-control": "private, max-age=86400, immutable"})
+    return Response(content, media_type=media, headers=PICTURE_HEADERS)

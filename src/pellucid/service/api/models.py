@@ -10,7 +10,13 @@ from fastapi.responses import FileResponse
 
 from pellucid.errors import ParameterError, PellucidError
 from pellucid.service.access.accounts import Account, sentence_for
-from pellucid.service.api.dependencies import CurrentAccount, CurrentEngineer, ServiceDep, loaded_model, require_model
+from pellucid.service.api.dependencies import (
+    CurrentAccount,
+    CurrentEngineer,
+    ServiceDep,
+    require_known_model,
+    require_model,
+)
 from pellucid.service.api.errors import binary, responses
 from pellucid.service.api.schemas import (
     ChangeList,
@@ -26,7 +32,7 @@ from pellucid.service.api.schemas import (
     ShortText,
 )
 from pellucid.service.limit_preview import LimitPreview, ScoreHistory
-from pellucid.service.registry import LoadedModel
+from pellucid.service.served_model import KnownModel
 from pellucid.service.state import Service
 
 router = APIRouter()
@@ -41,7 +47,7 @@ def models(service: ServiceDep, account: CurrentAccount) -> ModelList:
 @router.get("/models/{name}/limit", responses=responses(404, 409, 422, 503))
 def limit(name: ModelName, service: ServiceDep) -> LimitOut:
     """Read a model's limit in force."""
-    return _limit(service, loaded_model(service, name))
+    return _limit(service, require_known_model(service, name))
 
 
 @router.put("/models/{name}/limit", responses=responses(404, 409, 422, 503, 507))
@@ -50,9 +56,9 @@ def set_limit(name: ModelName, requested: LimitIn, service: ServiceDep, account:
 
     One that would reject all good parts or none is answered by 409 until it is confirmed, with a reason.
     """
-    loaded_model(service, name)
+    require_model(service, name)
     moved = service.registry.set_limit(name, requested.value, account, requested.reason, confirmed=requested.confirm)
-    return _limit(service, moved)
+    return _limit(service, moved.known())
 
 
 @router.get("/models/{name}/limit/preview", responses=responses(404, 409, 422, 503))
@@ -62,7 +68,7 @@ def preview(
     value: Annotated[float, Query(allow_inf_nan=False, description="a limit to try")],
 ) -> LimitPreview:
     """Count what another limit would have done: false rejects and escapes counted again from stored scores."""
-    return ScoreHistory(loaded_model(service, name), service.database).preview(value)
+    return ScoreHistory(require_known_model(service, name), service.database).preview(value)
 
 
 @router.post("/models/{name}/reload", responses=responses(404, 409, 422, 503, 507))
@@ -104,9 +110,9 @@ def report(name: ModelName, service: ServiceDep) -> FileResponse:
     return FileResponse(file, media_type="text/html")
 
 
-def _limit(service: Service, model: LoadedModel) -> LimitOut:
+def _limit(service: Service, model: KnownModel) -> LimitOut:
     change = service.database.last_limit_change(model.name, model.sha256)
-    value, scores = model.inspector.limit.value, model.calibrated.scores
+    value, scores = model.limit.value, model.calibrated.scores
     return LimitOut(
         model=model.name,
         value=value,

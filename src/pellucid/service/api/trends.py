@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from pellucid.service.api.dependencies import ServiceDep, loaded_model, require_model
+from pellucid.service.api.dependencies import ServiceDep, require_known_model, require_model
 from pellucid.service.api.errors import responses
 from pellucid.service.api.schemas import HourOut, ShortText, TrendsOut, TypeOut
 from pellucid.service.trends import read_trends
@@ -24,7 +24,7 @@ def trends(
     """Read how the line is doing: rejects by hour, drift of the scores, types of defects, and where they lie."""
     if model is not None:
         require_model(service, model)
-    found = read_trends(service.database, loaded_model(service, service.registry.choose(model)), hours=hours)
+    found = read_trends(service.database, require_known_model(service, service.registry.choose(model)), hours=hours)
     return TrendsOut(
         hours=[HourOut(hour=hour, inspected=inspected, rejected=rejected) for hour, inspected, rejected in found.hours],
         drift=found.drift,

@@ -18,7 +18,8 @@ from pellucid.service.limit_preview import Count, ScoreHistory
 from pellucid.service.pages.charts import AXIS_COLOUR, chart
 from pellucid.service.pages.texts import Translator
 from pellucid.service.pages.widgets import Tag, Visit, definition_list, notify_errors, table
-from pellucid.service.registry import LoadedModel, newest_model
+from pellucid.service.registry import newest_model
+from pellucid.service.served_model import KnownModel
 from pellucid.service.storage.tables import ModelChange
 
 SLIDER_STEPS = 500
@@ -85,22 +86,22 @@ class _ModelPanel:
         self._body.clear()
         return self._body
 
-    def _facts(self, model: LoadedModel) -> None:
+    def _facts(self, model: KnownModel) -> None:
         t, header = self._t, model.header
         definition_list(
             [
                 (t("Detector"), header.detector),
                 (t("Backbone"), header.backbone),
                 (t("Size"), " × ".join(map(str, header.image_size)) + " px"),
-                (t("Runtime"), model.inspector.runtime.name),
+                (t("Runtime"), model.runtime or t("not loaded")),
                 ("SHA-256", model.sha256[:SHA256_CHARS]),
             ]
         )
         if self._visit.is_engineer:
             ui.button(t("Read the file again"), icon="refresh", on_click=self._reload).props("outline no-caps")
 
-    def _read(self, name: str) -> tuple[LoadedModel, ScoreHistory, list[ModelChange]]:
-        model = self._service.registry.get(name)
+    def _read(self, name: str) -> tuple[KnownModel, ScoreHistory, list[ModelChange]]:
+        model = self._service.registry.known(name)
         return (
             model,
             ScoreHistory(model, self._service.database),
@@ -135,9 +136,9 @@ class _ModelPanel:
 class _LimitPanel:
     """The limit in force, one that is tried, and what each does."""
 
-    def __init__(self, visit: Visit, model: LoadedModel, scores: ScoreHistory, on_moved: Callable[[], Any]) -> None:
+    def __init__(self, visit: Visit, model: KnownModel, scores: ScoreHistory, on_moved: Callable[[], Any]) -> None:
         self._visit, self._t, self._model, self._scores, self._on_moved = visit, visit.t, model, scores, on_moved
-        self._now = model.inspector.limit.value
+        self._now = model.limit.value
         self._preview_now = scores.preview(self._now)
         t = self._t
         low, high = scores.score_range()

@@ -24,9 +24,9 @@ from pellucid.service.pages.widgets import (
     notify_errors,
     verdict_label,
 )
-from pellucid.service.registry import safe_folder_name
 from pellucid.service.storage.record import Filter
 from pellucid.service.storage.tables import Decision, InspectionRow
+from pellucid.service.training import safe_folder_name
 
 GALLERY_ROWS = 60  # pictures that are added at a time
 USUAL_DEFECT_TYPES = ("bubble", "scratch", "stone", "chip", "stain")  # offered after those that people have named
@@ -67,7 +67,8 @@ class _ReviewPage:
                 self._part.on(event, self._in_order(self._part_named))
             for field in (self._show, self._part):
                 field.props("outlined dense")
-            ui.button(t("Export decisions"), icon="download", on_click=self._export).props("outline no-caps")
+            if visit.is_engineer:
+                ui.button(t("Export decisions"), icon="download", on_click=self._export).props("outline no-caps")
         self._empty = Tag("p", t("Nothing to review here."), "empty")
         with Tag("div", classes="two") as self._both:
             with Tag("div", classes="panel"):
@@ -253,7 +254,7 @@ class _ReviewPage:
             with Tag("div", classes="bar"):
                 download = Tag("a", t("Download"), href="/decisions.zip?accepted=0", download="decisions.zip")
                 accepted.on_value_change(lambda e: download.set(href=f"/decisions.zip?accepted={int(e.value or 0)}"))
-                if data is not None and self._visit.is_engineer:
+                if data is not None:
                     name = ui.input(t("Name of the data set")).props("outlined dense")
 
                     async def put() -> None:

@@ -100,6 +100,7 @@ PERSIAN = {
     "not judged": "داوری نشد",
     "Image": "تصویر",
     "Runtime": "اجرا با",
+    "not loaded": "بارگذاری نشده",
     "Defects": "عیب‌ها",
     "Source": "فرستنده",
     "Decision": "نظر",

@@ -35,14 +35,14 @@ async def build(visit: Visit) -> None:
     @notify_errors
     async def show() -> None:
         requested = model.value, hours.value
-        loaded = await run_in_threadpool(service.registry.get, requested[0])
-        trends = await run_in_threadpool(lambda: read_trends(service.database, loaded, hours=requested[1]))
+        known = await run_in_threadpool(service.registry.known, requested[0])
+        trends = await run_in_threadpool(lambda: read_trends(service.database, known, hours=requested[1]))
         if requested != (model.value, hours.value):
             return  # others were chosen in the meantime
         body.clear()
         with body:
             _by_hour(t, trends, hours.value)
-            _drift(t, trends.drift, loaded.calibrated.false_reject_rate)
+            _drift(t, trends.drift, known.calibrated.false_reject_rate)
             _types(t, trends)
             _positions(t, trends)
 

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from pellucid._io.files import write_bytes
 from pellucid.acquisition.images import Pixels, read_image
-from pellucid.errors import DataError
+from pellucid.errors import DataError, OutputError
 from pellucid.reports.pictures import as_bgr, frame, heat
 from pellucid.service.storage.tables import InspectionRow
 
@@ -23,7 +24,11 @@ Floats = NDArray[np.float32]
 MAP_LEVELS = 65_535  # of a map's file, 16 bits
 DAYS_AFTER_KILL = 2  # whose files are looked at after a start
 THUMBNAIL_PX = 240  # longer side
-BROWSER_MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".bmp": "image/bmp"}  # what browsers show as it is
+OVERLAY_PX = 2_000  # longer side that a larger picture is shown at
+DRAWN_SUFFIXES = (".png", ".jpg", ".bmp")  # that OpenCV reads as 8 bits, as they are shown
+DRAWN_BYTES_PER_PIXEL = 4  # of those
+READ_BYTES_PER_PIXEL = 36  # of others, which are read as they are inspected
+BROWSER_MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".bmp": "image/bmp", ".webp": "image/webp"}
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,12 @@ class PictureStore:
     """Keeps the files of inspections.
 
     Args:
-        folder: made when the first file is written.
+        folder: made when the first file is written; thumbnails go beside it, into ``thumbnails``.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._thumbnails = folder.with_name("thumbnails")
 
     def save(
         self, time: datetime, content: bytes, suffix: str, anomaly_map: Floats, size: tuple[int, int]
@@ -79,11 +85,23 @@ class PictureStore:
             raise
         return stored
 
+    def save_thumbnail(self, picture: str, pixels: Pixels) -> None:
+        """Write the small picture of one that was saved; when that cannot be done, it is drawn when it is asked for.
+
+        Args:
+            picture: where it lies.
+            pixels: (H, W, 3) that it holds.
+        """
+        self._keep_thumbnail(picture, _jpeg(as_bgr(_shrunk(pixels, THUMBNAIL_PX))))
+
     def remove(self, files: list[str]) -> str | None:
-        """Delete files, and the folders of days that have become empty; returns why one of them is still there."""
+        """Delete pictures and maps with their thumbnails, and the folders of days that have become empty.
+
+        Returns:
+            Why one of them is still there.
+        """
         trouble = None
-        for file in files:
-            path = self._folder / file
+        for path in [*(self._folder / file for file in files), *{self._thumbnail(file) for file in files}]:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
@@ -108,7 +126,8 @@ class PictureStore:
 
     def remove_before(self, moment: datetime) -> None:
         """Delete the days before that of a moment: what is still there was left by a kill, between file and row."""
-        for day in self._folder.glob("????-??-??"):
+        days = (*self._folder.glob("????-??-??"), *self._thumbnails.glob("????-??-??"))
+        for day in days:
             if day.name < f"{moment:%Y-%m-%d}":
                 shutil.rmtree(day, ignore_errors=True)
 
@@ -120,39 +139,56 @@ class PictureStore:
         """
         return self._file(row, row.picture)
 
-    def for_browser(self, row: InspectionRow) -> tuple[bytes, str]:
-        """Read the picture as browsers show it, and its media type."""
+    def for_browser(self, row: InspectionRow) -> Path | None:
+        """Find the file that browsers show as it is; None where they do not.
+
+        Raises:
+            DataError: it was removed when its time had come.
+        """
         path = self.path(row)
-        if path.suffix in BROWSER_MEDIA_TYPES:
-            return path.read_bytes(), BROWSER_MEDIA_TYPES[path.suffix]
-        return _png(as_bgr(read_image(path))), "image/png"
+        return path if path.suffix in BROWSER_MEDIA_TYPES else None
+
+    def drawing_bytes(self, row: InspectionRow) -> int:
+        """Estimate the memory that drawing a picture takes."""
+        path = self.path(row)
+        per_pixel = DRAWN_BYTES_PER_PIXEL if path.suffix in DRAWN_SUFFIXES else READ_BYTES_PER_PIXEL
+        return row.width * row.height * per_pixel + path.stat().st_size
+
+    def as_png(self, row: InspectionRow) -> bytes:
+        """Draw the picture as it is, PNG."""
+        return _png(self._drawn(row))
 
     def heat(self, row: InspectionRow) -> bytes:
         """Draw the map in colours, PNG; they span zero to twice the pixel limit."""
         return _png(heat(self.map(row), row.pixel_limit))
 
     def overlay(self, row: InspectionRow) -> bytes:
-        """Draw the picture under its map, with the boxes of its defects, PNG."""
-        pixels = self.pixels(row)
-        height, width = pixels.shape[:2]
-        coloured = heat(np.asarray(cv2.resize(self.map(row), (width, height)), np.float32), row.pixel_limit)
-        drawn = np.asarray(cv2.addWeighted(as_bgr(pixels), 0.6, coloured, 0.4, 0), np.uint8)
+        """Draw the picture under its map, with the boxes of its defects, PNG; at most ``OVERLAY_PX`` pixels wide."""
+        picture = _shrunk(self._drawn(row), OVERLAY_PX)
+        height, width = picture.shape[:2]
+        coloured = cv2.resize(heat(self.map(row), row.pixel_limit), (width, height))
+        drawn = np.asarray(cv2.addWeighted(picture, 0.6, coloured, 0.4, 0), np.uint8)
         for defect in row.defects:
-            x, y, w, h = defect["box"]
-            frame(drawn, (x, y, w, h))
+            x, y, w, h = (round(value * width / row.width) for value in defect["box"])
+            frame(drawn, (x, y, max(w, 1), max(h, 1)))
         return _png(drawn)
 
-    def thumbnail(self, row: InspectionRow, side_px: int = THUMBNAIL_PX) -> bytes:
-        """Draw the picture reduced to ``side_px`` pixels, JPEG."""
-        image = as_bgr(self.pixels(row))
-        scale = side_px / max(image.shape[:2])
-        if scale < 1:
-            image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-        return cv2.imencode(".jpg", image)[1].tobytes()
+    def thumbnail(self, row: InspectionRow) -> bytes | None:
+        """Read the small picture, JPEG; None when there is none yet, see :meth:`make_thumbnail`.
 
-    def pixels(self, row: InspectionRow) -> Pixels:
-        """Read the picture as it was inspected."""
-        return read_image(self.path(row))
+        Raises:
+            DataError: the pictures were removed when their time had come.
+        """
+        try:
+            return self._thumbnail(self._name(row, row.picture)).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def make_thumbnail(self, row: InspectionRow) -> bytes:
+        """Draw the small picture, JPEG, and keep it: it is of a time when none were made."""
+        drawn = _jpeg(_shrunk(self._drawn(row), THUMBNAIL_PX))
+        self._keep_thumbnail(self._name(row, row.picture), drawn)
+        return drawn
 
     def map(self, row: InspectionRow) -> Floats:
         """Read the map's values, (H, W), to a 65,535th of their range."""
@@ -161,11 +197,44 @@ class PictureStore:
         return np.asarray(row.map_low + levels * ((row.map_high - row.map_low) / MAP_LEVELS), np.float32)
 
     def _file(self, row: InspectionRow, name: str | None) -> Path:
-        path = self._folder / (name or "")
-        if name is None or not path.is_file():
+        return self._folder / self._name(row, name)
+
+    def _name(self, row: InspectionRow, name: str | None) -> str:
+        """Check that a file of an inspection is still there."""
+        if name is None or not (self._folder / name).is_file():
             raise DataError(f"The pictures of inspection {row.id} were removed: their time was over.")
-        return path
+        return name
+
+    def _keep_thumbnail(self, picture: str, drawn: bytes) -> None:
+        with contextlib.suppress(OutputError):
+            write_bytes(self._thumbnail(picture), drawn)
+
+    def _thumbnail(self, file: str) -> Path:
+        """Find the thumbnail of a picture or of its map: what they share is their name up to the first dot."""
+        return self._thumbnails / f"{file.partition('.')[0]}.jpg"
+
+    def _drawn(self, row: InspectionRow) -> NDArray[np.uint8]:
+        """Read the picture to be shown, (H, W, 3) BGR; in 8 bits at once where that can be done."""
+        path = self.path(row)
+        if path.suffix in DRAWN_SUFFIXES:
+            image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+            if image is not None:
+                return np.asarray(image, np.uint8)
+        return as_bgr(read_image(path))
+
+
+def _shrunk(image: NDArray[Any], side_px: int) -> NDArray[Any]:
+    """Reduce an image (H, W, 3) to a longer side of ``side_px``; a smaller one stays."""
+    scale = side_px / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".jpg", image)[1].tobytes()

@@ -8,26 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, func, insert, not_, select, update
 
 from pellucid.records import Verdict
 from pellucid.service.storage.engine import DatabaseEngine
 from pellucid.service.storage.tables import (
     CHANGE_COLUMNS,
     INSPECTION_COLUMNS,
+    IS_DECIDED,
+    NEAR_OR_REJECT,
     Decision,
     InspectionRow,
     ModelChange,
     changes,
     decisions,
+    hours,
     inspections,
 )
 from pellucid.service.storage.writer import InspectionWriter
 from pellucid.service.supervise import Supervisor
 
-NEAR_CALL_P_VALUE = 0.1  # up to which an accepted part is a near call
 ITERATION_BATCH_ROWS = 500
 
 
@@ -42,7 +44,7 @@ class Filter:
     model_sha256: str | None = None
     part_id: str | None = None
     decision: Decision | Literal["none", "any"] | None = None
-    near: bool = False  # rejects and near calls only
+    near: bool | None = None  # rejects and near calls, or only what is neither
     before: int | None = None  # ids below this one
 
 
@@ -104,11 +106,9 @@ class Database:
 
     def find(self, where: Filter, count: int) -> list[InspectionRow]:
         """List inspections, the newest first, at most ``count``."""
-        statement = (
-            select(*INSPECTION_COLUMNS).where(*_conditions(where)).order_by(inspections.c.id.desc()).limit(count)
-        )
         with self._engine.connect() as connection:
-            return [InspectionRow(**row) for row in connection.execute(statement).mappings()]
+            rows = connection.execute(_newest(INSPECTION_COLUMNS, where, count)).mappings()
+            return [InspectionRow(**row) for row in rows]
 
     def iterate(self, where: Filter) -> Iterator[InspectionRow]:
         """Go through all of them, newest first, a few hundred in memory at a time."""
@@ -122,36 +122,37 @@ class Database:
         with self._engine.connect() as connection:
             return connection.execute(statement).scalar_one()
 
-    def scores(self, where: Filter, count: int) -> list[tuple[float, Decision | None]]:
-        """List scores with what people decided, newest first."""
-        columns = (inspections.c.score, inspections.c.decision)
-        statement = select(*columns).where(*_conditions(where)).order_by(inspections.c.id.desc()).limit(count)
+    def values(self, columns: Sequence[str], where: Filter, count: int) -> list[tuple[Any, ...]]:
+        """List a few columns of inspections, the newest first, at most ``count``."""
         with self._engine.connect() as connection:
-            return [(float(score), decision) for score, decision in connection.execute(statement)]
+            statement = _newest([inspections.c[name] for name in columns], where, count)
+            return [tuple(row) for row in connection.execute(statement)]
 
-    def by_hour(self, where: Filter) -> list[tuple[str, int, int]]:
-        """List (hour in UTC as 2026-11-25T14, inspected, rejected) of every hour in which there was something."""
-        form = ("%Y-%m-%dT%H", 'YYYY-MM-DD"T"HH24')[not self._engine.is_sqlite]
-        moment = inspections.c.time
-        hour = (
-            func.strftime(form, moment) if self._engine.is_sqlite else func.to_char(func.timezone("UTC", moment), form)
-        )
-        rejected = func.sum(case((inspections.c.verdict == "reject", 1), else_=0))
-        statement = select(hour, func.count(), rejected).where(*_conditions(where)).group_by(hour).order_by(hour)
+    def by_hour(self, model: str, since: datetime) -> list[tuple[str, int, int]]:
+        """List (hour in UTC as 2026-11-25T14, inspected, rejected) of a model, from the hour of a moment on."""
+        c = hours.c
+        first = f"{since.astimezone(UTC):%Y-%m-%dT%H}"
+        statement = select(c.hour, c.inspected, c.rejected).where(c.model == model, c.hour >= first).order_by(c.hour)
         with self._engine.connect() as connection:
-            return [(str(at), int(total), int(bad)) for at, total, bad in connection.execute(statement)]
+            return [(hour, inspected, rejected) for hour, inspected, rejected in connection.execute(statement)]
 
-    def expired(self, *, ok: datetime, reject: datetime, after: int = 0, count: int = 1000) -> list[InspectionRow]:
-        """List inspections with pictures that are older than their kind is kept, at most ``count`` from an id on.
+    def expired(
+        self, before: datetime, *, undecided_ok: bool, after: int = 0, count: int = 1000
+    ) -> list[InspectionRow]:
+        """List inspections of before a moment that still have pictures, by their ids, at most ``count``.
 
-        Pictures of rejected parts, and of those that a person decided on, count as rejects.
+        Args:
+            before: the moment.
+            undecided_ok: accepted parts that nobody decided on only; all of them otherwise.
+            after: an id, that theirs are above.
+            count: at least 1.
         """
         c = inspections.c
-        plain = and_(c.verdict == "ok", c.decision.is_(None))
-        old = or_(and_(plain, c.time < ok), c.time < reject)
+        kind = (c.verdict == "ok", c.decision.is_(None)) if undecided_ok else (c.verdict.in_(get_args(Verdict)),)
+        statement = select(*INSPECTION_COLUMNS).where(*kind, c.time < before, c.picture.is_not(None), c.id > after)
         with self._engine.connect() as connection:
-            statement = select(*INSPECTION_COLUMNS).where(old, c.picture.is_not(None), c.id > after).order_by(c.id)
-            return [InspectionRow(**row) for row in connection.execute(statement.limit(count)).mappings()]
+            rows = connection.execute(statement.order_by(c.id).limit(count)).mappings()
+            return [InspectionRow(**row) for row in rows]
 
     def pictures_of(self, day: str) -> set[str]:
         """List the files of pictures and maps that inspections have in a day's folder, ``YYYY-MM-DD``."""
@@ -230,6 +231,17 @@ class Database:
             return InspectionRow(**row) if row else None
 
 
+def _newest(columns: Sequence[ColumnElement[Any]], where: Filter, count: int) -> Select[Any]:
+    """Make the statement that lists the newest ids first."""
+    number = inspections.c.id
+    is_window = where.since is not None or where.until is not None
+    if is_window and where.part_id is None and where.decision in (None, "none") and where.near is not True:
+        # by the index of times: by that of ids, an old window would be found after everything that is newer
+        ids = select(number).where(*_conditions(where)).order_by((number + 0).desc()).limit(count)
+        return select(*columns).where(number.in_(ids)).order_by(number.desc())
+    return select(*columns).where(*_conditions(where)).order_by(number.desc()).limit(count)
+
+
 def _conditions(where: Filter) -> list[ColumnElement[bool]]:
     c = inspections.c
     conditions: list[ColumnElement[bool]] = []
@@ -241,11 +253,11 @@ def _conditions(where: Filter) -> list[ColumnElement[bool]]:
         if (value := getattr(where, column.name)) is not None:
             conditions.append(column == value)
     if where.decision in ("none", "any"):
-        conditions.append(c.decision.is_(None) if where.decision == "none" else c.decision.is_not(None))
+        conditions.append(c.decision.is_(None) if where.decision == "none" else IS_DECIDED)
     elif where.decision is not None:
         conditions.append(c.decision == where.decision)
-    if where.near:
-        conditions.append(or_(c.verdict == "reject", c.p_value <= NEAR_CALL_P_VALUE))
+    if where.near is not None:
+        conditions.append(NEAR_OR_REJECT if where.near else not_(NEAR_OR_REJECT))
     if where.before is not None:
         conditions.append(c.id < where.before)
     return conditions

@@ -35,16 +35,16 @@ def expire(database: Database, pictures: PictureStore, *, keep_ok: float, keep_r
         RecordError: the record cannot be read or written.
     """
     now = datetime.now(UTC)
-    removed, last, kept = 0, 0, []
-    while old := database.expired(
-        ok=now - timedelta(days=keep_ok), reject=now - timedelta(days=keep_reject), after=last
-    ):
-        last = old[-1].id
-        troubles = [pictures.remove([file for file in (row.picture, row.map) if file]) for row in old]
-        gone = [row for row, trouble in zip(old, troubles, strict=True) if trouble is None]
-        database.clear_pictures(gone)
-        removed += len(gone)
-        kept += [trouble for trouble in troubles if trouble is not None]
+    removed, kept = 0, []
+    for undecided_ok, days in ((True, keep_ok), (False, keep_reject)):
+        last, before = 0, now - timedelta(days=days)
+        while old := database.expired(before, undecided_ok=undecided_ok, after=last):
+            last = old[-1].id
+            troubles = [pictures.remove([file for file in (row.picture, row.map) if file]) for row in old]
+            gone = [row for row, trouble in zip(old, troubles, strict=True) if trouble is None]
+            database.clear_pictures(gone)
+            removed += len(gone)
+            kept += [trouble for trouble in troubles if trouble is not None]
     pictures.remove_before(now - timedelta(days=max(keep_ok, keep_reject) + 1))
     if kept:
         raise OutputError(f"The pictures of {len(kept)} inspections are past their time but stay. {kept[0]}")

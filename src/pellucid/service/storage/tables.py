@@ -16,21 +16,27 @@ from pydantic import Field
 from sqlalchemy import (
     JSON,
     Column,
+    ColumnElement,
     DateTime,
     Dialect,
     Double,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     String,
     Table,
     TypeDecorator,
+    and_,
+    literal_column,
+    or_,
 )
 from sqlalchemy.types import TypeEngine
 from typing_extensions import TypedDict
 
 from pellucid.records import Verdict
 
+NEAR_CALL_P_VALUE = 0.1  # up to which an accepted part is a near call
 Decision = Literal["ok", "defect", "nuisance"]
 
 
@@ -76,17 +82,17 @@ class InspectionColumns:
     """One inspection: the columns that are shown to everybody."""
 
     id: int = 0  # the database gives one
-    time: Annotated[datetime, Indexed]
+    time: datetime
     file: str  # name as it was sent
-    part_id: Annotated[str, Indexed]
+    part_id: str
     model: str
-    model_sha256: Annotated[str, ColumnOptions(index=True, length=64)]
+    model_sha256: Annotated[str, Sha256]
     runtime: str
     milliseconds: float  # from a free slot to the verdict
     score: float
     limit: float
     p_value: float
-    verdict: Annotated[Verdict, Indexed]
+    verdict: Verdict
     width: int
     height: int
     defects: list[StoredDefect]
@@ -94,7 +100,7 @@ class InspectionColumns:
     warnings: list[str] = field(default_factory=list)  # what is odd about the image
     source: str  # "http", "page" or "watch"
     account: str
-    decision: Annotated[Decision | None, Indexed] = None  # of a person
+    decision: Decision | None = None  # of a person
     type: str | None = None  # of the defect, as that person named it
     decided_by: str | None = None
     decided_at: datetime | None = None
@@ -169,5 +175,47 @@ decisions = Table(  # append-only: what each decision was changed to
     Column("decision", String(8)),
     Column("type", String),
 )
+hours = (
+    Table(  # how many were inspected in each hour: counted with every row, because a million takes a second to count
+        "hours",
+        metadata,
+        Column("model", String, primary_key=True),
+        Column("hour", String(13), primary_key=True),  # in UTC, as 2026-11-25T14
+        Column("inspected", Integer, nullable=False),
+        Column("rejected", Integer, nullable=False),
+    )
+)
+
+# What a query asks of a partial index has to be spelled as in the index, with its values.
+IS_DECIDED = inspections.c.decision.is_not(None)
+NEAR_OR_REJECT = or_(
+    inspections.c.verdict == literal_column("'reject'"),
+    inspections.c.p_value <= literal_column(str(NEAR_CALL_P_VALUE)),
+)
+
+
+def _index(name: str, *columns: str, where: ColumnElement[bool] | None = None) -> None:
+    """Make an index for a query of the record; most list the newest ids first."""
+    on = [inspections.c[column] for column in columns]
+    Index(f"ix_inspections_{name}", *on, sqlite_where=where, postgresql_where=where)
+
+
+_index("part", "part_id", "id")
+_index("verdict", "verdict", "id")
+_index("model", "model", "id")
+_index("model_verdict", "model", "verdict", "id")
+_index("sha256", "model_sha256", "id")
+_index("time", "time", "id")
+_index("verdict_time", "verdict", "time", "id")
+_index("model_time", "model", "time", "verdict", "id")
+_index("decided", "id", where=IS_DECIDED)
+_index("decision", "decision", "id", where=IS_DECIDED)
+_index("verdict_decision", "verdict", "decision", "id", where=IS_DECIDED)
+_index("model_decided", "model", "id", where=IS_DECIDED)
+_index("sha256_decided", "model_sha256", "id", where=IS_DECIDED)
+_index("undecided", "id", where=and_(inspections.c.decision.is_(None), NEAR_OR_REJECT))
+_index("type", "type", where=inspections.c.type.is_not(None))
+_index("pictures", "verdict", "time", where=inspections.c.picture.is_not(None))
+
 INSPECTION_COLUMNS = [inspections.c[column.name] for column in fields(InspectionRow)]
 CHANGE_COLUMNS = [changes.c[column.name] for column in fields(ModelChange)]

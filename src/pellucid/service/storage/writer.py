@@ -6,13 +6,15 @@ A disk that syncs slowly delays an answer, but not the number of answers in a se
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from datetime import UTC
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, text
 
 from pellucid.errors import RecordError
 from pellucid.service.storage.engine import DatabaseEngine, RefusedRowError
@@ -23,6 +25,11 @@ MAX_WRITE_BATCH_ROWS = 100  # that one transaction takes
 IDLE_S = 1.0  # that the thread waits for rows before it looks up
 ADD_TIMEOUT_S = 20.0  # that whoever hands a row in waits; longer than a statement may take
 CLOSE_TIMEOUT_S = 15.0  # that a stop waits for what was handed in
+ADD_TO_HOURS = text(
+    "INSERT INTO hours (model, hour, inspected, rejected) VALUES (:model, :hour, :inspected, :rejected)"
+    " ON CONFLICT (model, hour) DO UPDATE"
+    " SET inspected = hours.inspected + excluded.inspected, rejected = hours.rejected + excluded.rejected"
+)
 Pending = tuple[InspectionRow, "Future[InspectionRow]"]
 
 
@@ -132,6 +139,7 @@ class InspectionWriter:
         try:
             with self._engine.begin() as connection:
                 ids = list(connection.execute(statement, [_values(row) for row, _ in batch]).scalars())
+                _count_hours(connection, [row for row, _ in batch])
         except RefusedRowError:  # one of them is at fault: the others do not suffer for it
             for row, done in batch:
                 self._insert_one(row, done)
@@ -143,6 +151,7 @@ class InspectionWriter:
         try:
             with self._engine.begin() as connection:
                 number = connection.execute(insert(inspections).returning(inspections.c.id), _values(row)).scalar_one()
+                _count_hours(connection, [row])
             done.set_result(replace(row, id=number))
         except RefusedRowError as error:
             earlier = None if row.key is None else self._with_key(row.key)  # in this batch, or of another process
@@ -155,6 +164,21 @@ class InspectionWriter:
         with self._engine.connect() as connection:
             found = connection.execute(select(*INSPECTION_COLUMNS).where(inspections.c.key == key)).mappings().first()
             return InspectionRow(**found) if found else None
+
+
+def _count_hours(connection: Connection, rows: Sequence[InspectionRow]) -> None:
+    """Add rows to the counts of their hours, in the transaction that writes them."""
+    inspected = Counter((row.model, f"{row.time.astimezone(UTC):%Y-%m-%dT%H}") for row in rows)
+    rejected = Counter(
+        (row.model, f"{row.time.astimezone(UTC):%Y-%m-%dT%H}") for row in rows if row.verdict == "reject"
+    )
+    connection.execute(
+        ADD_TO_HOURS,
+        [  # in one order, or two processes could wait for each other
+            {"model": model, "hour": hour, "inspected": count, "rejected": rejected[model, hour]}
+            for (model, hour), count in sorted(inspected.items())
+        ],
+    )
 
 
 def _values(row: InspectionRow) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""One model of the service: what is known of it, and what inspects."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.inspector import Inspector
+from pellucid.models.file import Header
+from pellucid.records import Inspection, Limit
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """What is known of a model, whether it is loaded or not."""
+
+    name: str
+    path: Path
+    sha256: str
+    header: Header
+    calibrated: Limit  # that the file holds
+    limit: Limit  # in force
+    runtime: str | None  # that it is loaded into
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to inspect."""
+
+    name: str
+    path: Path
+    sha256: str  # of the model file, or of an exported model's graph
+    header: Header  # of the file
+    inspector: Inspector  # with the limit in force
+    calibrated: Limit  # with the limit that the file holds
+    slots: threading.Semaphore  # as many images at a time as the runtime computes
+
+    def inspect(self, pixels: np.ndarray[Any, np.dtype[np.float32]]) -> Inspection:
+        """Inspect pixels (H, W, 3) as soon as a slot is free."""
+        with self.slots:
+            return self.inspector.inspect(pixels)
+
+    def known(self) -> KnownModel:
+        """Tell what is known of it."""
+        inspector = self.inspector
+        return KnownModel(
+            self.name, self.path, self.sha256, self.header, self.calibrated, inspector.limit, inspector.runtime.name
+        )
+
+    def with_limit(self, value: float) -> LoadedModel:
+        """Return the same model with another limit."""
+        limit = replace(self.calibrated, value=value)
+        return replace(self, inspector=replace(self.inspector, limit=limit))
