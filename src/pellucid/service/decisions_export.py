@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pellucid._io.files import DISK_FULL_ERRNOS, csv_text, write_text
+from pellucid._io.files import DISK_FULL_ERRNOS, csv_text, plain_cell, write_text
 from pellucid.acquisition.csv_files import CSV_COLUMNS
 from pellucid.errors import DataError, DiskFullError, OutputError
 from pellucid.service.admission import BusyError
