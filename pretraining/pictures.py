@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import math
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -16,6 +20,7 @@ from scipy.fft import dct
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.synthesis import fields, textures
 from pellucid.synthesis.textures import scene
 
 DRAWING_PX = 256  # side of a drawn image
@@ -38,6 +43,13 @@ CHROMA_STEPS = (17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 
 Batch = tuple[Tensor, Tensor]  # what Prism sees, what the teacher sees, both (batch, 3, CROP_PX, CROP_PX) in [0, 1]
 
 
+def code_sha256(*modules: ModuleType) -> str:
+    """Return the SHA-256 over the source of modules, of this one, and of what it draws with, as it is now."""
+    sources = [inspect.getsource(module) for module in (textures, fields, sys.modules[__name__], *modules)]
+    versions = f"numpy {np.__version__}, OpenCV {cv2.__version__}"
+    return hashlib.sha256("\0".join([*sources, versions]).encode()).hexdigest()
+
+
 def draw_chunk(path: Path, seed: int, first: int, last: int) -> None:
     """Draw images ``first`` to ``last``, seeded one by one, and write them whole or not at all."""
     images = [scene(np.random.default_rng((seed, i)), DRAWING_PX) for i in range(first, last)]
@@ -48,10 +60,14 @@ def draw_chunk(path: Path, seed: int, first: int, last: int) -> None:
 
 
 def draw_images(folder: Path, seed: int, count: int, workers: int) -> NDArray[np.uint8]:
-    """Draw ``count`` images (count, DRAWING_PX, DRAWING_PX, 3); those already in ``folder`` are not drawn again."""
+    """Draw ``count`` images (count, DRAWING_PX, DRAWING_PX, 3).
+
+    Those in ``folder`` that the same code drew are not drawn again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    code = code_sha256()[:16]
     ranges = [(first, min(first + IMAGES_PER_FILE, count)) for first in range(0, count, IMAGES_PER_FILE)]
-    paths = {part: folder / f"{DRAWING_PX}-{seed}-{part[0]}-{part[1]}.npy" for part in ranges}
+    paths = {part: folder / f"{DRAWING_PX}-{seed}-{part[0]}-{part[1]}-{code}.npy" for part in ranges}
     # spawned: the threads of OpenCV, torch and CUDA do not survive a fork
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
         jobs = [pool.submit(draw_chunk, path, seed, *part) for part, path in paths.items() if not path.exists()]

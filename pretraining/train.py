@@ -33,12 +33,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pellucid import backbones
 from pellucid._io.files import write_bytes
+from pellucid.backbones import prism
 from pellucid.backbones._weights import load_weights
 from pellucid.backbones.prism import Prism
 from pellucid.detectors._training import native_precision
-from pellucid.errors import PellucidError
+from pellucid.errors import ParameterError, PellucidError
 from pellucid.synthesis.textures import scene
-from pretraining.pictures import crops, draw_images
+from pretraining import teacher
+from pretraining.pictures import code_sha256, crops, draw_images
 from pretraining.teacher import Teacher
 
 WARM_UP_STEPS = 100
@@ -87,6 +89,11 @@ def run_command(main: Callable[[], None]) -> None:
 def file_sha256(path: Path | None) -> str | None:
     """Return the SHA-256 of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
+
+
+def state_sha256(module: nn.Module) -> str:
+    """Return the SHA-256 of a network's weights, where there is no file of them."""
+    return hashlib.sha256(save({k: v.contiguous() for k, v in module.state_dict().items()})).hexdigest()
 
 
 def provenance(path: Path | None) -> dict[str, Any] | None:
@@ -146,7 +153,7 @@ class Training:
             load_weights(self.prism, args.student, args.start)
         self.shaped_by = {  # everything that the weights follow from
             "teacher": args.teacher,
-            "teacher_sha256": file_sha256(args.weights),
+            "teacher_sha256": file_sha256(args.weights) or state_sha256(self.distillation.teacher.backbone),
             "start": provenance(args.start),
             "seed": args.seed,
             "images_drawn": args.images,
@@ -155,8 +162,10 @@ class Training:
             "processor": torch.cuda.get_device_name() if device == "cuda" else "cpu",
             "batch": args.batch,
             "lr": args.lr,
+            "code_sha256": code_sha256(teacher, prism, sys.modules[__name__]),
         }
         run = {"student": args.student, "start_sha256": file_sha256(args.start), "steps": args.steps, **self.shaped_by}
+        run["torch"] = torch.__version__
         key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]
         self.checkpoint = args.work / f"{args.student}-{key}.pt"
         self.step, self.seconds, self.loss = 0, 0.0, torch.tensor(math.nan)
@@ -186,9 +195,18 @@ class Training:
             optimizer.step()
             self.loss = torch.lerp(self.loss, loss.detach(), 0.02) if step > first else loss.detach()
             self.step, self.seconds = step, before + time.monotonic() - since
+            if step % STEPS_PER_CHECKPOINT == 0 or step == args.steps:
+                self._check_finite()
             if self.rank == 0 and (step % STEPS_PER_CHECKPOINT == 0 or step == args.steps):
                 self._save(optimizer)
                 print(f"step {step}/{args.steps}  loss {self.loss:.4f}  {self.seconds / 60:.1f} min", flush=True)
+
+    def _check_finite(self) -> None:
+        """Raise ParameterError when the training has diverged: nothing of it is kept."""
+        if not math.isfinite(self.loss):
+            raise ParameterError(
+                f"The training diverged before step {self.step}: give a lower --lr than {self.args.lr:g}."
+            )
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
         if self.checkpoint.exists():

@@ -14,14 +14,14 @@ import numpy as np
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.arrays import read_or_convert
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.images import Size, as_planes, read_image
+from pellucid.acquisition.images import Size, as_planes, open_image, read_image
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
 from pellucid.records import Inspection, Limit, Samples
 from pellucid.regions.defects import find_defects
 from pellucid.runtimes import Runtime
-from pellucid.runtimes.scoring import ScoredFile, enlarge, read_and_score, score_image
+from pellucid.runtimes.scoring import OpenFile, ScoredFile, enlarge, read_and_score, score_image
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class Inspector:
         *,
         finish: Callable[[int, Inspection], None] | None = None,
         skip: Callable[[DataError], None] | None = None,
+        open_file: OpenFile = open_image,
     ) -> Iterator[Inspection]:
         """Inspect files, in order; reading, computing and finishing overlap, and only a few images are in memory.
 
@@ -101,6 +102,7 @@ class Inspector:
             paths: image files.
             finish: called in another thread with the number of the file, from 0, and what was found on it.
             skip: told why a file cannot be read, which is then left out.
+            open_file: reads a file, given its path and the significant bits of 16-bit values.
 
         Yields:
             Inspections without pixels; drawing one reads its file again.
@@ -118,7 +120,7 @@ class Inspector:
                 finish(number, found)
             return found
 
-        scored = read_and_score(runtime, paths, self.image_size, self.fitted_images)
+        scored = read_and_score(runtime, paths, self.image_size, self.fitted_images, open_file)
         for inspected in run_pipeline(enumerate(scored), Operation(judge, IO_THREADS)):
             try:
                 yield inspected.result()

@@ -253,7 +253,7 @@ def test_masks_survive_splits_csv(tmp_path):
 
 def test_evaluation_goes_on_without_a_mask_that_does_not_fit(glass, model, tmp_path):
     shutil.copytree(glass, tmp_path / "data")
-    masks = sorted((tmp_path / "data/mask").glob("*.png"))
+    masks = sorted((tmp_path / "data/mask").glob("*_2_*.png"))  # of images to test on
     mask(masks[0], disc((30, 30)))
     masks[1].write_text("no image")
     result = pellucid.evaluate(pellucid.load(model, runtime="torch"), tmp_path / "data")

@@ -93,7 +93,8 @@ def test_names_lie_where_anomalib_has_them():
     import pellucid.anomalib as package
     from pellucid.anomalib import data, engine, loggers, models
 
-    homes = {data: {"Folder"}, engine: {"Engine"}, models: set(MODELS)}
+    homes = {data: {"Folder", "MVTec", "PredictDataset", "TaskType", "TestSplitMode", "ValSplitMode"}}
+    homes |= {engine: {"Engine", "ExportType"}, models: set(MODELS)}
     homes[loggers] = {"AnomalibMLFlowLogger", "AnomalibTensorBoardLogger", "AnomalibWandbLogger"}
     assert set().union(*homes.values()) == set(package.__all__)
     for module, names in homes.items():

@@ -7,7 +7,7 @@ import sys
 
 SMALL = ("--image-size", "64", "--false-reject", "0.1")
 COMPARED = ("--detectors", "patchcore,padim,dfm", *SMALL)
-SCORES_HEADER = "path,label,type,score,limit,p_value,verdict"
+SCORES_HEADER = "path,label,type,score,limit,p_value,verdict,reason,warnings"
 
 
 def command_line(*arguments: object) -> list[str]:

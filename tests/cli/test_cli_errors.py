@@ -133,12 +133,18 @@ def test_the_device_of_a_comparison_reaches_the_processes_that_it_starts(tmp_pat
     assert os.environ["PELLUCID_DEVICE"] == "cpu"
 
 
-def test_layers_and_weights_are_checked_before_the_data_are_read(tmp_path):
+def test_layers_weights_and_values_are_checked_before_the_data_are_read(tmp_path):
     absent = tmp_path / "absent"  # would be the error otherwise
     fit = ["fit", str(absent), "-o", str(tmp_path / "m")]
     for arguments, error, message in (
         ([*fit, "--set", "layers=layer9"], ParameterError, "has no layer layer9"),
         ([*fit, "--weights", "absent.pth"], WeightsError, "'absent.pth' does not exist"),
+        ([*fit, "--false-reject", "1.5"], ParameterError, "between 0 and 1"),
+        ([*fit, "--set", "num_neighbors=0"], ParameterError, "num_neighbors=0 is not allowed: it has to be at least 1"),
+        ([*fit, "--detector", "stfpm", "--set", "lr=-1"], ParameterError, "it has to be above 0 and finite"),
+        ([*fit, "--detector", "stfpm", "--set", "lr=1e999"], ParameterError, "it has to be above 0 and finite"),
+        ([*fit, "--detector", "fastflow", "--set", "epochs=0"], ParameterError, "it has to be at least 1"),
+        (["compare", str(absent), "-o", str(tmp_path), "--false-reject", "0"], ParameterError, "between 0 and 1"),
     ):
         with pytest.raises(error, match=message):
             cli.app(arguments, standalone_mode=False)
@@ -156,3 +162,17 @@ def test_too_little_memory_is_one_sentence(capsys, monkeypatch):
         with pytest.raises(SystemExit, match="1"):
             cli.main()
         assert "There is not enough memory for this" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("detector", ["stfpm", "fastflow", "reverse_distillation"])
+def test_a_training_that_diverges_is_one_sentence_and_leaves_no_model(detector, glass, tmp_path, capsys, monkeypatch):
+    arguments = ["fit", str(glass), "-o", str(tmp_path / "m"), "--detector", detector, "--image-size", "64"]
+    arguments += ["--false-reject", "0.1", "--set", "lr=1e6", "--set", "epochs=2"]
+    for resumed in ([], ["--resume"]):
+        monkeypatch.setattr(sys, "argv", ["pellucid", *arguments, *resumed])
+        with pytest.raises(SystemExit, match="1"):
+            cli.main()
+        printed = " ".join(capsys.readouterr().err.split())
+        assert f"error: The training of {detector} diverged" in printed
+        assert "Set a lower learning rate than lr=1e+06." in printed
+        assert not (tmp_path / "m").exists()

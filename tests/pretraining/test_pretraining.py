@@ -154,11 +154,41 @@ def test_the_command_draws_trains_publishes_and_goes_on(tmp_path, monkeypatch, c
         train.main()
         assert "step 2/2" in capsys.readouterr().out  # it does not take up another training's end
         assert (tmp_path / "other.safetensors").read_bytes() != first
+    monkeypatch.setattr(sys, "argv", command)
+    checkpoint.write_bytes(half_way)
+    before = {path.name for path in (tmp_path / "work/drawn").iterdir()}
+    monkeypatch.setattr(pictures.inspect, "getsource", lambda module: f"another {module.__name__}")
+    train.main()
+    assert "step 2/2" in capsys.readouterr().out  # nor what other code made, drawings or training
+    assert before < {path.name for path in (tmp_path / "work/drawn").iterdir()}
     pixels = torch.from_numpy(scene(np.random.default_rng(0), 64)).permute(2, 0, 1)[None]
     published = load_file(out.with_suffix(".activations.safetensors"))
     again = create("prism_s", layers=Prism.layers, weights=out)(pixels)
     for layer, features in zip(Prism.layers, again, strict=True):
         torch.testing.assert_close(features, published[layer].float(), atol=2e-2, rtol=2e-2)
+
+
+def test_a_training_that_diverges_publishes_nothing(tmp_path, monkeypatch):
+    weights, out = random_weights("resnet18", tmp_path / "net.safetensors"), tmp_path / "prism.safetensors"
+    command = ["train", "--teacher", "resnet18", "--weights", str(weights), "--images", "6", "--steps", "3"]
+    command += ["--batch", "4", "--workers", "1", "--work", str(tmp_path / "work"), "--lr", "1e38", "-o", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    for _ in range(2):  # and nothing that could be gone on from
+        with pytest.raises(
+            SystemExit, match=r"error: The training diverged before step 3: give a lower --lr than 1e\+38"
+        ):
+            train.run_command(train.main)
+        assert not out.exists()
+        assert not list((tmp_path / "work").glob("*.pt"))
+
+
+def test_the_weights_of_a_teacher_without_a_file_are_part_of_the_record():
+    net = network("resnet18")
+    first = train.state_sha256(net)
+    assert first == train.state_sha256(net)
+    with torch.no_grad():
+        net.conv1.weight[0] += 1
+    assert train.state_sha256(net) != first
 
 
 def test_torchrun_trains_one_network_in_two_processes(tmp_path):

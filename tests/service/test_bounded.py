@@ -228,7 +228,7 @@ def test_pictures_are_drawn_a_few_at_a_time(bounded, large, part, count):
     assert set(counts) <= {200, 429}
     assert counts[429] == 0 or part == "overlay"
     assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
-    assert extra_mb < 200, "one took 280 MB before"
+    assert extra_mb < 260, "one took 280 MB before, and five at once 1,400"
 
 
 def test_a_request_counts_until_its_threads_are_done(bounded):

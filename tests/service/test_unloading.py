@@ -124,7 +124,7 @@ def test_looking_loads_nothing(folder, address):
     settings = {"models": folder / "models", "record": folder / "record", "pages": False, "runtime": "torch"}
     service = create_service(read_settings({**settings, "max_models": 1}))
     with TestClient(create_app(service), base_url="http://127.0.0.1") as client:
-        assert service.loaded.wait(60)
+        assert service.loader.loaded.wait(60)
         assert service.registry.loaded() == ["a"], "at the start, as many as may stay"
         assert client.get(address).status_code == 200
         assert service.registry.loaded() == ["a"]

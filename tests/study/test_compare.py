@@ -82,7 +82,7 @@ def test_the_seed_reaches_the_detector_and_the_split(swept):
     first, second = (load(f / "padim-64-n_features=10/model.pellucid") for f in (swept, swept / "seed-1"))
     assert (first.seed, second.seed) == (0, 1)
     assert (first.detector.seed, second.detector.seed) == (0, 1)
-    assert first.data_sha256 != "" != second.data_sha256
+    assert first.fitted_images.data_sha256 != second.fitted_images.data_sha256
 
 
 def test_selection_csv_has_what_the_choice_looked_at(swept):
@@ -147,10 +147,14 @@ def test_ray_tells_why_a_cell_failed(glass, tmp_path):
 def test_a_failed_cell_is_a_note_and_the_others_go_on(glass, tmp_path):
     file = tmp_path / "sweep.toml"
     text = SWEEP.format(data=json.dumps(str(glass))).replace("seeds = 2", "seeds = 1")
-    file.write_text(text.replace("[10]", "[10, 0]"))
+    text = text.replace('"padim"', '"fastflow"').replace("grid.padim", "grid.fastflow")
+    file.write_text(text.replace("n_features = [10]", "lr = [0.001, 1e6]\nflow_steps = [1]\nepochs = [1]"))
     pellucid("compare", file, "-o", tmp_path / "out")
-    assert set(table(tmp_path / "out")) == {"dfm-64", "padim-64-n_features=10"}
-    assert "padim-64-n_features=0 failed: n_features=0" in (tmp_path / "out/report.html").read_text()
+    diverged = "fastflow-64-lr=1000000.0-flow_steps=1-epochs=1"
+    assert set(table(tmp_path / "out")) == {"dfm-64", "fastflow-64-lr=0.001-flow_steps=1-epochs=1"}
+    reason = f"{diverged} failed: The training of fastflow diverged"
+    assert reason in (tmp_path / "out/report.html").read_text()
+    assert not (tmp_path / "out" / diverged / "model.pellucid").exists()
 
 
 # --- planted flaws ----------------------------------------------------------------------------------------------------

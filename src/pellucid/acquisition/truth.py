@@ -15,6 +15,7 @@ from pellucid.acquisition.annotations import ANNOTATION_SUFFIXES, FORMATS, read_
 from pellucid.acquisition.images import Size, read_image
 from pellucid.acquisition.masks import is_annotation, open_mask
 from pellucid.acquisition.pairing import lie_beside, pair, share_a_stem
+from pellucid.acquisition.shapes import Region
 from pellucid.errors import DataError, join_names
 from pellucid.records import Sample
 
@@ -199,22 +200,33 @@ def check_truth(sample: Sample, size: Size) -> TruthCheck:
         sample: with or without a mask.
         size: height and width of its image, px.
     """
+    return open_truth(sample, size)[0]
+
+
+def open_truth(sample: Sample, size: Size) -> tuple[TruthCheck, Region | None]:
+    """Read where a sample is defective as well, (H, W); None where that is not known, or nowhere.
+
+    Args:
+        sample: with or without a mask.
+        size: height and width of its image, px.
+    """
     if sample.mask is None:
-        return TruthCheck(sample)
+        return TruthCheck(sample), None
     without = replace(sample, mask=None)
     try:
         mask = open_mask(sample.mask, sample.path, size)
     except DataError as error:
-        return TruthCheck(without, ("unusable",), problem=str(error))
+        return TruthCheck(without, ("unusable",), problem=str(error)), None
     share = float(np.mean(mask.defective))
     if sample.label == "normal":
         told = ("good, marked",) if share else ("good, empty",) * (not is_annotation(sample.mask))
-        return TruthCheck(without, told)
+        return TruthCheck(without, told), None
     if share == 0:
-        return TruthCheck(without, ("empty", *(remark for remark in mask.remarks if remark == "without area")))
+        told = ("empty", *(remark for remark in mask.remarks if remark == "without area"))
+        return TruthCheck(without, told), None
     extent = ("covering",) if share == 1 else ("more than half",) * (share > 0.5)
     digest = hashlib.sha256(repr(size).encode() + np.packbits(mask.defective).tobytes()).hexdigest()
-    return TruthCheck(sample, (*extent, *mask.remarks), digest)
+    return TruthCheck(sample, (*extent, *mask.remarks), digest), mask.defective
 
 
 def note_truth(checks: Iterable[TruthCheck]) -> tuple[str, ...]:

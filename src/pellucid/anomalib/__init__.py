@@ -1,11 +1,12 @@
-"""The names of an anomalib 1.x notebook, on top of pellucid: change the import line, keep the calls.
+"""The names of an anomalib notebook, 1.x or 2.x, on top of pellucid: change the import line, keep the calls.
 
 Results differ where anomalib's were not honest: scores are raw (never clamped), the limit comes from held-out normal
-images and never from the test, and nothing is cropped.
+images and never from the test, no image is tested on that was fitted on, and nothing is cropped. What means something
+else here is refused with a sentence that says what to use.
 """
 
-from pellucid.anomalib.data import Folder
-from pellucid.anomalib.engine import Engine
+from pellucid.anomalib.data import Folder, MVTec, PredictDataset, TaskType, TestSplitMode, ValSplitMode
+from pellucid.anomalib.engine import Engine, ExportType
 from pellucid.anomalib.loggers import AnomalibMLFlowLogger, AnomalibTensorBoardLogger, AnomalibWandbLogger
 from pellucid.anomalib.models import Dfm, Fastflow, Padim, Patchcore, ReverseDistillation, Stfpm
 
@@ -15,10 +16,16 @@ __all__ = [
     "AnomalibWandbLogger",
     "Dfm",
     "Engine",
+    "ExportType",
     "Fastflow",
     "Folder",
+    "MVTec",
     "Padim",
     "Patchcore",
+    "PredictDataset",
     "ReverseDistillation",
     "Stfpm",
+    "TaskType",
+    "TestSplitMode",
+    "ValSplitMode",
 ]

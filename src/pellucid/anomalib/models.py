@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from pellucid import detectors
+from pellucid.errors import ParameterError
 from pellucid.inspector import Inspector
+
+REPLACED_PARAMETERS = {  # anomalib 2.x's components, and what does their work here
+    "pre_processor": "image_size of the data module says how large images are made",
+    "post_processor": "Engine(false_reject=...) says where the limit goes",
+    "evaluator": "engine.test computes every metric that the images allow",
+    "visualizer": "engine.test writes a picture of every image",
+}
 
 
 class AnomalyModule:
     """A detector by its anomalib name; it holds hyper-parameters, and the inspector once it is fitted.
 
     Args:
-        parameters: hyper-parameters of the detector; ``pre_trained`` is accepted, and always true.
+        parameters: hyper-parameters of the detector; ``pre_trained`` is always true.
 
     Raises:
         ParameterError: an unknown hyper-parameter, or a value that is not allowed.
@@ -21,9 +29,13 @@ class AnomalyModule:
     detector: str
 
     def __init__(self, **parameters: Any) -> None:
-        parameters.pop("pre_trained", None)  # always
+        if not parameters.pop("pre_trained", True):
+            raise ParameterError("pre_trained=False is not allowed: features of random weights show little.")
+        for name, instead in REPLACED_PARAMETERS.items():
+            if parameters.pop(name, None) not in (None, True):
+                raise ParameterError(f"{name} is not taken: {instead}; leave it out.")
         self.parameters = parameters
-        detectors.create(self.detector, **parameters)  # unknown parameters are refused here, not hours later
+        detectors.create(self.detector, **self.parameters)  # what is not allowed is refused here, not hours later
         self.inspector: Inspector | None = None
 
 
@@ -46,9 +58,14 @@ class Stfpm(AnomalyModule):
 
 
 class Dfm(AnomalyModule):
-    """See :class:`pellucid.detectors.dfm.Dfm`."""
+    """See :class:`pellucid.detectors.dfm.Dfm`; ``layer`` is the one of ``layers``, as in anomalib."""
 
     detector = "dfm"
+
+    def __init__(self, layer: str | None = None, **parameters: Any) -> None:
+        if layer is not None and "layers" in parameters:
+            raise ParameterError("layer and layers are the same: give one of them.")
+        super().__init__(**parameters | ({} if layer is None else {"layers": (layer,)}))
 
 
 class Fastflow(AnomalyModule):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,12 @@ def print_plan(plan: Plan) -> None:
         f" {len(split.select)} defects select, {normal_tests} normal and {len(split.test) - normal_tests} defective"
         " images test",
     )
-    for note in plan.notes:
+    print_notes(plan.notes)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Say what is odd about data, a line each."""
+    for note in notes:
         print_line(err, ("note:", "yellow"), f" {note}")
 
 

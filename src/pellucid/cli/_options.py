@@ -30,6 +30,15 @@ Data = Annotated[
         " label, split, type, mask, group. Only images of good parts are required.",
     ),
 ]
+TestedData = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="Labelled images: a folder in the layout of five folders, of MVTec or plain, or a CSV file with the"
+        " columns path, label, split, type, mask, group. Test images alone are enough, of good parts or of defective"
+        " ones.",
+    ),
+]
 ComparedData = Annotated[
     Path,
     typer.Argument(

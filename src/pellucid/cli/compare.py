@@ -97,9 +97,14 @@ def demo(output: OutputFolder = Path("pellucid-demo"), device: Device = "auto") 
     pellucid demo -o pellucid-demo
     ```
     """
+    from pellucid.errors import OutputError
+    from pellucid.study import owned
     from pellucid.synthesis.glass import draw_data_set
 
     data = output / "data"
+    if data.exists() and not owned.is_comparison(output):
+        raise OutputError(f"'{data}' is there already, and no demo made it: give another folder with -o.")
+    owned.claim(output, [])
     draw_data_set(data, seed=0)
     print_line(err, f"drew panes of glass in {data}")
     options = {"parameters": DEMO_PARAMETERS, "image_size": DEMO_IMAGE_SIZE_PX}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,18 +52,22 @@ def fit(
     ```
     """
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
+    from pellucid import detectors
     from pellucid._io.files import check_writable
     from pellucid.acquisition.images import parse_size
+    from pellucid.acquisition.splits import check_rate
     from pellucid.detectors._device import resolve_device
     from pellucid.fitting import fit as fit_plan
 
     size = parse_size(image_size)
     check_writable(output)
     resolve_device(device)
+    check_rate(false_reject)
+    detectors.create(detector, **parameters)  # refuses values that are not allowed
     check_backbone(parameters)
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        _remove_progress(checkpoint)
     inspector = fit_plan(
         read_plan(data, false_reject, seed),
         detector,
@@ -75,8 +79,16 @@ def fit(
         **parameters,
     )
     inspector.save(output)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    _remove_progress(checkpoint)
     _print_model(inspector, detector, output)
+
+
+def _remove_progress(folder: Path) -> None:
+    """Remove the progress of trainings, and its folder if nothing else is in there."""
+    for file in folder.glob("*.pt*"):  # and what a kill left of one
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _print_model(inspector: Inspector, detector: str, output: Path) -> None:

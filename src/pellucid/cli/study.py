@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pellucid.cli._console import out, print_line, print_plan, print_text, read_plan
+from pellucid.cli._console import err, out, print_line, print_notes, print_text, read_plan
 from pellucid.cli._options import (
     CostEscape,
     CostReject,
@@ -19,12 +20,16 @@ from pellucid.cli._options import (
     Model,
     OutputFolder,
     Runtime,
+    TestedData,
 )
+
+if TYPE_CHECKING:
+    from pellucid.study.evaluate import EvaluationPlan
 
 
 def evaluate(
     model: Model,
-    data: Data,
+    data: TestedData,
     output: EvaluateOutput = None,
     cost_escape: CostEscape = None,
     cost_reject: CostReject = None,
@@ -32,10 +37,11 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Test a model on the test images of a data set.
+    """Test a model on labelled images: how does last month's model do on this week's parts?
 
-    Reads a model and DATA, split by the seed that the model was made with. Prints metrics with their intervals, counts
-    by type of defect, and where else the limit could be. With -o, writes metrics.json and scores.csv.
+    Reads a model and the images of DATA that are not marked as training images; test images alone are enough. Those
+    that the model was fitted on or calibrated with are recognised and left out. Prints metrics with their intervals,
+    counts by type of defect, and where else the limit could be. With -o, writes metrics.json and scores.csv.
 
     ```
     pellucid evaluate glass.pellucid GlassDefect -o tested
@@ -54,11 +60,11 @@ def evaluate(
         check_writable(output / "metrics.json")
     inspector = load(model, device=device)
     plan = plan_test(inspector, data)
-    print_plan(plan)
+    _print_test(plan)
     result = evaluate_plan(inspector, plan, costs=costs)
     metrics = result.to_dict()
     if output is not None:
-        write_text(output / "scores.csv", scores_csv(result.scored, plan.verified.samples.root))
+        write_text(output / "scores.csv", scores_csv(result.scored, plan.samples.root))
         write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     if as_json:
         print(json.dumps(metrics, indent=2))
@@ -67,6 +73,17 @@ def evaluate(
         out.print(table)
     for note in (*([result.shift.message] if result.shift else []), *result.notes):
         print_text(out, note)
+
+
+def _print_test(plan: EvaluationPlan) -> None:
+    """Say which images test, and what is odd about the data."""
+    normal = sum(sample.label == "normal" for sample in plan.test)
+    print_text(
+        err,
+        f"{plan.samples.layout} layout: {normal} normal and {len(plan.test) - normal} defective images to test on,"
+        f" {len(plan.select)} defects select",
+    )
+    print_notes(plan.samples.notes)
 
 
 def detectability(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
+from numbers import Integral, Real
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,15 +116,19 @@ def create(name: str, **parameters: Any) -> Detector:
         parameters: hyper-parameters; those not given take their defaults.
 
     Raises:
-        ParameterError: unknown detector or hyper-parameter.
+        ParameterError: unknown detector or hyper-parameter, or a value that is not allowed.
     """
     cls = class_of(name)
     parameters = current_parameters(cls, parameters)
     defaults = _defaults(cls)
-    for parameter in parameters:
+    for parameter, value in parameters.items():
         if parameter not in defaults:
             raise unknown_name(f"parameter of {name}", parameter, defaults)
-    return cls(**parameters)
+        if parameter != "weights":  # a path, where there is one
+            _of_its_kind(parameter, value, defaults[parameter])
+    made = cls(**parameters)
+    made._check_parameters()
+    return made
 
 
 def complete(name: str, given: Mapping[str, Any], backbone: str, weights: Path | None) -> dict[str, Any]:
@@ -149,10 +154,10 @@ def complete(name: str, given: Mapping[str, Any], backbone: str, weights: Path |
 
 
 def _of_its_kind(key: str, value: Any, default: Any) -> Any:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
     fits = {
         bool: isinstance(value, bool),
-        int: number and not isinstance(value, float),
+        int: number and isinstance(value, Integral),
         float: number,
         str: isinstance(value, str),
         tuple: isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value),

@@ -70,7 +70,7 @@ class Detector(ABC):
         """Learn from normal images.
 
         Everything is seeded, ``self.backbone_`` and ``self.size_`` are there, and networks are on ``self.device``;
-        batches are on the CPU. Values of hyper-parameters that are not allowed are refused here, by :func:`require`.
+        batches are on the CPU.
 
         Args:
             images: re-iterable of float32 batches (B, 3, H, W) in [0, 1].
@@ -84,6 +84,9 @@ class Detector(ABC):
         Gradients are off, the size is that of the fit, and nothing of the detector is changed. It is traced for export:
         what is computed has to be the same for every batch but for its values.
         """
+
+    def _check_parameters(self) -> None:  # noqa: B027 - some take every value
+        """Refuse values of hyper-parameters that are not allowed, by :func:`require`, before any data are read."""
 
     def _build(self, height: int, width: int) -> None:  # noqa: B027 - most have nothing to build
         """Make the trainable networks, if any, with random weights; ``self.backbone_`` is there already."""
@@ -137,6 +140,7 @@ class Detector(ABC):
             ParameterError: a hyper-parameter has a value that is not allowed.
             WeightsError: the backbone's weights cannot be had.
         """
+        self._check_parameters()
         first = next(iter(images), None)
         if first is None:
             raise DataError("There are no images to fit on.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from operator import length_hint
 
 import torch
@@ -12,12 +13,15 @@ from torch import Tensor
 from pellucid._io.progress import track
 from pellucid._io.space import estimate_fit_space, warn_of_little_room
 from pellucid.detectors._spill import DiskTensor
+from pellucid.errors import WeightsError
 
-CACHE_DTYPE = torch.float16  # half the room of float32; larger values than it holds are clamped
+MAX_HALF_VALUE = 4096.0  # in the first batch: half precision, half the room, holds sixteen times as much
 
 
 class FeatureCache(AbstractContextManager["FeatureCache"]):
-    """What every image has to teach, computed once and read in every epoch: in half precision, in a temporary file.
+    """What every image has to teach, computed once and read in every epoch: in a temporary file.
+
+    It is kept in half precision, or in float32 where the first batch says that values may be too large for that.
 
     Index it by images' indices (B,), a tensor, for their maps (B, C, h, w), float32 and channels last.
 
@@ -28,25 +32,49 @@ class FeatureCache(AbstractContextManager["FeatureCache"]):
 
     Raises:
         OutputError: the file has no room.
+        WeightsError: a feature is not a finite number.
+
+    Warns:
+        UserWarning: values were cut because half precision does not hold them.
     """
 
     def __init__(
         self, images: Iterable[Tensor], extract: Callable[[Tensor], Sequence[Tensor]], device: torch.device
     ) -> None:
-        self._rows = DiskTensor(device, CACHE_DTYPE)
         self._shapes: list[torch.Size] = []  # (h, w, C) of every map
-        largest = torch.finfo(CACHE_DTYPE).max
-        with torch.inference_mode():
+        cut = 0
+        with ExitStack() as file, torch.inference_mode():
             for pixels in track(images, "extracting features"):
                 maps = [m.permute(0, 2, 3, 1) for m in extract(pixels.to(device))]  # (B, h, w, C), as networks want it
-                self._shapes = [m.shape[1:] for m in maps]
-                if not len(self._rows):  # the first batch tells what all will take
-                    count, size = length_hint(images) * len(pixels), CACHE_DTYPE.itemsize
-                    warn_of_little_room(estimate_fit_space(count, self._shapes, bytes_per_value=size))
-                self._rows.append(torch.cat([m.flatten(1) for m in maps], 1).clamp(-largest, largest))
+                rows = torch.cat([m.flatten(1) for m in maps], 1)
+                if not self._shapes:  # the first batch tells what all will take
+                    self._shapes = [m.shape[1:] for m in maps]
+                    dtype = torch.float16 if rows.abs().max() <= MAX_HALF_VALUE else torch.float32
+                    self._rows = file.enter_context(DiskTensor(device, dtype))
+                    count = length_hint(images) * len(pixels)
+                    warn_of_little_room(estimate_fit_space(count, self._shapes, bytes_per_value=dtype.itemsize))
+                cut += self._append(rows)
+            self._file = file.pop_all()
+        if cut:
+            warnings.warn(
+                f"{cut} features were cut at {torch.finfo(torch.float16).max:g}: the largest are at least sixteen times"
+                " those of the first images.",
+                stacklevel=2,
+            )
+
+    def _append(self, rows: Tensor) -> int:
+        """Keep rows (B, D); return how many of their values had to be cut."""
+        if not rows.isfinite().all():
+            raise WeightsError(
+                "The backbone computes features that are not finite numbers: its weights are damaged, or do not belong"
+                " to it."
+            )
+        largest = torch.finfo(self._rows.dtype).max
+        self._rows.append(rows.clamp(-largest, largest))
+        return int((rows.abs() > largest).sum())
 
     def __exit__(self, *_: object) -> None:
-        self._rows.__exit__()
+        self._file.close()
 
     def __len__(self) -> int:
         return len(self._rows)

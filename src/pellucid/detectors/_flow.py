@@ -41,7 +41,8 @@ class CouplingStep(nn.Module):
         s, t = (0.1 * self.subnet(x1)).chunk(2, dim=1)
         s = self.clamp * torch.tanh(s)
         y = torch.cat([x1, torch.addcmul(t, x2, s.exp())], dim=1) * self.log_scale.exp() + self.offset
-        log_det = s.sum((1, 2, 3)) + self.log_scale.sum() * x.shape[2] * x.shape[3]
+        # summed in the weights' precision: bfloat16 would round thousands of terms to two or three digits
+        log_det = s.sum((1, 2, 3), dtype=self.log_scale.dtype) + self.log_scale.sum() * x.shape[2] * x.shape[3]
         return y.index_select(1, self.permutation), log_det
 
     def inverse(self, z: Tensor) -> Tensor:

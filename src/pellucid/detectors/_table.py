@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': '14c6ee3262ba0a01cf23f0b7190771d64fcb7b888f588c881864a0596105ad57'},
+         'source_sha256': '288bee4112e2a5877be57c0661dcfdab2449795dbdcdfd67c82fc2d69d240ff6'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
@@ -33,7 +33,7 @@ TABLE: dict[str, dict[str, Any]] = \
                            'weight_decay': 1e-05,
                            'precision': 'auto',
                            'seed': 0},
-              'source_sha256': '3453d7b71febb68e75bb92e515d40c13e5186e8b9be55b0956f560c527ba47bd'},
+              'source_sha256': '60518321b0b780ee7e510ea6abc058ee4c8247eb092793f6ac07988afcecfc92'},
  'padim': {'paper': 'PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020, '
                     'arXiv 2011.08785).',
            'summary': 'One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.',
@@ -43,7 +43,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'n_features': 100,
                         'epsilon': 0.01,
                         'seed': 0},
-           'source_sha256': '052066be261397af68c2abb544c2cd0017c58e57a50ccfa722079ef21b7412db'},
+           'source_sha256': 'e5e98e80a882c80716ba6bd95906f1383f315ea4dd4a03fc7a07cf43db54f68e'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -55,7 +55,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'seed': 0},
-               'source_sha256': '5b925193b3b60fdb262d51d48c24d559ec11085d1df3d8beed5f03bd902d1b47'},
+               'source_sha256': 'b6e00b8eb9a489fe515dd8e51598eea639d487ccd938b49deea6593fbcf148f8'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "
@@ -69,7 +69,7 @@ TABLE: dict[str, dict[str, Any]] = \
                                        'lr': 0.005,
                                        'precision': 'auto',
                                        'seed': 0},
-                          'source_sha256': '8bd8f643d31b328d5ad7ef01f58bfeee596c6f3697124fa5fb6c6c46e5db2691'},
+                          'source_sha256': 'd24b690e28398990ee61ea3dd782068d89bd191a7e61c7ce5f65decdcb64fdba'},
  'stfpm': {'paper': 'STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", '
                     'BMVC 2021, arXiv 2103.04257).',
            'summary': 'A student learns to agree with its frozen teacher on normal images; where it cannot, '
@@ -85,4 +85,4 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 0.0001,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '1abfad652f23ded396ec2d4549d6f7abfce8c2047a0fbd541d766c28705032d4'}}
+           'source_sha256': '49a83b8f618f46a66b97b33779b2e00b1cdc963cf24a66c4b7cba802cb364f31'}}

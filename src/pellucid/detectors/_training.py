@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,20 +19,67 @@ from pellucid._io.progress import progress_bar
 from pellucid.detectors._base import require
 from pellucid.detectors._device import resolve_device
 from pellucid.detectors._feature_cache import FeatureCache
+from pellucid.errors import ParameterError
 
 HELD_OUT_EVERY = 10  # images: every tenth is held out to decide when to stop
+MAX_WEIGHT = 1000.0  # trained weights stay below 100; what exceeds this has exploded, be its loss ever so finite
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
-
-
-Progress = tuple[dict[str, Tensor], list[float], list[float]]  # best weights, losses by epoch: trained, held out
 
 
 @dataclass(frozen=True)
 class History:
-    """How a training went: mean losses by epoch."""
+    """How a training went: mean losses by epoch; that of held-out images is infinite where it diverged."""
 
     train: tuple[float, ...]
     held_out: tuple[float, ...]
+
+
+@dataclass
+class _Progress:
+    """How far a training is.
+
+    Attributes:
+        untrained: held-out loss before the first step.
+        train: mean losses by epoch.
+        held_out: the same of held-out images; infinite where it is not a number, or the weights have exploded.
+        best: weights after the epoch with the lowest of them; None as long as all are infinite.
+    """
+
+    untrained: float
+    train: list[float] = field(default_factory=list)
+    held_out: list[float] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+
+    def add(self, module: nn.Module, train: float, held_out: float) -> None:
+        """Note an epoch, after which the module is what it is."""
+        self.train.append(train)
+        self.held_out.append(held_out if math.isfinite(held_out) and not _exploded(module) else math.inf)
+        if self.held_out[-1] < math.inf and self.held_out[-1] <= min(self.held_out):
+            self.best = _copy(module)
+
+    def best_weights(self, name: str, lr: float) -> dict[str, Tensor]:
+        """Return the weights to keep, and warn where others diverged.
+
+        Raises:
+            ParameterError: no epoch is better than the untrained network.
+        """
+        lowest, advice = min(self.held_out), f"Set a lower learning rate than lr={lr:g}"
+        if self.best is None:
+            raise ParameterError(
+                f"The training of {name} diverged: its loss or its weights grew beyond all bounds. {advice}."
+            )
+        if not lowest < self.untrained:
+            raise ParameterError(
+                f"The training of {name} learned nothing: its loss was {self.untrained:.6g} before and {lowest:.6g} at"
+                f" best. Set another learning rate than lr={lr:g}, or more epochs."
+            )
+        if math.inf in self.held_out:
+            warnings.warn(
+                f"The training of {name} diverged in epoch {self.held_out.index(math.inf) + 1}; the weights of epoch"
+                f" {self.held_out.index(lowest) + 1}, its best, are kept. {advice} to train longer.",
+                stacklevel=3,
+            )
+        return self.best
 
 
 class Objective(nn.Module):
@@ -77,49 +126,71 @@ def train(
         seed: of the order of images; a resumed run sees the order that an uninterrupted one would have seen.
         patience: epochs without a better held-out loss before training stops.
         clip: largest norm of the gradient; None does not limit it.
-        precision: ``32-true`` is float32; ``bf16-mixed`` computes in bfloat16 what bears it (``torch.autocast``), with
-            weights in float32; ``auto`` is ``bf16-mixed`` where the processor computes bfloat16 itself, which is up to
-            twice as fast, and ``32-true`` elsewhere.
+        precision: ``32-true``; ``bf16-mixed``, which is ``torch.autocast`` with weights in float32; or ``auto``, the
+            latter where the processor computes bfloat16 itself, up to twice as fast, and the former elsewhere.
         checkpoint: file that is written after every epoch; where it exists, training goes on from it.
-        description: what the progress bar calls it.
+        description: its name, for people.
 
     Raises:
-        ParameterError: no epochs, or another precision.
+        ParameterError: the training diverged, or learned nothing.
         OutputError: the features, or the checkpoint, find no room.
+
+    Warns:
+        UserWarning: the training diverged after a good epoch.
     """
-    require(epochs >= 1, "epochs", epochs, "at least 1")
-    require(precision in PRECISIONS, "precision", precision, "auto, 32-true or bf16-mixed")
     device = next(module.parameters()).device
     loss_of = partial(_loss, module, native_precision(device) if precision == "auto" else precision)
-    best, train_losses, held_out_losses = _resumed(checkpoint, module, optimizer)
-    with FeatureCache(images, extract, device) as cache, progress_bar() as progress:
+    module.eval()
+    with FeatureCache(images, extract, device) as cache, progress_bar() as bar:
         learned, held_out = _split(len(cache))
-        task = progress.add_task(description, total=epochs, completed=len(train_losses))
-        for epoch in range(len(train_losses), epochs):
-            if _stalled(held_out_losses, patience):
+        held_out_loss = partial(_mean_loss, loss_of, cache, held_out if len(held_out) else learned, batch_size)
+        progress = _resumed(checkpoint, module, optimizer) or _Progress(held_out_loss())
+        task = bar.add_task(description, total=epochs, completed=len(progress.train))
+        for epoch in range(len(progress.train), epochs):
+            if _stalled(progress.held_out, patience) or _exploded(module):
                 break
             module.train()
             batches = _shuffled(learned, batch_size, seed * 1_000_003 + epoch)
-            train_losses.append(_train_epoch(loss_of, optimizer, cache, batches, clip))
+            train_loss = _train_epoch(loss_of, optimizer, cache, batches, clip)
             module.eval()
-            held_out_losses.append(_held_out_loss(loss_of, cache, held_out, batch_size, train_losses[-1]))
-            if held_out_losses[-1] <= min(held_out_losses):
-                best = _copy(module)
+            progress.add(module, train_loss, held_out_loss())
             if checkpoint is not None:
-                _save(checkpoint, module, optimizer, (best, train_losses, held_out_losses))
-            progress.update(task, completed=epoch + 1, description=f"{description} {held_out_losses[-1]:.4g}")
-    module.eval().load_state_dict(best)
-    return History(tuple(train_losses), tuple(held_out_losses))
+                _save(checkpoint, module, optimizer, progress)
+            bar.update(task, completed=epoch + 1, description=f"{description} {progress.held_out[-1]:.4g}")
+    module.load_state_dict(progress.best_weights(description, optimizer.param_groups[0]["lr"]))
+    return History(tuple(progress.train), tuple(progress.held_out))
 
 
-def _resumed(checkpoint: Path | None, module: nn.Module, optimizer: Optimizer) -> Progress:
-    """Take up what a checkpoint holds, if there is one, else begin."""
+def check_training_parameters(
+    *, epochs: int, batch_size: int, lr: float, precision: str, weight_decay: float = 0.0
+) -> None:
+    """Refuse hyper-parameters of a training that are not allowed.
+
+    Raises:
+        ParameterError: the first that is not.
+    """
+    require(epochs >= 1, "epochs", epochs, "at least 1")
+    require(batch_size >= 1, "batch_size", batch_size, "at least 1")
+    require(0 < lr < math.inf, "lr", lr, "above 0 and finite")
+    require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "0 or more and finite")
+    require(precision in PRECISIONS, "precision", precision, "auto, 32-true or bf16-mixed")
+
+
+def _resumed(checkpoint: Path | None, module: nn.Module, optimizer: Optimizer) -> _Progress | None:
+    """Take up what a checkpoint holds, if there is one; those of before 0.3 do not know what diverged."""
     if checkpoint is None or not checkpoint.exists():
-        return _copy(module), [], []
+        return None
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if "untrained" not in saved:
+        return None
     module.load_state_dict(saved["module"])
     optimizer.load_state_dict(saved["optimizer"])
-    return saved["best"], saved["train"], saved["held_out"]
+    return _Progress(saved["untrained"], saved["train"], saved["held_out"], saved["best"])
+
+
+def _exploded(module: nn.Module) -> bool:
+    """Whether a weight is not a number, or larger than any training that goes well makes it."""
+    return not all(bool(p.detach().abs().max() <= MAX_WEIGHT) for p in module.parameters() if p.numel())
 
 
 def native_precision(device: torch.device | None = None) -> str:
@@ -189,21 +260,20 @@ def _shuffled(images: Tensor, batch_size: int, seed: int) -> list[Tensor]:
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) < min(2, batch_size) else batches
 
 
-def _held_out_loss(
-    loss_of: Callable[[Sequence[Tensor]], Tensor], cache: FeatureCache, images: Tensor, batch_size: int, fallback: float
+def _mean_loss(
+    loss_of: Callable[[Sequence[Tensor]], Tensor], cache: FeatureCache, images: Tensor, batch_size: int
 ) -> float:
-    """Average the loss over held-out images; of fewer than ten images none is, and the training loss serves."""
+    """Average the loss over images' indices (B,), one or more."""
     total = 0.0
     with torch.no_grad():
         for batch in torch.split(images, batch_size):
             total += float(loss_of(cache[batch])) * len(batch)
-    return total / len(images) if len(images) else fallback
+    return total / len(images)
 
 
-def _save(path: Path, module: nn.Module, optimizer: Optimizer, progress: Progress) -> None:
+def _save(path: Path, module: nn.Module, optimizer: Optimizer, progress: _Progress) -> None:
     """Write what :func:`_resumed` reads, whole or not at all."""
-    best, train_losses, held_out_losses = progress
-    content = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "best": best}
+    content = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), **vars(progress)}
     content_bytes = io.BytesIO()
-    torch.save({**content, "train": train_losses, "held_out": held_out_losses}, content_bytes)
+    torch.save(content, content_bytes)
     write_bytes(path, content_bytes.getvalue())

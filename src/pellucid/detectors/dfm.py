@@ -63,15 +63,17 @@ class Dfm(Detector):
         self.pooling_kernel_size, self.pca_level, self.score_type = pooling_kernel_size, pca_level, score_type
         self.seed = seed
 
+    def _check_parameters(self) -> None:
+        require(len(self.layers) == 1, "layers", self.layers, "one layer")
+        require(self.pooling_kernel_size >= 1, "pooling_kernel_size", self.pooling_kernel_size, "at least 1")
+        require(0 < self.pca_level <= 1, "pca_level", self.pca_level, "in (0, 1]")
+        require(self.score_type in ("fre", "nll"), "score_type", self.score_type, "fre or nll")
+
     def _embed(self, pixels: Tensor) -> Tensor:
         """Compute pooled features (B, C, h, w)."""
         return F.avg_pool2d(self.backbone_(pixels)[0], self.pooling_kernel_size)
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
-        require(len(self.layers) == 1, "layers", self.layers, "one layer")
-        require(self.pooling_kernel_size >= 1, "pooling_kernel_size", self.pooling_kernel_size, "at least 1")
-        require(0 < self.pca_level <= 1, "pca_level", self.pca_level, "in (0, 1]")
-        require(self.score_type in ("fre", "nll"), "score_type", self.score_type, "fre or nll")
         with torch.inference_mode():
             X = torch.cat(
                 [self._embed(x.to(self.device)).flatten(1) for x in track(images, "extracting features")]

@@ -3,6 +3,7 @@ arXiv 2111.07677, 2021)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._baseline import fit_baseline, standardise
 from pellucid.detectors._flow import Flow
 from pellucid.detectors._maps import image_score, smooth_map
-from pellucid.detectors._training import Objective, train
+from pellucid.detectors._training import Objective, check_training_parameters, train
 
 
 class Fastflow(Detector):
@@ -77,6 +78,18 @@ class Fastflow(Detector):
         self.epochs, self.batch_size, self.lr, self.weight_decay = epochs, batch_size, lr, weight_decay
         self.precision, self.seed = precision, seed
 
+    def _check_parameters(self) -> None:
+        check_training_parameters(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            precision=self.precision,
+            weight_decay=self.weight_decay,
+        )
+        require(len(self.layers) >= 1, "layers", self.layers, "one or more layers")
+        require(self.flow_steps >= 1, "flow_steps", self.flow_steps, "at least 1")
+        require(0 < self.hidden_ratio < math.inf, "hidden_ratio", self.hidden_ratio, "above 0 and finite")
+
     def _build(self, height: int, width: int) -> None:
         shapes = self.backbone_.shapes(height, width)
         self.norms_ = nn.ModuleList(nn.LayerNorm(shape) for shape in shapes)
@@ -94,7 +107,6 @@ class Fastflow(Detector):
         return torch.stack(losses).sum()
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
-        require(self.flow_steps >= 1, "flow_steps", self.flow_steps, "at least 1")
         objective = Objective(self._loss, self.norms_, self.flows_)
         optimizer = torch.optim.Adam(objective.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         train(

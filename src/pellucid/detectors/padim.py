@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,9 +81,12 @@ class Padim(Detector):
         inside = [self.channels_ - start for start in starts]
         return [at[(at >= 0) & (at < count)] for at, count in zip(inside, counts, strict=False)]
 
-    def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
+    def _check_parameters(self) -> None:
+        require(len(self.layers) >= 1, "layers", self.layers, "one or more layers")
         require(self.n_features >= 1, "n_features", self.n_features, "at least 1")
-        require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
+        require(0 < self.epsilon < math.inf, "epsilon", self.epsilon, "above 0 and finite")
+
+    def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
         height, width = (int(side) for side in self.size_)
         counts = [c for c, _, _ in self.backbone_.shapes(height, width)]
         drawn = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(self.seed))

@@ -71,15 +71,19 @@ class Patchcore(Detector):
         self.coreset_sampling_ratio, self.coreset_size = coreset_sampling_ratio, coreset_size
         self.num_neighbors, self.seed = num_neighbors, seed
 
+    def _check_parameters(self) -> None:
+        ratio, size = self.coreset_sampling_ratio, self.coreset_size
+        require(len(self.layers) >= 1, "layers", self.layers, "one or more layers")
+        require(0 < ratio <= 1, "coreset_sampling_ratio", ratio, "in (0, 1]")
+        require(size is None or size >= 1, "coreset_size", size, "at least 1")
+        require(self.num_neighbors >= 1, "num_neighbors", self.num_neighbors, "at least 1")
+
     def _embed(self, pixels: Tensor) -> Tensor:
         """Compute locally aware patch features (B, h, w, D): means of 3x3 neighbourhoods (section 3.1)."""
         return concatenate(locally_aware(self.backbone_(pixels), PATCHSIZE)).permute(0, 2, 3, 1)
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
         ratio, size = self.coreset_sampling_ratio, self.coreset_size
-        require(0 < ratio <= 1, "coreset_sampling_ratio", ratio, "in (0, 1]")
-        require(size is None or size >= 1, "coreset_size", size, "at least 1")
-        require(self.num_neighbors >= 1, "num_neighbors", self.num_neighbors, "at least 1")
         generator = torch.Generator().manual_seed(self.seed)
         with torch.inference_mode(), DiskTensor(self.device) as patches, DiskTensor(self.device) as projected:
             self._gather(images, generator, patches, projected)

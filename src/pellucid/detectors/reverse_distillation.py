@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._baseline import fit_baseline, standardise
 from pellucid.detectors._maps import image_score, locally_aware, resize_to, smooth_map, unit_distance
-from pellucid.detectors._training import Objective, train
+from pellucid.detectors._training import Objective, check_training_parameters, train
 
 
 class ReverseDistillation(Detector):
@@ -71,9 +71,12 @@ class ReverseDistillation(Detector):
         self.patchsize, self.epochs, self.batch_size, self.lr = patchsize, epochs, batch_size, lr
         self.precision, self.seed = precision, seed
 
-    def _build(self, height: int, width: int) -> None:
+    def _check_parameters(self) -> None:
+        check_training_parameters(epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, precision=self.precision)
         require(len(self.layers) >= 2, "layers", self.layers, "two or more layers from fine to coarse")
         require(self.patchsize >= 1 and self.patchsize % 2 == 1, "patchsize", self.patchsize, "odd and at least 1")
+
+    def _build(self, height: int, width: int) -> None:
         shapes = self.backbone_.shapes(height, width)
         channels = [c for c, _, _ in shapes]
         halvings = [_halvings(h, shapes[-1][1]) for _, h, _ in shapes]

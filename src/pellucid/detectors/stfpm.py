@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._maps import image_score, resize_to, smooth_map, unit_distance
-from pellucid.detectors._training import Objective, train
+from pellucid.detectors._training import Objective, check_training_parameters, train
 
 
 class Stfpm(Detector):
@@ -71,6 +71,18 @@ class Stfpm(Detector):
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.precision, self.seed = precision, seed
 
+    def _check_parameters(self) -> None:
+        check_training_parameters(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            precision=self.precision,
+            weight_decay=self.weight_decay,
+        )
+        require(len(self.layers) >= 1, "layers", self.layers, "one or more layers")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
+        require(self.combine in ("product", "mean"), "combine", self.combine, "product or mean")
+
     def _build(self, height: int, width: int) -> None:  # noqa: ARG002 - fully convolutional
         student = self.backbone_.student()
         self.student_ = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -89,7 +101,6 @@ class Stfpm(Detector):
         return torch.stack([d.mean() for d in self._distances(pixels, *teacher)]).sum()
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
-        require(self.combine in ("product", "mean"), "combine", self.combine, "product or mean")
         objective = Objective(self._loss, self.student_)
         optimizer = torch.optim.SGD(
             objective.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay

@@ -6,6 +6,7 @@ They lie in ``~/.cache/pellucid/graphs``, or below the folder that the environme
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pellucid.models.file import distribution_version
 from pellucid.runtimes import MODULES, Name, require_installed
 
 MAX_CACHED_GRAPHS = 8
+CACHED_NAME = r"[0-9a-f]{32}-(openvino|onnx)-"  # what else lies there is somebody else's
 
 
 def cached_folder(digest: str, format: Name) -> Path:
@@ -30,7 +32,8 @@ def cached_folder(digest: str, format: Name) -> Path:
     made_by = f"{distribution_version('pellucid')}-{metadata.version(MODULES[format])}"
     folder = cache / f"{digest[:32]}-{format}-{made_by}"
     if not folder.is_dir() and cache.is_dir():
-        for old in sorted(cache.iterdir(), key=_modified)[: -MAX_CACHED_GRAPHS + 1]:
+        graphs = (path for path in cache.iterdir() if re.match(CACHED_NAME, path.name))
+        for old in sorted(graphs, key=_modified)[: -MAX_CACHED_GRAPHS + 1]:
             shutil.rmtree(old, ignore_errors=True)
     return folder
 

@@ -23,7 +23,7 @@ from pellucid import backbones
 from pellucid._io.convert import convert
 from pellucid._io.files import check_writable, write_text
 from pellucid.acquisition.images import Planes, Size, as_planes
-from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError, missing_extra
+from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError, join_names, missing_extra
 from pellucid.models.file import Header, first_validation_error, upgrade_header
 from pellucid.models.quantise import Normals, normals_of, quantise
 from pellucid.records import Samples
@@ -91,6 +91,7 @@ def export(
         raise ParameterError("An int8 graph is computed by OpenVINO: leave --format onnx out.")
     normals = None if int8 is None else normals_of(int8, header)
     check_writable(folder / "model.json")
+    _check_replaceable(folder, ("model.json", *FILES[format]))
     reference = Torch(_on_cpu(detector))
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
@@ -109,6 +110,21 @@ def export(
         raise OutputError(f"Cannot write '{folder}': {error.strerror or error}.") from None
     write_text(folder / "model.json", whole.model_dump_json(indent=2) + "\n")
     return whole
+
+
+def _check_replaceable(folder: Path, names: Sequence[str]) -> None:
+    """Refuse a folder where files of these names lie that no export made."""
+    found = [name for name in names if (folder / name).exists()]
+    try:
+        header = json.loads((folder / "model.json").read_text("utf-8"))
+        exported = {"format", "sha256", "model"} <= header.keys()
+    except (OSError, ValueError, AttributeError):
+        exported = False
+    if found and not exported:
+        raise OutputError(
+            f"'{folder}' holds {join_names(found)}, which no export made: give another folder with -o, or move that"
+            " away."
+        )
 
 
 def _on_cpu(detector: Detector) -> Detector:

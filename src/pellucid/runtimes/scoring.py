@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from itertools import islice
 from pathlib import Path
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.fitted_images import FittedImages, ImageCheck
-from pellucid.acquisition.images import Planes, Size, as_planes, open_image
+from pellucid.acquisition.images import DecodedImage, Planes, Size, as_planes, open_image
 from pellucid.runtimes import Runtime
 
 Map = NDArray[np.float32]  # (H, W)
+OpenFile = Callable[[Path, int], DecodedImage]  # of a path and the significant bits of its 16-bit values
 
 
 class ScoredFile(NamedTuple):
@@ -37,7 +38,7 @@ def score_image(runtime: Runtime, planes: Planes) -> tuple[float, Map]:
 
 
 def read_and_score(
-    runtime: Runtime, paths: Iterable[Path], size: Size, fitted_images: FittedImages
+    runtime: Runtime, paths: Iterable[Path], size: Size, fitted_images: FittedImages, open_file: OpenFile = open_image
 ) -> Iterator[Future[ScoredFile]]:
     """Read, check and score files; all overlap, and only a few images are in memory.
 
@@ -46,13 +47,14 @@ def read_and_score(
         paths: image files.
         size: height and width that the network takes.
         fitted_images: that the files are compared with.
+        open_file: reads a file.
 
     Yields:
         Every file's future, in order; the error of one that cannot be read is its own.
     """
 
     def read(path: Path) -> tuple[Path, Size, ImageCheck, Planes]:
-        image = open_image(path, fitted_images.bits)
+        image = open_file(path, fitted_images.bits)
         height, width = image.pixels.shape[:2]
         return path, (height, width), fitted_images.check(image), as_planes(image.pixels, size)
 

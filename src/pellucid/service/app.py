@@ -128,7 +128,7 @@ def create_service(settings: Settings) -> Service:
         queue=queue,
         trainings=TrainingRunner(settings.models, settings.data),
         exports=ExportLease(),
-        loader=ModelLoader(registry, supervisor, max_loaded=settings.max_models),
+        loader=ModelLoader(registry, supervisor),
     )
 
 

@@ -22,15 +22,14 @@ class ModelLoader:
     Args:
         registry: that loads.
         supervisor: that the thread runs under.
-        max_loaded: models that stay loaded, at least 1; more are not begun with.
 
     Attributes:
         loaded: set once the models that were there at the start have been tried.
         problems: what cannot be used, as of the last look; a sentence each.
     """
 
-    def __init__(self, registry: ModelRegistry, supervisor: Supervisor, max_loaded: int) -> None:
-        self._registry, self._supervisor, self._max_loaded = registry, supervisor, max_loaded
+    def __init__(self, registry: ModelRegistry, supervisor: Supervisor) -> None:
+        self._registry, self._supervisor = registry, supervisor
         self._worker = Worker(supervisor, "load", self._look)
         self._failed: dict[str, str] = {}  # why a model could not be loaded, by name
         self.loaded = threading.Event()
@@ -72,7 +71,7 @@ class ModelLoader:
             return [] if first is None or self._registry.loaded() else [first]
         paths = self._registry.paths()
         in_folder = [name for name, path in paths.items() if path.parent == self._registry.folder]
-        return list(dict.fromkeys([*([first] if first else []), *in_folder]))[: self._max_loaded]
+        return list(dict.fromkeys([*([first] if first else []), *in_folder]))[: self._registry.max_loaded]
 
     def _load(self, name: str) -> None:
         try:

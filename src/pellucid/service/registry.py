@@ -65,7 +65,7 @@ class ModelRegistry:
         self._database = database
         self._runtime = cast(Name | Literal["auto"], runtime)
         self._device = device
-        self._max_loaded = max_loaded
+        self.max_loaded = max_loaded
         self._loaded: dict[str, LoadedModel] = {}
         self._used_at: dict[str, float] = {}
         self._in_use: Counter[str] = Counter()  # images that are being inspected, by model
@@ -188,6 +188,11 @@ class ModelRegistry:
         finally:
             with self._in_use_lock:
                 self._in_use[name] -= 1
+            if len(self._loaded) > self.max_loaded and self._lock.acquire(blocking=False):  # all were in use before
+                try:
+                    self._unload_others(name)
+                finally:
+                    self._lock.release()
 
     def pin(self, name: str) -> str:
         """Let a model stay loaded, instead of the one that was pinned before; returns its name."""
@@ -239,7 +244,11 @@ class ModelRegistry:
         state = (status.st_size, status.st_mtime_ns)
         cached = self._headers.get(path)
         if cached is None or cached[0] != state:
-            cached = self._headers[path] = (state, _attempted_header(path))
+            try:
+                cached = (state, read_any_header(path))
+            except ModelFileError as error:
+                cached = (state, error)
+            self._headers[path] = cached
         if isinstance(cached[1], ModelFileError):
             raise cached[1].with_traceback(None)
         return cached[1]
@@ -356,9 +365,9 @@ class ModelRegistry:
         """Let go of those that were not used for longest, until no more are loaded than may be."""
         idle = [n for n in self._loaded if n not in (name, self._pinned) and not self._in_use[n]]
         idle.sort(key=lambda n: self._used_at.get(n, 0.0))
-        for other in idle[: max(0, len(self._loaded) - self._max_loaded)]:
+        for other in idle[: max(0, len(self._loaded) - self.max_loaded)]:
             self._unloaded[other] = self._loaded.pop(other).sha256
-            log.info("model %s was unloaded: %d stay loaded (--max-models)", other, self._max_loaded)
+            log.info("model %s was unloaded: %d stay loaded (--max-models)", other, self.max_loaded)
 
     def _tell_if_changed(self, name: str) -> None:
         """Keep in the record that a model is another one than before it was unloaded."""
@@ -382,13 +391,6 @@ class ModelRegistry:
         except (PellucidError, RuntimeError) as error:
             raise ModelFileError(f"The model in '{path}' loads but cannot inspect: {error}") from None
         return self._with_recorded_limit(model)
-
-
-def _attempted_header(path: Path) -> tuple[Header, str] | ModelFileError:
-    try:
-        return read_any_header(path)
-    except ModelFileError as error:
-        return error
 
 
 def newest_model(registry: ModelRegistry) -> str | None:

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import platform
-import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -22,9 +22,10 @@ from pellucid._io.files import write_bytes, write_text
 from pellucid._io.names import printable
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import splits_csv
-from pellucid.errors import PellucidError
+from pellucid.errors import OutputError, PellucidError
 from pellucid.reports import curves
 from pellucid.reports.page import ReportedModel, render_report
+from pellucid.study import owned
 from pellucid.study.choice import Choice, ComparedScores, Draws, choose, mean_draws, paired, pareto
 from pellucid.study.engines import Engine, display_name, run_all
 from pellucid.study.measure import CONFIG_FILE, COST_FILE, FITTED_IMAGES_FILE
@@ -89,7 +90,9 @@ def compare(
 ) -> Comparison:
     """Fit, test and measure every model of a sweep, once for every seed.
 
-    Those of the first seed lie in ``output/NAME``, those of others in ``output/seed-N/NAME``.
+    Those of the first seed lie in ``output/NAME``, those of others in ``output/seed-N/NAME``. What lies in the folder
+    and was not made there by a comparison is never replaced or removed; an earlier comparison's result is kept in
+    ``output/.previous`` until the new one is complete.
 
     Args:
         sweep: what to compare.
@@ -102,21 +105,29 @@ def compare(
         announce: told the first seed's plan before the work begins.
 
     Raises:
-        OutputError: the output cannot be written to.
+        OutputError: the output cannot be written to, holds something else in the way, or lies among the images.
         PellucidError: nothing could be measured; the first reason is given.
     """
     candidates = sweep.candidates()
+    paths = _paths(sweep, candidates)
+    owned.check_foreign(output, paths)
     first = Plan.from_data(sweep.data, false_reject=sweep.false_reject, seed=sweep.seed)
+    _check_outside(output, first)
     announce(first)
+    owned.claim(output, paths)
+    if not resume and owned.set_aside(output):
+        kept = output / owned.PREVIOUS_FOLDER
+        print(f"the earlier result is kept in {kept} until this one is complete", file=sys.stderr, flush=True)
     trainings = _trainings(output, sweep, first)
-    for name in ("leaderboard.json", "leaderboard.csv", "report.html"):
-        (output / name).unlink(missing_ok=True)
+    for name in owned.RESULT_FILES:
+        owned.remove(output / name)
     write_text(output / CONFIG_FILE, sweep.to_toml())
     waiting = [folder for training in trainings for folder in _prepare(training, candidates.values(), sweep, resume)]
     failures = run_all(waiting, engine, with_tensorboard(trackers))
     failed = {Path(folder).name for folder in failures}
     done = [candidate for name, candidate in candidates.items() if name not in failed]
     if not done:
+        owned.bring_back(output)
         raise PellucidError(next(iter(failures.values())))
     rows = [_row(candidate, trainings) for candidate in done]
     rows.sort(key=lambda r: -(r["image_auroc"] or 0))
@@ -124,6 +135,7 @@ def compare(
     reasons = {display_name(Path(folder)): reason for folder, reason in failures.items()}
     notes = [*first.notes, *(f"{name} failed: {reason}" for name, reason in reasons.items())]
     _write(output, rows, choice, notes, command, first)
+    owned.forget_previous(output)
     return Comparison(rows, choice, reasons)
 
 
@@ -134,6 +146,25 @@ def read_cost(folder: Path) -> dict[str, Any]:
 
 
 # --- the models -----------------------------------------------------------------------------------------------------
+
+
+def _paths(sweep: Sweep, names: Iterable[str]) -> list[str]:
+    """Everything that a comparison writes into its folder."""
+    seeds = ("", *(f"seed-{seed}/" for seed in range(sweep.seed + 1, sweep.seed + sweep.seeds)))
+    names = (*owned.SPLIT_FILES, *names)
+    return [*owned.RESULT_FILES, *(f"{folder}{name}" for folder in seeds for name in names)]
+
+
+def _check_outside(output: Path, plan: Plan) -> None:
+    """Refuse results among the images: pictures of them would be taken for images the next time."""
+    samples, place = plan.verified.samples, output.resolve()
+    root = samples.root.resolve()
+    if samples.layout == "CSV" or not place.is_relative_to(root):
+        return
+    files = (path for s in samples.samples for path in (s.path, s.mask) if path is not None)
+    parts = {path.resolve().relative_to(root).parts[0] for path in files if path.resolve().is_relative_to(root)}
+    if part := next((part for part in parts if place.is_relative_to(root / part)), None):
+        raise OutputError(f"'{output}' lies among the images of '{root / part}': give a folder outside of it with -o.")
 
 
 def _trainings(output: Path, sweep: Sweep, first: Plan) -> list[_Training]:
@@ -157,7 +188,7 @@ def _prepare(training: _Training, candidates: Iterable[Candidate], sweep: Sweep,
         same = (folder / CONFIG_FILE).exists() and (folder / CONFIG_FILE).read_text("utf-8") == config
         if resume and same and (folder / COST_FILE).exists():
             continue
-        shutil.rmtree(folder, ignore_errors=True)
+        owned.remove(folder)
         write_text(folder / CONFIG_FILE, config)
         waiting.append(folder)
     return waiting

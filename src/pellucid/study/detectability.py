@@ -110,14 +110,14 @@ def unseen_normal(plan: Plan, inspector: Inspector) -> tuple[Sample, ...]:
     Raises:
         DataError: there are none.
     """
-    tested = tuple(s for s in plan.split.test if s.label == "normal")
-    own = plan.data_sha256() == inspector.fitted_images.data_sha256
-    normal = (*tested, *plan.split.calibrate) if own else (*tested, *plan.split.calibrate, *plan.split.fit)
+    known, split = inspector.fitted_images, plan.split
+    own = plan.data_sha256() == known.data_sha256
+    tested = tuple(s for s in split.test if s.label == "normal")
+    others = tested if own else (*tested, *split.calibrate, *split.fit)
+    unseen = tuple(s for s in others if not known.contain(plan.verified.hashes[s.path]))
+    normal = (*unseen, *split.calibrate) if own else unseen
     if not normal:
-        raise DataError(
-            "There are no good images that the model was not fitted on: all of them calibrated by folds. Add some to"
-            " test on."
-        )
+        raise DataError("There are no good images that the model was not fitted on: add some to test on.")
     return normal
 
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from pellucid.acquisition.decoding import IMAGE_SUFFIXES
+from pellucid.acquisition.files import image_files
 from pellucid.acquisition.folders import read_folder
-from pellucid.acquisition.masks import read_mask
-from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import plan_split
-from pellucid.acquisition.verify import VerifiedData, note_duplicates, samples_sha256, verify
+from pellucid.acquisition.truth import TruthCheck, note_truth, open_truth
+from pellucid.acquisition.verify import samples_sha256, verify
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector
-from pellucid.records import Limit, Sample, Samples, Split
+from pellucid.records import Inspection, Limit, Sample, Samples
 from pellucid.study import metrics
 from pellucid.study.intervals import areas, auroc_interval, interval, resamples, wilson
 from pellucid.study.metrics import Counts
 from pellucid.study.operating import Costs, operating_points
 from pellucid.study.pixels import PixelMetrics
 from pellucid.study.results import Evaluation, ScoredSample
-from pellucid.study.scores import finite_scores, score_samples
+from pellucid.study.scores import LeftOut, finite_scores, score_unseen
 from pellucid.study.shift import shift
 
 DEFECT_SIZE_EDGES_PX = (30, 100, 300, 1000, 3000)  # areas that part the defects by size
@@ -33,8 +34,9 @@ def evaluate(
 ) -> Evaluation:
     """Test a model on labelled images: how does last month's model do on this week's parts?
 
-    Images that the data mark as training images are never tested on. Where all is the data set that the model was
-    fitted on, its own split says which images it has not seen.
+    Images that the data mark as training images are neither read nor tested on. Of the others, those that the model was
+    fitted on or calibrated with are recognised by their content and left out, as are files that cannot be read; a note
+    names them.
 
     Args:
         inspector: fitted and calibrated.
@@ -44,7 +46,7 @@ def evaluate(
             defective.
 
     Raises:
-        DataError: there are no test images, the layout is unknown, or a file cannot be read.
+        DataError: there are no test images that can be read and that the model has not seen, or the layout is unknown.
 
     Example:
         >>> inspector = pellucid.load("glass.pellucid")
@@ -53,31 +55,72 @@ def evaluate(
     """
     plan = plan_test(inspector, data)
     result = evaluate_plan(inspector, plan, costs=costs)
-    return replace(result, notes=(*plan.notes, *result.notes))
+    return replace(result, notes=(*plan.samples.notes, *result.notes))
 
 
-def plan_test(inspector: Inspector, data: str | Path | Samples | Sequence[Sample]) -> Plan:
-    """Say which images of a data set test a model: those of ``split.test``; the other arguments are ``evaluate``'s.
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """Which images of a data set may test a model.
+
+    Attributes:
+        samples: the data set, with what is odd about it.
+        test: of either label; those that the model has seen are left out when they are read.
+        select: labelled training defects, which choose operating points.
+    """
+
+    samples: Samples
+    test: tuple[Sample, ...]
+    select: tuple[Sample, ...]
+
+
+def plan_test(inspector: Inspector, data: str | Path | Samples | Sequence[Sample]) -> EvaluationPlan:
+    """Say which images of a data set may test a model; the arguments are those of :func:`evaluate`.
+
+    Files are listed and not opened, but for a model of an earlier pellucid, which does not know its images, where the
+    data do not say which are for training: then all are read, to find out whether these are the data of the model.
 
     Raises:
-        DataError: there are no test images, the layout is unknown, or a file cannot be read.
+        DataError: there are no test images, or the layout is unknown.
     """
     if isinstance(data, (str, Path)):
-        data = read_folder(data, training_required=False)
+        data = _read_labelled(Path(data))
     elif not isinstance(data, Samples):
         data = Samples(Path(), "list of samples", tuple(data))
-    verified = verify(data, training_required=False)
-    split = _own_split(inspector, verified) or _foreign_split(verified.samples.samples)
-    if not split.test:
+    test = tuple(s for s in data.samples if s.split != "train")
+    if not inspector.fitted_images.hashes and any(s.label == "normal" and s.split is None for s in test):
+        data, test = _without_own(inspector, data, test)
+    if not test:
         raise DataError(f"'{data.root}' has no test images ({data.layout} layout).")
-    return Plan(verified, split, (*verified.samples.notes, *split.notes, *note_duplicates(split, verified)))
+    return EvaluationPlan(data, test, tuple(s for s in data.samples if s.split == "train" and s.label == "abnormal"))
 
 
-def evaluate_plan(inspector: Inspector, plan: Plan, *, costs: Costs | None = None) -> Evaluation:
-    """Test a model on the test images of a plan; labelled training defects choose operating points."""
-    selection = finite_scores(s.inspection.score for s in score_samples(inspector, plan.split.select, "selection"))
-    tested = score_samples(inspector, plan.split.test, "testing")
-    return evaluate_scored(tested, inspector.limit, selection=selection, costs=costs)
+def evaluate_plan(
+    inspector: Inspector,
+    plan: EvaluationPlan,
+    *,
+    costs: Costs | None = None,
+    finish: Callable[[int, Inspection], None] | None = None,
+) -> Evaluation:
+    """Test a model on the test images of a plan; labelled training defects choose operating points.
+
+    Args:
+        inspector: fitted and calibrated.
+        plan: which images test.
+        costs: of wrong decisions.
+        finish: called in another thread with the number of each test image and what was found on it, with its map.
+
+    Raises:
+        DataError: the model has seen all of them, or none can be read.
+    """
+    left_out = LeftOut()
+    selected = score_unseen(inspector, plan.select, left_out, "selection")
+    selection = finite_scores(s.inspection.score for s in selected)
+    result = evaluate_scored(
+        score_unseen(inspector, plan.test, left_out, finish=finish), inspector.limit, selection=selection, costs=costs
+    )
+    if not result.scored:
+        raise DataError(f"'{plan.samples.root}' has no image to test on. {' '.join(left_out.notes())}")
+    return replace(result, notes=(*left_out.notes(), *result.notes))
 
 
 def evaluate_scored(
@@ -93,8 +136,8 @@ def evaluate_scored(
         selection: scores of labelled training defects, to choose operating points by.
         costs: of wrong decisions.
     """
-    pixels = PixelMetrics()
-    kept = tuple(_count_pixels(s, pixels) for s in scored)
+    pixels, truth = PixelMetrics(), list[TruthCheck]()
+    kept = tuple(_count_pixels(s, pixels, truth) for s in scored)
     labels = [s.sample.label == "abnormal" for s in kept]
     scores = finite_scores(s.inspection.score for s in kept)
     values = _metrics(kept, labels, scores, limit, pixels)
@@ -108,7 +151,7 @@ def evaluate_scored(
         by={name: _counts(kept, part, limit.value) for name, part in parts.items()},
         operating_points=operating_points(labels, scores, limit, selection, costs or Costs()),
         shift=shift(limit, [s for s, defective in zip(scores, labels, strict=True) if not defective]),
-        notes=(*_note_unjudged(kept), *_notes(values, limit)),
+        notes=(*note_truth(truth), *_note_unjudged(kept), *_notes(values, limit)),
         scored=kept,
     )
 
@@ -116,31 +159,37 @@ def evaluate_scored(
 # --- who tests --------------------------------------------------------------------------------------------------------
 
 
-def _own_split(inspector: Inspector, verified: VerifiedData) -> Split | None:
-    """The split that the model was fitted with, if it was fitted on these data."""
+def _read_labelled(data: Path) -> Samples:
+    """Read a data set; images that lie there without labels are told what to do with them."""
+    try:
+        return read_folder(data, training_required=False)
+    except DataError:
+        images = image_files(data) if data.is_dir() else [data] if data.suffix.lower() in IMAGE_SUFFIXES else []
+        if not images or not data.exists():
+            raise
+        raise DataError(
+            f"'{data}' holds {len(images)} images without labels: `pellucid inspect` says what a model finds on them."
+            " To test it, put good parts into a folder normal_test/ and defective ones into abnormal_test/, or"
+            " list them in a CSV file with the columns path,label."
+        ) from None
+
+
+def _without_own(inspector: Inspector, data: Samples, test: tuple[Sample, ...]) -> tuple[Samples, tuple[Sample, ...]]:
+    """The test images of a model that does not know which it has seen: by its own split, if these are its data."""
+    verified = verify(data, training_required=False)
     try:
         split = plan_split(verified.samples, false_reject=inspector.false_reject, seed=inspector.seed)
+        seen = samples_sha256((*split.fit, *split.calibrate), verified.hashes)
     except DataError:  # too few to be fitted on
-        return None
-    seen = samples_sha256((*split.fit, *split.calibrate), verified.hashes)
-    return split if seen == inspector.fitted_images.data_sha256 else None
-
-
-def _foreign_split(samples: Sequence[Sample]) -> Split:
-    """Every image tests, but for those that are marked as training images."""
-    train = [s for s in samples if s.split == "train"]
-    unmarked = sum(s.label == "normal" and s.split is None for s in samples)
+        seen = ""
+    if seen == inspector.fitted_images.data_sha256:
+        return data, split.test
     note = (
-        f"{unmarked} normal images are marked neither as training nor as test images, and these are not the data that"
-        " the model was fitted on, so all of them are tested on: if it was fitted on some, the test is too easy."
+        "Some normal images are marked neither as training nor as test images, and the model is of an earlier pellucid"
+        " and does not know which it was fitted on, so all of them are tested on: if it was fitted on some, the test is"
+        " too easy."
     )
-    return Split(
-        fit=tuple(s for s in train if s.label == "normal"),
-        calibrate=(),
-        select=tuple(s for s in train if s.label == "abnormal"),
-        test=tuple(s for s in samples if s.split != "train"),
-        notes=(note,) if unmarked else (),
-    )
+    return replace(data, notes=(*data.notes, note)), test
 
 
 # --- what they show ---------------------------------------------------------------------------------------------------
@@ -166,15 +215,16 @@ def _metrics(
     }
 
 
-def _count_pixels(scored: ScoredSample, pixels: PixelMetrics) -> ScoredSample:
+def _count_pixels(scored: ScoredSample, pixels: PixelMetrics, truth: list[TruthCheck]) -> ScoredSample:
     """Count the pixels of a normal image, or of a defective one that has a mask; the map is let go."""
-    size = None
+    size, anomaly_map = None, scored.inspection.map
+    check, defective = open_truth(scored.sample, (anomaly_map.shape[0], anomaly_map.shape[1]))
+    truth.append(check)
     if scored.sample.label == "normal":
-        pixels.add(scored.inspection.map)
-    elif scored.sample.mask is not None:
-        mask = read_mask(scored.sample.mask, scored.sample.path, scored.inspection.map.shape)
-        size = pixels.add(scored.inspection.map, mask)
-    return replace(scored, inspection=replace(scored.inspection, map=scored.inspection.map[:0]), defect_px=size)
+        pixels.add(anomaly_map)
+    elif defective is not None:
+        size = pixels.add(anomaly_map, defective)
+    return replace(scored, inspection=replace(scored.inspection, map=anomaly_map[:0]), defect_px=size)
 
 
 def _area_intervals(

@@ -8,7 +8,6 @@ FOLDER holds ``config.toml``; ``splits.csv`` lies beside the folder.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 import tomllib
@@ -159,8 +158,6 @@ def _selection_csv(inspector: Inspector, split: Split, defects: Sequence[float],
 
 def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) -> None:
     """Curves of all test images; pictures of wrong calls, of those nearest to the limit and of typical ones."""
-    for kind in ("curves", "images"):
-        shutil.rmtree(folder / kind, ignore_errors=True)
     labels = [s.sample.label == "abnormal" for s in result.scored]
     scores = finite_scores(s.inspection.score for s in result.scored)
     auroc, ap = result.metrics["image_auroc"], result.metrics["image_ap"]

@@ -38,7 +38,7 @@ class Costs:
         defect_rate: share of defective parts among all that pass the camera, in (0, 1).
 
     Raises:
-        ParameterError: a cost is not above zero, or the rate is not between 0 and 1.
+        ParameterError: a cost is not above zero or not finite, or the rate is not between 0 and 1.
     """
 
     escape: float = 100.0
@@ -46,8 +46,10 @@ class Costs:
     defect_rate: float = 0.01
 
     def __post_init__(self) -> None:
-        if not (self.escape > 0 and self.reject > 0):
-            raise ParameterError(f"Costs {self.escape:g} and {self.reject:g} are not allowed: give two above zero.")
+        if not (0 < self.escape < math.inf and 0 < self.reject < math.inf):
+            raise ParameterError(
+                f"Costs {self.escape:g} and {self.reject:g} are not allowed: give two above zero, and finite."
+            )
         if not 0 < self.defect_rate < 1:
             raise ParameterError(f"A defect rate of {self.defect_rate:g} is not allowed: give one between 0 and 1.")
 

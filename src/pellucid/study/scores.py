@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pellucid._io.files import csv_text
 from pellucid._io.progress import track
+from pellucid.acquisition.images import DecodedImage, decode_image, open_image
 from pellucid.acquisition.splits import path_in_data
+from pellucid.errors import DataError, join_names
 from pellucid.inspector import Inspector
-from pellucid.records import Sample
+from pellucid.records import Inspection, Sample
 from pellucid.study.results import ScoredSample
 
 SCORES_COLUMNS = ("path", "label", "type", "score", "limit", "p_value", "verdict", "reason", "warnings")
@@ -24,6 +27,81 @@ def score_samples(
     inspections = inspector.inspect_many(s.path for s in samples)
     for sample, inspection in track(zip(samples, inspections, strict=True), description, len(samples)):
         yield ScoredSample(sample, inspection)
+
+
+class LeftOut:
+    """Which of the images to score were left out, and why."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []  # names of those that the model was made from
+        self.problems: list[str] = []  # of those that cannot be read
+
+    def add(self, error: DataError) -> None:
+        """Note one image."""
+        if isinstance(error, SeenImageError):
+            self.seen.append(error.path.name)
+        else:
+            self.problems.append(str(error))
+
+    def notes(self) -> tuple[str, ...]:
+        """Say it, in a sentence for each reason."""
+        found = []
+        if self.seen:
+            found.append(
+                f"{len(self.seen)} images are not tested on, because the model was fitted on them or calibrated with"
+                f" them: {join_names(self.seen)}."
+            )
+        if self.problems:
+            found.append(f"{len(self.problems)} files are skipped: {' '.join(self.problems[:5])}")
+        return tuple(found)
+
+
+class SeenImageError(DataError):
+    """An image that the model was fitted on or calibrated with.
+
+    Args:
+        path: of the image.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"The model was fitted on '{path}' or calibrated with it.")
+        self.path = path
+
+
+def score_unseen(
+    inspector: Inspector,
+    samples: Sequence[Sample],
+    left_out: LeftOut,
+    description: str = "testing",
+    *,
+    finish: Callable[[int, Inspection], None] | None = None,
+) -> Iterator[ScoredSample]:
+    """Inspect samples, in order, but for those that the model was made from or that cannot be read.
+
+    The former are recognised by their content and not decoded; every file is read once.
+
+    Args:
+        inspector: a model of an earlier pellucid does not know its images and takes all.
+        samples: what to inspect.
+        left_out: told which are left out.
+        description: of the work, in a few words.
+        finish: called in another thread with the number of a sample and what was found on it, with its map.
+    """
+
+    def open_unseen(path: Path, bits: int) -> DecodedImage:
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return open_image(path, bits)  # which says why
+        if inspector.fitted_images.contain(hashlib.sha256(content).hexdigest()):
+            raise SeenImageError(path)
+        return decode_image(content, path, bits)
+
+    paths = [sample.path for sample in samples]
+    inspections = inspector.inspect_many(paths, finish=finish, skip=left_out.add, open_file=open_unseen)
+    remaining = track(samples, description, len(samples))
+    for inspection in inspections:
+        yield ScoredSample(next(sample for sample in remaining if sample.path == inspection.path), inspection)
 
 
 def by_label(scored: Iterable[ScoredSample]) -> dict[str, list[float]]:

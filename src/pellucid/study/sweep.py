@@ -69,24 +69,26 @@ class Sweep(BaseModel):
         defect_rate: share of defective parts on the line, in (0, 1).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    data: Path
-    detectors: list[str] = []
-    backbone: str | list[str] = "prism_s"
-    weights: dict[str, Path] = {}
-    image_size: int | str | list[int | str] = 256
-    parameters: dict[str, Parameters] = {}
-    grid: dict[str, dict[str, list[Any]]] = {}
-    false_reject: float = 0.05
-    seed: Annotated[int, Field(ge=0)] = 0
-    seeds: Annotated[int, Field(ge=1)] = 1
-    prefer: Prefer = "balanced"
-    max_ms: float | None = None
-    max_mb: float | None = None
-    cost_escape: float = 100.0
-    cost_reject: float = 1.0
-    defect_rate: float = 0.01
+    data: Annotated[Path, Field(description="the path of a folder or a CSV file")]
+    detectors: Annotated[list[str], Field(description="a list of names")] = []
+    backbone: Annotated[str | list[str], Field(description="a name or a list of names")] = "prism_s"
+    weights: Annotated[dict[str, Path], Field(description="a table of files by backbone")] = {}
+    image_size: Annotated[int | str | list[int | str], Field(description="N or HxW, or a list of such sizes")] = 256
+    parameters: Annotated[dict[str, Parameters], Field(description="a table of values by detector")] = {}
+    grid: Annotated[
+        dict[str, dict[str, list[Any]]], Field(description="a table of lists by detector and parameter")
+    ] = {}
+    false_reject: Annotated[float, Field(description="a number between 0 and 1")] = 0.05
+    seed: Annotated[int, Field(ge=0, description="a whole number of at least 0")] = 0
+    seeds: Annotated[int, Field(ge=1, description="a whole number of at least 1")] = 1
+    prefer: Annotated[Prefer, Field(description="balanced, accuracy, speed or size")] = "balanced"
+    max_ms: Annotated[float | None, Field(ge=0, description="a number of at least 0")] = None
+    max_mb: Annotated[float | None, Field(ge=0, description="a number of at least 0")] = None
+    cost_escape: Annotated[float, Field(description="a number above 0")] = 100.0
+    cost_reject: Annotated[float, Field(description="a number above 0")] = 1.0
+    defect_rate: Annotated[float, Field(description="a number between 0 and 1")] = 0.01
 
     @classmethod
     def from_file(cls, data: Path, given: Mapping[str, Any]) -> Self:
@@ -104,11 +106,13 @@ class Sweep(BaseModel):
         where = ""
         if data.suffix.lower() == ".toml":
             values, where = _read(data), f"'{data}': "
+        values |= {k: v for k, v in given.items() if v is not None}
         try:
-            made = cls.model_validate(values | {k: v for k, v in given.items() if v is not None})
+            made = cls.model_validate(values)
         except ValidationError as error:
-            raise ParameterError(where + _sentence(error)) from None
-        made.candidates()
+            raise ParameterError(where + _first_error(error, values)) from None
+        for candidate in made.candidates().values():
+            catalogue.create(candidate.detector, **candidate.parameters)  # refuses values that are not allowed
         made.costs()
         check_rate(made.false_reject)
         return made
@@ -181,11 +185,12 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _sentence(error: ValidationError) -> str:
+def _first_error(error: ValidationError, values: Mapping[str, Any]) -> str:
+    """Say the first thing that is wrong: the key, what came, and what is allowed."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"][:1])
+    key = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return str(unknown_name("key", key, Sweep.model_fields))
     if first["type"] == "missing":
         return f"'{key}' is missing."
-    return f"{key} = {first['input']!r} is not allowed: {first['msg'][0].lower()}{first['msg'][1:]}."
+    return f"{key} = {values[key]!r} is not allowed: it has to be {Sweep.model_fields[key].description}."

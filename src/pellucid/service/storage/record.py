@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, func, insert, not_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, insert, not_, or_, select, update
 
 from pellucid.records import Verdict
 from pellucid.service.storage.engine import DatabaseEngine
@@ -137,22 +137,32 @@ class Database:
             return [(hour, inspected, rejected) for hour, inspected, rejected in connection.execute(statement)]
 
     def expired(
-        self, before: datetime, *, undecided_ok: bool, after: int = 0, count: int = 1000
+        self,
+        before: datetime,
+        verdict: Verdict,
+        *,
+        decided: bool | None = None,
+        after: InspectionRow | None = None,
+        count: int = 1000,
     ) -> list[InspectionRow]:
-        """List inspections of before a moment that still have pictures, by their ids, at most ``count``.
+        """List inspections of before a moment that still have pictures, the oldest first, at most ``count``.
 
         Args:
             before: the moment.
-            undecided_ok: accepted parts that nobody decided on only; all of them otherwise.
-            after: an id, that theirs are above.
+            verdict: theirs.
+            decided: whether a person decided on them; either, if it is None.
+            after: the last one of the list before.
             count: at least 1.
         """
         c = inspections.c
-        kind = (c.verdict == "ok", c.decision.is_(None)) if undecided_ok else (c.verdict.in_(get_args(Verdict)),)
-        statement = select(*INSPECTION_COLUMNS).where(*kind, c.time < before, c.picture.is_not(None), c.id > after)
+        kind = [c.verdict == verdict, c.time < before, c.picture.is_not(None)]
+        if decided is not None:
+            kind.append(c.decision.is_not(None) if decided else c.decision.is_(None))
+        if after is not None:
+            kind.append(or_(c.time > after.time, and_(c.time == after.time, c.id > after.id)))
+        statement = select(*INSPECTION_COLUMNS).where(*kind).order_by(c.time, c.id).limit(count)
         with self._engine.connect() as connection:
-            rows = connection.execute(statement.order_by(c.id).limit(count)).mappings()
-            return [InspectionRow(**row) for row in rows]
+            return [InspectionRow(**row) for row in connection.execute(statement).mappings()]
 
     def pictures_of(self, day: str) -> set[str]:
         """List the files of pictures and maps that inspections have in a day's folder, ``YYYY-MM-DD``."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pellucid._io.files import TEMPORARY_PREFIX
 from pellucid.errors import OutputError
+from pellucid.records import Verdict
 from pellucid.service.storage.pictures import PictureStore
 from pellucid.service.storage.record import Database
 from pellucid.service.supervise import Supervisor, Worker
@@ -36,10 +37,12 @@ def expire(database: Database, pictures: PictureStore, *, keep_ok: float, keep_r
     """
     now = datetime.now(UTC)
     removed, kept = 0, []
-    for undecided_ok, days in ((True, keep_ok), (False, keep_reject)):
-        last, before = 0, now - timedelta(days=days)
-        while old := database.expired(before, undecided_ok=undecided_ok, after=last):
-            last = old[-1].id
+    kinds: tuple[tuple[Verdict, bool | None, float], ...]
+    kinds = (("ok", False, keep_ok), ("ok", True, keep_reject), ("reject", None, keep_reject))
+    for verdict, decided, days in kinds:
+        before, last = now - timedelta(days=days), None
+        while old := database.expired(before, verdict, decided=decided, after=last):
+            last = old[-1]
             troubles = [pictures.remove([file for file in (row.picture, row.map) if file]) for row in old]
             gone = [row for row, trouble in zip(old, troubles, strict=True) if trouble is None]
             database.clear_pictures(gone)
