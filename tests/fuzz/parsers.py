@@ -132,7 +132,8 @@ def _export_seeds() -> list[bytes]:
 
 
 def _csv(path: Path) -> object:
-    (path.parent / "a.png").touch()
+    for name in ("a.png", "b.png"):
+        (path.parent / name).touch()
     return read_folder(path)
 
 
@@ -217,7 +218,7 @@ PARSERS = {
     "export-header": Parser(_export_header, _export_seeds),
     "csv": Parser(
         _file("data.csv", _csv),
-        lambda: [b"path,label,split,type,mask,group\na.png,normal,train,,,\na.png,abnormal,test,x,a.png,g\n"],
+        lambda: [b"path,label,split,type,mask,group\na.png,normal,train,,,\nb.png,abnormal,test,x,a.png,g\n"],
     ),
     "sweep": Parser(
         _file("sweep.toml", lambda path: Sweep.from_file(path, {})),

@@ -20,7 +20,6 @@ import numpy as np
 from pellucid._io.names import named_path, printable
 from pellucid.errors import DataError, ModelFileError, ParameterError, PellucidError, unknown_name
 from pellucid.models.file import Header
-from pellucid.models.load import load
 from pellucid.records import Limit
 from pellucid.runtimes import Name
 from pellucid.service.access.accounts import Account
@@ -33,7 +32,7 @@ from pellucid.service.model_folder import (
     read_any_header,
     read_leaderboard,
 )
-from pellucid.service.served_model import KnownModel, LoadedModel
+from pellucid.service.served_model import KnownModel, LoadedModel, load_model
 from pellucid.service.storage.record import Database
 from pellucid.service.storage.tables import ModelChange
 
@@ -377,20 +376,7 @@ class ModelRegistry:
             self._record_change(ModelChange(_now(), "service", name, after, "reload", str(before), after))
 
     def _load(self, name: str) -> LoadedModel:
-        path = self._path(name)
-        header, digest = read_any_header(path)
-        # an exported model has a runtime of its own, on the CPU
-        inspector = load(path, self._runtime, device=self._device) if path.is_file() else load(path)
-        runtime = inspector.runtime.for_throughput()
-        inspector = replace(inspector, runtime=runtime)
-        slots = threading.Semaphore(runtime.parallel_requests)
-        model = LoadedModel(name, path, digest, header, inspector, inspector.limit, slots)
-        grey = np.full((64, 64, 3), 0.5, np.float32)
-        try:
-            model.inspect(grey)  # a model that cannot is found out now, and the first part does not wait
-        except (PellucidError, RuntimeError) as error:
-            raise ModelFileError(f"The model in '{path}' loads but cannot inspect: {error}") from None
-        return self._with_recorded_limit(model)
+        return self._with_recorded_limit(load_model(name, self._path(name), self._runtime, self._device))
 
 
 def newest_model(registry: ModelRegistry) -> str | None:

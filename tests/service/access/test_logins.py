@@ -147,7 +147,9 @@ def test_accounts_that_say_two_things_are_refused(tmp_path, blocks, words):
         Accounts.read(file)
 
 
-@pytest.mark.parametrize("name", ["local", "Local", "watch", "token", "TOKEN", "", "a b", "a" * 65, "a\n", "<b>"])
+@pytest.mark.parametrize(
+    "name", ["local", "Local", "watch", "token", "Service", "TOKEN", "", "a b", "a" * 65, "a\n", "<b>"]
+)
 def test_names_that_no_account_may_have(tmp_path, name):
     with pytest.raises(ParameterError, match="is not allowed"):
         add_account(tmp_path / "a.toml", name, "operator")

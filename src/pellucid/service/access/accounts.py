@@ -26,7 +26,7 @@ from pellucid.models.file import first_validation_error
 Role = Literal["operator", "engineer"]
 MIN_TOKEN_CHARS = 16
 MIN_TOKEN_DISTINCT_CHARS = 8
-RESERVED_NAMES = ("local", "watch", "token")  # the record's words for the machine itself
+RESERVED_NAMES = ("local", "watch", "token", "service")  # the record's words for the machine itself
 _PLACES = re.compile(r"""'(?:/|[A-Za-z]:\\)[^']*[/\\]|\b\w+(?:\+\w+)?:///?[^\s'")]+""")  # of files; of databases
 
 
