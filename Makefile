@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Most tests wait for processes of their own: two at a time, a core each. The longest files come early in the alphabet.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder -p no:benchmark
 
-.PHONY: demo serve test test-slow check lint types coverage bench pretrain
+.PHONY: demo serve test test-slow fuzz check lint types coverage bench pretrain
 
 demo: $(READY)
 	$(BIN)/pellucid demo -o out/demo
@@ -24,6 +24,11 @@ coverage: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow --timeout 1800
+
+# What parses bytes from outside, a minute for each parser; SECONDS=3600 PARSERS="image mask" for longer and fewer.
+fuzz: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt atheris
+	OMP_NUM_THREADS=1 nice $(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60) $(PARSERS)
 
 # What has to pass before a merge. The tests also run the README and compare what is generated with its source.
 check:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid._io.files import check_writable, csv_text, write_bytes, write_text
+from pellucid._io.files import check_writable, csv_text, make_private, plain_cell, write_bytes, write_text
 from pellucid.errors import DiskFullError, OutputError
 
 SIZE_BYTES = 300_000
@@ -206,3 +206,52 @@ def test_trying_whether_a_file_can_be_written_leaves_it_as_it_was(tmp_path):
 
 def test_tables_have_unix_line_ends():
     assert csv_text(("a", "b"), [(1, "x,y"), (None, 0.5)]) == 'a,b\n1,"x,y"\n,0.5\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\t=1", "'\t'=1"),
+        ("\r=1", "'\r'=1"),
+        ("\tword", "'\tword"),
+        ("  =1", "'  =1"),
+        ("x;=1", "x;'=1"),
+        ("x\n=1", "x\n'=1"),
+        ("＝1", "'＝1"),
+        ("\x00=1", "'\x00=1"),
+        ("", ""),
+        ("bubble", "bubble"),
+        ("A-12+b@c=d", "A-12+b@c=d"),
+        ("'=1", "'=1"),
+        ("حباب", "حباب"),
+    ],
+)
+def test_no_cell_is_a_formula(text, cell):
+    assert plain_cell(text) == cell
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")
+def test_private_files_are_private_from_their_first_moment(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda file: seen.append(stat.S_IMODE(os.fstat(file).st_mode)))
+    mask = os.umask(0)
+    try:
+        write_bytes(tmp_path / "key", b"secret", private=True)
+        write_text(tmp_path / "public", "words")
+        make_private(tmp_path / "a" / "folder", folder=True)
+        make_private(tmp_path / "public", folder=False)
+    finally:
+        os.umask(mask)
+    assert seen[0] == 0o600
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "key", tmp_path / "public")}
+    assert found == {"key": 0o600, "public": 0o600}
+    assert stat.S_IMODE((tmp_path / "a" / "folder").stat().st_mode) == 0o700
+    assert (tmp_path / "public").read_text() == "words"
+    (tmp_path / "file").touch()
+    for path, is_folder in ((tmp_path / "file", True), (tmp_path / "file" / "below", False)):
+        with pytest.raises(OutputError, match="Cannot write"):
+            make_private(path, folder=is_folder)

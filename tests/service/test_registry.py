@@ -16,6 +16,7 @@ from serving import wait_until
 
 from pellucid.errors import ModelFileError, PellucidError, RecordError
 from pellucid.service import loading
+from pellucid.service.access.accounts import Account
 from pellucid.service.loading import ModelLoader
 from pellucid.service.registry import ModelRegistry, newest_model
 from pellucid.service.storage.record import Database
@@ -41,6 +42,15 @@ def registry(folder, database):
     return ModelRegistry(folder, database, "torch")
 
 
+def engineer(name: str) -> Account:
+    return Account(name=name, role="engineer", key_sha256="0" * 64)
+
+
+def move_limit(registry: ModelRegistry, model: str, value: float, who: str) -> None:
+    """Move a limit wherever a test wants it."""
+    registry.set_limit(model, value, engineer(who), "a test", confirmed=True)
+
+
 def in_force(registry: ModelRegistry) -> float:
     return registry.get("pane").inspector.limit.value
 
@@ -49,13 +59,13 @@ def in_force(registry: ModelRegistry) -> float:
 
 
 def test_a_limit_that_is_moved_while_another_is_followed_stays(registry, monkeypatch):
-    registry.set_limit("pane", 1.0, "one")
+    move_limit(registry, "pane", 1.0, "one")
     read = Database.changes
 
     def moves_in_between(self, **more):
         found = read(self, **more)
         monkeypatch.setattr(Database, "changes", read)
-        registry.set_limit("pane", 2.0, "one")  # after follow has read, before it does what it read
+        move_limit(registry, "pane", 2.0, "one")  # after follow has read, before it does what it read
         return found
 
     registry._done_changes.clear()  # as if the first were another process's
@@ -86,7 +96,7 @@ def test_only_the_newest_of_another_process_comes_into_force(registry, folder, d
     other = ModelRegistry(folder, database, "torch")
     in_force(registry)
     for value in (3.0, 1.0, 2.0):
-        other.set_limit("pane", value, "other")
+        move_limit(other, "pane", value, "other")
     seen = watch_limit(registry, monkeypatch)
     registry.follow()
     assert seen == [2.0]
@@ -106,7 +116,7 @@ def test_a_limit_never_moves_back_under_two_services(folder, tmp_path):
         for value in values:
             with lock:  # the record's order is the order of values
                 order.append(order[-1] + 1 if order else 1.0)
-                service.set_limit("pane", order[-1], str(value))
+                move_limit(service, "pane", order[-1], str(value))
 
     def follow(service: ModelRegistry) -> None:
         while not done.is_set():
@@ -144,8 +154,8 @@ def test_a_change_that_cannot_be_followed_now_is_tried_again_and_stops_no_other(
     before = registry.get("pane").sha256
     registry.get("other")
     pellucid.fit(glass, "dfm", image_size=64, false_reject=0.1, seed=1).save(folder / "pane.pellucid")
-    after = other.reload("pane", "one").sha256
-    other.set_limit("other", 5.0, "one")
+    after = other.reload("pane", engineer("one")).sha256
+    move_limit(other, "other", 5.0, "one")
     whole = (folder / "pane.pellucid").read_bytes()
     (folder / "pane.pellucid").write_bytes(whole[:1000])
     with pytest.raises(ModelFileError, match="truncated"):
@@ -160,7 +170,7 @@ def test_a_change_that_cannot_be_followed_now_is_tried_again_and_stops_no_other(
 def test_a_record_that_is_away_loses_no_change(registry, folder, database, monkeypatch):
     other = ModelRegistry(folder, database, "torch")
     in_force(registry)
-    other.set_limit("pane", 7.0, "other")
+    move_limit(other, "pane", 7.0, "other")
 
     def away(*_):
         raise RecordError("The database is away.")
@@ -279,7 +289,7 @@ def test_a_model_with_an_odd_name_is_used_by_its_printable_one(registry, folder)
     shutil.copy(folder / "pane.pellucid", folder / os.fsdecode(b"gl\xe4s\n.pellucid"))
     assert list(registry.paths()) == [r"gl\udce4s\n", "pane"]
     assert registry.get(r"gl\udce4s\n").sha256 == registry.get("pane").sha256
-    registry.set_limit(r"gl\udce4s\n", 1.0, "one")
+    move_limit(registry, r"gl\udce4s\n", 1.0, "one")
     json.dumps(list(registry.paths()), ensure_ascii=False).encode()
 
 
@@ -290,7 +300,7 @@ def test_a_loaded_model_serves_on_when_its_file_is_gone_or_another(registry, fol
     assert list(registry.paths()) == ["pane"]
     assert registry.get("pane") is loaded
     with pytest.raises(ModelFileError, match="neither a model file nor"):
-        registry.reload("pane", "one")
+        registry.reload("pane", engineer("one"))
     assert "The model 'pane' serves on as it was." in registry.problems()[0]
     (folder / "pane.pellucid").write_bytes(b"no model")
     assert "The model 'pane' serves on as it was." in registry.problems()[0]

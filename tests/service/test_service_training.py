@@ -12,6 +12,7 @@ from serving import wait_until
 
 from pellucid._io.progress import PROGRESS_VARIABLE, progress_bar, read_progress, track
 from pellucid.errors import DataError, ParameterError
+from pellucid.service.access.accounts import LOCAL_ACCOUNT
 from pellucid.service.registry import ModelRegistry, newest_model
 from pellucid.service.storage.record import Database
 from pellucid.service.training import TrainingRunner
@@ -31,7 +32,7 @@ def trainings(tmp_path, glass):
 
 
 def _start(trainings, data="line 1/panes", name="run", detectors=("dfm",), size=64, false_reject=0.1):
-    trainings.start(data, name, detectors, size, false_reject)
+    trainings.start(data, name, detectors, size, false_reject, LOCAL_ACCOUNT)
 
 
 def test_data_sets_are_found(trainings, tmp_path):
@@ -120,10 +121,10 @@ def test_cancel_ends_all_of_it(trainings, tmp_path):
     _start(trainings, detectors=("stfpm",), size=256)
     wait_until(lambda: trainings.current().log or trainings.current().step, 120)
     assert _processes(tmp_path / "models" / "run")
-    trainings.cancel()
+    trainings.cancel(LOCAL_ACCOUNT)
     assert trainings.current().state == "cancelled"
     wait_until(lambda: not _processes(tmp_path / "models" / "run"), 10)
-    trainings.cancel()  # once more does nothing
+    trainings.cancel(LOCAL_ACCOUNT)  # once more does nothing
     _start(trainings, name="next")
     trainings.close()
     wait_until(lambda: not _processes(tmp_path / "models" / "next"), 10)

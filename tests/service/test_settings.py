@@ -80,7 +80,7 @@ def test_option_beats_environment_beats_file_beats_default(tmp_path, monkeypatch
     assert (found.port, found.max_requests, found.keep_ok, found.keep_reject) == (3, 2, 1, 365)
     assert found.database_url() == "postgresql://user@host/name"
     assert found.watch is None
-    assert found.read_accounts().with_key("a-token-of-the-environment") is not None
+    assert found.live_accounts().current.with_key("a-token-of-the-environment") is not None
     assert "a-token" not in repr(found)
 
 

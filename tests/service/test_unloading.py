@@ -12,6 +12,7 @@ from serving import rows_of
 
 import pellucid
 from pellucid.errors import ModelFileError, ParameterError
+from pellucid.service.access.accounts import LOCAL_ACCOUNT
 from pellucid.service.app import create_app, create_service
 from pellucid.service.registry import ModelRegistry
 from pellucid.service.settings import read_settings
@@ -55,7 +56,7 @@ def test_those_that_inspect_and_the_pinned_one_stay(registry):
         assert registry.loaded() == ["a", "b", "c", "d"], "more than may stay, because all are needed"
         assert registry.get("b") is first
     registry.pin("b")
-    registry.reload("d", "ann")
+    registry.reload("d", LOCAL_ACCOUNT)
     assert registry.loaded() == ["b", "d"]
     registry.get("c")
     assert registry.loaded() == ["b", "c"]
@@ -75,7 +76,7 @@ def test_what_cannot_be_loaded_lets_nobody_go(registry, folder, name):
 
 def test_a_limit_that_was_moved_holds_for_a_model_that_was_unloaded(registry):
     moved = registry.get("a").calibrated.value + 1
-    registry.set_limit("a", moved, "ann", "too many")
+    registry.set_limit("a", moved, LOCAL_ACCOUNT, "too many", confirmed=True)
     assert registry.known("a").limit.value == moved
     registry.get("b")
     registry.get("c")

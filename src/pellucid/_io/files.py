@@ -7,19 +7,22 @@ import csv
 import errno
 import io
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from pellucid._io.names import printable
 from pellucid.errors import DiskFullError, OutputError
 
 TEMPORARY_PREFIX = ".pellucid-"  # of what a kill may leave behind
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_FORMULA_START = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[\s\x00]*[=+\-@＝＋－＠])|^(?=[\t\r\n])")
 NO_FOLDER_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # network drives; folders that may not be listed
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write a whole file or nothing, making its folder if need be.
 
     Threads and processes may write the same path at the same time: the last one to finish stays.
@@ -27,6 +30,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Args:
         path: the file; one that exists is replaced.
         content: all of it.
+        private: whether nobody but this user may read it, not for a moment; elsewise as the system's mask says.
 
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
@@ -34,7 +38,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part")  # short, whatever the name's length
     try:
         changed_folders = _make_folder(path.parent)
-        with temporary.open("xb") as file:
+        with _create(temporary, private) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -46,6 +50,34 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _create(path: Path, private: bool) -> BinaryIO:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o600 if private else 0o666), "wb")
+
+
+def make_private(path: Path, *, folder: bool) -> None:
+    """Make a file or a folder that only this user may read; one that exists becomes so, where this user may do that.
+
+    Args:
+        path: of it.
+        folder: whether it is one; folders above are made as usual.
+
+    Raises:
+        OutputError: the place cannot be written to; DiskFullError when it is full.
+    """
+    try:
+        _make_folder(path.parent)
+        if folder:
+            path.mkdir(mode=0o700, exist_ok=True)
+        else:
+            path.touch(mode=0o600)
+    except OSError as error:
+        raise _output_error(path, error) from None
+    if os.name != "nt" and path.stat().st_mode & 0o077:
+        with contextlib.suppress(OSError):  # another user's: who owns it decides
+            path.chmod(0o700 if folder else 0o600)
 
 
 def make_folder(folder: Path) -> None:
@@ -87,17 +119,19 @@ def _sync_folder(folder: Path) -> None:
             raise
 
 
-def write_text(path: Path, content: str) -> None:
+def write_text(path: Path, content: str, *, private: bool = False) -> None:
     """Write a whole text file or nothing, as :func:`write_bytes` does, in UTF-8 with Unix line ends.
 
     Args:
         path: the file; one that exists is replaced.
         content: all of it, lines ended by ``\\n``.
+        private: whether nobody but this user may read it.
 
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
     """
-    write_bytes(path, content.encode(errors="backslashreplace"))  # a name that is not UTF-8 does not stop it
+    content_bytes = content.encode(errors="backslashreplace")  # a name that is not UTF-8 does not stop it
+    write_bytes(path, content_bytes, private=private)
 
 
 def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
@@ -112,6 +146,22 @@ def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str
     writer.writerow(columns)
     writer.writerows([printable(value) if isinstance(value, str) else value for value in row] for row in rows)
     return out.getvalue()
+
+
+def plain_cell(text: str) -> str:
+    """Return a text of strangers as a cell that no spreadsheet takes for a formula: with an apostrophe before it.
+
+    Spreadsheets compute what begins with ``=``, ``+``, ``-`` or ``@``, after blanks too, and some take ``;`` or a tab
+    within a cell for the beginning of the next one.
+
+    Args:
+        text: that somebody typed, or a file's name.
+
+    Example:
+        >>> plain_cell("=1+1"), plain_cell("bubble-2")
+        ("'=1+1", 'bubble-2')
+    """
+    return _FORMULA_START.sub("'", text)
 
 
 def check_writable(path: Path) -> None:

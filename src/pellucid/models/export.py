@@ -170,7 +170,7 @@ def read_export_header(folder: Path) -> ExportHeader:
         raise ModelFileError(
             f"'{folder / 'model.json'}' cannot be understood: {first_validation_error(error)}."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"'{folder / 'model.json'}' is not JSON: {error}.") from None
 
 

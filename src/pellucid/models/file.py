@@ -187,14 +187,14 @@ def _read(path: Path) -> tuple[Header, str, bytes]:
     try:
         tensors = json.loads(head)
         metadata = json.loads(tensors.pop("__metadata__")["pellucid"])
-    except (ValueError, KeyError):
+        metadata.pop("sha256")
+        version = metadata.get("format_version")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelFileError(f"'{path}' is not a pellucid model.") from None
-    version = metadata.get("format_version")
     if isinstance(version, int) and version > VERSION:
         raise ModelFileError(
             f"'{path}' has format version {version}; this pellucid reads up to {VERSION}: install a newer one."
         )
-    metadata.pop("sha256")
     try:
         header = Header.model_validate(upgrade_header(metadata, tensors, memoryview(content)[8 + length :]))
         return header, digest.hexdigest(), content

@@ -20,10 +20,17 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
 from pellucid import __name__ as PACKAGE_NAME
-from pellucid._io.files import check_writable, make_folder
+from pellucid._io.files import check_writable, make_folder, make_private
 from pellucid.errors import DataError, ParameterError
 from pellucid.service.access.deadlines import BodyDeadline, ConnectionLimit, GuardedConnection, max_connections
-from pellucid.service.access.middleware import AccessMiddleware
+from pellucid.service.access.logins import Logins
+from pellucid.service.access.middleware import (
+    BodyLimitMiddleware,
+    HostMiddleware,
+    LoginMiddleware,
+    OriginMiddleware,
+    SecurityHeadersMiddleware,
+)
 from pellucid.service.access.sessions import Sessions
 from pellucid.service.api import decisions, inspections, models, system, trainings, trends
 from pellucid.service.api.errors import explain_errors
@@ -41,10 +48,12 @@ from pellucid.service.storage.record import Database
 from pellucid.service.storage.retention import Retention
 from pellucid.service.supervise import Supervisor, Worker
 from pellucid.service.training import TrainingRunner
+from pellucid.service.unforeseen import UnforeseenErrorMiddleware
 from pellucid.service.watch import FolderWatcher
 
 log = logging.getLogger("pellucid.service")
 FOLLOW_PERIOD_S = 1.0  # until another process's changes are done here
+MAX_SOCKET_MESSAGE_BYTES = 1_000_000  # that a page sends
 STOP_MARGIN_S = 5  # beyond a request's timeout, until a stop no longer waits for it
 CLOSE_TIMEOUT_S = 45  # after that, until the process ends though something does not
 
@@ -87,7 +96,9 @@ def create_service(settings: Settings) -> Service:
     for folder in (settings.watch, settings.data):
         if folder is not None and not folder.is_dir():
             raise DataError(f"'{folder}' is not a folder.")
+    accounts = settings.live_accounts()
     make_folder(settings.models)
+    make_private(settings.record, folder=True)
     check_writable(settings.record / "record")
     metrics = Metrics(lambda: queue.under_way)
     supervisor = Supervisor(lambda thread: metrics.thread_failures.labels(thread).inc())
@@ -104,11 +115,11 @@ def create_service(settings: Settings) -> Service:
         max_queued_bytes=settings.max_queued_mb * 1_000_000,
         megapixels=settings.megapixels,
         memory_bytes=settings.memory_bytes(),
+        key_hours=settings.key_hours,
     )
     return Service(
         settings=settings,
-        accounts=settings.read_accounts(),
-        sessions=Sessions(settings.record),
+        logins=Logins(accounts, Sessions(settings.record)),
         supervisor=supervisor,
         metrics=metrics,
         database=database,
@@ -181,13 +192,14 @@ def create_app(service: Service) -> FastAPI:
         from pellucid.service.pages.routes import add_pages
 
         add_pages(app, service)
+    # the last one added is the first to see a request
     app.add_middleware(BodyDeadline, seconds=settings.timeout)
-    app.add_middleware(
-        AccessMiddleware,
-        accounts=service.accounts,
-        sessions=service.sessions,
-        max_body_bytes=settings.request_mb * 1_000_000,
-    )
+    app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.request_mb * 1_000_000)
+    app.add_middleware(LoginMiddleware, logins=service.logins)
+    app.add_middleware(OriginMiddleware)
+    app.add_middleware(HostMiddleware, local_only=not service.logins.required)
+    app.add_middleware(UnforeseenErrorMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware)
     return app
 
 
@@ -245,6 +257,7 @@ def serve(settings: Settings) -> None:
         access_log=False,
         timeout_graceful_shutdown=request_timeout_s,
         server_header=False,
+        ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
     )
     with listening, contextlib.suppress(KeyboardInterrupt):
         BoundedServer(config, request_timeout_s + CLOSE_TIMEOUT_S).run([listening])

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pellucid._io.files import DISK_FULL_ERRNOS, csv_text, write_text
+from pellucid._io.files import DISK_FULL_ERRNOS, csv_text, plain_cell, write_text
 from pellucid.acquisition.csv_files import CSV_COLUMNS
 from pellucid.errors import DataError, DiskFullError, OutputError
 from pellucid.service.admission import BusyError
@@ -43,7 +43,8 @@ def decided_pictures(database: Database, pictures: PictureStore, *, accepted: in
     """Go through the pictures of a data set, a few hundred rows in memory at a time.
 
     Parts that were called ok or nuisance are normal, those called defective are abnormal with the type that was named.
-    Images of one part are one group. Pictures that were removed when their time was over are left out.
+    Images of one part are one group. Types and parts that a spreadsheet would compute get an apostrophe. Pictures that
+    were removed when their time was over are left out.
 
     Args:
         database: with the decisions.
@@ -180,4 +181,4 @@ def _decided_pictures(database: Database, pictures: PictureStore, accepted: int)
 def _line(row: InspectionRow, name: str) -> tuple[str, ...]:
     defective = row.decision == "defect"
     label, kind = ("abnormal", row.type or "") if defective else ("normal", "")
-    return name, label, "", kind, "", row.part_id
+    return name, label, "", plain_cell(kind), "", plain_cell(row.part_id)

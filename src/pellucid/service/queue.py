@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from traceback import clear_frames
 from typing import Any, cast
@@ -44,6 +44,7 @@ class InspectionJob:
     source: str
     account: str
     key: str | None = None
+    request_sha256: str | None = None  # what the key stands for; without it, the key says all, and for good
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class InspectionQueue:
         max_queued_bytes: of all requests that are under way.
         megapixels: that one image may have.
         memory_bytes: that all images may take together while they are decoded.
+        key_hours: that the key of a request stands for its answer.
     """
 
     def __init__(
@@ -84,9 +86,11 @@ class InspectionQueue:
         max_queued_bytes: int,
         megapixels: float,
         memory_bytes: int,
+        key_hours: float = 24.0,
     ) -> None:
         self._registry, self._database, self._pictures, self._metrics = registry, database, pictures, metrics
         self._megapixels = megapixels
+        self._key_lifetime = timedelta(hours=key_hours)
         self._turns: TurnQueue[PendingInspection] = TurnQueue(memory_bytes)
         self._uploads = Admission(max_requests, max_queued_bytes)
         self._watched = Admission(max_requests, max_queued_bytes)
@@ -143,6 +147,23 @@ class InspectionQueue:
             RecordError: the record cannot be read.
         """
         return self._database.with_key(key) is not None
+
+    def answered(self, job: InspectionJob) -> InspectionRow | None:
+        """Find what was answered under an image's key; one whose time is over is free again.
+
+        Raises:
+            RecordError: the record cannot be used.
+            RefusedError: the key stands for another request.
+        """
+        earlier = None if job.key is None else self._database.with_key(job.key)
+        if job.key is None or earlier is None:
+            return None
+        oldest = datetime.now(UTC) - self._key_lifetime
+        if job.request_sha256 is not None and earlier.time < oldest:
+            self._database.release_key(job.key, oldest)
+            return None
+        _check_same_request(job, earlier)
+        return earlier
 
     def submit(self, job: InspectionJob, request: AdmittedRequest | None = None) -> Future[InspectionRow]:
         """Begin one image; returns what it will become. Cancelling that lets go of it, if its turn has not come.
@@ -229,12 +250,14 @@ class InspectionQueue:
     def _process(self, turn: Turn[PendingInspection]) -> InspectionRow:
         job = turn.item.job
         try:
-            if job.key is not None and (earlier := self._database.with_key(job.key)) is not None:
+            if (earlier := self.answered(job)) is not None:
                 return earlier
             row = self._inspect(job, turn.item.suffix)
         finally:
             self._turns.give_back(turn.memory_bytes)
-        return self._keep(row)
+        written = self._keep(row)
+        _check_same_request(job, written)
+        return written
 
     def _inspect(self, job: InspectionJob, suffix: str) -> InspectionRow:
         """Inspect an image and write its pictures; what is large ends with this."""
@@ -277,6 +300,15 @@ class InspectionQueue:
         if written.picture != row.picture:  # the same key, kept by another thread or process in the meantime
             self._pictures.remove(pictures)
         return written
+
+
+def _check_same_request(job: InspectionJob, earlier: InspectionRow) -> None:
+    """Refuse to answer for what was not sent: a camera whose counter begins anew repeats its keys."""
+    if earlier.request_sha256 != job.request_sha256:
+        raise RefusedError(
+            f"'{job.file}' was sent under an Idempotency-Key that stands for another request (its images, model or"
+            f" part_id differ; it was answered as inspection {earlier.id}): send a key that was not used before."
+        )
 
 
 def _columns_of(part: InspectionJob | StoredPicture) -> dict[str, Any]:

@@ -20,9 +20,10 @@ import numpy as np
 from pellucid._io.names import named_path, printable
 from pellucid.errors import DataError, ModelFileError, ParameterError, PellucidError, unknown_name
 from pellucid.models.file import Header
-from pellucid.models.load import load
 from pellucid.records import Limit
 from pellucid.runtimes import Name
+from pellucid.service.access.accounts import Account
+from pellucid.service.limit_check import check_limit
 from pellucid.service.model_folder import (
     EXPORT_FILE,
     LEADERBOARD_FILE,
@@ -31,7 +32,7 @@ from pellucid.service.model_folder import (
     read_any_header,
     read_leaderboard,
 )
-from pellucid.service.served_model import KnownModel, LoadedModel
+from pellucid.service.served_model import KnownModel, LoadedModel, load_model
 from pellucid.service.storage.record import Database
 from pellucid.service.storage.tables import ModelChange
 
@@ -261,46 +262,55 @@ class ModelRegistry:
             return False
         return True
 
-    def reload(self, name: str, account: str) -> LoadedModel:
+    def reload(self, name: str, account: Account) -> LoadedModel:
         """Read a model's file again; inspections go on with the old one until the new one has proved to work.
 
         Args:
             name: of the model.
-            account: name of whoever asks for it.
+            account: of whoever asks for it, an engineer.
 
         Raises:
             ModelFileError: the file cannot be used; the old model stays.
             ParameterError: there is none of that name.
+            RoleError: the account is an operator's.
         """
+        account.require_engineer()
         with self._lock:
             before = self._loaded.get(name)
             after = self._load(self.choose(name))
             earlier = before.sha256 if before else ""
-            self._record_change(ModelChange(_now(), account, name, after.sha256, "reload", earlier, after.sha256))
+            self._record_change(ModelChange(_now(), account.name, name, after.sha256, "reload", earlier, after.sha256))
             self._loaded[name] = after
             self._unload_others(name)
             return after
 
-    def set_limit(self, name: str, value: float | None, account: str, reason: str = "") -> LoadedModel:
+    def set_limit(
+        self, name: str, value: float | None, account: Account, reason: str = "", *, confirmed: bool = False
+    ) -> LoadedModel:
         """Move a model's limit, or back to the one that its file holds.
 
         Args:
             name: of the model.
             value: in the score's own unit; None for the calibrated one.
-            account: name of whoever moves it.
+            account: of whoever moves it, an engineer.
             reason: in their words.
+            confirmed: whether they know that it rejects all or nothing, if it does.
 
         Raises:
             ModelFileError: the model's file cannot be used.
-            ParameterError: there is no such model, or the value is not finite.
+            ParameterError: there is no such model, the value is not finite, or it is extreme and without a reason.
+            RoleError: the account is an operator's.
+            UnconfirmedLimitError: the value rejects all good parts or none; see :func:`check_limit`.
         """
+        account.require_engineer()
         with self.using(name), self._lock:
             before = self._loaded[name]
             target = before.calibrated.value if value is None else value
             if not np.isfinite(target):
                 raise ParameterError(f"A limit of {target} is not allowed: give a finite number.")
+            check_limit(before.calibrated, float(target), reason, confirmed)
             old, new = repr(before.inspector.limit.value), repr(float(target))
-            self._record_change(ModelChange(_now(), account, name, before.sha256, "limit", old, new, reason))
+            self._record_change(ModelChange(_now(), account.name, name, before.sha256, "limit", old, new, reason))
             self._loaded[name] = before.with_limit(float(target))
             return self._loaded[name]
 
@@ -366,20 +376,7 @@ class ModelRegistry:
             self._record_change(ModelChange(_now(), "service", name, after, "reload", str(before), after))
 
     def _load(self, name: str) -> LoadedModel:
-        path = self._path(name)
-        header, digest = read_any_header(path)
-        # an exported model has a runtime of its own, on the CPU
-        inspector = load(path, self._runtime, device=self._device) if path.is_file() else load(path)
-        runtime = inspector.runtime.for_throughput()
-        inspector = replace(inspector, runtime=runtime)
-        slots = threading.Semaphore(runtime.parallel_requests)
-        model = LoadedModel(name, path, digest, header, inspector, inspector.limit, slots)
-        grey = np.full((64, 64, 3), 0.5, np.float32)
-        try:
-            model.inspect(grey)  # a model that cannot is found out now, and the first part does not wait
-        except (PellucidError, RuntimeError) as error:
-            raise ModelFileError(f"The model in '{path}' loads but cannot inspect: {error}") from None
-        return self._with_recorded_limit(model)
+        return self._with_recorded_limit(load_model(name, self._path(name), self._runtime, self._device))
 
 
 def newest_model(registry: ModelRegistry) -> str | None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from pellucid.errors import ModelFileError, PellucidError
 from pellucid.inspector import Inspector
 from pellucid.models.file import Header
+from pellucid.models.load import load
 from pellucid.records import Inspection, Limit
+from pellucid.runtimes import Name
+from pellucid.service.model_folder import read_any_header
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,28 @@ class LoadedModel:
         """Return the same model with another limit."""
         limit = replace(self.calibrated, value=value)
         return replace(self, inspector=replace(self.inspector, limit=limit))
+
+
+def load_model(name: str, path: Path, runtime: Name | Literal["auto"], device: str) -> LoadedModel:
+    """Read a model and find out whether it can inspect, so that the first part does not wait.
+
+    Args:
+        name: that it is asked for by.
+        path: its file, or the folder of an exported model.
+        runtime: what computes; an exported model has its own.
+        device: where torch computes; an exported model does on the CPU.
+
+    Raises:
+        ModelFileError: it cannot be used.
+    """
+    header, digest = read_any_header(path)
+    inspector = load(path, runtime, device=device) if path.is_file() else load(path)
+    throughput = inspector.runtime.for_throughput()
+    inspector = replace(inspector, runtime=throughput)
+    slots = threading.Semaphore(throughput.parallel_requests)
+    model = LoadedModel(name, path, digest, header, inspector, inspector.limit, slots)
+    try:
+        model.inspect(np.full((64, 64, 3), 0.5, np.float32))
+    except (PellucidError, RuntimeError) as error:
+        raise ModelFileError(f"The model in '{path}' loads but cannot inspect: {error}") from None
+    return model

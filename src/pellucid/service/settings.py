@@ -20,7 +20,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pellucid._io.device_names import DEVICE_PATTERN
 from pellucid._io.space import total_memory_bytes
 from pellucid.errors import DataError, ParameterError, join_names, unknown_name
-from pellucid.service.access.accounts import Accounts, is_loopback, token_account
+from pellucid.service.access.accounts import is_loopback
+from pellucid.service.access.live_accounts import LiveAccounts
 
 ENVIRONMENT_PREFIX = "PELLUCID_"
 SECRET_FIELDS = ("token",)  # no options: other users of a machine see its command lines
@@ -51,7 +52,9 @@ class Settings(BaseSettings):
     )
     port: int = Field(8000, ge=MIN_PORT, le=MAX_PORT, description="Port to listen on.")
     accounts: Path | None = Field(
-        None, description="File of the accounts that 'pellucid account' made; by default none, for this machine alone."
+        None,
+        description="File of the accounts that 'pellucid account' made; by default none, for this machine alone. It is"
+        " read again when it changes.",
     )
     token: SecretStr | None = Field(
         None, description="Key of a single account, an engineer, instead of a file of accounts; 16 characters or more."
@@ -94,6 +97,9 @@ class Settings(BaseSettings):
         description="Seconds from the start of a request until it is given up: answered by 408 when it has not come"
         " whole by then, else by 504.",
     )
+    key_hours: PositiveFloat = Field(
+        24.0, description="Hours that an Idempotency-Key stands for its answer; then it may be used again."
+    )
     keep_ok: PositiveInt = Field(30, description="Days that pictures of accepted parts are kept.")
     keep_reject: PositiveInt = Field(365, description="Days that pictures of rejected and of reviewed parts are kept.")
     pages: bool = Field(True, description="Whether there are pages to work with, or HTTP alone.")
@@ -120,17 +126,14 @@ class Settings(BaseSettings):
         """Return the database's URL: a file in the record's folder unless another was named."""
         return self.database or f"sqlite:///{(self.record / 'record.db').resolve().as_posix()}"
 
-    def read_accounts(self) -> Accounts:
+    def live_accounts(self) -> LiveAccounts:
         """Read everybody who may use the service.
 
         Raises:
-            DataError: the file of accounts cannot be read or understood.
-            ParameterError: the token is so short that it could be guessed.
+            DataError: the file of accounts cannot be read or understood, or holds none.
+            ParameterError: the token could be guessed.
         """
-        members = () if self.accounts is None else Accounts.read(self.accounts).members
-        if self.token is not None:
-            members = (*members, token_account(self.token.get_secret_value()))
-        return Accounts(members)
+        return LiveAccounts(self.accounts, None if self.token is None else self.token.get_secret_value())
 
 
 def read_settings(options: Mapping[str, Any] | None = None, config: Path | None = None) -> Settings:
@@ -159,7 +162,7 @@ def read_settings(options: Mapping[str, Any] | None = None, config: Path | None 
         settings: Settings = Configured(**options)
     except ValidationError as error:
         raise _explained(error, options, config) from None
-    if not is_loopback(settings.host) and not settings.read_accounts():
+    if not is_loopback(settings.host) and not settings.live_accounts().required:
         raise ParameterError(
             f"Listening on {settings.host} lets other machines in, so it needs accounts: 'pellucid account NAME"
             " -f accounts.toml' makes one, --accounts accounts.toml uses it (or set PELLUCID_TOKEN)."
@@ -170,10 +173,10 @@ def read_settings(options: Mapping[str, Any] | None = None, config: Path | None 
 def _check_file(config: Path) -> None:
     """Find out whether a file can be read, and whether all its names are known."""
     try:
-        content = tomllib.loads(config.read_text("utf-8"))
+        content = tomllib.loads(config.read_bytes().decode())  # as pydantic reads it: line ends as they are
     except OSError as error:
         raise DataError(f"The settings in '{config}' cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:  # neither UTF-8 nor TOML
+    except (ValueError, RecursionError) as error:  # neither UTF-8 nor TOML
         raise DataError(f"The settings in '{config}' cannot be understood: {error}.") from None
     for name in content:
         if name not in Settings.model_fields:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid.errors import PellucidError
-from pellucid.service.access.accounts import Accounts
-from pellucid.service.access.sessions import Sessions
+from pellucid.service.access.logins import Logins
 from pellucid.service.decisions_export import ExportLease
 from pellucid.service.loading import ModelLoader
 from pellucid.service.metrics import Metrics
@@ -24,8 +23,7 @@ class Service:
     """Holds all parts of a running service."""
 
     settings: Settings
-    accounts: Accounts
-    sessions: Sessions
+    logins: Logins
     supervisor: Supervisor
     metrics: Metrics
     database: Database

@@ -19,6 +19,7 @@ from pellucid._io.names import named_path, printable
 from pellucid._io.progress import PROGRESS_VARIABLE, ProgressReport, read_progress
 from pellucid.acquisition.folders import read_folder
 from pellucid.errors import DataError, ParameterError, PellucidError
+from pellucid.service.access.accounts import Account
 
 TrainingState = Literal["running", "done", "failed", "cancelled"]
 LOG_FILE = "training.log"
@@ -72,7 +73,9 @@ class TrainingRunner:
         root = self._data.resolve()
         return sorted(printable(path.relative_to(root).as_posix()) for path in _data_sets(root, DATA_SET_DEPTH))
 
-    def start(self, data: str, name: str, detectors: Sequence[str], image_size: int, false_reject: float) -> None:
+    def start(
+        self, data: str, name: str, detectors: Sequence[str], image_size: int, false_reject: float, account: Account
+    ) -> None:
         """Begin a training.
 
         Args:
@@ -81,11 +84,14 @@ class TrainingRunner:
             detectors: at least one name.
             image_size: pixels.
             false_reject: share of good images that may be rejected.
+            account: of whoever starts it, an engineer.
 
         Raises:
             DataError: the data is not one of the data sets.
+            RoleError: the account is an operator's.
             ParameterError: something else is running, the name is taken, or no detector was chosen.
         """
+        account.require_engineer()
         name = safe_folder_name(name)
         with self._lock:
             if self._running is not None and self._running.ended_at is None and self._running.process.poll() is None:
@@ -134,18 +140,26 @@ class TrainingRunner:
         remaining = _remaining(seconds, done, running.models, step) if state == "running" else None
         return Training(running.name, state, done, running.models, step, seconds, remaining, log[-LOG_TAIL_CHARS:])
 
-    def cancel(self) -> None:
-        """Stop what is running; models that were finished stay in its folder."""
+    def cancel(self, account: Account) -> None:
+        """Stop what is running; models that were finished stay in its folder.
+
+        Args:
+            account: of whoever cancels it, an engineer.
+
+        Raises:
+            RoleError: the account is an operator's.
+        """
+        account.require_engineer()
+        self.close()
+
+    def close(self) -> None:
+        """Leave nothing running."""
         with self._lock:
             running = self._running
             if running is None or running.process.poll() is not None:
                 return
             running.cancelled = True
             _stop_process(running.process)
-
-    def close(self) -> None:
-        """Leave nothing running."""
-        self.cancel()
 
 
 def _remaining(seconds: float, done: int, of: int, step: ProgressReport | None) -> float | None:

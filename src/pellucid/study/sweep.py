@@ -176,7 +176,7 @@ def _read(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or brackets without end
         raise DataError(f"'{path}' is not a TOML file: {error}.") from None
     if isinstance(values.get("data"), str):
         values["data"] = named_path(str(path.parent / values["data"]))

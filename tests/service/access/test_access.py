@@ -21,7 +21,7 @@ def test_accounts_and_roles(model, cache, tmp_path, keys, good):
         assert sent["account"] == "operator"
         decided = service.http.put(f"/inspections/{sent['id']}/decision", json={"decision": "ok"}, headers=operator)
         assert decided.json()["decided_by"] == "operator"
-        for verb, path, body in (("PUT", "/models/pane/limit", {"value": 1.0}), ("POST", "/models/pane/reload", None)):
+        for verb, path, body in (("PUT", "/models/pane/limit", {"value": None}), ("POST", "/models/pane/reload", None)):
             refused = service.http.request(verb, path, json=body, headers=operator)
             assert refused.status_code == 403
             assert "an engineer" in refused.json()["detail"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 import zipfile
 from datetime import UTC, datetime
@@ -58,6 +59,23 @@ def test_decisions_are_kept_undone_and_exported(model, cache, tmp_path, good, ba
     assert len({s.group for s in samples}) == 2, "images of one part stay together"
     with zipfile.ZipFile(io.BytesIO(more)) as zipped:
         assert len(zipped.namelist()) == 4 + 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"), [("=HYPERLINK(1)", "-1+2"), ("@x", "+1"), ("stone", "=cmd|' /C calc'!A0"), ("a;=1", "P;@x")]
+)
+def test_an_export_holds_no_formulas(tmp_path, good, kind, part):
+    database, pictures = Database(f"sqlite:///{tmp_path / 'r.db'}"), PictureStore(tmp_path / "pictures")
+    now = datetime.now(UTC)
+    stored = pictures.save(now, good.read_bytes(), ".png", np.ones((4, 4), np.float32), (4, 4))
+    row = database.add(an_inspection_row(time=now, part_id=part, picture=stored.picture, map=stored.map))
+    database.decide(row.id, "defect", kind, "ann")
+    export_decisions(database, pictures, tmp_path / "out")
+    database.close()
+    text = (tmp_path / "out" / "data.csv").read_text("utf-8")
+    assert not re.search(r"(^|[,;\"])[=+@-]", text, re.MULTILINE)
+    (sample,) = read_folder(tmp_path / "out" / "data.csv", training_required=False).samples
+    assert (sample.type.replace("'", ""), sample.group.replace("'", "")) == (kind, part.replace("'", ""))
 
 
 def test_an_export_is_packed_while_it_is_read(tmp_path):

@@ -22,7 +22,9 @@ def test_a_limit_is_moved_kept_and_audited(model, cache, tmp_path, good):
         score = service.inspect(good).json()["items"][0]["score"]
         before = service.http.get("/models/pane/limit").json()
         assert before["value"] == before["calibrated"]
-        answer = service.http.put("/models/pane/limit", json={"value": score / 2, "reason": "scratches came through"})
+        answer = service.http.put(
+            "/models/pane/limit", json={"value": score / 2, "reason": "scratches came through", "confirm": True}
+        )
         assert answer.json()["value"] == score / 2
         assert answer.json()["changed_by"] == "local"
         item = service.inspect(good).json()["items"][0]
@@ -93,7 +95,7 @@ def test_a_corrupt_model_is_refused_and_the_old_one_serves_on(model, cache, tmp_
 def test_a_limit_of_another_model_is_not_taken_over(model, cache, tmp_path, glass):
     folder = serving_folder(tmp_path, model)
     with served(folder, "--no-pages", env=cache) as service:
-        service.http.put("/models/pane/limit", json={"value": 123.0})
+        service.http.put("/models/pane/limit", json={"value": 123.0, "confirm": True, "reason": "a test"})
         pellucid.fit(glass, "dfm", image_size=64, false_reject=0.1, seed=1).save(folder / "models" / "pane.pellucid")
         assert service.http.post("/models/pane/reload").json()["value"] != 123.0
         shutil.copy(model, folder / "models" / "pane.pellucid")

@@ -89,6 +89,8 @@ def test_from_a_training_to_a_moved_limit(page, service, data):
     assert service.http.get("/models/first-try.patchcore/limit").json()["changed_by"] is None, "only counted so far"
     page.fill("Reason", "too strict")
     page.click("button", "Apply")
+    page.says("It would reject 0 of")
+    page.click("button", "Apply it all the same")
     page.says("is now")
     limit = service.http.get("/models/first-try.patchcore/limit").json()
     assert limit["value"] == pytest.approx(row["score"] * 1.01, rel=1e-4)
@@ -149,6 +151,8 @@ def test_by_keyboard_alone(page, service):
     page.until(lambda: page.with_text("button", "Apply").is_enabled())
     page.script("arguments[0].focus()", page.with_text("button", "Apply"))
     page.key(Keys.ENTER)
+    page.says("Is this limit meant?")
+    page.fill("Your reason", "fewer false rejects", Keys.TAB, Keys.ENTER)
     wait_until(lambda: service.http.get("/models/pane/limit").json()["value"] > before)
     service.http.put("/models/pane/limit", json={"value": None})
     stage = page.open("inspect") or page.until(lambda: page.inside("pellucid-viewer", ".stage")[0])

@@ -47,9 +47,9 @@ def test_killed_under_load_it_has_kept_every_answer_once(model, cache, tmp_path,
         assert len(kept.values()) == len(set(kept.values())), "none twice"
         for number, _ in answered[::10]:
             assert service.http.get(f"/inspections/{number}/picture").content == good.read_bytes()
-        again = service.http.post(
-            "/inspect", files={"files": good.read_bytes()}, headers={"Idempotency-Key": answered[0][1]}
-        )
+        part = answered[0][1]
+        sent = {"files": {"files": good.read_bytes()}, "params": {"part_id": part}}
+        again = service.http.post("/inspect", **sent, headers={"Idempotency-Key": part})
         assert again.json()["items"][0]["id"] == answered[0][0]
 
 
@@ -100,7 +100,7 @@ def test_two_workers_keep_one_record(postgres, model, cache, tmp_path, good, bad
         for worker in (one, two):
             found = worker.http.get("/inspections", params={"count": 500}).json()["items"]
             assert {i["id"] for i in found} == numbers
-        one.http.put("/models/pane/limit", json={"value": 0.001})
+        one.http.put("/models/pane/limit", json={"value": 0.001, "confirm": True, "reason": "a test"})
         wait_until(lambda: two.inspect(good).json()["items"][0]["verdict"] == "reject", 10)
         assert two.http.get("/models/pane/limit").json()["value"] == 0.001
         item = two.inspect(bad).json()["items"][0]

@@ -63,7 +63,9 @@ def test_answers_have_the_rows_columns():
     kept = {field.name for field in fields(InspectionRow)}
     assert kept == {column.name for column in inspections.columns}
     assert answered - kept == {"overlay"}
-    assert kept - answered == {"key", "pixel_limit", "map_low", "map_high"}, "what is nobody else's business"
+    assert kept - answered == {"key", "request_sha256", "pixel_limit", "map_low", "map_high"}, (
+        "what is nobody else's business"
+    )
     out = InspectionOut.from_row(an_inspection_row(id=3, picture="day/file.png", key="secret"))
     assert (out.picture, out.map) == ("/inspections/3/picture", "/inspections/3/map")
     assert InspectionOut.from_row(an_inspection_row()).picture is None

@@ -1,1 +1,1 @@
-"""The HTTP interface. Every error is ``{"detail": "one sentence"}``."""
+"""The HTTP interface. Every error is ``{"detail": "one sentence"}``, those that nobody foresaw too."""

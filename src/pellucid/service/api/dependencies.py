@@ -20,8 +20,7 @@ def _service(request: Request) -> Service:
 
 def _engineer(request: Request) -> Account:
     account = account_of(request)
-    if account.role != "engineer":
-        raise HTTPException(403, f"'{account.name}' is an operator: an engineer has to do this.")
+    account.require_engineer()
     return account
 
 

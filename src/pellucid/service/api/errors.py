@@ -21,12 +21,16 @@ from pellucid.errors import (
     PellucidError,
     RecordError,
 )
+from pellucid.service.access.accounts import RoleError, sentence_for
 from pellucid.service.admission import BusyError
 from pellucid.service.api.schemas import Problem
+from pellucid.service.limit_check import UnconfirmedLimitError
 from pellucid.service.uploads import RefusedError
 
 RETRY_AFTER_S = 2  # that a client is told when the database is away
 STATUS_BY_ERROR: tuple[tuple[type[PellucidError], int], ...] = (
+    (RoleError, 403),
+    (UnconfirmedLimitError, 409),
     (DiskFullError, 507),
     (RecordError, 503),
     (OutputError, 500),
@@ -39,7 +43,7 @@ STATUS_BY_ERROR: tuple[tuple[type[PellucidError], int], ...] = (
 def responses(*statuses: int, **more: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     """Document answers beside the usual one: problems, and ``_200={...}`` for what differs."""
     own: dict[int | str, dict[str, Any]] = {int(status.strip("_")): answer for status, answer in more.items()}
-    return own | {status: {"model": Problem} for status in (400, 401, 403, 413, *statuses)}
+    return own | {status: {"model": Problem} for status in (400, 401, 403, 413, 429, 500, *statuses)}
 
 
 def binary(kind: str) -> dict[str, Any]:
@@ -69,10 +73,11 @@ def explain_errors(app: FastAPI, routers: Sequence[APIRouter]) -> None:
         routers: of all routes, to name the methods that a path has.
     """
 
-    async def foreseen(_: Request, error: Exception) -> Response:
+    async def foreseen(request: Request, error: Exception) -> Response:
         assert isinstance(error, PellucidError)
         status = status_of(error)
-        return _problem(status, str(error), {"retry-after": str(RETRY_AFTER_S)} if status == 503 else None)
+        headers = {"retry-after": str(RETRY_AFTER_S)} if status == 503 else None
+        return _problem(status, sentence_for(request.scope["account"], str(error)), headers)
 
     async def busy(request: Request, error: Exception) -> Response:
         assert isinstance(error, BusyError)
@@ -86,7 +91,7 @@ def explain_errors(app: FastAPI, routers: Sequence[APIRouter]) -> None:
             all_routes = [route for router in routers for route in router.routes]
             matching = [r for r in all_routes if isinstance(r, APIRoute) and r.path_regex.match(request.url.path)]
             headers["allow"] = ", ".join(sorted({method for route in matching for method in route.methods or ()}))
-        return _problem(error.status_code, str(error.detail), headers)
+        return _problem(error.status_code, sentence_for(request.scope["account"], str(error.detail)), headers)
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -97,7 +102,8 @@ def explain_errors(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     async def not_written(_: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
         return _problem(
-            507 if error.errno in DISK_FULL_ERRNOS else 500, f"The service cannot write: {error.strerror or error}."
+            507 if error.errno in DISK_FULL_ERRNOS else 500,
+            f"The service cannot read or write a file: {error.strerror or type(error).__name__}.",
         )
 
     app.add_exception_handler(PellucidError, foreseen)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.types import Message
 
 from pellucid.errors import DataError, PellucidError
 from pellucid.records import Verdict
+from pellucid.service.access.accounts import Account, sentence_for
 from pellucid.service.access.deadlines import remaining_seconds
 from pellucid.service.admission import AdmittedRequest
 from pellucid.service.api.dependencies import CurrentAccount, ServiceDep, require_inspection, require_model
@@ -79,7 +84,9 @@ async def inspect(
         Header(
             max_length=200,
             pattern=r"^[\x20-\x7e]+$",
-            description="the same key gives the same answer again, and nothing is inspected twice",
+            description="the same request with the same key gives the same answer again, and nothing is inspected"
+            " twice; another request with it is refused (422). It is free again after key_hours (24), and at once"
+            " when nothing could be inspected.",
         ),
     ] = None,
 ) -> Response:
@@ -96,19 +103,40 @@ async def inspect(
         uploads = await _uploads(_counted(request, admitted))
         admitted.begin()
         source = "page" if request.headers.get("x-pellucid-page") else "http"
-        jobs = []
-        for number, (file, content) in enumerate(uploads):
-            part = Path(file).stem if part_id is None else part_id
-            key = None if idempotency_key is None else f"http:{account.name}:{idempotency_key}:{number}"
-            jobs.append(InspectionJob(content, file, part, name, source, account.name, key))
+        parts = [Path(file).stem if part_id is None else part_id for file, _ in uploads]
+        jobs = [
+            InspectionJob(content, file, part, name, source, account.name)
+            for (file, content), part in zip(uploads, parts, strict=True)
+        ]
+        if idempotency_key is not None:
+            if len(request.headers.getlist("idempotency-key")) > 1:
+                raise HTTPException(422, "There are several Idempotency-Keys: send one.")
+            jobs = await run_in_threadpool(_with_key, jobs, idempotency_key)
+            for job in jobs:  # before any is inspected: all of a request are refused, or none
+                await run_in_threadpool(service.queue.answered, job)
         futures = await asyncio.to_thread(lambda: [service.queue.submit(job, admitted) for job in jobs])
         items, worst = await _results(
-            futures, [file for file, _ in uploads], remaining_seconds(request), service.settings.timeout
+            futures, [file for file, _ in uploads], remaining_seconds(request), service.settings.timeout, account
         )
     if len(worst) == len(items):
         raise worst[0]
     answer = InspectionResults(items=items).model_dump_json()
     return Response(answer, 207 if worst else 200, media_type="application/json")
+
+
+def _with_key(jobs: list[InspectionJob], key: str) -> list[InspectionJob]:
+    """Put a sender's key on the images of a request, and the SHA-256 of all that was sent under it.
+
+    A key that a person sends begins with "http:" and an account, so it never is one of the watched folder's.
+    """
+    sent = hashlib.sha256()
+    for job in jobs:
+        fields = (job.model, job.part_id, hashlib.sha256(job.content).hexdigest())
+        sent.update(json.dumps(fields).encode())
+    return [
+        replace(job, key=f"http:{job.account}:{key}:{number}", request_sha256=sent.hexdigest())
+        for number, job in enumerate(jobs)
+    ]
 
 
 def _counted(request: Request, admitted: AdmittedRequest) -> Request:
@@ -140,7 +168,7 @@ def _file_name(sent: str) -> str:
 
 
 async def _results(
-    futures: Sequence[Future[InspectionRow]], files: Sequence[str], seconds: float, timeout: float
+    futures: Sequence[Future[InspectionRow]], files: Sequence[str], seconds: float, timeout: float, account: Account
 ) -> tuple[list[InspectionOut | RejectedFile], list[PellucidError | HTTPException]]:
     """Wait for what becomes of each file, ``seconds`` more; returns that, and the errors among it."""
     wrapped = [asyncio.wrap_future(future) for future in futures]
@@ -159,7 +187,9 @@ async def _results(
             items.append(InspectionOut.from_row(task.result()))
         elif isinstance(error, (PellucidError, HTTPException)):
             errors.append(error)
-            items.append(RejectedFile(file=file, status=status_of(error), error=sentence_of(error)))
+            items.append(
+                RejectedFile(file=file, status=status_of(error), error=sentence_for(account, sentence_of(error)))
+            )
         else:
             raise error
     return items, errors

@@ -9,7 +9,14 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import FileResponse
 
 from pellucid.errors import ParameterError, PellucidError
-from pellucid.service.api.dependencies import CurrentEngineer, ServiceDep, require_known_model, require_model
+from pellucid.service.access.accounts import Account, sentence_for
+from pellucid.service.api.dependencies import (
+    CurrentAccount,
+    CurrentEngineer,
+    ServiceDep,
+    require_known_model,
+    require_model,
+)
 from pellucid.service.api.errors import binary, responses
 from pellucid.service.api.schemas import (
     ChangeList,
@@ -32,9 +39,9 @@ router = APIRouter()
 
 
 @router.get("/models", responses=responses(503))
-def models(service: ServiceDep) -> ModelList:
+def models(service: ServiceDep, account: CurrentAccount) -> ModelList:
     """List the models."""
-    return ModelList(items=[_model(service, name) for name in service.registry.paths()])
+    return ModelList(items=[_model(service, name, account) for name in service.registry.paths()])
 
 
 @router.get("/models/{name}/limit", responses=responses(404, 409, 422, 503))
@@ -45,9 +52,13 @@ def limit(name: ModelName, service: ServiceDep) -> LimitOut:
 
 @router.put("/models/{name}/limit", responses=responses(404, 409, 422, 503, 507))
 def set_limit(name: ModelName, requested: LimitIn, service: ServiceDep, account: CurrentEngineer) -> LimitOut:
-    """Move a model's limit; who, when, from and to are kept."""
+    """Move a model's limit; who, when, from and to are kept.
+
+    One that would reject all good parts or none is answered by 409 until it is confirmed, with a reason.
+    """
     require_model(service, name)
-    return _limit(service, service.registry.set_limit(name, requested.value, account.name, requested.reason).known())
+    moved = service.registry.set_limit(name, requested.value, account, requested.reason, confirmed=requested.confirm)
+    return _limit(service, moved.known())
 
 
 @router.get("/models/{name}/limit/preview", responses=responses(404, 409, 422, 503))
@@ -64,7 +75,7 @@ def preview(
 def reload(name: ModelName, service: ServiceDep, account: CurrentEngineer) -> ReloadedModel:
     """Read a model's file again. A file that cannot be used is refused with 409, and the model serves on as it was."""
     require_model(service, name)
-    model = service.registry.reload(name, account.name)
+    model = service.registry.reload(name, account)
     return ReloadedModel(model=name, sha256=model.sha256, value=model.inspector.limit.value)
 
 
@@ -112,7 +123,7 @@ def _limit(service: Service, model: KnownModel) -> LimitOut:
     )
 
 
-def _model(service: Service, name: str) -> ModelOut:
+def _model(service: Service, name: str, account: Account) -> ModelOut:
     """Show a model: what computes if it is in memory, what its file says otherwise, and whether the two agree."""
     loaded = service.registry.in_memory(name)
     file_sha256, error = None, None
@@ -121,7 +132,7 @@ def _model(service: Service, name: str) -> ModelOut:
         lying = service.registry.header(name)
         known, file_sha256 = known or lying, lying[1]
     except PellucidError as reason:
-        error = str(reason)
+        error = sentence_for(account, str(reason))
     model = ModelOut(name=name, loaded=loaded is not None, file_sha256=file_sha256, error=error)
     if known is None:
         return model

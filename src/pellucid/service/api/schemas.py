@@ -22,7 +22,7 @@ ModelName = Annotated[str, Path(max_length=200, pattern=r"^[^\x00-\x1f/]+$", des
 
 
 class Problem(BaseModel):
-    """What went wrong, in one sentence."""
+    """What went wrong, in one sentence; of an unforeseen error (500), with the number that it has in the log."""
 
     detail: str
 
@@ -129,6 +129,7 @@ class LimitIn(BaseModel):
 
     value: float | None
     reason: ShortText = ""
+    confirm: bool = Field(False, description="whether it may reject all good parts, or none")
 
 
 class ReloadedModel(BaseModel):
@@ -234,10 +235,13 @@ class Ready(BaseModel):
     """Whether the service can inspect now."""
 
     status: Literal["ready", "not ready"]
-    models: list[str]
-    reasons: list[str] = Field(description="why it cannot")
-    warnings: list[str] = Field(description="threads that failed lately and go on, and models that cannot be used")
-    threads: list[ThreadOut]
+    models: list[str] = Field(default=[], description="that are in memory; as all that follows, for accounts only")
+    reasons: list[str] = Field(default=[], description="why it cannot")
+    warnings: list[str] = Field(
+        default=[],
+        description="threads that failed lately and go on, models that cannot be used, accounts that cannot be read",
+    )
+    threads: list[ThreadOut] = Field(default=[])
 
 
 class KeyIn(BaseModel):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from pellucid.service.access.sessions import SESSION_COOKIE, SESSION_S
+from pellucid.service.access.accounts import Account, sentence_for
+from pellucid.service.access.brake import BrakedError
+from pellucid.service.access.sessions import SESSION_COOKIE, SESSION_S, Login
 from pellucid.service.api.dependencies import ServiceDep
 from pellucid.service.api.schemas import Health, KeyIn, Ready, ThreadOut
 
@@ -22,23 +25,30 @@ def login() -> FileResponse:
     return FileResponse(STATIC_FOLDER / "login.html", media_type="text/html")
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health")
 def health() -> Health:
     """Tell whether the process is alive."""
     return Health(status="ok")
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", responses={503: {"model": Ready}})
-def ready(service: ServiceDep, response: Response) -> Ready:
-    """Tell whether an image would be inspected now, and which threads failed lately."""
+def ready(request: Request, service: ServiceDep, response: Response) -> Ready:
+    """Tell whether an image would be inspected now; to accounts also why not, and what failed lately."""
     reasons = service.unready_reasons()
     if reasons:
         response.status_code = 503
+    status: Literal["ready", "not ready"] = "not ready" if reasons else "ready"
+    account: Account | None = request.scope["account"]
+    if account is None:
+        return Ready(status=status)
+    warnings = [*service.supervisor.warnings(), *service.loader.problems, *service.logins.accounts.warnings()]
     return Ready(
-        status="not ready" if reasons else "ready",
+        status=status,
         models=service.registry.loaded(),
-        reasons=reasons,
-        warnings=[*service.supervisor.warnings(), *service.loader.problems],
+        reasons=[sentence_for(account, reason) for reason in reasons],
+        warnings=[sentence_for(account, warning) for warning in warnings],
         threads=[
             ThreadOut(name=state.name, works=state.trouble() is None, last=state.done_at, failures=state.failures)
             for state in service.supervisor.threads()
@@ -56,14 +66,17 @@ def metrics(service: ServiceDep) -> Response:
 @router.post("/session", include_in_schema=False)
 def log_in(login: KeyIn, request: Request, service: ServiceDep) -> Response:
     """Exchange a key for a cookie that scripts cannot read and other sites cannot use."""
-    account = service.accounts.with_key(login.key)
+    try:
+        account = service.logins.of_key(login.key, request.client.host if request.client else "")
+    except BrakedError as error:
+        raise HTTPException(429, str(error), {"retry-after": str(error.seconds)}) from None
     if account is None:
-        raise HTTPException(401, "No account has this key.")
+        raise HTTPException(401, "No account has this key.", {"www-authenticate": "Bearer"})
     response = JSONResponse({"name": account.name, "role": account.role})
     secure = request.url.scheme == "https"
     response.set_cookie(
         SESSION_COOKIE,
-        service.sessions.issue(account),
+        service.logins.begin(account),
         max_age=SESSION_S,
         httponly=True,
         samesite="strict",
@@ -73,8 +86,11 @@ def log_in(login: KeyIn, request: Request, service: ServiceDep) -> Response:
 
 
 @router.delete("/session", include_in_schema=False)
-def log_out() -> Response:
-    """Forget the cookie."""
+def log_out(request: Request, service: ServiceDep) -> Response:
+    """End the session: the cookie, wherever it was copied to, and the pages that are open with it."""
+    login: Login | None = request.scope["login"]
+    if login is not None:
+        service.logins.end(login)
     response = Response(status_code=204)
-    response.delete_cookie(SESSION_COOKIE)
+    response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
     return response

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter, HTTPException
 
 from pellucid import detectors
 from pellucid.errors import ParameterError, unknown_name
-from pellucid.service.api.dependencies import CurrentEngineer, ServiceDep
+from pellucid.service.access.accounts import Account
+from pellucid.service.api.dependencies import CurrentAccount, CurrentEngineer, ServiceDep
 from pellucid.service.api.errors import responses
 from pellucid.service.api.schemas import TrainingIn, TrainingsOut
 from pellucid.service.state import Service
@@ -15,13 +18,13 @@ router = APIRouter()
 
 
 @router.get("/trainings", responses=responses(503))
-def trainings(service: ServiceDep) -> TrainingsOut:
-    """List the training that is running or was the last one, and the data sets that can be trained on."""
-    return _trainings(service)
+def trainings(service: ServiceDep, account: CurrentAccount) -> TrainingsOut:
+    """List the training that is running or was the last one, its log for engineers, and what can be trained on."""
+    return _trainings(service, account)
 
 
 @router.post("/trainings", status_code=201, responses=responses(404, 409, 422, 507))
-def start_training(requested: TrainingIn, service: ServiceDep, _: CurrentEngineer) -> TrainingsOut:
+def start_training(requested: TrainingIn, service: ServiceDep, account: CurrentEngineer) -> TrainingsOut:
     """Start a training; one runs at a time."""
     data_sets = service.trainings.data_sets()
     if requested.data not in data_sets:
@@ -31,20 +34,22 @@ def start_training(requested: TrainingIn, service: ServiceDep, _: CurrentEnginee
             raise HTTPException(404, str(unknown_name("detector", name, detectors.names())))
     try:
         service.trainings.start(
-            requested.data, requested.name, requested.detectors, requested.image_size, requested.false_reject
+            requested.data, requested.name, requested.detectors, requested.image_size, requested.false_reject, account
         )
     except ParameterError as error:
         raise HTTPException(409, str(error)) from None
-    return _trainings(service)
+    return _trainings(service, account)
 
 
 @router.delete("/trainings", responses=responses(503))
-def cancel_training(service: ServiceDep, _: CurrentEngineer) -> TrainingsOut:
+def cancel_training(service: ServiceDep, account: CurrentEngineer) -> TrainingsOut:
     """Cancel what is running, if anything is; models that were finished stay."""
-    service.trainings.cancel()
-    return _trainings(service)
+    service.trainings.cancel(account)
+    return _trainings(service, account)
 
 
-def _trainings(service: Service) -> TrainingsOut:
+def _trainings(service: Service, account: Account) -> TrainingsOut:
     current = service.trainings.current()
+    if current is not None and account.role != "engineer":
+        current = replace(current, log="")
     return TrainingsOut(items=[] if current is None else [current], data_sets=service.trainings.data_sets())

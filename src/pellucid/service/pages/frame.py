@@ -34,7 +34,7 @@ def frame(visit: Visit, page: str) -> Iterator[None]:
             other = t.other
             switch = Tag("a", other.name, lang=other.language, href=page_address(other, page, **visit.query))
             switch.on("click", js_handler=f"() => {{ {_cookie('language', other.language)} }}")
-            if visit.service.accounts:
+            if visit.service.logins.required:
                 Tag("span", f"{visit.account.name} · {t(visit.account.role)}")
                 log_out = Tag("button", t("Log out"), "plain", type="button")
                 log_out.on(
@@ -49,9 +49,10 @@ def frame(visit: Visit, page: str) -> Iterator[None]:
 def _theme_button(visit: Visit, dark: ui.dark_mode) -> None:
     t = visit.t
 
-    def choose(word: str) -> None:
-        dark.set_value(THEMES.get(word))
-        ui.run_javascript(_cookie("theme", word))
+    def choose(word: object) -> None:
+        if word in ("auto", *THEMES):  # it comes from the browser, and goes back into its script
+            dark.set_value(THEMES.get(str(word)))
+            ui.run_javascript(_cookie("theme", str(word)))
 
     selector = Tag("select", aria_label=t("Colours"))
     current = next((word for word, is_dark in THEMES.items() if is_dark == visit.theme), "auto")

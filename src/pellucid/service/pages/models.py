@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +12,8 @@ from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import PellucidError
+from pellucid.service.access.accounts import sentence_for
+from pellucid.service.limit_check import UnconfirmedLimitError
 from pellucid.service.limit_preview import Count, ScoreHistory
 from pellucid.service.pages.charts import AXIS_COLOUR, chart
 from pellucid.service.pages.texts import Translator
@@ -67,7 +70,7 @@ class _ModelPanel:
             model, scores, changes = await run_in_threadpool(self._read, name)
         except PellucidError as error:
             with self._cleared():
-                Tag("p", str(error), "trouble", role="alert")
+                Tag("p", sentence_for(self._visit.account, str(error)), "trouble", role="alert")
             return
         if name != self._name:
             return  # another one was chosen in the meantime
@@ -94,8 +97,8 @@ class _ModelPanel:
                 ("SHA-256", model.sha256[:SHA256_CHARS]),
             ]
         )
-        reload = ui.button(t("Read the file again"), icon="refresh", on_click=self._reload)
-        reload.props("outline no-caps").set_enabled(self._visit.is_engineer)
+        if self._visit.is_engineer:
+            ui.button(t("Read the file again"), icon="refresh", on_click=self._reload).props("outline no-caps")
 
     def _read(self, name: str) -> tuple[KnownModel, ScoreHistory, list[ModelChange]]:
         model = self._service.registry.known(name)
@@ -110,7 +113,7 @@ class _ModelPanel:
 
     @notify_errors
     async def _reload(self) -> None:
-        await run_in_threadpool(self._service.registry.reload, self._name, self._visit.account.name)
+        await run_in_threadpool(self._service.registry.reload, self._name, self._visit.account)
         ui.notify(self._t("'{name}' was read again.", name=self._name), type="positive")
         await self._refresh()
 
@@ -188,14 +191,39 @@ class _LimitPanel:
             self._apply.set_enabled(float(tried) != self._now)
 
     @notify_errors
-    async def _move(self, value: float | None) -> None:
+    async def _move(self, value: float | None, confirmed: bool = False) -> None:
         registry, name = self._visit.service.registry, self._model.name
-        moved = await run_in_threadpool(
-            registry.set_limit, name, value, self._visit.account.name, self._reason.value or ""
+        move = partial(
+            registry.set_limit, name, value, self._visit.account, self._reason.value or "", confirmed=confirmed
         )
+        try:
+            moved = await run_in_threadpool(move)
+        except UnconfirmedLimitError:
+            self._ask(value)
+            return
         value_text = f"{moved.inspector.limit.value:.4g}"
         ui.notify(self._t("The limit of '{name}' is now {x}.", name=name, x=value_text), type="positive")
         await self._on_moved()
+
+    def _ask(self, value: float | None) -> None:
+        """Ask whether a limit that rejects all or nothing is meant, with what it would do."""
+        t = self._t
+        held_out = self._scores.preview(float(value or 0.0)).held_out_rejected
+        with ui.dialog(value=True) as dialog, ui.card():
+            Tag("h2", t("Is this limit meant?"))
+            sentence = "It would reject {n} of {of} good images held out from fitting."
+            Tag("p", t(sentence, n=held_out.count, of=held_out.of), role="alert")
+            Tag("p", t("It needs a reason, which is kept with your name."), "soft")
+            reason = ui.input(t("Your reason")).props("outlined dense").classes("full-width")
+            reason.bind_value(self._reason)
+
+            async def confirm() -> None:
+                dialog.close()
+                await self._move(value, confirmed=True)
+
+            with Tag("div", classes="bar"):
+                ui.button(t("Apply it all the same"), color="negative", on_click=confirm).props("no-caps")
+                ui.button(t("Cancel"), on_click=dialog.close).props("flat no-caps")
 
 
 def _share(count: Count) -> str:

@@ -267,6 +267,7 @@ class _ReviewPage:
                 ui.button(t("Cancel"), on_click=dialog.close).props("flat no-caps")
 
     async def _put(self, data: Path, name: str, accepted: int) -> None:
+        self._visit.account.require_engineer()
         name = safe_folder_name(name)
         if (data / name).exists():
             raise ParameterError(self._t("There is a data set '{name}' already: choose another name.", name=name))

@@ -10,16 +10,19 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import FastAPI, Request
-from nicegui import ui
-from starlette.responses import RedirectResponse
+from nicegui import core, ui
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from pellucid.errors import PellucidError
+from pellucid.service.access.accounts import sentence_for
 from pellucid.service.access.middleware import account_of
 from pellucid.service.pages import inspect, models, review, train, trends
 from pellucid.service.pages.frame import THEMES, frame
+from pellucid.service.pages.sockets import guard_sockets
 from pellucid.service.pages.texts import Translator
 from pellucid.service.pages.widgets import PAGE_TITLES, PAGES_PATH, Tag, Visit, page_address
 from pellucid.service.state import Service
+from pellucid.service.unforeseen import log_unforeseen
 
 PAGE_BUILDERS: dict[str, Callable[[Visit], Awaitable[None]]] = {
     "inspect": inspect.build,
@@ -45,6 +48,7 @@ def add_pages(app: FastAPI, service: Service) -> None:
     def start(request: Request) -> RedirectResponse:
         return RedirectResponse(page_address(_preferred_language(request), "inspect"))
 
+    guard_sockets()
     ui.run_with(
         app,
         mount_path=PAGES_PATH,
@@ -55,6 +59,16 @@ def add_pages(app: FastAPI, service: Service) -> None:
         reconnect_timeout=RECONNECT_TIMEOUT_S,
         show_welcome_message=False,
     )
+    core.app.add_exception_handler(404, _not_found)  # NiceGUI's own answers are pages, with the error's text in them
+    core.app.add_exception_handler(Exception, _raise)
+
+
+async def _not_found(_: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(getattr(error, "detail", "Not Found"))}, 404)
+
+
+async def _raise(_: Request, error: Exception) -> Response:
+    raise error
 
 
 def _register(service: Service, t: Translator, page: str) -> None:
@@ -70,7 +84,9 @@ def _register(service: Service, t: Translator, page: str) -> None:
             try:
                 await PAGE_BUILDERS[page](visit)
             except PellucidError as error:
-                Tag("p", str(error), "trouble", role="alert")
+                Tag("p", sentence_for(visit.account, str(error)), "trouble", role="alert")
+            except Exception:
+                Tag("p", log_unforeseen(f"the page {path}"), "trouble", role="alert")
 
 
 def _preferred_language(request: Request) -> Translator:

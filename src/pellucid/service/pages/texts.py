@@ -155,6 +155,13 @@ PERSIAN = {
     "Backbone": "شبکهٔ پایه",
     "Size": "اندازه",
     "Move the limit": "جابه‌جایی حد",
+    "Is this limit meant?": "آیا این حد عمدی است؟",
+    "It would reject {n} of {of} good images held out from fitting.": (
+        "با این حد، {n} تا از {of} تصویر سالمی که در برازش به کار نرفته‌اند رد می‌شوند."
+    ),
+    "It needs a reason, which is kept with your name.": "این کار دلیل می‌خواهد، که با نام شما نگه داشته می‌شود.",
+    "Your reason": "دلیل شما",
+    "Apply it all the same": "با این همه اعمال شود",
     "New limit": "حد تازه",
     "Counted again from stored scores": "شمارش دوباره از امتیازهای ثبت‌شده",
     "now": "اکنون",

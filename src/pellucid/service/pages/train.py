@@ -53,7 +53,9 @@ def _form(visit: Visit, sets: list[str]) -> None:
             chosen = [detector for detector, box in boxes.items() if box.value]
             false_reject = float(false_reject_percent.value or 5) / 100
             begin = visit.service.trainings.start
-            await run_in_threadpool(begin, data.value, name.value or "", chosen, int(size.value), false_reject)
+            await run_in_threadpool(
+                begin, data.value, name.value or "", chosen, int(size.value), false_reject, visit.account
+            )
             ui.notify(t("'{name}' has been started.", name=name.value))
             name.set_value(_proposed_name(data.value))
 
@@ -80,17 +82,20 @@ class _ProgressPanel:
                 self._progress_text = Tag("span", classes="soft mono")
             self._bar = ui.linear_progress(value=0, show_value=False, size="14px").props("rounded instant-feedback")
             with Tag("div", classes="bar"):
-                self._cancel = ui.button(t("Cancel"), icon="stop", color="negative", on_click=self._stop)
-                self._cancel.props("no-caps outline")
+                self._cancel: ui.button | None = None
+                if visit.is_engineer:
+                    self._cancel = ui.button(t("Cancel"), icon="stop", color="negative", on_click=self._stop)
+                    self._cancel.props("no-caps outline")
                 self._result = Tag("a", t("See it in Models"), href=page_address(t, "models"))
-            Tag("h2", t("Log"))
-            self._log = Tag("pre", classes="log", tabindex="0", aria_label=t("Log"))
+            if visit.is_engineer:
+                Tag("h2", t("Log"))
+                self._log = Tag("pre", classes="log", tabindex="0", aria_label=t("Log"))
         self._panel.set_visibility(False)
         ui.timer(POLL_PERIOD_S, self._poll, immediate=True)
 
     @notify_errors
     async def _stop(self) -> None:
-        await run_in_threadpool(self._visit.service.trainings.cancel)
+        await run_in_threadpool(self._visit.service.trainings.cancel, self._visit.account)
 
     async def _poll(self) -> None:
         training = await run_in_threadpool(self._visit.service.trainings.current)
@@ -103,9 +108,10 @@ class _ProgressPanel:
         self._state.classes(replace=f"chip {({'done': 'ok', 'failed': 'reject'}).get(training.state, '')}")
         self._progress_text.text = self._progress_sentence(training)
         self._bar.value = _share_done(training)
-        self._cancel.set_visibility(running and self._visit.is_engineer)
+        if self._cancel is not None:
+            self._cancel.set_visibility(running)
         self._result.set_visibility(training.state == "done")
-        if training.log != self._shown_log:
+        if self._visit.is_engineer and training.log != self._shown_log:
             self._shown_log = self._log.text = training.log
             ui.run_javascript(f"const log = getHtmlElement({self._log.id}); if (log) log.scrollTop = log.scrollHeight")
 

@@ -13,10 +13,12 @@ from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from pellucid.errors import PellucidError
-from pellucid.service.access.accounts import Account
+from pellucid.service.access.accounts import Account, sentence_for
+from pellucid.service.access.middleware import account_of
 from pellucid.service.pages.texts import Translator
 from pellucid.service.state import Service
 from pellucid.service.storage.tables import InspectionRow
+from pellucid.service.unforeseen import log_unforeseen
 
 P = ParamSpec("P")
 PAGES_PATH = "/ui"
@@ -128,14 +130,19 @@ def page_address(t: Translator, page: str, **query: object) -> str:
 
 
 def notify_errors(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
-    """Return the same handler; an error that has a sentence for people is shown to them."""
+    """Return the same handler; errors are shown to people, by their sentence or by their number in the log."""
 
     @functools.wraps(handler)
     async def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             await handler(*args, **kwargs)
         except PellucidError as error:
-            ui.notify(str(error), type="negative", multi_line=True, timeout=ERROR_NOTE_MS, close_button=True)
+            sentence = sentence_for(account_of(ui.context.client.request), str(error))
+        except Exception:
+            sentence = log_unforeseen(f"a page's {handler.__qualname__}")
+        else:
+            return
+        ui.notify(sentence, type="negative", multi_line=True, timeout=ERROR_NOTE_MS, close_button=True)
 
     return wrapped
 

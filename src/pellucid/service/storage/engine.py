@@ -23,7 +23,7 @@ from sqlalchemy.exc import (
     StatementError,
 )
 
-from pellucid._io.files import make_folder
+from pellucid._io.files import make_private
 from pellucid.errors import DiskFullError, ParameterError, RecordError
 
 SQLITE_LOCK_TIMEOUT_S = 10
@@ -68,8 +68,8 @@ class DatabaseEngine:
             ) from None
         self._connections: WeakSet[Any] = WeakSet()  # to PostgreSQL
         if self.is_sqlite:
-            if parsed.database:
-                make_folder(Path(parsed.database).parent)
+            if parsed.database and not parsed.database.startswith((":memory:", "file:")):
+                _keep_private(Path(parsed.database))
             event.listen(self._engine, "connect", _prepare_sqlite)
         else:
             event.listen(self._engine, "connect", self._prepare_postgresql)
@@ -191,6 +191,14 @@ class DatabaseEngine:
                     " newer one, or name another database."
                 ) from None
             connection.exec_driver_sql("COMMIT")
+
+
+def _keep_private(file: Path) -> None:
+    """Let nobody else read a database; SQLite gives the files beside it the same rights."""
+    make_private(file, folder=False)
+    for beside in (file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
+        if beside.exists():
+            make_private(beside, folder=False)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

@@ -98,6 +98,12 @@ class Database:
         """Read the inspection that was kept under a sender's key."""
         return self._one(select(*INSPECTION_COLUMNS).where(inspections.c.key == key))
 
+    def release_key(self, key: str, before: datetime) -> None:
+        """Free a sender's key for another inspection, if it was used before a moment."""
+        with self._engine.begin() as connection:
+            old = update(inspections).where(inspections.c.key == key, inspections.c.time < before)
+            connection.execute(old.values(key=None))
+
     def find(self, where: Filter, count: int) -> list[InspectionRow]:
         """List inspections, the newest first, at most ``count``."""
         with self._engine.connect() as connection:

@@ -112,6 +112,7 @@ class InspectionRow(InspectionColumns):
 
     pixel_limit: float
     key: Annotated[str | None, ColumnOptions(unique=True)] = None  # a sender repeats it to get the same answer again
+    request_sha256: Annotated[str | None, Sha256] = None  # what was sent under the key: contents, model and parts
     picture: str | None = None  # path below the folder of pictures; none once it has expired
     map: str | None = None
     map_low: float = 0.0  # map value of the file's 0
