@@ -120,7 +120,16 @@ def create_threads(service: Service) -> Threads:
         ),
         watcher=None
         if settings.watch is None
-        else FolderWatcher(settings.watch, service.queue, watched_model, supervisor),
+        else FolderWatcher(
+            settings.watch,
+            service.queue,
+            watched_model,
+            supervisor,
+            service.database.watched_files,
+            settle_s=settings.watch_settle,
+            patience_s=settings.watch_patience,
+            done=settings.watch_done,
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import Field
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     DateTime,
     Dialect,
@@ -165,6 +166,9 @@ decisions = Table(  # append-only: what each decision was changed to
     Column("who", String, nullable=False),
     Column("decision", String(8)),
     Column("type", String),
+)
+watched_files = Table(  # states of a watched folder's files that were dealt with
+    "watched_files", metadata, Column("digest", BigInteger, primary_key=True, autoincrement=False)
 )
 INSPECTION_COLUMNS = [inspections.c[field.name] for field in fields(InspectionRow)]
 CHANGE_COLUMNS = [changes.c[field.name] for field in fields(ModelChange)]
