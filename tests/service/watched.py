@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -69,7 +70,7 @@ class Line:
 def pieces(content: bytes, count: int = PIECES) -> list[tuple[int, bytes]]:
     """Cut a content into parts, each with its place."""
     cuts = [len(content) * k // count for k in range(count + 1)]
-    return [(low, content[low:high]) for low, high in zip(cuts, cuts[1:], strict=False)]
+    return [(low, content[low:high]) for low, high in pairwise(cuts)]
 
 
 def _write_at(path: Path, place: int, piece: bytes) -> None:
@@ -301,4 +302,4 @@ WAYS: dict[str, Way] = {
         (by_another_process, bmp, ".bmp"),
     )
 }
-LINUX_ONLY = ("mapped-bmp", "overwritten_by_its_program-bmp", "grown_after_its_end_mark-jpeg_with_trailer")
+LINUX_ONLY = ("overwritten_by_its_program-bmp", "grown_after_its_end_mark-jpeg_with_trailer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from pellucid._io.files import check_writable
@@ -56,10 +56,8 @@ def move_done(path: str, state: FileState, name: str, done: Path) -> None:
 
 def _free_name(target: Path) -> Path:
     """Find a name that is not taken: as it is, or with a number before the suffix."""
-    names = (target.with_name(f"{target.stem} ({number}){target.suffix}") for number in count(2))
-    while os.path.lexists(target):
-        target = next(names)
-    return target
+    numbered = (target.with_name(f"{target.stem} ({number}){target.suffix}") for number in count(2))
+    return next(path for path in chain([target], numbered) if not os.path.lexists(path))
 
 
 def _put_back(target: Path, source: Path) -> None:
