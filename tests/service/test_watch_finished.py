@@ -76,6 +76,7 @@ UNFINISHED = {
     "a tiff": (lambda pane: tiff(pane)[:-2000], "image"),
     "nothing": (lambda _: b"", "empty"),
     "text": (lambda _: b"no image at all", "not an image"),
+    "far too much": (lambda _: bytes(10_000_001), "has 10 MB; up to 10 are allowed"),
 }
 
 

@@ -55,7 +55,7 @@ class Line:
             lambda: service.registry.choose(newest_model(service.registry)),
             service.supervisor,
             service.database.watched_files,
-            **{"settle_s": SETTLE_S, "patience_s": PATIENCE_S, **options},
+            **{"settle_s": SETTLE_S, "patience_s": PATIENCE_S, "max_bytes": 10_000_000, **options},
         )
         watcher.start()
         try:

@@ -37,6 +37,7 @@ from pellucid.service.watch import FolderWatcher
 
 log = logging.getLogger("pellucid.service")
 FOLLOW_PERIOD_S = 1.0  # until another process's changes are done here
+MAX_BYTES_PER_PIXEL = 16  # of a watched file: four channels of 32 bits
 STOP_MARGIN_S = 5  # beyond a request's timeout, until a stop no longer waits for it
 
 
@@ -128,6 +129,7 @@ def create_threads(service: Service) -> Threads:
             service.database.watched_files,
             settle_s=settings.watch_settle,
             patience_s=settings.watch_patience,
+            max_bytes=int(settings.megapixels * 1e6 * MAX_BYTES_PER_PIXEL),
             done=settings.watch_done,
         ),
     )

@@ -63,6 +63,7 @@ class FolderWatcher:
         files: that were dealt with.
         settle_s: seconds that a file must not have changed.
         patience_s: seconds without change until a file that looks unfinished is taken as it is, or refused.
+        max_bytes: that a file may have; a larger one is refused without being read.
         done: folder that inspected files are moved to; by default they stay.
 
     Raises:
@@ -80,12 +81,13 @@ class FolderWatcher:
         *,
         settle_s: float,
         patience_s: float,
+        max_bytes: int,
         done: Path | None = None,
     ) -> None:
         if done is not None:
             check_done_folder(done, folder)
         self._folder, self._queue, self._model, self._supervisor = folder, queue, model, supervisor
-        self._settle_s, self._patience_s, self._done = settle_s, patience_s, done
+        self._settle_s, self._patience_s, self._max_bytes, self._done = settle_s, patience_s, max_bytes, done
         self._worker = Worker(supervisor, "watch", self._look)
         self._pool = ThreadPoolExecutor(INSPECTION_THREADS, thread_name_prefix="watch")
         self._finder = FileFinder(folder, done)
@@ -210,6 +212,10 @@ class FolderWatcher:
 
     def _inspect(self, path: str) -> None:
         file, now = self._waiting[path], time.monotonic()
+        if file.state.size > self._max_bytes:
+            name, size_mb = printable_name(self._seen.name(path)), file.state.size / 1e6
+            reason = f"'{name}' has {size_mb:.0f} MB; up to {self._max_bytes / 1e6:.0f} are allowed (--megapixels)."
+            return self._hold_or_refuse(path, reason, self._patience_s)
         try:
             content = read_finished(path, file.state, now - file.since, self._patience_s, local=self._finder.local)
         except ChangedError as error:
@@ -260,8 +266,9 @@ class FolderWatcher:
 
     def _settle(self, path: str, name: str) -> None:
         """Remember a file that is in the record, and move it if that is wanted."""
-        state = self._waiting.pop(path).state
+        state = self._waiting[path].state
         self._seen.add(path, state)
+        del self._waiting[path]
         if self._done is None:
             return
         try:

@@ -74,6 +74,9 @@ class FileFinder:
                 log.warning("'%s' cannot be listed (%s): it is waited for", printable_name(self._folder), reason)
             self.away = reason
             return False
+        except Exception:
+            self._list_at = 0.0  # what was found could not be taken: it is found again
+            raise
         if self.away:
             log.info("'%s' is there again", printable_name(self._folder))
         self.away = ""

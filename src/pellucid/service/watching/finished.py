@@ -85,7 +85,11 @@ def is_local(folder: Path) -> bool:
         return False
     found = ("", "")
     place = f"{folder.resolve()}/"
-    for line in MOUNTS.read_text("utf-8", "surrogateescape").splitlines():
+    try:
+        mounts = MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return False  # no /proc in this container
+    for line in mounts:
         fields, _, more = line.partition(" - ")
         point = fields.split()[4].replace("\\040", " ").rstrip("/") + "/"
         if place.startswith(point) and len(point) >= len(found[0]):
