@@ -36,8 +36,8 @@ class Soak:
     backlog: int
     port: int
     process: subprocess.Popen[bytes] | None = None
-    began: float = 0.0  # of the service's life
-    memory: dict[int, list[tuple[float, float]]] = field(default_factory=dict)  # by process: seconds, MB
+    began: float = 0.0  # of the service's life, or of its model's
+    memory: list[list[tuple[float, float]]] = field(default_factory=list)  # of each life: seconds, MB
     stopping: threading.Event = field(default_factory=threading.Event)
     writing: threading.Lock = field(default_factory=threading.Lock)  # held by what moves the folder
     written: int = 0
@@ -54,9 +54,14 @@ class Soak:
         command += ["--watch", "camera", "--watch-model", "pane", "--watch-patience", "3"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
-        self.began = time.monotonic()
+        self.begin_life()
         if not self.wait_ready(True, 120):
             raise SystemExit("the service did not become ready; see its log")
+
+    def begin_life(self) -> None:
+        """Weigh memory from here on by itself: a process or a model is new."""
+        self.began = time.monotonic()
+        self.memory.append([])
 
     def kill(self) -> None:
         """As a power cut of the process would."""
@@ -162,7 +167,7 @@ def weigh(soak: Soak) -> None:
         with suppress(OSError, StopIteration, AttributeError):
             lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
             megabytes = int(next(s for s in lines if s.startswith("VmRSS")).split()[1]) / 1000
-            soak.memory.setdefault(process.pid, []).append((time.monotonic() - soak.began, megabytes))
+            soak.memory[-1].append((time.monotonic() - soak.began, megabytes))
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
@@ -182,7 +187,7 @@ def judge(soak: Soak, told: Counter[bool]) -> dict[str, object]:
         and name in digests
         and hashlib.sha256((pictures / picture).read_bytes()).hexdigest() != digests[name]
     ]
-    growth = [lived for memory in soak.memory.values() if (lived := _growth(memory)) is not None]
+    growth = [lived for memory in soak.memory if (lived := _growth(memory)) is not None]
     return {
         "written": len(digests),
         "inspected": len(rows),

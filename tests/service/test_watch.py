@@ -17,7 +17,7 @@ from serving import an_inspection_row, rows_of, served, serving_folder, wait_unt
 from pellucid.acquisition.folders import image_files
 from pellucid.errors import OutputError, ParameterError, RecordError
 from pellucid.service import watch
-from pellucid.service.watching import events, finder
+from pellucid.service.watching import events, finder, seen
 from pellucid.service.watching.done import move_done
 from pellucid.service.watching.listing import state_of
 from service.watched import bmp, png
@@ -336,6 +336,22 @@ def test_a_folder_of_more_files_than_may_wait_is_inspected_oldest_first(lines, p
         assert stays(line, 32)
     inspected = [int(row.file[:2]) for row in line.rows()]
     assert max(abs(place - number) for place, number in enumerate(inspected)) <= 4, "within a batch any order"
+
+
+@pytest.mark.usefixtures("way")
+def test_memory_holds_a_bounded_number_of_files_and_the_record_the_others(lines, panes, monkeypatch):
+    monkeypatch.setattr(seen, "MAX_REMEMBERED", 3)
+    line = lines()
+    for number in range(12):
+        (line.folder / f"{number}.png").write_bytes(panes(number))
+    (line.folder / "broken.png").write_bytes(b"no image")
+    with line.watched(patience_s=0.5) as watcher:
+        wait_until(lambda: len(line.rows()) == 12, 30)
+        assert stays(line, 12)
+        assert len(watcher._seen._remembered) <= 3
+    with line.watched(patience_s=0.5) as watcher:
+        assert stays(line, 12)
+        assert len(watcher._seen._remembered) <= 3
 
 
 def test_several_files_are_inspected_at_the_same_time(lines, panes):
