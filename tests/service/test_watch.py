@@ -388,24 +388,27 @@ def test_without_events_the_folder_is_listed(lines, panes, caplog, monkeypatch, 
     assert ("events are not used" in caplog.text) is (fault != "lost")
 
 
-def test_a_file_that_always_fails_is_tried_less_and_less(lines, panes, monkeypatch):
+@pytest.mark.parametrize("error", [RuntimeError("the runtime broke"), RecordError("The record refuses it.")])
+def test_files_that_always_fail_are_tried_less_and_less_and_hold_up_nothing(lines, panes, monkeypatch, error):
     line, tries = lines(), []
     inspect = line.service.queue._inspect
 
     def fail(job):
-        if job.file == "poison.png":
-            tries.append(time.monotonic())
-            raise RuntimeError("the runtime broke")
+        if job.file.startswith("0 poison"):
+            tries.append((job.file, time.monotonic()))
+            raise error
         return inspect(job)
 
     monkeypatch.setattr(line.service.queue, "_inspect", fail)
     monkeypatch.setattr(watch, "FAILURE_PAUSE_S", 0.2)
     with line.watched():
-        (line.folder / "poison.png").write_bytes(panes(1))
+        for number in range(watch.INSPECTION_THREADS + 2):
+            (line.folder / f"0 poison {number}.png").write_bytes(panes(number))
+        time.sleep(0.3)
         for number in range(5):
             (line.folder / f"{number}.png").write_bytes(panes(number))
-        wait_until(lambda: len(line.rows()) == 5 and len(tries) == 4, 30)
-    pauses = np.diff(tries)
+        wait_until(lambda: len(line.rows()) == 5 and sum("son 0" in file for file, _ in tries) == 4, 30)
+    pauses = np.diff([moment for file, moment in tries if "son 0" in file])
     assert (pauses[1:] > pauses[:-1]).all()
 
 

@@ -31,6 +31,7 @@ log = logging.getLogger("pellucid.watch")
 UNREADABLE_RETRY_S = 60.0  # until a file that the system does not let be read is tried again
 UNREADABLE_PAUSE_S = 1.0  # the same, while it may still be about to become readable
 MAX_FAILURE_PAUSE_S = 600.0  # between tries of a file that fails for an unforeseen reason; it doubles up to here
+MAX_AWAY_PAUSE_S = 30.0  # the same, while what it needs is away
 MAX_WAITING = 10_000  # files held in memory, the oldest; the others wait in the folder
 MAX_BATCH = 128  # files that are inspected between two looks
 LISTING_BATCH = 1_000  # files that the record is asked about at once
@@ -203,12 +204,14 @@ class FolderWatcher:
         if self._worker.stopping.is_set() or self._interrupted.is_set():
             return
         error = self._supervisor.attempt("watch", partial(self._inspect, path))
-        if isinstance(error, FORESEEN_ERRORS):
+        if error is None:
+            return
+        is_foreseen = isinstance(error, FORESEEN_ERRORS)
+        if is_foreseen:
             self._interrupted.set()  # the record or the model is away: the other files meet the same
-        elif error is not None:
-            file = self._waiting[path]
-            file.failures += 1
-            file.again_at = time.monotonic() + min(MAX_FAILURE_PAUSE_S, FAILURE_PAUSE_S * 2**file.failures)
+        file, longest_s = self._waiting[path], MAX_AWAY_PAUSE_S if is_foreseen else MAX_FAILURE_PAUSE_S
+        file.failures += 1
+        file.again_at = time.monotonic() + min(longest_s, FAILURE_PAUSE_S * 2**file.failures)
 
     def _inspect(self, path: str) -> None:
         file, now = self._waiting[path], time.monotonic()
