@@ -45,12 +45,13 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=1_000_000, help="Files in the folder.")
     parser.add_argument("--idle-seconds", type=float, default=60, help="That nothing happens for.")
     parser.add_argument("--backlog", type=int, default=300, help="Files that the rates are measured on.")
+    parser.add_argument("--folder", type=Path, help="Where the large folder is made and kept; one of before is used.")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         row = {
             "date": date.today().isoformat(),
             "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-            **measure_scale(args, Path(made) / "scale"),
+            **measure_scale(args, args.folder or Path(made) / "scale"),
             **measure_rates(args, Path(made)),
         }
     for key, value in row.items():
@@ -65,19 +66,25 @@ def main() -> None:
 
 def measure_scale(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Start the service on a large folder, and measure what it takes."""
-    camera = _prepare(folder, args.model)
-    with _served(folder) as (process, _):
+    empty = _prepare(folder.with_name(f"{folder.name}-empty-{os.getpid()}"), args.model)
+    with _served(empty.parent) as (process, _):
         time.sleep(5)
         empty_mb = _rss(process)
-    listing_s = _fill(camera, args.files, folder)
+    shutil.rmtree(empty.parent)
+    camera = folder / "camera"
+    if not camera.exists():
+        _fill(_prepare(folder, args.model), args.files, folder)
+    listing_s, earlier = _look_s(camera, folder), _count(folder)
     images = image_files(args.images)
     with _served(folder) as (process, _):
-        time.sleep(3 * listing_s + 10)  # the first look
+        _wait_idle(process)  # the first look
         settled_mb, start_s = _rss(process), _cpu_s(process)
         time.sleep(args.idle_seconds)
         idle_share = (_cpu_s(process) - start_s) / args.idle_seconds
-        latencies = [_latency(folder, camera, image, f"new {k}") for k, image in enumerate(images[:20])]
-        inspected, end_mb = _count(folder), _rss(process)
+        latencies = [
+            _latency(folder, camera, image, f"new {time.time():.0f} {k}") for k, image in enumerate(images[:20])
+        ]
+        inspected, end_mb = _count(folder) - earlier, _rss(process)
     if inspected != len(latencies):
         raise SystemExit(f"{inspected} files were inspected, not {len(latencies)}")
     return {
@@ -126,8 +133,8 @@ def _prepare(folder: Path, model: Path) -> Path:
     return camera
 
 
-def _fill(camera: Path, count: int, folder: Path) -> float:
-    """Make the files and put them into the record as dealt with; returns the seconds of a look that finds nothing."""
+def _fill(camera: Path, count: int, folder: Path) -> None:
+    """Make the files and put them into the record as dealt with."""
     from pellucid.service.storage.record import Database
     from pellucid.service.watching.listing import Listing
     from pellucid.service.watching.seen import SeenFiles
@@ -144,6 +151,16 @@ def _fill(camera: Path, count: int, folder: Path) -> float:
         for file in batch:
             seen.add(file.path, file.state)
         seen.save()
+    database.close()
+
+
+def _look_s(camera: Path, folder: Path) -> float:
+    """Seconds of a look that finds nothing."""
+    from pellucid.service.storage.record import Database
+    from pellucid.service.watching.listing import Listing
+    from pellucid.service.watching.seen import SeenFiles
+
+    database = Database(f"sqlite:///{folder / 'record' / 'record.db'}")
     start = time.perf_counter()
     seen, files = SeenFiles(camera, database.watched_files), Listing(camera).images()
     while batch := list(islice(files, 1000)):
@@ -152,6 +169,14 @@ def _fill(camera: Path, count: int, folder: Path) -> float:
     listing_s = time.perf_counter() - start
     database.close()
     return listing_s
+
+
+def _wait_idle(process: int) -> None:
+    """Wait until a process computes next to nothing."""
+    busy_s = -1.0
+    while _cpu_s(process) - busy_s > 0.25:
+        busy_s = _cpu_s(process)
+        time.sleep(5)
 
 
 @contextmanager

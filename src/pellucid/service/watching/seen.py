@@ -7,6 +7,7 @@ import math
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class SeenFiles:
         self._stored = stored
         self._name_from = len(os.path.join(folder, ""))  # noqa: PTH118  where names below it begin
         self._place = os.fsencode(folder.resolve())
-        self._remembered: dict[int, float] = {}  # until when a state is not looked at again, time.monotonic()
+        self._remembered: OrderedDict[int, float] = OrderedDict()  # until when, time.monotonic()
         self._unsaved: set[int] = set()
         self._refused: set[int] = set()  # of those remembered
         self._lock = threading.RLock()  # of these three: several threads inspect
@@ -120,12 +121,10 @@ class SeenFiles:
         return [keys[key] for key in self._stored.recorded_keys(keys)]
 
     def _remember(self, digest: int, until: float) -> None:
-        self._remembered.pop(digest, None)  # the newest last
         self._remembered[digest] = until
+        self._remembered.move_to_end(digest)
         if len(self._remembered) > MAX_REMEMBERED:
-            oldest = next(iter(self._remembered))
-            del self._remembered[oldest]
-            self._refused.discard(oldest)
+            self._refused.discard(self._remembered.popitem(last=False)[0])
 
     def _digest(self, file: ImageFile) -> int:
         """Identify a state of a file of this folder."""
