@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+
+import cv2
 import pytest
 from serving import Postgres, served, serving_folder
 
 from pellucid.acquisition.files import image_files
 from pellucid.models.load import load
 from pellucid.service.access.accounts import add_account
+from pellucid.service.app import create_service
+from pellucid.service.settings import read_settings
 from pellucid.service.storage.record import Database
+from service.watched import Line
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +62,29 @@ def database(request, tmp_path):
 def keys(tmp_path):
     file = tmp_path / "accounts.toml"
     return {"file": file, **{name: add_account(file, name, name) for name in ("operator", "engineer")}}
+
+
+@pytest.fixture(scope="module")
+def lines(model, tmp_path_factory):
+    """Make services with a folder each."""
+    made = []
+
+    def make() -> Line:
+        folder = tmp_path_factory.mktemp("line")
+        (folder / "models").mkdir()
+        (folder / "camera").mkdir()
+        shutil.copy(model, folder / "models" / "pane.pellucid")
+        settings = read_settings({"models": folder / "models", "record": folder / "record", "pages": False})
+        made.append(create_service(settings))
+        made[-1].registry.get("pane")  # or files would be finished before they are looked at
+        return Line(made[-1], folder / "camera")
+
+    yield make
+    for service in made:
+        service.queue.close()
+        service.database.close()
+
+
+@pytest.fixture(scope="module")
+def pane(glass):
+    return cv2.resize(cv2.imread(str(image_files(glass / "normal_test")[0])), (256, 256))

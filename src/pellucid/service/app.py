@@ -54,6 +54,7 @@ from pellucid.service.watch import FolderWatcher
 log = logging.getLogger("pellucid.service")
 FOLLOW_PERIOD_S = 1.0  # until another process's changes are done here
 MAX_SOCKET_MESSAGE_BYTES = 1_000_000  # that a page sends
+MAX_BYTES_PER_PIXEL = 16  # of a watched file: four channels of 32 bits
 STOP_MARGIN_S = 5  # beyond a request's timeout, until a stop no longer waits for it
 CLOSE_TIMEOUT_S = 45  # after that, until the process ends though something does not
 
@@ -129,6 +130,30 @@ def create_service(settings: Settings) -> Service:
         trainings=TrainingRunner(settings.models, settings.data),
         exports=ExportLease(),
         loader=ModelLoader(registry, supervisor),
+        watcher=None
+        if settings.watch is None
+        else _watcher(settings, settings.watch, registry, queue, database, supervisor),
+    )
+
+
+def _watcher(
+    settings: Settings, registry: ModelRegistry, queue: InspectionQueue, database: Database, supervisor: Supervisor
+) -> FolderWatcher | None:
+    def model() -> str:
+        return registry.pin(registry.choose(settings.watch_model or newest_model(registry)))
+
+    if settings.watch is None:
+        return None
+    return FolderWatcher(
+        settings.watch,
+        queue,
+        model,
+        supervisor,
+        database.watched_files,
+        settle_s=settings.watch_settle,
+        patience_s=settings.watch_patience,
+        max_bytes=int(settings.megapixels * 1e6 * MAX_BYTES_PER_PIXEL),
+        done=settings.watch_done,
     )
 
 
@@ -139,9 +164,6 @@ def create_threads(service: Service) -> Threads:
     def follow() -> float:
         registry.follow()
         return FOLLOW_PERIOD_S
-
-    def watched_model() -> str:
-        return registry.pin(registry.choose(settings.watch_model or newest_model(registry)))
 
     return Threads(
         loader=service.loader,
@@ -154,9 +176,7 @@ def create_threads(service: Service) -> Threads:
             keep_ok=settings.keep_ok,
             keep_reject=settings.keep_reject,
         ),
-        watcher=None
-        if settings.watch is None
-        else FolderWatcher(settings.watch, service.queue, watched_model, supervisor),
+        watcher=service.watcher,
     )
 
 

@@ -63,6 +63,19 @@ class Settings(BaseSettings):
     watch_model: str | None = Field(
         None, description="Name of the model for the watched folder; by default the newest comparison's choice."
     )
+    watch_settle: PositiveFloat = Field(
+        0.5, description="Seconds that a file in the watched folder must not have changed before it is inspected."
+    )
+    watch_patience: PositiveFloat = Field(
+        10.0,
+        description="Seconds without change until a watched file that looks unfinished is taken as it is, or refused;"
+        " six times as many while a program has it open for writing.",
+    )
+    watch_done: Path | None = Field(
+        None,
+        description="Folder that inspected files of the watched folder are moved to, in one for each day; by default"
+        " they stay where they are.",
+    )
     data: Path | None = Field(
         None,
         description="Folder of data sets that the pages may train on; by default none, and nothing can be trained.",

@@ -16,6 +16,7 @@ from pellucid.service.storage.pictures import PictureStore
 from pellucid.service.storage.record import Database
 from pellucid.service.supervise import Supervisor
 from pellucid.service.training import TrainingRunner
+from pellucid.service.watch import FolderWatcher
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Service:
     trainings: TrainingRunner
     exports: ExportLease
     loader: ModelLoader
+    watcher: FolderWatcher | None
 
     def unready_reasons(self) -> list[str]:
         """Tell why an image would not be inspected now; nothing if it would."""
@@ -45,4 +47,11 @@ class Service:
             self.database.check()
         except PellucidError as error:
             reasons.append(str(error))
+        if self.watcher is not None:
+            reasons += self.watcher.status().unready_reasons()
         return reasons + self.supervisor.reasons()
+
+    def warnings(self) -> list[str]:
+        """Tell what a person should look at though images are inspected."""
+        found = [*self.supervisor.warnings(), *self.loader.problems, *self.logins.accounts.warnings()]
+        return found + ([] if self.watcher is None else self.watcher.status().warnings())

@@ -124,3 +124,14 @@ def test_a_database_that_is_not_pellucids_or_newer(tmp_path, model):
     assert done.returncode == 1
     assert "cannot be used" in done.stderr
     assert "geheim" not in done.stderr + done.stdout, "no password in what is said"
+
+
+def test_files_of_watched_folders_are_kept_once(database):
+    files = database.watched_files
+    digests = [0, 1, -1, 2**63 - 1, -(2**63)]
+    assert files.known(digests) == []
+    files.add(digests[:3])
+    files.add(digests)
+    assert sorted(files.known([*digests, 7])) == sorted(digests)
+    database.add(an_inspection_row(key="watch:é.png:1:2"))
+    assert files.recorded_keys(["watch:é.png:1:2", "watch:other.png:1:2"]) == ["watch:é.png:1:2"]

@@ -43,12 +43,11 @@ def ready(request: Request, service: ServiceDep, response: Response) -> Ready:
     account: Account | None = request.scope["account"]
     if account is None:
         return Ready(status=status)
-    warnings = [*service.supervisor.warnings(), *service.loader.problems, *service.logins.accounts.warnings()]
     return Ready(
         status=status,
         models=service.registry.loaded(),
         reasons=[sentence_for(account, reason) for reason in reasons],
-        warnings=[sentence_for(account, warning) for warning in warnings],
+        warnings=[sentence_for(account, warning) for warning in service.warnings()],
         threads=[
             ThreadOut(name=state.name, works=state.trouble() is None, last=state.done_at, failures=state.failures)
             for state in service.supervisor.threads()

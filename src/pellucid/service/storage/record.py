@@ -27,6 +27,7 @@ from pellucid.service.storage.tables import (
     hours,
     inspections,
 )
+from pellucid.service.storage.watched import WatchedFiles
 from pellucid.service.storage.writer import InspectionWriter
 from pellucid.service.supervise import Supervisor
 
@@ -55,6 +56,9 @@ class Database:
         url: of SQLAlchemy; ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
         supervisor: that the writing thread runs under; one of its own by default.
 
+    Attributes:
+        watched_files: what was dealt with in watched folders.
+
     Raises:
         ParameterError: the URL is none, or needs a driver that is not installed.
         RecordError: the database cannot be reached, or was written by a newer pellucid.
@@ -63,6 +67,7 @@ class Database:
     def __init__(self, url: str, supervisor: Supervisor | None = None) -> None:
         self._engine = DatabaseEngine(url)
         self._writer = InspectionWriter(self._engine, supervisor or Supervisor())
+        self.watched_files = WatchedFiles(self._engine)
 
     def close(self) -> None:
         """Write what was handed in, then let go of the database."""

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import Field
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     ColumnElement,
     DateTime,
@@ -217,5 +218,8 @@ _index("undecided", "id", where=and_(inspections.c.decision.is_(None), NEAR_OR_R
 _index("type", "type", where=inspections.c.type.is_not(None))
 _index("pictures", "verdict", "time", where=inspections.c.picture.is_not(None))
 
+watched_files = Table(  # states of a watched folder's files that were dealt with
+    "watched_files", metadata, Column("digest", BigInteger, primary_key=True, autoincrement=False)
+)
 INSPECTION_COLUMNS = [inspections.c[column.name] for column in fields(InspectionRow)]
 CHANGE_COLUMNS = [changes.c[column.name] for column in fields(ModelChange)]
