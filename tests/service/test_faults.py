@@ -92,7 +92,7 @@ def test_a_record_folder_that_cannot_be_written_is_one_sentence(model, tmp_path)
         "os.mkfifo('pipe'); R.follow = lambda self: open('pipe').read()",
         # an inspection never ends
         "import time; from pellucid.service.queue import InspectionQueue as Q\n"
-        "Q._inspect = lambda self, job: time.sleep(1000)",
+        "Q._inspect = lambda *_: time.sleep(1000)",
     ],
     ids=["writer and follower", "inspection"],
 )

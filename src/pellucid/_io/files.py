@@ -67,11 +67,12 @@ def make_private(path: Path, *, folder: bool) -> None:
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
     """
+    _check_folders(path, [path, *path.parents] if folder else path.parents)
     try:
         _make_folder(path.parent)
         if folder:
             path.mkdir(mode=0o700, exist_ok=True)
-        else:
+        elif not path.exists():
             path.touch(mode=0o600)
     except OSError as error:
         raise _output_error(path, error) from None
@@ -175,11 +176,16 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise OutputError(f"Cannot write '{path}': it is a folder.")
-    if file := next((parent for parent in path.parents if parent.is_file()), None):
-        raise OutputError(f"Cannot write '{path}': '{file}' is a file, not a folder.")
+    _check_folders(path, path.parents)
     probe = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.probe")
     try:
         write_bytes(probe, b"")
     except OutputError as error:
         raise type(error)(str(error).replace(str(probe), str(path))) from None
     probe.unlink(missing_ok=True)
+
+
+def _check_folders(path: Path, folders: Iterable[Path]) -> None:
+    """Refuse to write where a file lies in the way of a folder."""
+    if file := next((folder for folder in folders if folder.is_file()), None):
+        raise OutputError(f"Cannot write '{path}': '{file}' is a file, not a folder.")

@@ -39,7 +39,7 @@ PATCH_FREQUENCIES = 10  # in each direction
 MIN_LANDMARK_DISTANCE_PX = 4
 CLIP = 2.5  # robust standard deviations of the detail
 
-MIN_WHOLE_CORRELATION = 0.35  # of images that show the same, at least; unrelated ones reach 0.25
+MIN_WHOLE_CORRELATION = 0.5  # of images that show the same, at least; with one bold defect each, others reach 0.48
 CHANCE_DEVIATIONS = 8.0  # of the correlation of unrelated images, which has to be exceeded as well
 MIN_COMMON_SHARE = 0.3  # of the detail that all images of one part have in common
 CONTENT_BAND, NOISE_BAND = (6, 10), (16, 24)  # frequencies: of a camera's noise the first have half of the power
