@@ -130,9 +130,7 @@ def create_service(settings: Settings) -> Service:
         trainings=TrainingRunner(settings.models, settings.data),
         exports=ExportLease(),
         loader=ModelLoader(registry, supervisor),
-        watcher=None
-        if settings.watch is None
-        else _watcher(settings, settings.watch, registry, queue, database, supervisor),
+        watcher=_watcher(settings, registry, queue, database, supervisor),
     )
 
 
