@@ -214,3 +214,21 @@ def test_unnamed_panes_split_as_before(tmp_path):
     )
     assert plan.split == plan_split(bare, seed=4)
     assert plan.verified.alike == ()
+
+
+@pytest.mark.parametrize(
+    ("size", "images", "calibrate", "folds"),
+    [
+        (1, 100, 20, None),  # a fifth has the 19 groups that 5 % need
+        (2, 120, 38, None),  # a fifth has 12 groups: so many more that there are 19
+        (2, 110, 0, 5),  # not even a third has 19
+        (3, 600, 120, None),
+    ],
+)
+def test_as_many_groups_calibrate_as_the_rate_needs(size, images, calibrate, folds):
+    samples = tuple(Sample(Path(f"{n}.png"), "normal", "train", group=f"g{n // size}") for n in range(images))
+    split = plan_split(Samples(Path(), "CSV", samples))
+    assert (len(split.calibrate), split.folds) == (calibrate, folds)
+    assert not {s.group for s in split.fit} & {s.group for s in split.calibrate}
+    if folds is None:
+        assert count_groups(split.calibrate) >= 19

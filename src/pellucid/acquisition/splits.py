@@ -18,6 +18,7 @@ from pellucid.records import Role, Sample, Samples, Split
 
 TEST_SHARE = 0.2  # of normal images that the layout assigns to no split
 CALIBRATION_SHARE = 0.2  # of normal training images
+MAX_CALIBRATION_SHARE = 1 / 3  # of them, where a fifth holds too few groups
 MAX_FOLDS = 5  # that calibrate where normal images are few
 
 
@@ -56,8 +57,8 @@ def count_groups(samples: Iterable[Sample]) -> int:
 def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -> Split:
     """Give every sample its role.
 
-    A fifth of the normal training images calibrates. Where a fifth is fewer groups than the false-reject rate needs,
-    calibration goes by folds instead: all normals calibrate and all are learned from, at several times the fit. Where
+    A fifth of the normal training images calibrates, or as much more, up to a third, as holds the groups that the
+    false-reject rate needs. Where that is too few, calibration goes by folds instead: all normals calibrate and all are learned from, at several times the fit. Where
     all of them are too few groups, that is noted, and the limit promises no more than they allow. Defective training
     images only ever select. Normal images that the layout assigns to neither side are drawn for testing when there are
     defects to test against.
@@ -92,7 +93,8 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
             f"{len(train)} normal training images are too few for a false-reject rate of {false_reject:g}, which needs"
             f" {need}; the lowest rate possible with {len(train)} is {_lowest_rate(len(train)):g}."
         )
-    calibrate, fit = _draw_groups(train, round(CALIBRATION_SHARE * len(train)), rng)
+    most = round(MAX_CALIBRATION_SHARE * len(train))
+    calibrate, fit = _draw_groups(train, round(CALIBRATION_SHARE * len(train)), rng, min_groups=need, max_samples=most)
     folds = None
     if count_groups(calibrate) < need or len(fit) < len(calibrate):
         calibrate, fit, folds = [], train, min(MAX_FOLDS, max(2, count_groups(train)))
@@ -181,14 +183,19 @@ def _group_key(sample: Sample) -> str:
     return f"group {sample.group}" if sample.group is not None else f"image {sample.path}"
 
 
-def _draw_groups(samples: list[Sample], count: int, rng: np.random.Generator) -> tuple[list[Sample], list[Sample]]:
-    """Draw whole groups at random until ``count`` samples are reached: (drawn, rest), each in reading order."""
+def _draw_groups(
+    samples: list[Sample], count: int, rng: np.random.Generator, *, min_groups: int = 0, max_samples: int = 0
+) -> tuple[list[Sample], list[Sample]]:
+    """Draw whole groups at random: (drawn, rest), each in reading order.
+
+    They are drawn until ``count`` samples are reached, and on until ``min_groups`` are or ``max_samples`` are.
+    """
     sizes = Counter(_group_key(s) for s in samples)
     groups = sorted(sizes)
     drawn: set[str] = set()
     drawn_samples = 0
     for k in rng.permutation(len(groups)):
-        if drawn_samples >= count:
+        if drawn_samples >= count and (len(drawn) >= min_groups or drawn_samples >= max_samples):
             break
         drawn.add(groups[k])
         drawn_samples += sizes[groups[k]]

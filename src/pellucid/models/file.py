@@ -46,7 +46,7 @@ class LimitHeader(BaseModel):
     false_reject_rate: FiniteFloat
     scores: tuple[FiniteFloat, ...]
     method: Literal["conformal", "cross-conformal", "f1"]
-    weights: tuple[float, ...] = ()
+    weights: tuple[FiniteFloat, ...] = ()
 
 
 class Preprocessing(BaseModel):
