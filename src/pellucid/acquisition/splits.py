@@ -58,10 +58,10 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
     """Give every sample its role.
 
     A fifth of the normal training images calibrates, or as much more, up to a third, as holds the groups that the
-    false-reject rate needs. Where that is too few, calibration goes by folds instead: all normals calibrate and all are learned from, at several times the fit. Where
-    all of them are too few groups, that is noted, and the limit promises no more than they allow. Defective training
-    images only ever select. Normal images that the layout assigns to neither side are drawn for testing when there are
-    defects to test against.
+    false-reject rate needs. Where that is too few, calibration goes by folds instead: all normals calibrate and all are
+    learned from, at several times the fit. Where all of them are too few groups, that is noted, and the limit promises
+    no more than they allow. Defective training images only ever select. Normal images that the layout assigns to
+    neither side are drawn for testing when there are defects to test against.
 
     Args:
         samples: a data set.
