@@ -84,6 +84,10 @@ def test_a_limit_that_is_no_number_accepts_nothing(picture):
     assert an_inspector(0.5, limit=math.nan).inspect(picture).verdict == "reject"
 
 
+def test_a_limit_without_end_does_not_accept_what_was_not_judged(picture):
+    assert an_inspector(math.nan, limit=math.inf).inspect(picture).verdict == "reject"
+
+
 def test_a_number_is_judged(picture):
     assert an_inspector(0.5).inspect(picture).verdict == "ok"
     found = an_inspector(1.5, 2.0).inspect(picture)

@@ -137,7 +137,7 @@ class Inspector:
             reason = reason or "Not judged: the detector's score or map is not a finite number."
             anomaly_map = np.nan_to_num(anomaly_map, nan=self.limit.pixel, posinf=self.limit.pixel, neginf=0)
         score = math.inf if reason else score
-        accepted = score <= self.limit.value
+        accepted = not reason and score <= self.limit.value
         threshold = segmentation_threshold(anomaly_map, self.limit.pixel)
         return Inspection(
             path=file.path,

@@ -222,6 +222,7 @@ def test_unnamed_panes_split_as_before(tmp_path):
         (1, 100, 20, None),  # a fifth has the 19 groups that 5 % need
         (2, 120, 38, None),  # a fifth has 12 groups: so many more that there are 19
         (2, 100, 0, 5),  # not even a third has 19
+        (1, 60, 0, 5),  # where a fifth is too few images, nothing more is taken from learning
         (3, 600, 120, None),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -328,6 +329,7 @@ def test_sixteen_bits_of_a_pgm_are_kept_from_pillow_too(tmp_path):
 
 DECODERS_SAY = """
 import sys
+import zlib
 from pathlib import Path
 from pellucid.acquisition.images import open_image
 from pellucid.errors import DataError
@@ -371,3 +373,15 @@ def test_the_log_level_of_opencv_is_left_as_it_was():
     with pytest.raises(DataError):
         decode_image(REFUSED["signed"][0], ANYWHERE)
     assert cv2.utils.logging.getLogLevel() == before
+
+
+def test_a_png_cannot_hold_more_than_deflate_makes_of_its_bytes():
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    side = (30_000).to_bytes(4, "big")
+    head, pixels = chunk(b"IHDR", side + side + bytes((8, 2, 0, 0, 0))), chunk(b"IDAT", zlib.compress(bytes(1000)))
+    with pytest.raises(DataError, match="its header says 30000 x 30000 px, which its data cannot hold"):
+        decode_image(b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b""), ANYWHERE)
+    white = np.full((4000, 4000), 255, np.uint8)  # as dense as it gets
+    assert decode_image(opencv(white, ".png"), ANYWHERE).pixels.shape == (4000, 4000, 3)

@@ -183,12 +183,12 @@ def test_auto_exports_once_into_the_cache_and_falls_back_on_torch(fitted, tmp_pa
 
 def test_the_cache_makes_room(tmp_path, monkeypatch):
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path))
-    for k in range(12):
-        folder = tmp_path / "graphs" / f"old{k:02d}"
-        folder.mkdir(parents=True)
-        os.utime(folder, (k, k))
-    cached_folder("0" * 64, "openvino")
-    assert sorted(p.name for p in (tmp_path / "graphs").iterdir()) == [f"old{k:02d}" for k in range(5, 12)]
+    names = [f"{k:032x}-openvino-0" for k in range(12)]
+    for k, name in enumerate(["somebody's", *names]):
+        (tmp_path / "graphs" / name).mkdir(parents=True)
+        os.utime(tmp_path / "graphs" / name, (k, k))
+    cached_folder("f" * 64, "openvino")
+    assert sorted(p.name for p in (tmp_path / "graphs").iterdir()) == [*names[5:], "somebody's"]
 
 
 def test_inspecting_an_exported_model_imports_no_torch(exported, glass, tmp_path):

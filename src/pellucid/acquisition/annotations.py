@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
-from pellucid.acquisition.images import Size
+from pellucid.acquisition.images import Size, read_content
 from pellucid.acquisition.pairing import common_tail, path_parts
 from pellucid.acquisition.shapes import (
     Corners,
@@ -136,7 +136,7 @@ def _read(file: Path, modified_ns: int, size_bytes: int) -> dict[str, list[Annot
     """Annotations by the stem of their image."""
     reader = {".json": _read_json, ".xml": _read_xml, ".txt": _read_yolo}[file.suffix.lower()]
     by_stem: dict[str, list[Annotation]] = {}
-    for one in reader(file, file.read_bytes()):
+    for one in reader(file, read_content(file)):
         by_stem.setdefault(_key(one.image), []).append(one)
     return by_stem
 

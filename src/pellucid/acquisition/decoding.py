@@ -52,6 +52,7 @@ KINDS = tuple((kind, re.compile(signature.encode("latin-1"), re.DOTALL)) for kin
 UNREAD_KINDS = tuple(
     (kind, re.compile(signature.encode("latin-1"), re.DOTALL)) for kind, signature in UNREAD_SIGNATURES
 )
+MAX_DEFLATE_RATIO = 1032  # bytes that Deflate can make of one
 PNM_HEADER = re.compile(
     rb"P([1-6])" + 2 * rb"(?:\s+(?:#[^\n]*\n\s*)*)(\d{1,9})" + rb"(?:\s+(?:#[^\n]*\n\s*)*(\d{1,9}))?"
 )
@@ -161,7 +162,7 @@ def _decode_by_opencv(content: bytes, path: Path, kind: str) -> NDArray[Any]:
 
 def _check_png(content: bytes, path: Path) -> int:
     """Check every chunk, which libpng would complain about on its own; returns the EXIF orientation."""
-    at, kind, orientation = 8, b"", 1
+    at, kind, orientation, data_bytes = 8, b"", 1, 0
     view = memoryview(content)
     while kind != b"IEND":
         length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
@@ -172,9 +173,13 @@ def _check_png(content: bytes, path: Path) -> int:
             raise _refusals.damaged(path, "its checksums are wrong")
         if kind == b"acTL" and (frames := int.from_bytes(content[at + 8 : at + 12], "big")) > 1:
             raise _refusals.several(path, frames)
+        data_bytes += length if kind == b"IDAT" else 0
         if kind == b"eXIf":
             orientation = exif_orientation(content[at + 8 : end - 4])
         at = end
+    width, height, bits = (int.from_bytes(content[k : k + n], "big") for k, n in ((16, 4), (20, 4), (24, 1)))
+    if width * height * bits / 8 > MAX_DEFLATE_RATIO * data_bytes:
+        raise _refusals.oversized(path, width, height)
     return orientation
 
 

@@ -57,11 +57,11 @@ def count_groups(samples: Iterable[Sample]) -> int:
 def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -> Split:
     """Give every sample its role.
 
-    A fifth of the normal training images calibrates, or as much more, up to a third, as holds the groups that the
-    false-reject rate needs. Where that is too few, calibration goes by folds instead: all normals calibrate and all are
-    learned from, at several times the fit. Where all of them are too few groups, that is noted, and the limit promises
-    no more than they allow. Defective training images only ever select. Normal images that the layout assigns to
-    neither side are drawn for testing when there are defects to test against.
+    A fifth of the normal training images calibrates. Where these are enough for the false-reject rate but of too few
+    groups, it is as many more, up to a third, as hold enough. Where that is too few, calibration goes by folds instead:
+    all normals calibrate and all are learned from, at several times the fit. Where all of them are too few groups, that
+    is noted, and the limit promises no more than they allow. Defective training images only ever select. Normal images
+    that the layout assigns to neither side are drawn for testing when there are defects to test against.
 
     Args:
         samples: a data set.
@@ -93,8 +93,8 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
             f"{len(train)} normal training images are too few for a false-reject rate of {false_reject:g}, which needs"
             f" {need}; the lowest rate possible with {len(train)} is {_lowest_rate(len(train)):g}."
         )
-    most = round(MAX_CALIBRATION_SHARE * len(train))
-    calibrate, fit = _draw_groups(train, round(CALIBRATION_SHARE * len(train)), rng, min_groups=need, max_samples=most)
+    fifth, third = (round(share * len(train)) for share in (CALIBRATION_SHARE, MAX_CALIBRATION_SHARE))
+    calibrate, fit = _draw_groups(train, fifth, rng, min_groups=need if fifth >= need else 0, max_samples=third)
     folds = None
     if count_groups(calibrate) < need or len(fit) < len(calibrate):
         calibrate, fit, folds = [], train, min(MAX_FOLDS, max(2, count_groups(train)))

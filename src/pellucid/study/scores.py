@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pellucid._io.files import csv_text
 from pellucid._io.progress import track
-from pellucid.acquisition.images import DecodedImage, decode_image, open_image
+from pellucid.acquisition.images import DecodedImage, decode_image, read_content
 from pellucid.acquisition.splits import path_in_data
 from pellucid.errors import DataError, join_names
 from pellucid.inspector import Inspector
@@ -89,10 +89,7 @@ def score_unseen(
     """
 
     def open_unseen(path: Path, bits: int) -> DecodedImage:
-        try:
-            content = path.read_bytes()
-        except OSError:
-            return open_image(path, bits)  # which says why
+        content = read_content(path)
         if inspector.fitted_images.contain(hashlib.sha256(content).hexdigest()):
             raise SeenImageError(path)
         return decode_image(content, path, bits)
