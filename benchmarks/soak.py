@@ -18,7 +18,6 @@ import csv
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import socket
@@ -112,6 +111,8 @@ def database_locked(soak: Soak) -> bool:
 def disk_full(soak: Soak) -> bool:
     """The service can write nothing, as on a full disk: its files may not be longer than a kilobyte."""
     assert soak.process is not None
+    import resource  # of POSIX alone
+
     usual = resource.prlimit(soak.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(soak.process.pid, resource.RLIMIT_FSIZE, (1000, usual[1]))
     told = soak.wait_ready(False, AWAY_S)

@@ -53,6 +53,7 @@ def test_the_table_holds_all_in_any_console(model, odd_folder, encoding):
     assert f"{len(ODD_STEMS)} inspected, " in done.stdout
 
 
+@pytest.mark.slow
 def test_compare_fits_tests_and_reports_them(glass, tmp_path):
     data = tmp_path / os.fsdecode(b"Scheiben_\xfc")
     shutil.copytree(glass, data)

@@ -191,6 +191,7 @@ def test_the_weights_of_a_teacher_without_a_file_are_part_of_the_record():
     assert train.state_sha256(net) != first
 
 
+@pytest.mark.slow
 def test_torchrun_trains_one_network_in_two_processes(tmp_path):
     weights, out = random_weights("resnet18", tmp_path / "net.safetensors"), tmp_path / "prism.safetensors"
     options = ["--images", "6", "--steps", "3", "--batch", "4", "--workers", "1", "--work", str(tmp_path / "work")]

@@ -311,7 +311,7 @@ def test_a_kill_between_two_steps_does_nothing_twice(lines, panes, monkeypatch, 
         patch.setattr(watch.SeenFiles, name, fail)
         with line.watched():
             (line.folder / "a.png").write_bytes(panes(1))
-            wait_until(line.rows, 30)
+            wait_until(line.rows, 90)
             time.sleep(1.0)
     with line.watched():
         assert stays(line, 1)
