@@ -21,7 +21,7 @@ import cv2
 import httpx
 import numpy as np
 
-from pellucid._io.names import printable_name
+from pellucid._io.names import printable
 
 WARM_UP_S = 60.0  # of each life of the service
 MIN_LIFE_S = 90.0  # that memory is judged of
@@ -176,7 +176,7 @@ def weigh(soak: Soak) -> None:
 def judge(soak: Soak, told: Counter[bool]) -> dict[str, object]:
     """Compare what was written with what is in the record."""
     lines = (soak.folder / "written.csv").read_text("utf-8", "surrogateescape")
-    digests = {printable_name(name): digest for digest, name in noted(lines)}
+    digests = {printable(name): digest for digest, name in noted(lines)}
     rows = soak.rows()
     counts = Counter(name for name, *_ in rows)
     pictures = soak.folder / "record" / "pictures"

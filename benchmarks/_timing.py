@@ -46,3 +46,17 @@ def write_rows(file: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def append_row(file: Path, row: dict[str, Any]) -> None:
+    """Print a row, and write it behind those of a results file, which is made if need be."""
+    for key, value in row.items():
+        print(f"{key:28} {value}")
+    rows = [*read_rows(file), row]
+    write_rows(file, list(dict.fromkeys(column for one in rows for column in one)), rows)
+
+
+def resident_mb(process: int) -> float:
+    """Return the megabytes of memory that a process holds now, on Linux."""
+    line = next(s for s in Path(f"/proc/{process}/status").read_text().splitlines() if s.startswith("VmRSS"))
+    return int(line.split()[1]) / 1000

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.acquisition.appearance import describe, fitted_range
+from pellucid.acquisition.files import image_files
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.folders import image_files
 from pellucid.acquisition.images import DecodedImage, Pixels, read_image
 
 MIN_SESSION_IMAGES = 10

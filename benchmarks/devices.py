@@ -31,6 +31,7 @@ import pellucid
 from pellucid import Inspector, detectors
 from pellucid._io.files import csv_text, write_text
 from pellucid.acquisition.files import image_files
+from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import ImageBatches
 from pellucid.detectors._device import resolve_device
 from pellucid.models.export import Format
@@ -93,7 +94,9 @@ class Shifted:
 
 def fitted(name: str, data: Data, size: int, device: str, **parameters: int) -> Inspector:
     own = {k: v for k, v in parameters.items() if k in detectors.describe(name).defaults}
-    return pellucid.fit_split(detectors.create(name, **own).to(device), data.split(), size, data_sha256="", seed=0)
+    return pellucid.fit_split(
+        detectors.create(name, **own).to(device), data.split(), size, fitted_images=FittedImages(data_sha256=""), seed=0
+    )
 
 
 def scores_of(inspector: Inspector, paths: Sequence[Path]) -> np.ndarray:

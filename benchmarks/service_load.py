@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import csv
 import json
 import os
 import platform
@@ -27,6 +26,7 @@ from datetime import date
 from itertools import cycle
 from pathlib import Path
 
+from benchmarks._timing import append_row, resident_mb
 from pellucid.acquisition.files import image_files
 
 RESULTS = Path(__file__).with_suffix(".csv")
@@ -42,14 +42,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=20, help="Requests a second of the steady part.")
     args = parser.parse_args()
     row = measure(args)
-    for key, value in row.items():
-        print(f"{key:28} {value}")
-    is_new = not RESULTS.exists()
-    with RESULTS.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, row, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    append_row(RESULTS, row)
 
 
 def measure(args: argparse.Namespace) -> dict[str, object]:
@@ -157,7 +150,7 @@ async def _load(port: int, requests: list[bytes], clients: int, seconds: float, 
     async def weigh() -> None:
         while time.perf_counter() - start < seconds:
             await asyncio.sleep(0.5)
-            memory.append((time.perf_counter() - start, _rss(process)))
+            memory.append((time.perf_counter() - start, resident_mb(process)))
 
     await asyncio.gather(weigh(), *(client() for _ in range(clients)))
     elapsed = time.perf_counter() - start
@@ -192,11 +185,6 @@ async def _steady(port: int, requests: list[bytes], rate: float, seconds: float)
 def _percentiles(seconds: list[float]) -> dict[str, float]:
     cuts = statistics.quantiles(seconds, n=100)
     return {"p50": cuts[49] * 1000, "p95": cuts[94] * 1000}
-
-
-def _rss(process: int) -> float:
-    line = next(s for s in Path(f"/proc/{process}/status").read_text().splitlines() if s.startswith("VmRSS"))
-    return int(line.split()[1]) / 1000
 
 
 def _wait(port: int) -> None:

@@ -34,7 +34,8 @@ import httpx
 import numpy as np
 
 from benchmarks._soak import Soak, judge, noted, run_camera, weigh, write_size_first
-from pellucid.acquisition.folders import image_files, read_folder
+from pellucid.acquisition.files import image_files
+from pellucid.acquisition.folders import read_folder
 
 FLAT = 1.05  # highest growth of memory
 READY_S = 12.0  # until /ready has to tell of a fault, or of its end

@@ -10,7 +10,6 @@ of a backlog of files in a small folder: watched, watched one at a time, and sen
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import platform
 import shutil
@@ -30,7 +29,8 @@ from pathlib import Path
 
 import httpx
 
-from pellucid.acquisition.folders import image_files
+from benchmarks._timing import append_row, resident_mb
+from pellucid.acquisition.files import image_files
 
 RESULTS = Path(__file__).with_suffix(".csv")
 LINKS_PER_FILE = 60_000  # ext4 allows 65,000
@@ -54,14 +54,7 @@ def main() -> None:
             **measure_scale(args, args.folder or Path(made) / "scale"),
             **measure_rates(args, Path(made)),
         }
-    for key, value in row.items():
-        print(f"{key:28} {value}")
-    is_new = not RESULTS.exists()
-    with RESULTS.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, row, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    append_row(RESULTS, row)
 
 
 def measure_scale(args: argparse.Namespace, folder: Path) -> dict[str, object]:
@@ -69,7 +62,7 @@ def measure_scale(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     empty = _prepare(folder.with_name(f"{folder.name}-empty-{os.getpid()}"), args.model)
     with _served(empty.parent) as (process, _):
         time.sleep(5)
-        empty_mb = _rss(process)
+        empty_mb = resident_mb(process)
     shutil.rmtree(empty.parent)
     camera = folder / "camera"
     if not camera.exists():
@@ -78,13 +71,13 @@ def measure_scale(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     images = image_files(args.images)
     with _served(folder) as (process, _):
         _wait_idle(process)  # the first look
-        settled_mb, start_s = _rss(process), _cpu_s(process)
+        settled_mb, start_s = resident_mb(process), _cpu_s(process)
         time.sleep(args.idle_seconds)
         idle_share = (_cpu_s(process) - start_s) / args.idle_seconds
         latencies = [
             _latency(folder, camera, image, f"new {time.time():.0f} {k}") for k, image in enumerate(images[:20])
         ]
-        inspected, end_mb = _count(folder) - earlier, _rss(process)
+        inspected, end_mb = _count(folder) - earlier, resident_mb(process)
     if inspected != len(latencies):
         raise SystemExit(f"{inspected} files were inspected, not {len(latencies)}")
     return {
@@ -240,11 +233,6 @@ def _rate(folder: Path) -> float:
     times = _query(folder, "SELECT julianday(time) * 86400 FROM inspections ORDER BY time")
     seconds = [float(str(moment)) for (moment,) in times]
     return (len(seconds) - 1) / (seconds[-1] - seconds[0])
-
-
-def _rss(process: int) -> float:
-    line = next(s for s in Path(f"/proc/{process}/status").read_text().splitlines() if s.startswith("VmRSS"))
-    return int(line.split()[1]) / 1000
 
 
 def _cpu_s(process: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,12 +53,16 @@ class FittedImages(BaseModel):
 
     def contain(self, sha256: str) -> bool:
         """Tell whether the file with this SHA-256 is one of them."""
-        return sha256[:SHORT_HASH_DIGITS] in self.hashes
+        shortened = sha256[:SHORT_HASH_DIGITS]
+        at = bisect_left(self.hashes, shortened)
+        return self.hashes[at : at + 1] == (shortened,)
 
     def check(self, image: DecodedImage) -> ImageCheck:
         """Find out whether an image can be judged by what was learned from these, and what is odd about it."""
         if is_constant(image.pixels):
             return ImageCheck("Not judged: every pixel has the same value, as of a covered lens or a dead camera.")
+        if self.lowest is None:
+            return ImageCheck(warnings=image.warnings)
         far, near = self.compare(describe(image.pixels))
         if far:
             reason = f"Not judged: compared with those fitted on, the image is far {' and '.join(far)}."
