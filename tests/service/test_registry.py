@@ -293,6 +293,12 @@ def test_a_model_with_an_odd_name_is_used_by_its_printable_one(registry, folder)
     json.dumps(list(registry.paths()), ensure_ascii=False).encode()
 
 
+def test_what_is_known_of_a_model_needs_no_listing_before(registry, folder):
+    assert registry.known("pane").path == folder / "pane.pellucid"
+    (folder / "pane.pellucid").rename(folder / "late.pellucid")
+    assert registry.known("late").path == folder / "late.pellucid"  # put there after the listing
+
+
 def test_a_loaded_model_serves_on_when_its_file_is_gone_or_another(registry, folder):
     loaded = registry.get("pane")
     (folder / "pane.pellucid").unlink()

@@ -212,7 +212,7 @@ class ModelRegistry:
         calibrated = Limit(**header.limit.model_dump())
         moved = self._database.last_limit_change(name, digest)
         limit = calibrated if moved is None else replace(calibrated, value=float(moved.after))
-        return KnownModel(name, self._paths[name], digest, header, calibrated, limit, None)
+        return KnownModel(name, self._path(name), digest, header, calibrated, limit, None)
 
     def loaded(self) -> list[str]:
         """List the models that are in memory."""
@@ -223,7 +223,8 @@ class ModelRegistry:
         return self._loaded.get(name)
 
     def _path(self, name: str) -> Path:
-        path = self._paths.get(self.choose(name))
+        chosen = self.choose(name)  # lists the folder anew, if need be
+        path = self._paths.get(chosen)
         if path is None:  # it went while this looked
             raise unknown_name("model", name, self._paths)
         return path
