@@ -8,6 +8,7 @@ that choose the limit and the rest, 200 times, for each rate. One row a detector
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ def draw_panes(start: int, count: int) -> list[torch.Tensor]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows = []
     fitted, scored = draw_panes(0, N_FITTED), draw_panes(N_FITTED, N_SCORED)
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ Every second map is of a defective image; every map has values of its own. Drawi
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -38,9 +39,16 @@ def measure(images: int) -> str:
     return f"{images} maps of {MAP_SIDE_PX}x{MAP_SIDE_PX}: {seconds:.1f} s, peak memory {peak_ram_mb():.0f} MB"
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=int, nargs="?", help="of one run, in this process; without, both are run")
+    images = parser.parse_args().images
+    if images is not None:
+        print(measure(images))
+        return
+    for count in ("200", "2000"):
+        subprocess.run([sys.executable, "-m", "benchmarks.pixel_metrics", count], check=True)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(measure(int(sys.argv[1])))
-    else:
-        for count in ("200", "2000"):
-            subprocess.run([sys.executable, "-m", "benchmarks.pixel_metrics", count], check=True)
+    main()
