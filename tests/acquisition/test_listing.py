@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +231,27 @@ def test_a_null_byte_in_a_name_is_one_sentence():
 def test_names_are_shown_in_one_line(name, shown):
     assert printable(name) == shown
     assert join_names([name]) == shown
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("normal_train", "normal_test/lot 1", "abnormal_test/scratch", "mask/scratch", "labels", "strays"),
+        ("train/good", "test/good", "test/scratch", "ground_truth/scratch", "annotations/deep", "train/strays"),
+        ("normal/lot 1", "abnormal/scratch", "mask/scratch", "strays/deep"),
+    ],
+)
+def test_each_folder_is_looked_into_once(tmp_path, monkeypatch, folders):
+    for folder in folders:
+        _write(tmp_path / folder / "1.png")
+    visits = Counter()
+
+    def counted(look):
+        return lambda place=".": visits.update([Path(place)]) or look(place)
+
+    monkeypatch.setattr(os, "scandir", counted(os.scandir))
+    monkeypatch.setattr(os, "listdir", counted(os.listdir))
+    data = pellucid.read_folder(tmp_path)
+    assert len(data.samples) == sum(not name.startswith(("mask", "ground", "labels", "ann")) for name in folders) - 1
+    assert set(visits) >= {tmp_path, *(tmp_path / folder for folder in folders)}
+    assert set(visits.values()) == {1}

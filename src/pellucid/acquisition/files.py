@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pellucid.acquisition.decoding import IMAGE_SUFFIXES, READABLE_KINDS, kind_of, unread_kind_of
 from pellucid.errors import join_names
@@ -65,26 +65,51 @@ def sort_by_name(name: str) -> Literal["hidden", "image", "companion", "unknown"
     return "companion" if suffix in COMPANION_SUFFIXES else "unknown"
 
 
-def list_images(folder: Path) -> Listing:
+class Entry(NamedTuple):
+    """What lies in a folder and is not hidden."""
+
+    path: Path
+    is_folder: bool
+
+
+Look = Callable[[Path], tuple[Entry, ...] | None]
+
+
+def look_into(folder: Path) -> tuple[Entry, ...] | None:
+    """List what lies in a folder, links followed, hidden names left out; None where that cannot be told.
+
+    Args:
+        folder: where to look. ``functools.cache`` of this looks into each folder once, for the time of one reading.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return tuple(Entry(Path(e.path), _is_folder(e)) for e in entries if not is_hidden(e.name))
+    except OSError:
+        return None
+
+
+def list_images(folder: Path, look: Look = look_into) -> Listing:
     """List every image below a folder, and what is passed over; linked folders are followed, each once.
 
     Args:
         folder: where to look; one that does not exist has no images.
+        look: tells what lies in a folder, as :func:`look_into` does.
     """
     images: list[Path] = []
     passed_over: list[Path] = []
     if folder.is_dir():
-        _collect(folder, images, passed_over, set())
+        _collect(folder, look, images, passed_over, set())
     return Listing(tuple(sorted(images)), tuple(sorted(passed_over)))
 
 
-def image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path, look: Look = look_into) -> list[Path]:
     """List every image below a folder, sorted by path; hidden files and folders are passed over.
 
     Args:
         folder: where to look; one that does not exist has no images.
+        look: tells what lies in a folder, as :func:`look_into` does.
     """
-    return list(list_images(folder).images)
+    return list(list_images(folder, look).images)
 
 
 def note_passed_over(paths: Iterable[Path]) -> tuple[str, ...]:
@@ -100,23 +125,25 @@ def note_passed_over(paths: Iterable[Path]) -> tuple[str, ...]:
     return (f"{noun} passed over: {join_names(names)} ({READABLE_KINDS}).",)
 
 
-def _collect(folder: Path, images: list[Path], passed_over: list[Path], seen: set[tuple[int, int]]) -> None:
+def _collect(folder: Path, look: Look, images: list[Path], passed_over: list[Path], seen: set[tuple[int, int]]) -> None:
     """Go through a folder and those below; ``seen`` holds their device and number, so that no circle is walked."""
     try:
         status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            visible = [Path(entry.path) for entry in entries if not is_hidden(entry.name)]
     except OSError:
         passed_over.append(folder)
         return
-    for path in visible:
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    entries = look(folder)
+    if entries is None:
+        passed_over.append(folder)
+        return
+    for path, is_folder in entries:
         kind = sort_by_name(path.name)
-        if _is_folder(path):
+        if is_folder:
             before = len(images)
-            _collect(path, images, passed_over, seen)
+            _collect(path, look, images, passed_over, seen)
             if len(images) == before and kind == "image":
                 images.append(path)  # named like one: reading it says what it is
         elif kind == "image":
@@ -125,9 +152,9 @@ def _collect(folder: Path, images: list[Path], passed_over: list[Path], seen: se
             _sort_by_content(path, images, passed_over)
 
 
-def _is_folder(path: Path) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return path.is_dir()
+        return entry.is_dir()
     except OSError:  # of a folder that may be listed and not entered
         return False
 

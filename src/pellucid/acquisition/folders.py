@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from pellucid.acquisition.csv_files import read_csv
-from pellucid.acquisition.files import image_files, is_hidden, list_images, note_passed_over
+from pellucid.acquisition.files import Look, image_files, list_images, look_into, note_passed_over
 from pellucid.acquisition.truth import MASK_FOLDERS, add_truth, find_folders, part_masks
 from pellucid.errors import DataError, join_names
 from pellucid.records import Sample, Samples
@@ -40,39 +41,40 @@ def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
     root = Path(data)
     if not root.exists():
         raise DataError(f"'{root}' does not exist.")
+    look = cache(look_into)  # a share of a million files takes minutes to list
     if root.is_file():
         samples = read_csv(root) if root.suffix.lower() in CSV_SUFFIXES else _unknown_layout(root)
     elif (root / "normal_train").is_dir():
-        samples = _read_five_folders(root)
+        samples = _read_five_folders(root, look)
     elif (root / "train" / "good").is_dir():
-        samples = _read_mvtec(root)
+        samples = _read_mvtec(root, look)
     elif (root / "normal").is_dir():
-        samples = _read_plain(root)
+        samples = _read_plain(root, look)
     elif (root / "normal_test").is_dir() or (root / "abnormal_test").is_dir():
-        samples = _read_five_folders(root)
-    elif any(path.is_dir() and not is_hidden(path.name) for path in (root / "test").glob("*")):
-        samples = _read_mvtec(root)
+        samples = _read_five_folders(root, look)
+    elif any(is_folder for _, is_folder in look(root / "test") or ()):
+        samples = _read_mvtec(root, look)
     elif (root / "abnormal").is_dir():
-        samples = _read_plain(root)
+        samples = _read_plain(root, look)
     else:
         samples = _unknown_layout(root)
     if training_required and not any(s.label == "normal" and s.split != "test" for s in samples.samples):
         raise DataError(f"'{root}' has no normal images to learn from ({samples.layout} layout).")
-    return _with_truth(samples)
+    return _with_truth(samples, look)
 
 
-def _with_truth(samples: Samples) -> Samples:
+def _with_truth(samples: Samples, look: Look) -> Samples:
     """Add masks, annotations and what they and the file names say of the types; a CSV that names masks names all."""
     folder, images, notes = samples.root.parent, samples.samples, samples.notes
     masks: list[Path] = []
     if samples.root.is_dir():
         folder = samples.root
-        notes += _note_unused(samples)
+        notes += _note_unused(samples, look)
         images, masks, told = part_masks(images)
         notes += told
     if not any(sample.mask for sample in images):
-        masks += [path for place in find_folders(folder, MASK_FOLDERS) for path in image_files(place)]
-    known, told = add_truth(images, masks, folder)
+        masks += [path for place in find_folders(folder, MASK_FOLDERS, look) for path in image_files(place, look)]
+    known, told = add_truth(images, masks, folder, look)
     if samples.layout == "five folders":
         type_of = _type_namer([sample.path for sample in known if sample.label == "abnormal"])
         known = tuple(
@@ -81,10 +83,10 @@ def _with_truth(samples: Samples) -> Samples:
     return replace(samples, samples=known, notes=(*notes, *told, *_note_missing(known)))
 
 
-def _note_unused(samples: Samples) -> tuple[str, ...]:
+def _note_unused(samples: Samples, look: Look) -> tuple[str, ...]:
     """What lies in or beside the folders of a layout and is neither an image of it nor a mask."""
     folders = LAYOUT_FOLDERS.get(samples.layout, ())
-    listings = [list_images(samples.root / name) for name in folders]
+    listings = [list_images(samples.root / name, look) for name in folders]
     taken = {sample.path for sample in samples.samples}
     stray = [
         p for name, listing in zip(folders, listings, strict=True) if name not in MASK_FOLDERS for p in listing.images
@@ -96,8 +98,8 @@ def _note_unused(samples: Samples) -> tuple[str, ...]:
         shown = join_names(path.relative_to(samples.root).as_posix() for path in stray)
         notes += (f"{len(stray)} images lie where {where} takes none from and are passed over: {shown}.",)
     known = (*folders, *MASK_FOLDERS)
-    beside = [p for p in samples.root.iterdir() if p.is_dir() and p.name not in known and not is_hidden(p.name)]
-    found = {path.name: len(list_images(path).images) for path in sorted(beside) if folders}
+    beside = [path for path, is_folder in look(samples.root) or () if is_folder and path.name not in known]
+    found = {path.name: len(list_images(path, look).images) for path in sorted(beside) if folders}
     if unused := {name: count for name, count in found.items() if count}:
         notes += (
             f"{sum(unused.values())} images lie in folders that {where} does not have and are passed over:"
@@ -142,28 +144,26 @@ def _type_namer(paths: list[Path]) -> Callable[[Path], str | None]:
     return lambda path: path.stem.split("_")[0] if "_" in path.stem else None
 
 
-def _read_five_folders(root: Path) -> Samples:
+def _read_five_folders(root: Path, look: Look) -> Samples:
     samples: list[Sample] = []
     for split in ("train", "test"):
-        samples += [Sample(p, "normal", split) for p in image_files(root / f"normal_{split}")]
-        for path in image_files(folder := root / f"abnormal_{split}"):
+        samples += [Sample(p, "normal", split) for p in image_files(root / f"normal_{split}", look)]
+        for path in image_files(folder := root / f"abnormal_{split}", look):
             samples.append(Sample(path, "abnormal", split, type=_type_folder(path, folder)))
     return Samples(root, "five folders", tuple(samples))
 
 
-def _read_mvtec(root: Path) -> Samples:
-    samples = [Sample(p, "normal", "train") for p in image_files(root / "train" / "good")]
-    samples += [Sample(p, "normal", "test") for p in image_files(root / "test" / "good")]
-    for folder in sorted(
-        p for p in (root / "test").glob("*") if p.is_dir() and p.name != "good" and not is_hidden(p.name)
-    ):
-        samples += [Sample(p, "abnormal", "test", type=folder.name) for p in image_files(folder)]
+def _read_mvtec(root: Path, look: Look) -> Samples:
+    samples = [Sample(p, "normal", "train") for p in image_files(root / "train" / "good", look)]
+    samples += [Sample(p, "normal", "test") for p in image_files(root / "test" / "good", look)]
+    for folder in sorted(path for path, is_folder in look(root / "test") or () if is_folder and path.name != "good"):
+        samples += [Sample(p, "abnormal", "test", type=folder.name) for p in image_files(folder, look)]
     return Samples(root, "MVTec", tuple(samples))
 
 
-def _read_plain(root: Path) -> Samples:
-    samples = [Sample(p, "normal") for p in image_files(root / "normal")]
-    for path in image_files(root / "abnormal"):
+def _read_plain(root: Path, look: Look) -> Samples:
+    samples = [Sample(p, "normal") for p in image_files(root / "normal", look)]
+    for path in image_files(root / "abnormal", look):
         samples.append(Sample(path, "abnormal", type=_type_folder(path, root / "abnormal")))
     return Samples(root, "plain", tuple(samples))
 

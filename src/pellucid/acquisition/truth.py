@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pellucid.acquisition.annotations import ANNOTATION_SUFFIXES, FORMATS, read_annotations
+from pellucid.acquisition.files import Entry, Look, look_into
 from pellucid.acquisition.images import Size, read_image
 from pellucid.acquisition.masks import is_annotation, open_mask
 from pellucid.acquisition.pairing import lie_beside, pair, share_a_stem
@@ -51,18 +52,19 @@ class _Source(NamedTuple):
     types: list[str | None]
 
 
-def find_folders(root: Path, names: Sequence[str]) -> list[Path]:
+def find_folders(root: Path, names: Sequence[str], look: Look = look_into) -> list[Path]:
     """Find the folders of given names, in small letters, that lie in a data set's folder; sorted.
 
     Args:
         root: the data set's folder.
         names: as in :data:`MASK_FOLDERS`.
+        look: tells what lies in a folder, as :func:`look_into` does.
     """
-    return sorted(path for path in root.iterdir() if path.name.casefold() in names and path.is_dir())
+    return sorted(path for path, is_folder in look(root) or () if is_folder and path.name.casefold() in names)
 
 
 def add_truth(
-    samples: Sequence[Sample], masks: Sequence[Path], folder: Path
+    samples: Sequence[Sample], masks: Sequence[Path], folder: Path, look: Look = look_into
 ) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
     """Give every sample the file that says where it is defective: a mask, or else annotations.
 
@@ -71,12 +73,13 @@ def add_truth(
         masks: mask files.
         folder: of the data set. Annotations are looked for in it, beside its images and in the folders
             :data:`ANNOTATION_FOLDERS` and :data:`MASK_FOLDERS`.
+        look: tells what lies in a folder, as :func:`look_into` does.
 
     Returns:
         The samples, with the names of what is annotated as their type where they had none, and notes about what was
         found and what was left over.
     """
-    annotations, notes = _find_annotations(samples, folder)
+    annotations, notes = _find_annotations(samples, folder, look)
     truth = {n: "masks" for n, sample in enumerate(samples) if sample.mask is not None}
     found = list(samples)
     for source in (_Source("masks", list(masks), list(masks), [None] * len(masks)), *annotations):
@@ -143,13 +146,13 @@ def _names(paths: Iterable[PurePath]) -> list[str]:
     return [path.name if counts[path.name] == 1 else f"{path.parent.name}/{path.name}" for path in paths]
 
 
-def _find_annotations(samples: Sequence[Sample], folder: Path) -> tuple[list[_Source], list[str]]:
+def _find_annotations(samples: Sequence[Sample], folder: Path, look: Look) -> tuple[list[_Source], list[str]]:
     """Annotations by format, and notes about files that cannot be read."""
-    named = find_folders(folder, (*ANNOTATION_FOLDERS, *MASK_FOLDERS))
+    named = find_folders(folder, (*ANNOTATION_FOLDERS, *MASK_FOLDERS), look)
     places = {folder, *(sample.path.parent for sample in samples)}
-    files = {path for place in places if place.is_dir() for path in place.iterdir()}
-    files |= {path for place in named for path in place.rglob("*")}
-    files = {path for path in files if path.suffix.lower() in ANNOTATION_SUFFIXES and not path.name.startswith(".")}
+    found = [entry for place in places for entry in look(place) or ()]
+    found += [entry for place in named for entry in _all_below(place, look)]
+    files = {path for path, _ in found if path.suffix.lower() in ANNOTATION_SUFFIXES}
     sources = {name: _Source(f"{name} annotations", [], [], []) for name in FORMATS}
     problems, unknown = [], []
     of_images = dict(zip(files, share_a_stem((sample.path for sample in samples), list(files)), strict=True))
@@ -174,6 +177,14 @@ def _find_annotations(samples: Sequence[Sample], folder: Path) -> tuple[list[_So
             f" {join_names(_names(unknown))}."
         )
     return [source for source in sources.values() if source.images], notes
+
+
+def _all_below(folder: Path, look: Look) -> Iterator[Entry]:
+    """All that lies below a folder; a linked one is not entered, it may lead back."""
+    for entry in look(folder) or ():
+        yield entry
+        if entry.is_folder and not entry.path.is_symlink():
+            yield from _all_below(entry.path, look)
 
 
 @dataclass(frozen=True)
