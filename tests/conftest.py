@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from commands import COMPARED
+from commands import pellucid as run_command
+from filelock import FileLock
 from hypothesis import settings
 from small import FAST, SHARED
 
@@ -47,10 +51,28 @@ def _encodable(value: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def glass(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("glass")
-    draw_data_set(folder, seed=0, n_train=50, n_test=6, n_per_defect=2)
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Let a folder be filled by the first of this run's processes that asks for it; nobody changes what is in it."""
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def folder(name: str, fill: Callable[[Path], None]) -> Path:
+        made = root / "shared" / name
+        made.parent.mkdir(exist_ok=True)
+        with FileLock(made.with_suffix(".lock")):
+            if not made.with_suffix(".done").exists():
+                shutil.rmtree(made, ignore_errors=True)
+                made.mkdir()
+                fill(made)
+                made.with_suffix(".done").touch()
+        return made
+
     return folder
+
+
+@pytest.fixture(scope="session")
+def glass(made_once) -> Path:
+    return made_once("glass", partial(draw_data_set, seed=0, n_train=50, n_test=6, n_per_defect=2))
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +112,13 @@ def browser() -> Iterator[Chrome]:
 
 
 @pytest.fixture(scope="session")
-def model(glass, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "pane.pellucid"
-    pellucid.fit(glass, "dfm", image_size=64, false_reject=0.1).save(path)
-    return path
+def model(glass, made_once):
+    fitted = "pane.pellucid"
+    fit = partial(pellucid.fit, glass, "dfm", image_size=64, false_reject=0.1)
+    return made_once("model", lambda folder: fit().save(folder / fitted)) / fitted
+
+
+@pytest.fixture(scope="session")
+def compared(glass, made_once):
+    """The results of a comparison of three detectors."""
+    return made_once("compared", lambda folder: run_command("compare", glass, "-o", folder, *COMPARED))

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from commands import SMALL, pellucid
+from commands import SMALL, pellucid, pellucid_here
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 HEIC = b"\0\0\0\x18ftypheic" + bytes(40)
@@ -54,7 +54,6 @@ def _told_without_noise(stderr: str, count: int) -> None:
 
 
 @posix
-@pytest.mark.timeout(120)
 def test_inspect_counts_and_names_what_it_does_not_inspect(model, glass, tmp_path):
     folder = _fill(tmp_path / "in", glass / "normal_test")
     done = pellucid("inspect", model, folder, "-o", tmp_path / "out")
@@ -69,7 +68,6 @@ def test_inspect_counts_and_names_what_it_does_not_inspect(model, glass, tmp_pat
 
 
 @posix
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("command", ["fit", "evaluate", "compare"])
 def test_commands_that_read_data_sets_do_too(model, glass, tmp_path, command):
     data = tmp_path / "data"
@@ -90,13 +88,12 @@ def test_only_other_kinds_is_an_error_that_names_them(model, tmp_path):
     (tmp_path / "in").mkdir()
     for name in "ab":
         (tmp_path / f"in/{name}.heic").write_bytes(HEIC)
-    done = pellucid("inspect", model, tmp_path / "in", check=1)
+    done = pellucid_here("inspect", model, tmp_path / "in", check=1)
     assert "There are no images in" in done.stderr
     assert "2 files are no images that can be read and are passed over: a.heic, b.heic" in done.stderr
 
 
 @posix
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["missing.png", "fifo.png", "folder.csv", "a.heic"])
 def test_one_file_that_cannot_be_read_is_one_sentence(model, tmp_path, name):
     path = tmp_path / name
@@ -106,6 +103,6 @@ def test_one_file_that_cannot_be_read_is_one_sentence(model, tmp_path, name):
         path.mkdir()
     elif name.endswith("heic"):
         path.write_bytes(HEIC)
-    done = pellucid("inspect", model, path, check=1)
+    done = pellucid_here("inspect", model, path, check=1)
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error:") == 1

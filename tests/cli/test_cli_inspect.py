@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
-from commands import SCORES_HEADER, pellucid
+from commands import SCORES_HEADER, pellucid, pellucid_here
 from typer.testing import CliRunner
 
 from pellucid import cli
@@ -29,7 +29,7 @@ def test_inspect_gives_the_score_of_scores_csv(compared, glass, tmp_path):
 
 def test_reject_is_exit_code_3(compared, glass):
     model = compared / "patchcore/model.pellucid"
-    done = pellucid("inspect", model, glass / "abnormal_test", "--json", "--fail-on-reject", check=None)
+    done = pellucid_here("inspect", model, glass / "abnormal_test", "--json", "--fail-on-reject", check=None)
     verdicts = [json.loads(line)["verdict"] for line in done.stdout.splitlines()]
     assert done.returncode == (3 if "reject" in verdicts else 0)
     assert "reject" in verdicts
@@ -40,18 +40,18 @@ def test_bad_files_are_skipped_and_all_bad_is_an_error(compared, glass, tmp_path
     bad.write_text("no image")
     good = tmp_path / "good[b].png"
     good.write_bytes(next((glass / "normal_test").glob("*.png")).read_bytes())
-    done = pellucid("inspect", compared / "dfm/model.pellucid", bad, good)
+    done = pellucid_here("inspect", compared / "dfm/model.pellucid", bad, good)
     assert f"skipped: '{bad}' is not an image" in done.stderr
     assert good.name in done.stdout
     assert "1 skipped; computed by torch on cpu" in done.stdout
-    done = pellucid("inspect", compared / "dfm/model.pellucid", bad, check=1)
+    done = pellucid_here("inspect", compared / "dfm/model.pellucid", bad, check=1)
     assert "None of the 1 files could be inspected" in done.stderr
 
 
 def test_an_empty_folder_is_one_sentence(compared, tmp_path):
     model = compared / "dfm/model.pellucid"
     for arguments in (["inspect", model, tmp_path], ["export", model, "-o", tmp_path / "x", "--check", tmp_path]):
-        assert "There are no images in" in pellucid(*arguments, check=1).stderr
+        assert "There are no images in" in pellucid_here(*arguments, check=1).stderr
 
 
 def test_a_table_that_is_cut_says_where_the_rest_is(compared, glass, tmp_path, monkeypatch):
@@ -66,6 +66,6 @@ def test_a_table_that_is_cut_says_where_the_rest_is(compared, glass, tmp_path, m
 
 
 def test_an_export_says_what_computed(compared, glass, tmp_path):
-    pellucid("export", compared / "dfm/model.pellucid", "-o", tmp_path)
-    done = pellucid("inspect", tmp_path, glass / "abnormal_test")
+    pellucid_here("export", compared / "dfm/model.pellucid", "-o", tmp_path)
+    done = pellucid_here("inspect", tmp_path, glass / "abnormal_test")
     assert "computed by openvino on cpu" in done.stdout

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -24,16 +25,28 @@ def trained(glass, tmp_path_factory):
     return model
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
-@pytest.mark.parametrize("delay", [1.0, 3.0, 4.5])
-def test_a_killed_fit_leaves_the_old_model_or_the_new_one(glass, trained, tmp_path, delay):
-    model = Path(shutil.copy(trained, tmp_path))
-    before = model.read_bytes()
-    command = command_line("fit", glass, "-o", model, *STFPM)
+def _kill_when(command: list[str], so_far: Callable[[], bool]) -> None:
+    """Start a command and kill it when it has come so far; it may have ended just before."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(delay)
-    os.kill(process.pid, signal.SIGKILL)
+    while process.poll() is None and not so_far():
+        time.sleep(0.005)
+    process.kill()
     process.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
+@pytest.mark.parametrize("moment", ["the work begins", "an epoch is kept", "the model is written"])
+def test_a_killed_fit_leaves_the_old_model_or_the_new_one(glass, trained, tmp_path, moment):
+    model = Path(shutil.copy(trained, tmp_path))
+    before, written_at = model.read_bytes(), model.stat().st_mtime_ns
+    progress = tmp_path / "m.pellucid.training"
+    progress.mkdir()  # of an earlier fit, which is removed first
+    so_far = {
+        "the work begins": lambda: not progress.exists(),
+        "an epoch is kept": lambda: any(path.suffix != ".part" for path in progress.glob("*")),
+        "the model is written": lambda: list(tmp_path.glob("*.part")) or model.stat().st_mtime_ns != written_at,
+    }
+    _kill_when(command_line("fit", glass, "-o", model, *STFPM), so_far[moment])
     assert model.read_bytes() == before
     pellucid("fit", glass, "-o", model, *STFPM, "--resume")  # resumed or afresh, the result is the same
     assert model.read_bytes() == before
@@ -65,6 +78,11 @@ def test_a_full_disk_is_one_sentence_and_the_old_file_stays(command, compared, g
     assert not list(tmp_path.rglob("*.part"))
 
 
+def _drawn_anew(drawn: dict[Path, int]) -> int:
+    """How many pictures are not from the time that they were."""
+    return sum(path.stat().st_mtime_ns != moment for path, moment in drawn.items())
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
 @pytest.mark.parametrize("command", ["inspect", "evaluate"])
 def test_killed_readers_leave_whole_files(command, compared, glass, tmp_path):
@@ -73,12 +91,12 @@ def test_killed_readers_leave_whole_files(command, compared, glass, tmp_path):
     arguments = command_line(command, model, data, "-o", tmp_path)
     subprocess.run(arguments, check=True, capture_output=True)
     before = (tmp_path / "scores.csv").read_bytes()
-    for delay in (2.0, 2.5, 3.0):
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(delay)
-        process.kill()
-        process.wait()
+    drawn = {path: path.stat().st_mtime_ns for path in tmp_path.glob("images/*.png")}
+    for count in (1, 3):  # pictures that are drawn anew
+        anew = partial(_drawn_anew, drawn)
+        _kill_when(arguments, lambda enough=count, anew=anew: anew() >= enough)
         assert (tmp_path / "scores.csv").read_bytes() == before
-        assert all(cv2.imread(str(path)) is not None for path in tmp_path.glob("images/*.png"))
+        assert all(cv2.imread(str(path)) is not None for path in drawn)
+        drawn = {path: path.stat().st_mtime_ns for path in drawn}
     subprocess.run(arguments, check=True, capture_output=True)
     assert (tmp_path / "scores.csv").read_bytes() == before

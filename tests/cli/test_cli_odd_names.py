@@ -8,7 +8,7 @@ import os
 import shutil
 
 import pytest
-from commands import COMPARED, SMALL, pellucid
+from commands import COMPARED, SMALL, pellucid, pellucid_here
 from odd_names import ODD_STEMS, needs_raw_names, odd_name
 
 from pellucid._io.names import MAX_FILE_NAME_BYTES, printable
@@ -28,7 +28,7 @@ def odd_folder(glass, tmp_path_factory):
 
 
 def test_inspect_reads_draws_and_writes_all(model, odd_folder, tmp_path):
-    done = pellucid("inspect", model, odd_folder, "-o", tmp_path, "--json")
+    done = pellucid_here("inspect", model, odd_folder, "-o", tmp_path, "--json")
     found = [json.loads(line) for line in done.stdout.splitlines()]
     with (tmp_path / "scores.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

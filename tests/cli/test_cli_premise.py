@@ -8,7 +8,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from commands import pellucid
+from commands import pellucid_here
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ MISSING = "show only 12 parts or photos, and 19 are needed for 5.0% false reject
 
 
 def test_fit_says_what_is_missing_instead_of_a_rate(burst, tmp_path):
-    done = pellucid("fit", burst, "-o", tmp_path / "m.pellucid", "--detector", "dfm", "--image-size", "64")
+    done = pellucid_here("fit", burst, "-o", tmp_path / "m.pellucid", "--detector", "dfm", "--image-size", "64")
     said = " ".join(done.stdout.split())
     assert "from 36 normal images in 12 groups, the highest score among them" in said
     assert f"they {MISSING}: take images of 7 more, or allow 7.7%." in said
@@ -44,7 +44,7 @@ def test_fit_says_what_is_missing_instead_of_a_rate(burst, tmp_path):
 
 def test_a_rate_that_the_groups_allow_is_promised_from_them(burst, tmp_path):
     arguments = ("--detector", "dfm", "--image-size", "64", "--false-reject", "0.077")
-    done = pellucid("fit", burst, "-o", tmp_path / "m.pellucid", *arguments)
+    done = pellucid_here("fit", burst, "-o", tmp_path / "m.pellucid", *arguments)
     said = " ".join(done.stdout.split())
     assert "from 36 normal images in 12 groups for 7.7% false rejects" in said
     assert "nine times in ten" in said
@@ -52,7 +52,7 @@ def test_a_rate_that_the_groups_allow_is_promised_from_them(burst, tmp_path):
 
 
 def test_compare_writes_groups_and_what_is_missing(burst, tmp_path):
-    done = pellucid("compare", burst, "-o", tmp_path, "--detectors", "dfm", "--image-size", "64")
+    done = pellucid_here("compare", burst, "-o", tmp_path, "--detectors", "dfm", "--image-size", "64")
     assert MISSING in " ".join(done.stderr.split())
     assert MISSING in " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
     rows = list(csv.DictReader((tmp_path / "splits.csv").read_text(encoding="utf-8").splitlines()))

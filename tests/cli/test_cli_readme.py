@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import pellucid_here
 from serving import served
 
 from pellucid.study.sweep import Sweep
@@ -30,12 +31,13 @@ def desk(glass, tmp_path_factory):
     return folder
 
 
-def test_the_commands_of_the_readme_run(desk):
+def test_the_commands_of_the_readme_run(desk, monkeypatch):
+    monkeypatch.chdir(desk)
     names = ["compare", "fit", "inspect", "evaluate", "detectability", "export", "inspect", "account", "serve"]
     assert [c[1] for c in COMMANDS] == names
     for command in COMMANDS[1:-1]:
         command += ["--flaws-per-cell", "2"] if command[1] == "detectability" else []  # 20 are a minute's work
-        subprocess.run([sys.executable, "-m", *command], cwd=desk, check=True, capture_output=True)
+        pellucid_here(*command[1:])
     assert (desk / "results/scores.csv").exists()
     with served(desk, *COMMANDS[-1][2:]) as service:
         answer = service.inspect(desk / "pane_0412.png", model="glass").json()["items"][0]
