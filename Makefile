@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Most tests wait for processes of their own: two at a time, a core each. The longest files come early in the alphabet.
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder -p no:benchmark
+# Half of the time is waiting for processes and deadlines: three files at a time for two cores. The longest come first.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder -p no:benchmark
 
 .PHONY: demo serve test test-slow fuzz check lint types coverage bench pretrain
 

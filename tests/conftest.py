@@ -26,6 +26,8 @@ from pellucid.synthesis.glass import draw_data_set
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
+LONG_FILES = ("test_watch.py", "test_compare.py", "test_tracking.py", "test_bounded.py", "test_examples.py")
+
 settings.register_profile("pellucid", deadline=None)  # machines are shared: a slow example is no fault
 settings.load_profile("pellucid")
 
@@ -34,6 +36,11 @@ def pytest_sessionstart():
     """Renew the table of detectors, so that a new or changed file needs no other line; in CI its own test complains."""
     if "CI" not in os.environ:
         write_table()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]):
+    """Put the longest files first: at the end, one would keep a single process busy while the others have nothing."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -23,7 +23,7 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 def start_fails(folder, *options: str) -> str:
     """What a service says that does not start: one sentence, exit code 1."""
     command = [sys.executable, "-m", "pellucid", "serve", "--port", str(free_port()), "--no-pages", *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line]
@@ -61,7 +61,7 @@ def test_a_record_that_is_damaged_while_it_runs_is_not_ready(model, cache, tmp_p
         assert 'pellucid_thread_works{thread="writer"} 0.0' in service.http.get("/metrics").text
         with sqlite3.connect(folder / "record/record.db") as other:
             other.execute("ALTER TABLE away RENAME TO inspections")
-        wait_until(lambda: answers(service, ready=True), 15)
+        wait_until(lambda: answers(service, ready=True))
         assert service.inspect(good).status_code == 200
         assert any("'writer' failed" in warning for warning in service.http.get("/ready").json()["warnings"])
         assert "Traceback" not in service.log()
@@ -107,21 +107,21 @@ def test_a_stop_ends_whatever_hangs(model, cache, tmp_path, good, fault):
         assert service.inspect(good).status_code in (503, 504)
         start = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
-        service.process.wait(20)
-        assert time.monotonic() - start < 12
+        service.process.wait(120)
+        assert time.monotonic() - start < 90, "what hangs hangs for 1000 s"
         assert re.search("it is left|not stopped within", service.log())
     assert rows_of(folder) == []
 
 
 @posix_only
 def test_threads_that_are_hit_go_on_and_lose_nothing(model, cache, tmp_path, good):
-    """Every four seconds SystemExit is raised in every thread of the service, wherever it is."""
+    """Every two seconds SystemExit is raised in every thread of the service, wherever it is."""
     folder = serving_folder(tmp_path, model)
     fault = """
 import ctypes, threading, time
 def hit():
     while True:
-        time.sleep(4)
+        time.sleep(2)
         for thread in threading.enumerate():
             if thread.name in ("writer", "follow", "retention", "load", "watch"):
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
@@ -129,16 +129,16 @@ threading.Thread(target=hit, daemon=True).start()
 import pellucid.service.storage.writer as w; w.ADD_TIMEOUT_S = 3
 """
     with served(folder, "--no-pages", env=cache, fault=fault) as service:
-        answered = []
-        end = time.monotonic() + 13
-        while time.monotonic() < end:
+        answered, failures, end = [], 0, time.monotonic() + 300
+        while (len(answered) <= 5 or failures < 4) and time.monotonic() < end:
             answer = service.inspect(good)
             assert answer.status_code in (200, 503), answer.text
             if answer.status_code == 200:
                 answered += [answer.json()["items"][0]["id"]]
+            threads = {thread["name"]: thread for thread in service.http.get("/ready").json()["threads"]}
+            failures = threads["writer"]["failures"] + threads["follow"]["failures"]
         assert len(answered) > 5
-        threads = {thread["name"]: thread for thread in service.http.get("/ready").json()["threads"]}
-        assert threads["writer"]["failures"] + threads["follow"]["failures"] > 0
+        assert failures >= 4
     assert set(answered) <= {row["id"] for row in rows_of(folder)}
 
 
@@ -162,7 +162,7 @@ def test_odd_entries_among_the_models_do_not_stop_the_service(model, cache, tmp_
         assert [c["rows"] for c in service.http.get("/comparisons").json()["items"]] == [[]] * 4
         for page in ("/ui/inspect", "/ui/models", "/ui/trends"):
             assert service.http.get(page, follow_redirects=True).status_code == 200
-        wait_until(lambda: len(service.http.get("/ready").json()["warnings"]) == 9, 15)
+        wait_until(lambda: len(service.http.get("/ready").json()["warnings"]) == 9)
         assert service.http.get("/ready").status_code == 200
 
         package.fit(glass, "padim", image_size=64, false_reject=0.1, n_features=20).save(models / "new.pellucid")
@@ -180,7 +180,7 @@ def test_odd_entries_among_the_models_do_not_stop_the_service(model, cache, tmp_
         assert service.http.get("/models/pane/limit").status_code == 200
         ready = service.http.get("/ready")
         assert (ready.status_code, ready.json()["models"]) == (200, ["pane"])
-        wait_until(lambda: "serves on as it was" in service.http.get("/ready").text, 15)
+        wait_until(lambda: "serves on as it was" in service.http.get("/ready").text)
         assert "Traceback" not in service.log()
 
 
@@ -193,8 +193,8 @@ def test_a_watched_file_of_any_name_is_kept_and_forges_no_log_line(model, cache,
         (camera / odd_name(kind)).write_bytes(good.read_bytes() if number % 2 else b"no image")
     (camera / "last.png").write_bytes(good.read_bytes())
     with served(folder, "--no-pages", "--watch", "camera", env=cache) as service:
-        wait_until(lambda: len(rows_of(folder)) == len(ODD_STEMS) // 2 + 1, 60, told=service.log)
-        wait_until(lambda: service.log().count("not inspected") >= (len(ODD_STEMS) + 1) // 2, 60, told=service.log)
+        wait_until(lambda: len(rows_of(folder)) == len(ODD_STEMS) // 2 + 1, told=service.log)
+        wait_until(lambda: service.log().count("not inspected") >= (len(ODD_STEMS) + 1) // 2, told=service.log)
         assert service.http.get("/ready").status_code == 200
         listed = service.http.get("/inspections", params={"count": 100}).json()["items"]
         assert len(listed) == len(ODD_STEMS) // 2 + 1
@@ -225,7 +225,7 @@ def test_leftovers_of_a_kill_are_removed_at_the_start(model, cache, tmp_path, go
         if path not in kept:
             os.utime(path, (old, old))
     with served(folder, "--no-pages", env=cache) as service:
-        wait_until(lambda: not any(path.exists() for path in leftovers), 15)
+        wait_until(lambda: not any(path.exists() for path in leftovers))
         assert all(path.exists() for path in kept)
         assert service.http.get(row["picture"]).content == good.read_bytes()
         assert service.http.get(row["map"]).status_code == 200

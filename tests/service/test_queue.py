@@ -62,7 +62,7 @@ def test_a_stop_finishes_what_was_accepted(model, cache, tmp_path, good):
     folder = serving_folder(tmp_path, model)
     with served(folder, "--no-pages", env=cache) as service, ThreadPoolExecutor(32) as pool:
         sent = [
-            pool.submit(lambda: httpx.post(service.url + "/inspect", files={"files": good.read_bytes()}, timeout=60))
+            pool.submit(lambda: httpx.post(service.url + "/inspect", files={"files": good.read_bytes()}, timeout=300))
             for _ in range(200)
         ]
         wait_until(lambda: len(rows_of(folder)) >= 20)

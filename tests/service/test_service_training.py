@@ -55,7 +55,7 @@ def test_odd_files_beside_data_sets_hide_none(trainings, tmp_path, glass):
     found = [name for name in trainings.data_sets() if not name.startswith("loop")]
     assert found == [r"Gl\udce4ser\n", "few", "line 1/panes"]
     _start(trainings, data=found[0], detectors=("none",))
-    wait_until(lambda: trainings.current().state == "failed", 120)
+    wait_until(lambda: trainings.current().state == "failed")
     assert "none" in trainings.current().log, "the folder was found"
     shutil.rmtree(tmp_path / "models/run")
     assert "The log cannot be read" in trainings.current().log
@@ -106,7 +106,7 @@ def test_a_training_is_followed_to_its_end(trainings, tmp_path):
 
 def test_a_training_that_fails_says_why(trainings):
     _start(trainings, data="few")
-    wait_until(lambda: trainings.current().state != "running", 120)
+    wait_until(lambda: trainings.current().state != "running")
     assert trainings.current().state == "failed"
     assert "normal" in trainings.current().log
 
@@ -119,15 +119,15 @@ def _processes(folder: Path) -> list[str]:
 
 def test_cancel_ends_all_of_it(trainings, tmp_path):
     _start(trainings, detectors=("stfpm",), size=256)
-    wait_until(lambda: trainings.current().log or trainings.current().step, 120)
+    wait_until(lambda: trainings.current().log or trainings.current().step)
     assert _processes(tmp_path / "models" / "run")
     trainings.cancel(LOCAL_ACCOUNT)
     assert trainings.current().state == "cancelled"
-    wait_until(lambda: not _processes(tmp_path / "models" / "run"), 10)
+    wait_until(lambda: not _processes(tmp_path / "models" / "run"))
     trainings.cancel(LOCAL_ACCOUNT)  # once more does nothing
     _start(trainings, name="next")
     trainings.close()
-    wait_until(lambda: not _processes(tmp_path / "models" / "next"), 10)
+    wait_until(lambda: not _processes(tmp_path / "models" / "next"))
 
 
 def test_a_program_that_waits_sees_the_step(tmp_path, monkeypatch):

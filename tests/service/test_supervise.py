@@ -115,7 +115,7 @@ def test_no_error_of_a_step_ends_a_thread(error):
     supervisor = Supervisor()
     worker = Worker(supervisor, "one", step)
     worker.start()
-    assert worker.join(10)
+    assert worker.join(120)
     assert len(steps) == 2
     assert supervisor.state("one").failures == 1
     assert not supervisor.state("one").has_ended
@@ -129,12 +129,12 @@ def test_an_error_raised_from_outside_does_not_end_a_thread():
     worker.start()
     for _ in range(5):
         count = len(steps)
-        wait_until(lambda count=count: len(steps) > count, 10)
+        wait_until(lambda count=count: len(steps) > count)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker._thread.ident), ctypes.py_object(SystemExit))
     count = len(steps)
-    wait_until(lambda: len(steps) > count + 3, 10)
+    wait_until(lambda: len(steps) > count + 3)
     assert worker.is_alive()
-    assert worker.close()
+    assert worker.close(120)
     assert supervisor.reasons() == []
 
 
@@ -150,16 +150,16 @@ def test_what_does_not_get_done_is_a_reason_and_then_a_warning():
     vital, other = Worker(supervisor, "vital", step), Worker(supervisor, "other", step, is_vital=False)
     for worker in (vital, other):
         worker.start()
-    wait_until(lambda: supervisor.reasons() and len(supervisor.warnings()) == 1, 10)
+    wait_until(lambda: supervisor.reasons() and len(supervisor.warnings()) == 1)
     (reason,) = supervisor.reasons()
     assert "The thread 'vital' does not get on: it failed" in reason
     assert "The camera's folder is away." in reason
     assert supervisor.state("vital").done_at is None
     away[0] = False
-    wait_until(lambda: not supervisor.reasons(), 10)
+    wait_until(lambda: not supervisor.reasons())
     assert sum("goes on; last at" in sentence for sentence in supervisor.warnings()) == 2
     assert supervisor.state("vital").done_at is not None
-    assert all([vital.close(), other.close()])
+    assert all([vital.close(120), other.close(120)])
 
 
 def test_items_that_fail_because_something_is_away_make_a_step_fail():
@@ -178,16 +178,16 @@ def test_a_thread_that_is_stuck_is_told_and_left(monkeypatch, caplog):
     monkeypatch.setattr(supervise, "STUCK_S", 0.2)
     release = threading.Event()
     supervisor = Supervisor()
-    worker = Worker(supervisor, "stuck", lambda: release.wait(20) and None)
+    worker = Worker(supervisor, "stuck", lambda: release.wait(300) and None)
     worker.start()
-    wait_until(lambda: supervisor.reasons(), 10)
+    wait_until(lambda: supervisor.reasons())
     assert "The thread 'stuck' has been at one step for" in supervisor.reasons()[0]
     start = time.monotonic()
     assert not worker.close(0.3)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 120
     assert "it is left" in caplog.text
     release.set()
-    assert worker.join()
+    assert worker.join(120)
 
 
 def test_a_thread_that_has_ended_is_told():
@@ -219,7 +219,7 @@ def test_the_watcher_goes_on_with_the_next_file(service, monkeypatch, tmp_path):
     calls = fails_once(monkeypatch, service.queue, "has", result=service.queue.has)
     watcher = create_threads(service).watcher
     watcher.start()
-    wait_until(lambda: len(set(seen)) == 2, 10)
+    wait_until(lambda: len(set(seen)) == 2)
     watcher.close()
     assert len(calls) == 3, "the one that failed was looked at once more"
     assert is_told(service, "watch")
@@ -229,7 +229,7 @@ def test_retention_goes_on(service, monkeypatch):
     calls = fails_once(monkeypatch, retention, "expire")
     thread = create_threads(service).retention
     thread.start()
-    wait_until(lambda: len(calls) >= 2, 10)
+    wait_until(lambda: len(calls) >= 2)
     thread.close()
     assert is_told(service, "retention")
 
@@ -238,7 +238,7 @@ def test_the_follower_goes_on(service, monkeypatch):
     calls = fails_once(monkeypatch, ModelRegistry, "follow")
     thread = create_threads(service).follower
     thread.start()
-    wait_until(lambda: len(calls) >= 2, 10)
+    wait_until(lambda: len(calls) >= 2)
     thread.close()
     assert is_told(service, "follow")
 
@@ -249,7 +249,7 @@ def test_the_loader_goes_on_with_the_next_model(service, monkeypatch):
     calls = fails_once(monkeypatch, ModelRegistry, "get")
     thread = create_threads(service).loader
     thread.start()
-    assert service.loader.loaded.wait(10)
+    assert service.loader.loaded.wait(120)
     thread.close()
     assert [name for _, name in calls[:2]] == ["a", "b"]
     assert is_told(service, "load")
@@ -259,8 +259,8 @@ def test_models_count_as_loaded_even_if_none_can_be_listed(service, monkeypatch)
     fails_once(monkeypatch, ModelRegistry, "paths", result=ModelRegistry.paths)
     thread = create_threads(service).loader
     thread.start()
-    assert service.loader.loaded.wait(10)
-    wait_until(lambda: is_told(service, "load"), 10)
+    assert service.loader.loaded.wait(120)
+    wait_until(lambda: is_told(service, "load"))
     thread.close()
 
 
@@ -280,7 +280,7 @@ def test_the_writer_ends_though_its_last_batch_fails(tmp_path, monkeypatch):
     insert = writer.InspectionWriter._insert
 
     def slow(self, batch):
-        release.wait(10)
+        release.wait(120)
         pending.append(len(batch))
         if len(pending) == 2:
             raise UnforeseenError("the last one")
@@ -291,14 +291,14 @@ def test_the_writer_ends_though_its_last_batch_fails(tmp_path, monkeypatch):
     closing = threading.Thread(target=database.close)
     closing.start()
     release.set()
-    closing.join(10)
+    closing.join(120)
     assert not closing.is_alive()
     assert all(future.done() for future in futures)
 
 
 def test_ready_and_metrics_tell_of_a_thread_that_failed(service):
     with TestClient(create_app(service), base_url="http://127.0.0.1") as client:
-        wait_until(service.loader.loaded.is_set, 10)
+        wait_until(service.loader.loaded.is_set)
         service.supervisor.attempt("watch", lambda: 1 / 0)
         ready = client.get("/ready").json()
         assert ["ZeroDivisionError" in sentence for sentence in ready["warnings"]] == [True]

@@ -17,6 +17,7 @@ from serving import an_inspection_row, rows_of, served, serving_folder, wait_unt
 from pellucid.acquisition.files import image_files
 from pellucid.errors import OutputError, ParameterError, RecordError
 from pellucid.service import watch
+from pellucid.service.storage import engine
 from pellucid.service.watching import events, finder, seen
 from pellucid.service.watching.done import move_done
 from pellucid.service.watching.listing import state_of
@@ -58,7 +59,7 @@ def test_a_watched_folder_is_inspected_once(model, cache, tmp_path, glass):
     files = image_files(glass / "normal_test")[:4] + image_files(glass / "abnormal_test")[:2]
     for file in files[:3]:
         shutil.copy(file, watched / file.name)
-    with served(folder, "--no-pages", "--watch", str(watched), env=cache):
+    with served(folder, "--no-pages", "--watch", str(watched), "--watch-settle", "0.2", env=cache):
         wait_until(lambda: len(rows_of(folder)) == 3)
         (watched / ".hidden.png").write_bytes(files[3].read_bytes())
         (watched / "notes.txt").write_text("no image")
@@ -71,7 +72,7 @@ def test_a_watched_folder_is_inspected_once(model, cache, tmp_path, glass):
     assert sorted(r["file"] for r in rows) == sorted([*(f.name for f in files[:3]), "lot 7/a.png"])
     assert {r["source"] for r in rows} == {"watch"}
     shutil.copy(files[5], watched / "next.png")
-    with served(folder, "--no-pages", "--watch", str(watched), env=cache) as service:
+    with served(folder, "--no-pages", "--watch", str(watched), "--watch-settle", "0.2", env=cache) as service:
         wait_until(lambda: len(rows_of(folder)) == 5)
         time.sleep(1.5)
         assert len(rows_of(folder)) == 5, "a restart inspects none again"
@@ -106,14 +107,14 @@ def test_another_content_of_equal_size_and_time_is_another_part(lines, pane, rep
         os.utime(path, (1.7e9, 1.7e9))
 
     with line.watched():
-        wait_until(line.rows, 30)
+        wait_until(line.rows)
         if running:
             swap()
-            wait_until(lambda: len(line.rows()) == 2, 60)
+            wait_until(lambda: len(line.rows()) == 2)
     if not running:
         swap()
         with line.watched():
-            wait_until(lambda: len(line.rows()) == 2, 60)
+            wait_until(lambda: len(line.rows()) == 2)
     assert line.contents("latest.bmp") == [first, second]
 
 
@@ -123,7 +124,7 @@ def test_the_same_content_is_the_same_part_under_the_same_name_only(lines, panes
     path = line.folder / "a.png"
     with line.watched() as watcher:
         path.write_bytes(panes(0))
-        wait_until(line.rows, 30)
+        wait_until(line.rows)
         os.utime(path)
         path.chmod(0o600)
         time.sleep(0.6)
@@ -131,9 +132,9 @@ def test_the_same_content_is_the_same_part_under_the_same_name_only(lines, panes
         assert stays(line, 1), "touched, or written again as it was"
         assert watcher.status().waiting == 0
         shutil.copy2(path, line.folder / "b.png")
-        wait_until(has(line, "a.png", "b.png"), 30)
+        wait_until(has(line, "a.png", "b.png"))
         path.replace(line.folder / "c.png")
-        wait_until(has(line, "a.png", "b.png", "c.png"), 30)
+        wait_until(has(line, "a.png", "b.png", "c.png"))
         assert stays(line, 3)
 
 
@@ -149,11 +150,11 @@ def test_what_an_earlier_version_recorded_is_not_inspected_again(lines, panes):
         with line.watched():
             assert stays(line, 5 + number)
             (line.folder / f"new {number}.png").write_bytes(panes(9))
-            wait_until(has(line, f"new {number}.png"), 30)
+            wait_until(has(line, f"new {number}.png"))
     changed = line.folder / "lot é 0.png"
     with line.watched():
         changed.write_bytes(panes(8))
-        wait_until(lambda: len(line.rows(changed.name)) == 2, 30)
+        wait_until(lambda: len(line.rows(changed.name)) == 2)
 
 
 @pytest.mark.usefixtures("way")
@@ -164,9 +165,9 @@ def test_nothing_is_lost_or_done_twice_over_restarts(lines, panes):
             names.append(f"{run}-{number}.png")
             (line.folder / names[-1]).write_bytes(panes(len(names)))
         with line.watched():
-            wait_until(has(line, *names[: 3 * run + (1, 3)[run % 2]]), 30)  # every other one is stopped half-way
+            wait_until(has(line, *names[: 3 * run + (1, 3)[run % 2]]))  # every other one is stopped half-way
     with line.watched():
-        wait_until(has(line, *names), 30)
+        wait_until(has(line, *names))
         assert stays(line, 12)
 
 
@@ -180,7 +181,7 @@ def test_two_names_that_are_printed_alike_are_two_parts(lines, panes):
     for name in (b"pane_\xfc.png", b"pane_\\xfc.png"):
         (line.folder / os.fsdecode(name)).write_bytes(panes(1))
     with line.watched():
-        wait_until(lambda: len(line.rows()) == 2, 30)
+        wait_until(lambda: len(line.rows()) == 2)
 
 
 @pytest.mark.usefixtures("way")
@@ -190,9 +191,9 @@ def test_dates_do_not_matter(lines, panes):
         for number, moment in enumerate(moments):
             (line.folder / f"{number}.png").write_bytes(panes(number))
             os.utime(line.folder / f"{number}.png", (moment, moment))
-        wait_until(lambda: len(line.rows()) == len(moments), 30)
+        wait_until(lambda: len(line.rows()) == len(moments))
         (line.folder / "last.png").write_bytes(panes(9))
-        wait_until(has(line, "last.png"), 30)
+        wait_until(has(line, "last.png"))
     with line.watched():
         assert stays(line, len(moments) + 1)
 
@@ -204,7 +205,7 @@ def test_a_clock_that_jumps_does_not_matter(lines, panes, monkeypatch):
         for number, shift in enumerate((0, -86_400, 86_400)):
             (line.folder / f"{number}.png").write_bytes(panes(number))
             monkeypatch.setattr(time, "time", lambda shift=shift: datetime.now(UTC).timestamp() + shift)
-            wait_until(has(line, f"{number}.png"), 30)
+            wait_until(has(line, f"{number}.png"))
 
 
 # --- what is away ---------------------------------------------------------------------------------------------------
@@ -216,16 +217,16 @@ def test_a_folder_that_vanishes_is_told_and_waited_for(lines, panes, caplog):
     away = line.folder.with_name("away")
     with line.watched() as watcher:
         (line.folder / "a.png").write_bytes(panes(1))
-        wait_until(line.rows, 30)
+        wait_until(line.rows)
         line.folder.rename(away)
-        wait_until(lambda: watcher.status().unready_reasons(), 30)
+        wait_until(lambda: watcher.status().unready_reasons())
         assert "cannot be listed (No such file or directory)" in watcher.status().unready_reasons()[0]
         (away / "b.png").write_bytes(panes(2))
         time.sleep(2.5)
         away.rename(line.folder)
-        wait_until(has(line, "a.png", "b.png"), 30)
+        wait_until(has(line, "a.png", "b.png"))
         (line.folder / "c.png").write_bytes(panes(3))
-        wait_until(has(line, "a.png", "b.png", "c.png"), 20)
+        wait_until(has(line, "a.png", "b.png", "c.png"))
         assert watcher.status().unready_reasons() == []
         assert stays(line, 3)
     told = [record.getMessage() for record in caplog.records if record.name == "pellucid.watch"]
@@ -237,12 +238,12 @@ def test_a_folder_that_is_made_again_is_listened_to(lines, panes):
     line = lines()
     with line.watched():
         (line.folder / "a.png").write_bytes(panes(1))
-        wait_until(line.rows, 30)
+        wait_until(line.rows)
         line.folder.rename(line.folder.with_name("old"))
         line.folder.mkdir()
         time.sleep(1.0)
         (line.folder / "b.png").write_bytes(panes(2))
-        wait_until(has(line, "b.png"), 20)
+        wait_until(has(line, "b.png"))
 
 
 @pytest.mark.usefixtures("way")
@@ -252,31 +253,32 @@ def test_a_folder_below_that_moves_is_followed(lines, panes):
     lot.mkdir()
     with line.watched():
         (lot / "a.png").write_bytes(panes(1))
-        wait_until(line.rows, 30)
+        wait_until(line.rows)
         lot = lot.rename(line.folder / "lot 2")
         (lot / "b.png").write_bytes(panes(2))
-        wait_until(has(line, "lot 2/a.png", "lot 2/b.png"), 20)
+        wait_until(has(line, "lot 2/a.png", "lot 2/b.png"))
         shutil.rmtree(lot)
         lot.mkdir()
         (lot / "c.png").write_bytes(panes(3))
-        wait_until(has(line, "lot 2/c.png"), 20)
+        wait_until(has(line, "lot 2/c.png"))
 
 
-def test_a_record_that_is_away_loses_nothing(lines, panes):
+def test_a_record_that_is_away_loses_nothing(lines, panes, monkeypatch):
+    monkeypatch.setattr(engine, "SQLITE_LOCK_TIMEOUT_S", 1)
     line = lines()
     record = line.service.settings.record / "record.db"
     with line.watched() as watcher:
         (line.folder / "0.png").write_bytes(panes(0))
-        wait_until(line.rows, 30)
+        wait_until(line.rows)
         lock = sqlite3.connect(record, isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")
         for number in range(1, 20):
             (line.folder / f"{number}.png").write_bytes(panes(number))
-        time.sleep(13)  # longer than the lock is waited for
+        wait_until(line.service.supervisor.reasons)  # the lock was waited for more than once
         assert watcher.status().waiting
         lock.execute("ROLLBACK")
         lock.close()
-        wait_until(lambda: len(line.rows()) == 20, 60)
+        wait_until(lambda: len(line.rows()) == 20)
         assert stays(line, 20)
 
 
@@ -293,10 +295,10 @@ def test_a_file_that_appears_while_the_record_cannot_be_read_is_found_again(line
 
     with line.watched():
         (line.folder / "a.png").write_bytes(panes(1))
-        wait_until(line.rows, 30)
+        wait_until(line.rows)
         monkeypatch.setattr(line.service.database.watched_files, "known", away)
         (line.folder / "b.png").write_bytes(panes(2))
-        wait_until(has(line, "b.png"), 15)
+        wait_until(has(line, "b.png"))
 
 
 @pytest.mark.parametrize("lost", ["the row's answer", "the digest"])
@@ -311,7 +313,7 @@ def test_a_kill_between_two_steps_does_nothing_twice(lines, panes, monkeypatch, 
         patch.setattr(watch.SeenFiles, name, fail)
         with line.watched():
             (line.folder / "a.png").write_bytes(panes(1))
-            wait_until(line.rows, 90)
+            wait_until(line.rows)
             time.sleep(1.0)
     with line.watched():
         assert stays(line, 1)
@@ -331,7 +333,7 @@ def test_a_folder_of_more_files_than_may_wait_is_inspected_oldest_first(lines, p
         path.write_bytes(panes(int(number)))
         os.utime(path, (1.7e9 + number, 1.7e9 + number))
     with line.watched() as watcher:
-        wait_until(lambda: len(line.rows()) == 32, 60)
+        wait_until(lambda: len(line.rows()) == 32)
         assert watcher.status().waiting <= 16
         assert stays(line, 32)
     inspected = [int(row.file[:2]) for row in line.rows()]
@@ -346,7 +348,7 @@ def test_memory_holds_a_bounded_number_of_files_and_the_record_the_others(lines,
         (line.folder / f"{number}.png").write_bytes(panes(number))
     (line.folder / "broken.png").write_bytes(b"no image")
     with line.watched(patience_s=0.5) as watcher:
-        wait_until(lambda: len(line.rows()) == 12, 30)
+        wait_until(lambda: len(line.rows()) == 12)
         assert stays(line, 12)
         assert len(watcher._seen._remembered) <= 3
     with line.watched(patience_s=0.5) as watcher:
@@ -384,7 +386,7 @@ def test_without_events_the_folder_is_listed(lines, panes, caplog, monkeypatch, 
         (line.folder / str(lot)).mkdir()
     with line.watched():
         (line.folder / "3" / "a.png").write_bytes(panes(1))
-        wait_until(has(line, "3/a.png"), 10)
+        wait_until(has(line, "3/a.png"))
     assert ("events are not used" in caplog.text) is (fault != "lost")
 
 
@@ -407,7 +409,7 @@ def test_files_that_always_fail_are_tried_less_and_less_and_hold_up_nothing(line
         time.sleep(0.3)
         for number in range(5):
             (line.folder / f"{number}.png").write_bytes(panes(number))
-        wait_until(lambda: len(line.rows()) == 5 and sum("son 0" in file for file, _ in tries) == 4, 30)
+        wait_until(lambda: len(line.rows()) == 5 and sum("son 0" in file for file, _ in tries) == 4)
     pauses = np.diff([moment for file, moment in tries if "son 0" in file])
     assert (pauses[1:] > pauses[:-1]).all()
 
@@ -423,12 +425,12 @@ def test_inspected_files_are_moved_and_none_is_overwritten(lines, panes):
     with line.watched(done=done):
         for number in range(3):
             (line.folder / "latest.png").write_bytes(panes(number))
-            wait_until(lambda number=number: len(line.rows()) == number + 1, 30)
-            wait_until(lambda: not (line.folder / "latest.png").exists(), 30)
+            wait_until(lambda number=number: len(line.rows()) == number + 1)
+            wait_until(lambda: not (line.folder / "latest.png").exists())
         (line.folder / "lot").mkdir()
         (line.folder / "lot" / "a.png").write_bytes(panes(3))
         (line.folder / "broken.png").write_bytes(b"no image")
-        wait_until(has(line, "lot/a.png"), 30)
+        wait_until(has(line, "lot/a.png"))
         assert stays(line, 4), "what was moved is not looked into, though it lies below"
     assert [(day / name).read_bytes() for name in ("latest.png", "latest (2).png", "latest (3).png")] == [
         panes(number) for number in range(3)

@@ -93,7 +93,7 @@ def beside_odd_entries(lines, pane):
             except pytest.skip.Exception:
                 skipped.add(kind)
             (folder / "after.png").write_bytes(png(np.roll(pane, number, axis=1)))
-        wait_until(lambda: len(line.rows()) >= 2 * len(ODD), 60)
+        wait_until(lambda: len(line.rows()) >= 2 * len(ODD))
     with line.watched(patience_s=0.5) as watcher:  # all over again, by listing
         time.sleep(2.0)
         status = watcher.status()
@@ -162,7 +162,7 @@ def with_odd_names(request, lines, pane):
                 path = line.folder / os.fsdecode(name)
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(png(np.roll(pane, number, axis=1)))
-            wait_until(lambda: len(line.rows()) == len(NAMES), 60)
+            wait_until(lambda: len(line.rows()) == len(NAMES))
         with line.watched():
             time.sleep(1.5)
         return [row.file for row in line.rows()]

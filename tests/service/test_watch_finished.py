@@ -28,9 +28,8 @@ def written(lines, pane):
             waiting.append(writers.submit(write, line.folder / f"{name}{suffix}", contents[name]))
         for writer in waiting:
             writer.result()
-        time.sleep(1.0)
-        wait_until(lambda: len({row.file for row in line.rows()}) >= len(WAYS), 30)
-        time.sleep(2 * PATIENCE_S)  # whatever would be inspected again
+        wait_until(lambda: len({row.file for row in line.rows()}) >= len(WAYS))
+        time.sleep(PATIENCE_S + 1)  # whatever would be inspected again
     return line, contents
 
 
@@ -57,17 +56,19 @@ BLACK = {
 }
 
 
-@pytest.mark.parametrize("part", BLACK)
-def test_a_picture_that_is_black_in_part_is_inspected_in_the_end(lines, pane, part):
-    line, (rows, encode) = lines(), BLACK[part]
-    dark = pane.copy()
-    dark[rows] = 0
-    with line.watched():
+def test_a_picture_that_is_black_in_part_is_inspected_in_the_end(lines, pane):
+    line, contents, patience_s = lines(), {}, 1.5
+    with line.watched(patience_s=patience_s):
         start = time.monotonic()
-        (line.folder / "dark").with_suffix(".bmp" if encode is bmp else ".tif").write_bytes(encode(dark))
-        wait_until(line.rows, 30)
-        assert time.monotonic() - start > PATIENCE_S
-    assert line.contents(line.rows()[0].file) == [encode(dark)]
+        for part, (rows, encode) in BLACK.items():
+            dark = pane.copy()
+            dark[rows] = 0
+            contents[f"{part}.{encode.__name__[:3]}"] = encode(dark)
+            (line.folder / f"{part}.{encode.__name__[:3]}").write_bytes(encode(dark))
+        wait_until(line.rows)
+        assert time.monotonic() - start > patience_s
+        wait_until(lambda: len(line.rows()) == len(BLACK))
+    assert {name: line.contents(name) for name in contents} == {name: [kept] for name, kept in contents.items()}
 
 
 UNFINISHED = {
@@ -81,35 +82,37 @@ UNFINISHED = {
 }
 
 
-@pytest.mark.parametrize("kind", UNFINISHED)
-def test_a_file_that_stays_unfinished_is_named_once_and_taken_when_it_changes(lines, pane, monkeypatch, kind):
+def test_files_that_stay_unfinished_are_named_once_and_taken_when_they_change(lines, pane, monkeypatch):
     sentences: list[str] = []
     monkeypatch.setattr(watch.log, "warning", lambda text, *values: sentences.append(text % values))
-    line, (content, told) = lines(), UNFINISHED[kind]
-    path = line.folder / "late.png"
+    line = lines()
     with line.watched(patience_s=0.5) as watcher:
-        path.write_bytes(content(pane))
-        wait_until(lambda: watcher.status().refused, 30)
-        assert "1 files in" in watcher.status().warnings()[-1]
+        for kind, (content, _) in UNFINISHED.items():
+            (line.folder / f"{kind}.png").write_bytes(content(pane))
+        wait_until(lambda: watcher.status().refused == len(UNFINISHED))
+        assert f"{len(UNFINISHED)} files in" in watcher.status().warnings()[-1]
         time.sleep(1.5)
-        (sentence,) = (one for one in sentences if "late.png" in one)
-        assert told in sentence
+        for kind, (_, told) in UNFINISHED.items():
+            (sentence,) = (one for one in sentences if f"{kind}.png" in one)
+            assert told in sentence, kind
         assert not line.rows()
-        path.write_bytes(png(pane))
-        wait_until(line.rows, 30)
-    assert line.contents("late.png") == [png(pane)]
+        for number, kind in enumerate(UNFINISHED):
+            (line.folder / f"{kind}.png").write_bytes(png(np.roll(pane, number, axis=1)))
+        wait_until(lambda: len(line.rows()) == len(UNFINISHED))
+    for number, kind in enumerate(UNFINISHED):
+        assert line.contents(f"{kind}.png") == [png(np.roll(pane, number, axis=1))]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open for writing")
 def test_a_file_that_its_program_keeps_open_is_told_and_taken_in_the_end(lines, pane):
     line = lines()
-    with line.watched(patience_s=0.5) as watcher, (line.folder / "open.png").open("wb") as file:
+    with line.watched(patience_s=1.5) as watcher, (line.folder / "open.png").open("wb") as file:
         file.write(png(pane))
         file.flush()
-        wait_until(lambda: watcher.status().held, 30)
+        wait_until(lambda: watcher.status().held)
         assert watcher.status().held == ("'open.png' is not inspected yet: a program has it open for writing.",)
         assert not line.rows()
-        wait_until(line.rows, 30)
+        wait_until(line.rows)
     assert line.contents("open.png") == [png(pane)]
 
 

@@ -25,8 +25,8 @@ from pellucid.service.storage.record import Filter
 from pellucid.service.storage.tables import InspectionRow
 from pellucid.service.watch import FolderWatcher
 
-SETTLE_S, PATIENCE_S = 0.2, 2.5
-PIECES, PAUSE_S = 4, 0.7  # pauses are longer than the settling time, shorter than the patience
+SETTLE_S, PATIENCE_S = 0.2, 5.0
+PIECES, PAUSE_S = 4, 0.7  # pauses are longer than the settling time, and the patience than any pause of a busy machine
 
 
 @dataclass

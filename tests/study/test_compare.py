@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from commands import SMALL, pellucid, pellucid_here
 
 from pellucid.acquisition.plan import Plan
 from pellucid.errors import DataError
@@ -30,13 +31,6 @@ prefer = "size"
 [grid.padim]
 n_features = [10]
 """
-
-
-def pellucid(*arguments: object, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pellucid", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, encoding="utf-8", check=check, env={**os.environ, **environment}
-    )
 
 
 def table(out):
@@ -112,7 +106,7 @@ def test_a_killed_sweep_goes_on_and_gives_the_same_table(sweep, swept, tmp_path)
     process.wait()
     assert not (tmp_path / "leaderboard.json").exists()
     finished = (tmp_path / "dfm-64/cost.json").stat().st_mtime_ns
-    said = pellucid("compare", sweep, "-o", tmp_path).stderr
+    said = pellucid_here("compare", sweep, "-o", tmp_path).stderr
     assert (tmp_path / "dfm-64/cost.json").stat().st_mtime_ns == finished
     assert "\ndfm-64: fitting" not in said
     assert "seed-1/dfm-64: fitting" in said
@@ -122,10 +116,10 @@ def test_a_killed_sweep_goes_on_and_gives_the_same_table(sweep, swept, tmp_path)
 def test_a_cell_whose_settings_changed_is_run_again_and_no_other(sweep, swept, tmp_path):
     longer = tmp_path / "longer.toml"
     longer.write_text(sweep.read_text().replace("[10]", "[10, 20]").replace("seeds = 2", "seeds = 1"))
-    said = pellucid("compare", longer, "-o", swept).stderr
+    said = pellucid_here("compare", longer, "-o", swept).stderr
     assert said.count(": fitting") == 1
     assert "padim-64-n_features=20: fitting" in said
-    pellucid("compare", sweep, "-o", swept)
+    pellucid_here("compare", sweep, "-o", swept)
 
 
 @pytest.mark.slow
@@ -138,9 +132,8 @@ def test_ray_gives_the_same_results(sweep, swept, tmp_path):
 
 
 def test_ray_tells_why_a_cell_failed(glass, tmp_path):
-    done = pellucid("compare", glass, "-o", tmp_path, "--detectors", "patchcore", "--image-size", "64",
-                    "--false-reject", "0.1", "--engine", "ray", check=False, RAY_ADDRESS="127.0.0.1:1")  # fmt: skip
-    assert done.returncode == 1
+    arguments = ("compare", glass, "-o", tmp_path, "--detectors", "patchcore", *SMALL, "--engine", "ray")
+    done = pellucid(*arguments, check=1, env={**os.environ, "RAY_ADDRESS": "127.0.0.1:1"})
     assert "No Ray cluster at 127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -150,7 +143,7 @@ def test_a_failed_cell_is_a_note_and_the_others_go_on(glass, tmp_path):
     text = SWEEP.format(data=json.dumps(str(glass))).replace("seeds = 2", "seeds = 1")
     text = text.replace('"padim"', '"fastflow"').replace("grid.padim", "grid.fastflow")
     file.write_text(text.replace("n_features = [10]", "lr = [0.001, 1e6]\nflow_steps = [1]\nepochs = [1]"))
-    pellucid("compare", file, "-o", tmp_path / "out")
+    pellucid_here("compare", file, "-o", tmp_path / "out")
     diverged = "fastflow-64-lr=1000000.0-flow_steps=1-epochs=1"
     assert set(table(tmp_path / "out")) == {"dfm-64", "fastflow-64-lr=0.001-flow_steps=1-epochs=1"}
     reason = f"{diverged} failed: The training of fastflow diverged"
@@ -182,7 +175,7 @@ def test_detectability_finds_bold_flaws_and_not_what_is_hardly_there(swept, glas
 
 
 def test_detectability_as_a_command(swept, glass, tmp_path):
-    done = pellucid("detectability", swept / "dfm-64/model.pellucid", glass, "-o", tmp_path, "--flaws-per-cell", 2)
+    done = pellucid_here("detectability", swept / "dfm-64/model.pellucid", glass, "-o", tmp_path, "--flaws-per-cell", 2)
     assert "Smallest flaw found nine times in ten" in done.stdout
     written = json.loads((tmp_path / "detectability.json").read_text())
     assert len(written["cells"]) == 5 * 4 * 5

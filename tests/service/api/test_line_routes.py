@@ -95,7 +95,7 @@ def test_operators_start_no_training(folders, tmp_path):
 def test_comparisons_are_listed_with_their_rows(folders):
     service, client = _client(folders)
     with client:
-        wait_until(service.loader.loaded.is_set, 30)
+        wait_until(service.loader.loaded.is_set)
         assert client.get("/comparisons").json() == {"items": []}
         rows = [{"name": "padim", "recommended": True, "image_auroc": None}]
         (folders["models"] / "run").mkdir()

@@ -30,7 +30,7 @@ class Page:
     def script(self, code: str, *arguments):
         return self.browser.execute_script(code, *arguments)
 
-    def until(self, so, seconds: float = 30):
+    def until(self, so, seconds: float = 120):
         """What a question answers, once that is neither nothing nor an element that has gone."""
         return WebDriverWait(self.browser, seconds, 0.1, (WebDriverException, IndexError, StopIteration)).until(
             lambda _: so()
@@ -45,7 +45,7 @@ class Page:
     def with_text(self, selector: str, text: str):
         return self.until(lambda: next(e for e in self.all(selector) if text in e.text))
 
-    def says(self, text: str, seconds: float = 30) -> None:
+    def says(self, text: str, seconds: float = 120) -> None:
         self.until(lambda: text in self.browser.find_element(By.TAG_NAME, "body").text, seconds)
 
     def click(self, selector: str, text: str = "") -> None:

@@ -14,9 +14,14 @@ from pellucid.models.load import load
 
 @pytest.fixture(scope="module")
 def data(glass, tmp_path_factory):
-    """Real images if they are here, drawn ones if not."""
+    """Real images if they are here, drawn ones if not: all good ones to learn from, few to test on."""
+    root = SHARED / "data" / "glass_defect" if SHARED.is_dir() else glass
     folder = tmp_path_factory.mktemp("data")
-    shutil.copytree(SHARED / "data" / "glass_defect" if SHARED.is_dir() else glass, folder / "glass_defect")
+    for name, count in (("normal_train", None), ("normal_test", 12), ("abnormal_train", 10), ("abnormal_test", 20)):
+        (folder / "glass_defect" / name).mkdir(parents=True)
+        for file in image_files(root / name)[:count]:
+            shutil.copy(file, folder / "glass_defect" / name)
+    shutil.copytree(root / "mask", folder / "glass_defect" / "mask")
     return folder
 
 
