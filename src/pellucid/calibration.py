@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
 
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import Size
@@ -13,12 +18,18 @@ from pellucid.records import Limit, Sample, Split
 from pellucid.runtimes import Runtime
 from pellucid.runtimes.scoring import enlarge, read_and_score
 
-ScoreAndMax = tuple[float, float]  # image score, highest map value
+
+class HeldOutScore(NamedTuple):
+    """What a detector says of a normal image: its score, and the highest and the median value of its map."""
+
+    score: float
+    highest: float
+    median: float
 
 
 def score_files(
     runtime: Runtime, samples: Iterable[Sample], size: Size, fitted_images: FittedImages
-) -> list[ScoreAndMax]:
+) -> list[HeldOutScore]:
     """Score every image, in order; the highest map value is that at the image's own size, as an inspection sees it.
 
     Raises:
@@ -34,7 +45,7 @@ def score_files(
                 f"The detector gave '{file.path}' the score {file.score}, which is no number that a limit can be chosen"
                 " from: its training diverged, or its hyper-parameters are out of range."
             )
-        scored.append((file.score, highest))
+        scored.append(HeldOutScore(file.score, highest, float(np.median(file.map))))
     return scored
 
 
@@ -44,7 +55,7 @@ def choose_limit(
     size: Size,
     fitted_images: FittedImages,
     false_reject: float,
-    held_out: Sequence[ScoreAndMax],
+    held_out: Sequence[HeldOutScore],
     *,
     f1: bool,
 ) -> Limit:
@@ -56,12 +67,13 @@ def choose_limit(
         size: height and width that the network takes.
         fitted_images: what the model remembers of them.
         false_reject: promised share of good images that are rejected, in (0, 1).
-        held_out: score and highest map value of every held-out normal image.
+        held_out: what is known of every held-out normal image.
         f1: move the limit to the best F1 between them and the labelled defects: optimistic.
     """
-    scores, max_values = [score for score, _ in held_out], [value for _, value in held_out]
+    scores, max_values = [one.score for one in held_out], [one.highest for one in held_out]
     groups = [s.group for s in (split.fit if split.folds else split.calibrate)]
     limit = calibrate(scores, max_values, false_reject, groups=groups, folds=split.folds is not None)
+    limit = replace(limit, pixel_median=median(one.median for one in held_out))
     if not f1:
         return limit
-    return f1_optimal(limit, [score for score, _ in score_files(runtime, split.select, size, fitted_images)])
+    return f1_optimal(limit, [one.score for one in score_files(runtime, split.select, size, fitted_images)])

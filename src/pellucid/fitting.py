@@ -14,7 +14,7 @@ from pellucid.acquisition.images import ImageBatches, Size, parse_size
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import assign_folds
 from pellucid.acquisition.verify import remember
-from pellucid.calibration import ScoreAndMax, choose_limit, score_files
+from pellucid.calibration import HeldOutScore, choose_limit, score_files
 from pellucid.inspector import Inspector
 from pellucid.records import Sample, Samples, Split
 from pellucid.runtimes.torch import Torch
@@ -120,7 +120,7 @@ def fit_split(
         detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
         held_out = score_files(Torch(detector), split.calibrate, size, fitted_images)
     else:  # few normals: every one is scored by a detector that has not seen it, then all are learned from
-        by_sample: dict[Sample, ScoreAndMax] = {}
+        by_sample: dict[Sample, HeldOutScore] = {}
         numbers = assign_folds(split.fit, split.folds, seed)
         for fold in range(split.folds):
             part = kind(**parameters).to(detector.device)
@@ -131,7 +131,7 @@ def fit_split(
         held_out = [by_sample[s] for s in split.fit]
         detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
     chosen = choose_limit(Torch(detector), split, size, fitted_images, false_reject, held_out, f1=limit == "f1")
-    in_order = tuple(score for score, _ in held_out)
+    in_order = tuple(one.score for one in held_out)
     return Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order)
 
 

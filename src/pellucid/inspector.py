@@ -148,6 +148,7 @@ class Inspector:
             map=anomaly_map,
             defects=() if accepted or reason else find_defects(anomaly_map, threshold),
             pixel_limit=self.limit.pixel,
+            good_level=self.limit.good_level,
             bits=self.fitted_images.bits,
             reason=reason,
             warnings=file.check.warnings,

@@ -107,6 +107,8 @@ class Limit:
         scores: of normal images that were not fitted on, ascending.
         method: how it was chosen.
         weights: of each score, 1 / (size of the image's group); empty where every image is a group of its own.
+        pixel_median: median over the pixels of a normal image, of these images the one in the middle; None in models of
+            an earlier pellucid.
     """
 
     value: float
@@ -115,6 +117,7 @@ class Limit:
     scores: tuple[float, ...]
     method: Literal["conformal", "cross-conformal", "f1"] = "conformal"
     weights: tuple[float, ...] = ()
+    pixel_median: float | None = None
 
     def __repr__(self) -> str:
         normals = f"{len(self.scores)} normals{f' in {self.groups} groups' if self.weights else ''}"
@@ -124,6 +127,13 @@ class Limit:
     def groups(self) -> int:
         """How many independent groups the normal scores are of; an image without one is its own."""
         return round(fsum(self.weights)) if self.weights else len(self.scores)
+
+    @property
+    def good_level(self) -> float:
+        """What a pixel of a good part usually scores, below the pixel limit: where the scale of colours begins."""
+        if self.pixel_median is not None and self.pixel_median < self.pixel:
+            return self.pixel_median
+        return min(0.0, 2 * self.pixel)  # distances begin at 0; what may be negative, as far below 0 as it may be
 
     def p_value(self, score: float) -> float:
         """Return the conformal p-value: (1 + number of normal scores >= score) / (n + 1), in (0, 1].
@@ -168,6 +178,7 @@ class Inspection:
         map: anomaly of every pixel, (H, W) of the image's own size.
         defects: regions of the map above its limit, the highest peak first; none where the image is accepted.
         pixel_limit: map value that good images stay below.
+        good_level: map value that pixels of good images usually have; between the two lies the scale of colours.
         pixels: what was inspected, (H, W, 3) RGB in [0, 1]; None once they were let go of.
         bits: significant bits of 16-bit values, by which the file is read again for drawing.
     """
@@ -180,6 +191,7 @@ class Inspection:
     map: NDArray[np.float32] = field(repr=False, compare=False)
     defects: tuple[Defect, ...] = ()
     pixel_limit: float = field(default=0.0, repr=False)
+    good_level: float = field(default=0.0, kw_only=True, repr=False)
     pixels: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     bits: int = field(default=16, kw_only=True, repr=False)
     reason: str = field(default="", kw_only=True)
@@ -224,6 +236,7 @@ class Inspection:
         return result_picture(
             read_image(self.path, self.bits) if self.pixels is None else self.pixels,
             self.map,
+            self.good_level,
             self.pixel_limit,
             boxes=[defect.box for defect in self.defects],
             caption=f"{self.verdict.upper()}   {self._numbers()}   {self.path.name}",

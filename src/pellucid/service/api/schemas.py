@@ -35,7 +35,7 @@ class InspectionOut(InspectionColumns):
         float | None, Field(description="in the detector's own unit; null where it was not judged")
     ]
     picture: Annotated[str | None, Field(description="address of the picture; none once it has expired")]
-    map: Annotated[str | None, Field(description="address of the anomaly map in colours")]
+    map: Annotated[str | None, Field(description="address of the anomaly map in colours, transparent where it is low")]
     overlay: Annotated[str | None, Field(description="address of the picture under its map, with boxes")]
 
     @classmethod

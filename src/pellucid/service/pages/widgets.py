@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
@@ -13,6 +14,8 @@ from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from pellucid.errors import PellucidError
+from pellucid.reports.colours import scale_bar
+from pellucid.reports.pictures import SCALE_PX, png
 from pellucid.service.access.accounts import Account, sentence_for
 from pellucid.service.access.middleware import account_of
 from pellucid.service.pages.texts import Translator
@@ -78,6 +81,7 @@ class PictureViewer(Tag):
     def __init__(self, t: Translator, height_percent: int = 56) -> None:
         texts = {
             "map": t("Map"),
+            "limit": t("limit"),
             "in": t("Zoom in"),
             "out": t("Zoom out"),
             "pixels": t("Show single pixels"),
@@ -86,8 +90,10 @@ class PictureViewer(Tag):
             "stage": t("The inspected image: plus and minus zoom, arrows move, 0 shows all"),
         }
         super().__init__("div")
+        scale = f"data:image/png;base64,{b64encode(png(scale_bar(*SCALE_PX))).decode()}"
         with self:
-            self._viewer = Tag("pellucid-viewer", texts=json.dumps(texts, ensure_ascii=False), tall=height_percent)
+            texts_json = json.dumps(texts, ensure_ascii=False)
+            self._viewer = Tag("pellucid-viewer", texts=texts_json, tall=height_percent, scale=scale)
             self._gone = Tag("p", t("The pictures were removed: their time was over."), "empty")
 
     def show(self, row: InspectionRow) -> None:

@@ -1,5 +1,6 @@
 // <pellucid-viewer>: a picture under its anomaly map with the boxes of its defects, zoomed to single pixels, and the
-// defects as a list that is linked to the boxes. Attributes: picture, map, width, height, defects (JSON), texts (JSON).
+// defects as a list that is linked to the boxes. Attributes: picture, map, width, height, defects (JSON), texts (JSON),
+// scale (a picture of the map's colours, whose middle is the pixel limit).
 const STYLE = `
   :host { display: block; width: 100% }
   .tools { display: flex; flex-wrap: wrap; gap: .4rem .8rem; align-items: center; padding: 0 0 .5rem; font-size: .9rem }
@@ -7,6 +8,8 @@ const STYLE = `
   button { background: var(--ground); border: 1px solid var(--line); border-radius: 6px; cursor: pointer; padding: .1rem .6rem }
   :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
   label { display: flex; gap: .5rem; align-items: center; flex: 1; min-width: 200px } label input { flex: 1; min-width: 80px; accent-color: var(--accent) }
+  .scale { display: inline-flex; gap: .35rem; align-items: center; direction: ltr; color: var(--soft) } .scale > span { position: relative; display: inline-flex; border: 1px solid var(--line) }
+  .scale i { width: 2px; height: 15px; background: currentColor } .scale > span > i { position: absolute; left: calc(50% - 1px); top: -4px }
   .stage { position: relative; overflow: hidden; background: var(--line); border-radius: 6px; direction: ltr; touch-action: none; cursor: grab; width: 100%; margin: 0 auto }
   .glass { position: absolute; inset: 0; transform-origin: 0 0 } .glass > * { position: absolute; inset: 0; width: 100%; height: 100% }
   .pixels img { image-rendering: pixelated }
@@ -26,7 +29,7 @@ function made(tag, attributes = {}, ...children) {
 
 class Viewer extends HTMLElement {
   static observedAttributes = ["picture"]; // all others change with it
-  #scale = 1; #x = 0; #y = 0; #pointers = new Map(); #opacity = 0.4; #size = [1, 1];
+  #scale = 1; #x = 0; #y = 0; #pointers = new Map(); #opacity = 1; #size = [1, 1];
 
   connectedCallback() { this.#build(); }
   attributeChangedCallback() { queueMicrotask(() => this.#build()); }
@@ -49,6 +52,8 @@ class Viewer extends HTMLElement {
       button("−", texts.out, () => this.#zoom(1 / 1.5)), button("+", texts.in, () => this.#zoom(1.5)),
       button("1:1", texts.pixels, () => this.#pixels()), button("⤢", texts.fit, () => this.#fit()),
       made("label", {}, texts.map || "", this.slider));
+    if (this.hasAttribute("scale")) tools.append(made("span", { class: "scale" },
+      made("span", {}, made("img", { src: this.getAttribute("scale"), alt: "" }), made("i")), made("i"), texts.limit || ""));
     this.shown = made("img", { src: this.getAttribute("picture"), alt: texts.picture || "", draggable: "false" });
     this.heat = made("img", { src: this.getAttribute("map"), alt: "", draggable: "false" });
     const boxes = document.createElementNS(SVG, "svg");

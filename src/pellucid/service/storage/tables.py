@@ -112,6 +112,7 @@ class InspectionRow(InspectionColumns):
     """One inspection as it is kept."""
 
     pixel_limit: float
+    good_level: float = 0.0  # map value that pixels of good parts usually have: the scale of colours begins there
     key: Annotated[str | None, ColumnOptions(unique=True)] = None  # a sender repeats it to get the same answer again
     request_sha256: Annotated[str | None, Sha256] = None  # what was sent under the key: contents, model and parts
     picture: str | None = None  # path below the folder of pictures; none once it has expired
