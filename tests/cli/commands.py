@@ -7,7 +7,7 @@ import sys
 
 SMALL = ("--image-size", "64", "--false-reject", "0.1")
 COMPARED = ("--detectors", "patchcore,padim,dfm", *SMALL)
-SCORES_HEADER = "path,label,type,score,limit,p_value,verdict,reason,warnings"
+SCORES_HEADER = "path,label,type,score,limit,p_value,verdict,reason,warnings,ignored"
 
 
 def command_line(*arguments: object) -> list[str]:

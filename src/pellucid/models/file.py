@@ -23,6 +23,7 @@ from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.errors import ModelFileError
 from pellucid.models.format1 import Tensors, recognise_backbone
 from pellucid.records import Limit
+from pellucid.regions.zones import EVERYTHING, Zones
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,10 +86,18 @@ class Header(BaseModel):
     seed: int
     false_reject: float
     versions: dict[str, str]
+    zones: Zones = EVERYTHING
 
 
 def header_of(
-    detector: Detector, limit: Limit, *, image_size: Size, fitted_images: FittedImages, seed: int, false_reject: float
+    detector: Detector,
+    limit: Limit,
+    *,
+    image_size: Size,
+    fitted_images: FittedImages,
+    seed: int,
+    false_reject: float,
+    zones: Zones = EVERYTHING,
 ) -> Header:
     """Describe a fitted detector and its limit.
 
@@ -116,6 +125,7 @@ def header_of(
             "python": platform.python_version(),
             brought_by: distribution_version(brought_by),
         },
+        zones=zones,
     )
 
 

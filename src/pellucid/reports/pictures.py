@@ -21,7 +21,7 @@ from pellucid.reports.colours import Bgr, colour_map, lay_over, scale_bar
 Box = tuple[int, int, int, int]  # x, y, width, height
 MIN_PANEL_HEIGHT_PX = 256  # shorter pictures are enlarged to it, taller ones stay
 RED, GREEN, YELLOW, WHITE = (60, 60, 230), (90, 170, 60), (40, 220, 250), (255, 255, 255)  # BGR
-DARK = (40, 40, 40)
+DARK, GREY = (40, 40, 40), (150, 150, 150)
 MAP_TITLE = "map"
 SCALE_PX = (84, 9)  # width and height of the scale of colours
 LIMIT_TICK_PX = 15  # height
@@ -39,6 +39,7 @@ def result_picture(
     pixel_limit: float,
     *,
     boxes: Sequence[Box],
+    ignored: Sequence[Box] = (),
     caption: str,
     rejected: bool,
     mask: NDArray[np.bool_] | None = None,
@@ -53,6 +54,7 @@ def result_picture(
         good_level: what pixels of good parts usually score with the model.
         pixel_limit: of the model.
         boxes: of the defects, (x, y, width, height) in px each.
+        ignored: of those that do not count, which are drawn thin and grey.
         caption: written above, on red where ``rejected``, else on green.
         rejected: whether the image was rejected.
         mask: (H, W), true where the image is known to be defective.
@@ -63,13 +65,18 @@ def result_picture(
     image = as_bgr(pixels)
     panels = [("image", image), (MAP_TITLE, lay_over(image, colour_map(anomaly_map, good_level, pixel_limit)))]
     outlined = image.copy()
-    if boxes:
-        above = (anomaly_map > segmentation_threshold(anomaly_map, pixel_limit)).astype(np.uint8)
-        contours, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(outlined, contours, -1, YELLOW, 1)
+    above = (anomaly_map > segmentation_threshold(anomaly_map, pixel_limit)).astype(np.uint8)
+    for colour, of in ((GREY, ignored), (YELLOW, boxes)):
+        for x, y, width, height in of:
+            window = np.s_[y : y + height, x : x + width]
+            contours, _ = cv2.findContours(above[window], cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(outlined[window], contours, -1, colour, 1)
+    for box in ignored:
+        frame(outlined, box, GREY, 1)
     for box in boxes:
         frame(outlined, box)
-    panels.append((f"{len(boxes)} defect{'' if len(boxes) == 1 else 's'}", outlined))
+    title = f"{len(boxes)} defect{'' if len(boxes) == 1 else 's'}"
+    panels.append((f"{title}, {len(ignored)} ignored" if ignored else title, outlined))
     if mask is not None:
         panels.append(("mask", np.repeat(mask[..., None].astype(np.uint8) * 255, 3, 2)))
     zoom = max(1.0, MIN_PANEL_HEIGHT_PX / image.shape[0])
@@ -86,10 +93,11 @@ def as_bgr(pixels: NDArray[np.float32]) -> Bgr:
     return np.ascontiguousarray((pixels[..., ::-1] * 255).round().astype(np.uint8))
 
 
-def frame(image: Bgr, box: Box) -> None:
-    """Draw the box of a defect (x, y, width, height) on an image, around its pixels."""
+def frame(image: Bgr, box: Box, colour: tuple[int, int, int] = RED, thickness: int | None = None) -> None:
+    """Draw the box of a defect (x, y, width, height) on an image, around its pixels; thicker on larger images."""
     x, y, w, h = box
-    cv2.rectangle(image, (x - 2, y - 2), (x + w + 1, y + h + 1), RED, max(1, image.shape[0] // 200))
+    line = max(1, image.shape[0] // 200) if thickness is None else thickness
+    cv2.rectangle(image, (x - 2, y - 2), (x + w + 1, y + h + 1), colour, line)
 
 
 def _titled(title: str, panel: NDArray[Any], zoom: float) -> Bgr:

@@ -73,6 +73,10 @@ PERSIAN = {
     "Cancel": "لغو",
     # viewer
     "Map": "نقشه",
+    "in a region that is ignored": "در ناحیه‌ای که نادیده گرفته می‌شود",
+    "near the border": "نزدیک لبه",
+    "too small to count": "کوچک‌تر از آنکه به حساب آید",
+    "Ignored": "نادیده گرفته",
     "Zoom in": "بزرگ‌نمایی",
     "Zoom out": "کوچک‌نمایی",
     "Show single pixels": "نمایش تک‌تک پیکسل‌ها",

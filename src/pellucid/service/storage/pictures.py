@@ -18,7 +18,7 @@ from pellucid._io.files import write_bytes
 from pellucid.acquisition.images import Pixels, read_image
 from pellucid.errors import DataError, OutputError
 from pellucid.reports.colours import colour_map, lay_over
-from pellucid.reports.pictures import as_bgr, frame
+from pellucid.reports.pictures import GREY, RED, as_bgr, frame
 from pellucid.service.storage.tables import InspectionRow
 
 Floats = NDArray[np.float32]
@@ -169,9 +169,10 @@ class PictureStore:
         height, width = picture.shape[:2]
         enlarged = np.asarray(cv2.resize(self.map(row), (width, height)), np.float32)
         drawn = lay_over(picture, colour_map(enlarged, row.good_level, row.pixel_limit))
-        for defect in row.defects:
-            x, y, w, h = (round(value * width / row.width) for value in defect["box"])
-            frame(drawn, (x, y, max(w, 1), max(h, 1)))
+        for defects, style in ((row.ignored, (GREY, 1)), (row.defects, (RED, None))):
+            for defect in defects:
+                x, y, w, h = (round(value * width / row.width) for value in defect["box"])
+                frame(drawn, (x, y, max(w, 1), max(h, 1)), *style)
         return _png(drawn)
 
     def thumbnail(self, row: InspectionRow) -> bytes | None:

@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 from typing_extensions import TypedDict
 
-from pellucid.records import Verdict
+from pellucid.records import IgnoreReason, Verdict
 
 NEAR_CALL_P_VALUE = 0.1  # up to which an accepted part is a near call
 Decision = Literal["ok", "defect", "nuisance"]
@@ -78,6 +78,12 @@ class StoredDefect(TypedDict):
     centroid: Annotated[tuple[float, float], Field(description="x, y")]
 
 
+class StoredIgnored(StoredDefect):
+    """One that does not count."""
+
+    reason: Annotated[IgnoreReason, Field(description="lies in a region that is ignored, near the border, or is small")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class InspectionColumns:
     """One inspection: the columns that are shown to everybody."""
@@ -97,6 +103,7 @@ class InspectionColumns:
     width: int
     height: int
     defects: list[StoredDefect]
+    ignored: list[StoredIgnored] = field(default_factory=list)
     reason: str = ""  # why it was rejected without being judged; its score is infinite then
     warnings: list[str] = field(default_factory=list)  # what is odd about the image
     source: str  # "http", "page" or "watch"
