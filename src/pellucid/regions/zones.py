@@ -89,10 +89,15 @@ class Zones(BaseModel):
         return cls(drawn_size=_size_of(counted), runs=tuple(runs), margin=margin, min_area=min_area)
 
     def __str__(self) -> str:
-        parts = [] if self.drawn_size is None else [f"{sum(self.runs[1::2]) / sum(self.runs):.1%} of the image"]
+        parts = [] if self.share is None else [f"{self.share:.1%} of the image"]
         parts += [f"what is at least {self.margin} px from its border"] * bool(self.margin)
         parts += [f"defects of at least {self.min_area} px"] * bool(self.min_area)
         return ", ".join(parts) or "everything"
+
+    @property
+    def share(self) -> float | None:
+        """How much of the image the drawings let count, in (0, 1]; None without any."""
+        return None if self.drawn_size is None else sum(self.runs[1::2]) / sum(self.runs)
 
     @property
     def are_everything(self) -> bool:

@@ -38,6 +38,7 @@ from typing_extensions import TypedDict
 from pellucid.records import IgnoreReason, Verdict
 
 NEAR_CALL_P_VALUE = 0.1  # up to which an accepted part is a near call
+ChangeKind = Literal["limit", "reload", "zones"]
 Decision = Literal["ok", "defect", "nuisance"]
 
 
@@ -136,7 +137,7 @@ class ModelChange:
     who: str
     model: Annotated[str, Indexed]
     model_sha256: Annotated[str, Sha256]
-    kind: Annotated[Literal["limit", "reload"], ColumnOptions(length=0)]
+    kind: Annotated[ChangeKind, ColumnOptions(length=0)]
     before: str
     after: str
     reason: str = ""
