@@ -197,7 +197,7 @@ Ignore = Annotated[
         "--ignore",
         metavar="FILE",
         help="Drawing of what does not count: a mask image, or polygons in COCO, Pascal VOC, YOLO, LabelMe or CVAT's"
-        " format; may be given several times.",
+        " format; may be given several times; nothing by default.",
     ),
 ]
 Only = Annotated[

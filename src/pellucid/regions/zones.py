@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pellucid.acquisition.annotations import read_annotations
 from pellucid.acquisition.images import Size, read_image
-from pellucid.acquisition.masks import is_annotation, read_mask
 from pellucid.acquisition.shapes import Region, checked_runs, fill_runs
 from pellucid.errors import DataError
 from pellucid.records import Defect, Ignored, IgnoreReason
@@ -230,6 +228,9 @@ def _largest_area(region: Region) -> int:
 
 def _read_drawing(path: Path, image: Path | None) -> Region:
     """What a mask image, or the annotations of one image, mark."""
+    from pellucid.acquisition.annotations import read_annotations  # they need SciPy, which the slim runtime lacks
+    from pellucid.acquisition.masks import is_annotation, read_mask
+
     if is_annotation(path):
         annotations = read_annotations(path)
         if len(annotations) != 1:
