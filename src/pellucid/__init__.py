@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from pellucid.inspector import Inspector as Inspector
     from pellucid.models.load import load as load
     from pellucid.records import Defect as Defect
+    from pellucid.records import Ignored as Ignored
     from pellucid.records import Inspection as Inspection
     from pellucid.records import Limit as Limit
     from pellucid.records import Sample as Sample
     from pellucid.records import Samples as Samples
     from pellucid.records import Split as Split
+    from pellucid.regions.zones import Zones as Zones
     from pellucid.study.evaluate import evaluate as evaluate
     from pellucid.study.results import Evaluation as Evaluation
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {  # every public name and the module that it is imported from when it is first used; a module has none
     "Defect": "pellucid.records",
     "Evaluation": "pellucid.study.results",
+    "Ignored": "pellucid.records",
     "Inspection": "pellucid.records",
     "Inspector": "pellucid.inspector",
     "Limit": "pellucid.records",
@@ -43,6 +46,7 @@ _HOMES = {  # every public name and the module that it is imported from when it 
     "Sample": "pellucid.records",
     "Samples": "pellucid.records",
     "Split": "pellucid.records",
+    "Zones": "pellucid.regions.zones",
     "backbones": None,
     "detectors": None,
     "errors": None,

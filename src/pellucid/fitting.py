@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid import detectors
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.images import ImageBatches, Size, parse_size
+from pellucid.acquisition.images import ImageBatches, Size, parse_size, read_image
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import assign_folds
 from pellucid.acquisition.verify import remember
-from pellucid.calibration import ScoreAndMax, choose_limit, score_files
+from pellucid.calibration import HeldOutScore, choose_limit, score_files
 from pellucid.inspector import Inspector
 from pellucid.records import Sample, Samples, Split
+from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def fit(
     image_size: ImageSize = 256,
     false_reject: float = 0.05,
     limit: LimitMethod = "conformal",
+    zones: Zones = EVERYTHING,
     seed: int = 0,
     checkpoint: Path | None = None,
     device: str = "auto",
@@ -48,6 +50,8 @@ def fit(
         false_reject: promised share of good images that are rejected, in (0, 1).
         limit: ``conformal`` chooses it from normal images alone; ``f1`` also uses labelled training defects and is
             optimistic.
+        zones: where and from what size on a defect counts, as :meth:`pellucid.Zones.read` reads it; the limit is chosen
+            for what does.
         seed: seed of the split and of the detector, at least 0.
         checkpoint: folder where gradient-trained detectors keep their progress; a killed fit of the same detector,
             parameters and data goes on from there, any other starts afresh.
@@ -75,6 +79,7 @@ def fit(
         fitted_images=plan.fitted_images(),
         false_reject=false_reject,
         limit=limit,
+        zones=zones,
         seed=seed,
         checkpoint=checkpoint,
     )
@@ -88,6 +93,7 @@ def fit_split(
     fitted_images: FittedImages | None = None,
     false_reject: float = 0.05,
     limit: LimitMethod = "conformal",
+    zones: Zones = EVERYTHING,
     seed: int = 0,
     checkpoint: Path | None = None,
 ) -> Inspector:
@@ -101,6 +107,7 @@ def fit_split(
         fitted_images: what the model is to remember of these images; they are read for it when it is not given.
         false_reject: promised share of good images that are rejected, in (0, 1).
         limit: ``conformal`` or ``f1``.
+        zones: where and from what size on a defect counts.
         seed: seed of the folds.
         checkpoint: folder for the progress of gradient-trained detectors.
 
@@ -114,25 +121,27 @@ def fit_split(
     size = parse_size(image_size)
     if fitted_images is None:
         fitted_images = remember((*split.fit, *split.calibrate))
+    if not zones.are_everything:
+        zones.counted(read_image(split.fit[0].path).shape[:2])  # that they fit is found out before the work
     kind, parameters = type(detector), detector.parameters()
     shaping = (kind, parameters, size, fitted_images.data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
     if split.folds is None:
         detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
-        held_out = score_files(Torch(detector), split.calibrate, size, fitted_images)
+        held_out = score_files(Torch(detector), split.calibrate, size, fitted_images, zones)
     else:  # few normals: every one is scored by a detector that has not seen it, then all are learned from
-        by_sample: dict[Sample, ScoreAndMax] = {}
+        by_sample: dict[Sample, HeldOutScore] = {}
         numbers = assign_folds(split.fit, split.folds, seed)
         for fold in range(split.folds):
             part = kind(**parameters).to(detector.device)
             seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
             part.fit(_batches(seen, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping, fold))
             left = [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]
-            by_sample |= zip(left, score_files(Torch(part), left, size, fitted_images), strict=True)
+            by_sample |= zip(left, score_files(Torch(part), left, size, fitted_images, zones), strict=True)
         held_out = [by_sample[s] for s in split.fit]
         detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
     chosen = choose_limit(Torch(detector), split, size, fitted_images, false_reject, held_out, f1=limit == "f1")
-    in_order = tuple(score for score, _ in held_out)
-    return Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order)
+    in_order = tuple(one.score for one in held_out)
+    return Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order, zones)
 
 
 def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:

@@ -18,8 +18,8 @@ from pellucid.acquisition.images import Size, as_planes, open_image, read_image
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
-from pellucid.records import Inspection, Limit, Samples
-from pellucid.regions.defects import find_defects
+from pellucid.records import Defect, Ignored, Inspection, Limit, Samples
+from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes import Runtime
 from pellucid.runtimes.scoring import OpenFile, ScoredFile, enlarge, read_and_score, score_image
 from pellucid.runtimes.torch import Torch
@@ -48,6 +48,7 @@ class Inspector:
         seed: of the split and the detector.
         false_reject: promised share of good images that are rejected, in (0, 1).
         held_out: the limit's normal scores in the order of the split; empty once the model was loaded from a file.
+        zones: where and from what size on a defect counts; an image is rejected only for what does.
     """
 
     runtime: Runtime
@@ -57,6 +58,7 @@ class Inspector:
     seed: int
     false_reject: float
     held_out: tuple[float, ...] = ()
+    zones: Zones = EVERYTHING
 
     def __repr__(self) -> str:
         model: str = self.runtime.name
@@ -137,8 +139,14 @@ class Inspector:
             reason = reason or "Not judged: the detector's score or map is not a finite number."
             anomaly_map = np.nan_to_num(anomaly_map, nan=self.limit.pixel, posinf=self.limit.pixel, neginf=0)
         score = math.inf if reason else score
+        defects: tuple[Defect, ...] = ()
+        ignored: tuple[Ignored, ...] = ()
         accepted = not reason and score <= self.limit.value
-        threshold = segmentation_threshold(anomaly_map, self.limit.pixel)
+        if not reason:
+            self.zones.counted(file.size)  # that they fit is found out with the first image, not with the first defect
+        if not reason and not accepted:
+            defects, ignored = self.zones.sort(anomaly_map, segmentation_threshold(anomaly_map, self.limit.pixel))
+            accepted = bool(ignored) and not defects
         return Inspection(
             path=file.path,
             score=score,
@@ -146,8 +154,10 @@ class Inspector:
             p_value=self.limit.p_value(score),
             verdict="ok" if accepted else "reject",
             map=anomaly_map,
-            defects=() if accepted or reason else find_defects(anomaly_map, threshold),
+            defects=defects,
+            ignored=ignored,
             pixel_limit=self.limit.pixel,
+            good_level=self.limit.good_level,
             bits=self.fitted_images.bits,
             reason=reason,
             warnings=file.check.warnings,
@@ -173,6 +183,7 @@ class Inspector:
             fitted_images=self.fitted_images,
             seed=self.seed,
             false_reject=self.false_reject,
+            zones=self.zones,
         )
 
     def save(self, path: str | Path) -> None:

@@ -24,6 +24,7 @@ MAX_DEFECTS_SHOWN = 10  # rows of a notebook's table
 Label = Literal["normal", "abnormal"]
 Role = Literal["fit", "calibrate", "select", "test"]
 Verdict = Literal["ok", "reject"]
+IgnoreReason = Literal["region", "margin", "area"]  # lies where nothing counts, too near to the border, is too small
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Limit:
         scores: of normal images that were not fitted on, ascending.
         method: how it was chosen.
         weights: of each score, 1 / (size of the image's group); empty where every image is a group of its own.
+        pixel_median: median over the pixels of a normal image, of these images the one in the middle; None in models of
+            an earlier pellucid.
     """
 
     value: float
@@ -115,6 +118,7 @@ class Limit:
     scores: tuple[float, ...]
     method: Literal["conformal", "cross-conformal", "f1"] = "conformal"
     weights: tuple[float, ...] = ()
+    pixel_median: float | None = None
 
     def __repr__(self) -> str:
         normals = f"{len(self.scores)} normals{f' in {self.groups} groups' if self.weights else ''}"
@@ -124,6 +128,13 @@ class Limit:
     def groups(self) -> int:
         """How many independent groups the normal scores are of; an image without one is its own."""
         return round(fsum(self.weights)) if self.weights else len(self.scores)
+
+    @property
+    def good_level(self) -> float:
+        """What a pixel of a good part usually scores, below the pixel limit: where the scale of colours begins."""
+        if self.pixel_median is not None and self.pixel_median < self.pixel:
+            return self.pixel_median
+        return min(0.0, 2 * self.pixel)  # distances begin at 0; what may be negative, as far below 0 as it may be
 
     def p_value(self, score: float) -> float:
         """Return the conformal p-value: (1 + number of normal scores >= score) / (n + 1), in (0, 1].
@@ -153,6 +164,20 @@ class Defect:
 
 
 @dataclass(frozen=True)
+class Ignored:
+    """A defect that does not count.
+
+    Attributes:
+        defect: what was found.
+        reason: ``region``: it lies in a region that is ignored; ``margin``: it lies too near to the image's border;
+            ``area``: it is too small.
+    """
+
+    defect: Defect
+    reason: IgnoreReason
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What was found on one image. In a notebook it shows itself.
 
@@ -167,7 +192,10 @@ class Inspection:
             something in its file was left out.
         map: anomaly of every pixel, (H, W) of the image's own size.
         defects: regions of the map above its limit, the highest peak first; none where the image is accepted.
+        ignored: such regions that do not count by the model's zones, with the reason, the highest peak first; an image
+            whose score is above the limit is accepted where nothing else was found.
         pixel_limit: map value that good images stay below.
+        good_level: map value that pixels of good images usually have; between the two lies the scale of colours.
         pixels: what was inspected, (H, W, 3) RGB in [0, 1]; None once they were let go of.
         bits: significant bits of 16-bit values, by which the file is read again for drawing.
     """
@@ -180,13 +208,16 @@ class Inspection:
     map: NDArray[np.float32] = field(repr=False, compare=False)
     defects: tuple[Defect, ...] = ()
     pixel_limit: float = field(default=0.0, repr=False)
+    good_level: float = field(default=0.0, kw_only=True, repr=False)
     pixels: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     bits: int = field(default=16, kw_only=True, repr=False)
     reason: str = field(default="", kw_only=True)
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
+    ignored: tuple[Ignored, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         defects = f", {len(self.defects)} defect{'' if len(self.defects) == 1 else 's'}" if self.defects else ""
+        defects += f", {len(self.ignored)} ignored" if self.ignored else ""
         numbers = f"score {self.score:.6g}, limit {self.limit:.6g}, p {self.p_value:.3g}"
         more = "".join(f", {text}" for text in (self.reason, *self.warnings) if text)
         return f"Inspection({str(self.path)!r}, {self.verdict}, {numbers}{defects}{more})"
@@ -224,8 +255,10 @@ class Inspection:
         return result_picture(
             read_image(self.path, self.bits) if self.pixels is None else self.pixels,
             self.map,
+            self.good_level,
             self.pixel_limit,
             boxes=[defect.box for defect in self.defects],
+            ignored=[one.defect.box for one in self.ignored],
             caption=f"{self.verdict.upper()}   {self._numbers()}   {self.path.name}",
             rejected=self.verdict == "reject",
             mask=read_mask(mask, self.path, self.map.shape) if mask else None,
@@ -241,10 +274,14 @@ class Inspection:
             picture = f'<img alt="{numbers}" src="data:image/png;base64,{b64encode(self.png()).decode()}">'
         except DataError as error:
             picture = f"<p>{escape(printable(str(self.path)))}: {numbers}. {escape(str(error))}</p>"
-        shown, hidden = self.defects[:MAX_DEFECTS_SHOWN], len(self.defects) - MAX_DEFECTS_SHOWN
-        head = "<tr><th>x, y, width, height (px)</th><th>area (px)</th><th>peak</th></tr>"
+        found = [(defect, "") for defect in self.defects] + [(one.defect, one.reason) for one in self.ignored]
+        shown, hidden = found[:MAX_DEFECTS_SHOWN], len(found) - MAX_DEFECTS_SHOWN
+        reason = "<th>ignored by</th>" if self.ignored else ""
+        head = f"<tr><th>x, y, width, height (px)</th><th>area (px)</th><th>peak</th>{reason}</tr>"
         rows = "".join(
-            f"<tr><td>{', '.join(map(str, d.box))}</td><td>{d.area_px}</td><td>{d.peak:.4g}</td></tr>" for d in shown
+            f"<tr><td>{', '.join(map(str, d.box))}</td><td>{d.area_px}</td><td>{d.peak:.4g}</td>"
+            f"{f'<td>{why}</td>' if self.ignored else ''}</tr>"
+            for d, why in shown
         )
         table = f"<table>{head}{rows}</table>" if shown else ""
         remarks = "".join(f"<p>{escape(text)}</p>" for text in (self.reason, *self.warnings) if text)

@@ -13,7 +13,7 @@ PANE = np.full((40, 300, 3), 0.5, np.float32)
 
 def caption(text: str) -> np.ndarray:
     """The band above a picture that says so."""
-    drawn = pictures.result_picture(PANE, PANE[..., 0], 1.0, boxes=[], caption=text, rejected=False)
+    drawn = pictures.result_picture(PANE, PANE[..., 0], 0.0, 1.0, boxes=[], caption=text, rejected=False)
     return drawn[: pictures.CAPTION_PX]
 
 

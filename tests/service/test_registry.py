@@ -176,7 +176,7 @@ def test_a_record_that_is_away_loses_no_change(registry, folder, database, monke
         raise RecordError("The database is away.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(Database, "last_limit_change", away)
+        broken.setattr(Database, "last_change", away)
         with pytest.raises(RecordError):
             registry.follow()
     registry.follow()

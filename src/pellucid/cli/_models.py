@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import ParameterError
+
+if TYPE_CHECKING:
+    from pellucid.regions.zones import Zones
 
 
 def model_parameters(
@@ -42,6 +45,19 @@ def check_backbone(parameters: Mapping[str, Any]) -> None:
     from pellucid.backbones import create
 
     create(parameters["backbone"], layers=parameters["layers"], weights=parameters["weights"])
+
+
+def read_zones(
+    ignore: Sequence[Path] | None, only: Sequence[Path] | None, margin: int, min_area: int, image: Path
+) -> Zones:
+    """Read what the options of what counts say; ``image`` is one of those that they are for.
+
+    Raises:
+        DataError: a drawing cannot be used, or nothing is left that counts.
+    """
+    from pellucid.regions.zones import Zones
+
+    return Zones.read(ignore=ignore or (), only=only or (), margin=margin, min_area=min_area, image=image)
 
 
 def _parse(text: str, default: Any) -> Any:

@@ -189,6 +189,34 @@ ComparedResume = Annotated[
     ),
 ]
 
+# --- what counts ------------------------------------------------------------------------------------------------------
+
+Ignore = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--ignore",
+        metavar="FILE",
+        help="Drawing of what does not count: a mask image, or polygons in COCO, Pascal VOC, YOLO, LabelMe or CVAT's"
+        " format; may be given several times; nothing by default.",
+    ),
+]
+Only = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--only",
+        metavar="FILE",
+        help="Drawing of what alone counts, in the same formats; may be given several times; everything by default.",
+    ),
+]
+Margin = Annotated[
+    int,
+    typer.Option(metavar="PX", min=0, help="Pixels along the image's border that do not count, 0 or more."),
+]
+MinArea = Annotated[
+    int,
+    typer.Option(metavar="PX", min=0, help="Pixels, 0 or more, that a defect must have to count."),
+]
+
 # --- what computes --------------------------------------------------------------------------------------------------
 
 Runtime = Annotated[

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.cli._console import out, print_line, print_text, read_plan
-from pellucid.cli._models import check_backbone, model_parameters
+from pellucid.cli._models import check_backbone, model_parameters, read_zones
 from pellucid.cli._options import (
     Backbone,
     Data,
     Detector,
     Device,
     FalseReject,
+    Ignore,
     ImageSize,
     LimitMethod,
+    Margin,
+    MinArea,
     ModelOutput,
+    Only,
     Resume,
     Seed,
     Set,
@@ -37,6 +42,10 @@ def fit(
     settings: Set = None,
     false_reject: FalseReject = 0.05,
     limit: LimitMethod = "conformal",
+    ignore: Ignore = None,
+    only: Only = None,
+    margin: Margin = 0,
+    min_area: MinArea = 0,
     seed: Seed = 0,
     resume: Resume = False,
     device: Device = "auto",
@@ -44,36 +53,31 @@ def fit(
     """Learn what good parts look like and write one model file.
 
     Reads the images of good parts in DATA, fits one detector on most of them and places the limit by the others.
-    Defects in DATA are not learned from. Writes the model file, whole or not at all, and prints the networks inside it
-    and the limit.
+    Defects in DATA are not learned from. What is to be ignored is stored in the model, and the limit is placed for what
+    counts. Writes the model file, whole or not at all, and prints the networks inside it and the limit.
 
     ```
     pellucid fit GlassDefect -o glass.pellucid --detector padim --image-size 192x320
     ```
     """
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
-    from pellucid import detectors
-    from pellucid._io.files import check_writable
     from pellucid.acquisition.images import parse_size
-    from pellucid.acquisition.splits import check_rate
-    from pellucid.detectors._device import resolve_device
     from pellucid.fitting import fit as fit_plan
 
     size = parse_size(image_size)
-    check_writable(output)
-    resolve_device(device)
-    check_rate(false_reject)
-    detectors.create(detector, **parameters)  # refuses values that are not allowed
-    check_backbone(parameters)
+    _check(detector, parameters, output, device, false_reject)
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
         _remove_progress(checkpoint)
+    plan = read_plan(data, false_reject, seed)
+    zones = read_zones(ignore, only, margin, min_area, plan.split.fit[0].path)
     inspector = fit_plan(
-        read_plan(data, false_reject, seed),
+        plan,
         detector,
         image_size=size,
         false_reject=false_reject,
         limit=limit,
+        zones=zones,
         checkpoint=checkpoint,
         device=device,
         **parameters,
@@ -81,6 +85,20 @@ def fit(
     inspector.save(output)
     _remove_progress(checkpoint)
     _print_model(inspector, detector, output)
+
+
+def _check(detector: str, parameters: Mapping[str, Any], output: Path, device: str, false_reject: float) -> None:
+    """Refuse what is not allowed, or not there, before any image is read."""
+    from pellucid import detectors
+    from pellucid._io.files import check_writable
+    from pellucid.acquisition.splits import check_rate
+    from pellucid.detectors._device import resolve_device
+
+    check_writable(output)
+    resolve_device(device)
+    check_rate(false_reject)
+    detectors.create(detector, **parameters)
+    check_backbone(parameters)
 
 
 def _remove_progress(folder: Path) -> None:
@@ -113,4 +131,6 @@ def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
             f" {high:.1%} nine times in ten"
         )
     print_text(out, sentence)
+    if not inspector.zones.are_everything:
+        print_text(out, f"what counts: {inspector.zones}")
     print_line(out, f"wrote {output}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,20 @@ import typer
 
 from pellucid._io.names import printable
 from pellucid.cli._console import err, find_images, out, print_line
-from pellucid.cli._options import Device, FailOnReject, Images, InspectOutput, Json, Model, Runtime
+from pellucid.cli._models import read_zones
+from pellucid.cli._options import (
+    Device,
+    FailOnReject,
+    Ignore,
+    Images,
+    InspectOutput,
+    Json,
+    Margin,
+    MinArea,
+    Model,
+    Only,
+    Runtime,
+)
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,6 +44,10 @@ def inspect(
     model: Model,
     images: Images,
     output: InspectOutput = None,
+    ignore: Ignore = None,
+    only: Only = None,
+    margin: Margin = 0,
+    min_area: MinArea = 0,
     runtime: Runtime = "auto",
     device: Device = "auto",
     as_json: Json = False,
@@ -38,10 +55,11 @@ def inspect(
 ) -> None:
     """Score images, show where the flaw is, decide.
 
-    Reads a model and images; a file that cannot be read is skipped and counted, one of a kind that is not read is
-    passed over and counted. Prints a table, or with --json a line for every image with the columns of scores.csv and
-    the defects. With -o, writes scores.csv and images/, where every result is drawn: the image, its map, its defects,
-    the verdict.
+    An image is rejected only for defects that count; what is ignored here comes on top of what the model ignores, and
+    is listed. Reads a model and images; a file that cannot be read is skipped and counted, one of a kind that is not
+    read is passed over and counted. Prints a table, or with --json a line for every image with the columns of
+    scores.csv and the defects. With -o, writes scores.csv and images/, where every result is drawn: the image, its map,
+    its defects, the verdict.
 
     ```
     pellucid inspect glass.pellucid new_images/ -o results
@@ -55,7 +73,9 @@ def inspect(
         check_writable(output / "scores.csv")
     found = find_images(images)
     paths = found.images
+    zones = read_zones(ignore, only, margin, min_area, paths[0])
     inspector = load(model, runtime, images=len(paths), device=device)
+    inspector = replace(inspector, zones=inspector.zones.and_ignore(zones))
     scored: list[ScoredSample] = []
     skipped: list[str] = []
     for one in _inspections(inspector, paths, output, skipped):
@@ -109,6 +129,8 @@ def _print_table(scored: Sequence[ScoredSample], output: Path | None) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from pellucid.study.scores import ignored_text
+
     table = Table("image", "verdict", "score", "limit", "p", "defects (x, y, width, height)")
     for one in scored[:MAX_TABLE_ROWS]:
         found = one.inspection
@@ -117,6 +139,8 @@ def _print_table(scored: Sequence[ScoredSample], output: Path | None) -> None:
         if (more := len(found.defects) - MAX_TABLE_DEFECTS) > 0:
             boxes += f" and {more} more"
         numbers = (f"{found.score:.5g}", f"{found.limit:.5g}", f"{found.p_value:.3f}")
+        if ignored := ignored_text(found):
+            boxes += f"{'; ' if boxes else ''}ignored: {ignored}"
         shown = escape(found.reason) or boxes
         table.add_row(escape(printable(found.path.name)), f"[{colour}]{found.verdict}[/]", *numbers, shown)
     out.print(table)
@@ -139,11 +163,9 @@ def _json_line(scored: ScoredSample) -> dict[str, Any]:
     from pellucid.study.scores import SCORES_COLUMNS, scores_row
 
     row = scores_row(scored, Path.cwd(), labelled=False)
-    defects = [
-        {"box": defect.box, "area_px": defect.area_px, "peak": defect.peak, "centroid": defect.centroid}
-        for defect in scored.inspection.defects
-    ]
     found = scored.inspection
+    defects = [asdict(defect) for defect in found.defects]
+    ignored = [asdict(one.defect) | {"reason": one.reason} for one in found.ignored]
     score = found.score if math.isfinite(found.score) else None  # JSON knows no infinity
-    lists = {"score": score, "warnings": found.warnings, "defects": defects}
+    lists = {"score": score, "warnings": found.warnings, "defects": defects, "ignored": ignored}
     return dict(zip(SCORES_COLUMNS, row, strict=True)) | lists

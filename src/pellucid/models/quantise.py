@@ -66,7 +66,7 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
         )
 
     def recalibrated(runtime: Runtime) -> Header:
-        held_out = score_files(runtime, split.calibrate, size, header.fitted_images)
+        held_out = score_files(runtime, split.calibrate, size, header.fitted_images, header.zones)
         f1 = header.limit.method == "f1"
         limit = choose_limit(runtime, split, size, header.fitted_images, header.false_reject, held_out, f1=f1)
         return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})

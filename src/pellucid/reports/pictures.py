@@ -16,12 +16,17 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pellucid._io.names import printable
 from pellucid.limits.segmentation import segmentation_threshold
+from pellucid.reports.colours import Bgr, colour_map, lay_over, scale_bar
 
-Bgr = NDArray[np.uint8]  # (H, W, 3)
 Box = tuple[int, int, int, int]  # x, y, width, height
 MIN_PANEL_HEIGHT_PX = 256  # shorter pictures are enlarged to it, taller ones stay
 RED, GREEN, YELLOW, WHITE = (60, 60, 230), (90, 170, 60), (40, 220, 250), (255, 255, 255)  # BGR
-DARK = (40, 40, 40)
+DARK, GREY = (40, 40, 40), (150, 150, 150)
+MAP_TITLE = "map"
+SCALE_PX = (84, 9)  # width and height of the scale of colours
+LIMIT_TICK_PX = 15  # height
+SCALE_TEXT = "limit"
+SCALE_TEXT_PX = 44  # width, with the tick that stands before it
 TITLE_PX, CAPTION_PX = 24, 34  # height
 TITLE_FONT_PX, CAPTION_FONT_PX = 13, 16
 ABSENT_CHARACTER = "\U0010ffff"  # that no font has: how it is drawn is how what a font lacks is drawn
@@ -30,22 +35,26 @@ ABSENT_CHARACTER = "\U0010ffff"  # that no font has: how it is drawn is how what
 def result_picture(
     pixels: NDArray[np.float32],
     anomaly_map: NDArray[np.float32],
+    good_level: float,
     pixel_limit: float,
     *,
     boxes: Sequence[Box],
+    ignored: Sequence[Box] = (),
     caption: str,
     rejected: bool,
     mask: NDArray[np.bool_] | None = None,
 ) -> Bgr:
     """Draw image, heat map, defects and, if given, the mask side by side.
 
-    Colours mean the same for all images of one model.
+    Colours mean the same for all images of one model; see :mod:`pellucid.reports.colours`.
 
     Args:
         pixels: (H, W, 3) RGB in [0, 1].
         anomaly_map: (H, W).
-        pixel_limit: of the model; the heat map spans zero to twice as much.
+        good_level: what pixels of good parts usually score with the model.
+        pixel_limit: of the model.
         boxes: of the defects, (x, y, width, height) in px each.
+        ignored: of those that do not count, which are drawn thin and grey.
         caption: written above, on red where ``rejected``, else on green.
         rejected: whether the image was rejected.
         mask: (H, W), true where the image is known to be defective.
@@ -54,15 +63,20 @@ def result_picture(
         (height, width, 3) BGR, as OpenCV writes it.
     """
     image = as_bgr(pixels)
-    panels = [("image", image), ("map", cv2.addWeighted(image, 0.35, heat(anomaly_map, pixel_limit), 0.65, 0))]
+    panels = [("image", image), (MAP_TITLE, lay_over(image, colour_map(anomaly_map, good_level, pixel_limit)))]
     outlined = image.copy()
-    if boxes:
-        above = (anomaly_map > segmentation_threshold(anomaly_map, pixel_limit)).astype(np.uint8)
-        contours, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(outlined, contours, -1, YELLOW, 1)
+    above = (anomaly_map > segmentation_threshold(anomaly_map, pixel_limit)).astype(np.uint8)
+    for colour, of in ((GREY, ignored), (YELLOW, boxes)):
+        for x, y, width, height in of:
+            window = np.s_[y : y + height, x : x + width]
+            contours, _ = cv2.findContours(above[window], cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(outlined[window], contours, -1, colour, 1)
+    for box in ignored:
+        frame(outlined, box, GREY, 1)
     for box in boxes:
         frame(outlined, box)
-    panels.append((f"{len(boxes)} defect{'' if len(boxes) == 1 else 's'}", outlined))
+    title = f"{len(boxes)} defect{'' if len(boxes) == 1 else 's'}"
+    panels.append((f"{title}, {len(ignored)} ignored" if ignored else title, outlined))
     if mask is not None:
         panels.append(("mask", np.repeat(mask[..., None].astype(np.uint8) * 255, 3, 2)))
     zoom = max(1.0, MIN_PANEL_HEIGHT_PX / image.shape[0])
@@ -79,25 +93,35 @@ def as_bgr(pixels: NDArray[np.float32]) -> Bgr:
     return np.ascontiguousarray((pixels[..., ::-1] * 255).round().astype(np.uint8))
 
 
-def heat(anomaly_map: NDArray[np.float32], pixel_limit: float) -> Bgr:
-    """Return a map (H, W) in colours that span zero to twice the pixel limit."""
-    scale = max(2 * pixel_limit, 1e-12)
-    return np.asarray(
-        cv2.applyColorMap((np.clip(anomaly_map / scale, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), np.uint8
-    )
-
-
-def frame(image: Bgr, box: Box) -> None:
-    """Draw the box of a defect (x, y, width, height) on an image, around its pixels."""
+def frame(image: Bgr, box: Box, colour: tuple[int, int, int] = RED, thickness: int | None = None) -> None:
+    """Draw the box of a defect (x, y, width, height) on an image, around its pixels; thicker on larger images."""
     x, y, w, h = box
-    cv2.rectangle(image, (x - 2, y - 2), (x + w + 1, y + h + 1), RED, max(1, image.shape[0] // 200))
+    line = max(1, image.shape[0] // 200) if thickness is None else thickness
+    cv2.rectangle(image, (x - 2, y - 2), (x + w + 1, y + h + 1), colour, line)
 
 
 def _titled(title: str, panel: NDArray[Any], zoom: float) -> Bgr:
     grown = cv2.resize(panel, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST if zoom > 1 else cv2.INTER_AREA)
     framed = np.asarray(cv2.copyMakeBorder(grown, TITLE_PX, 4, 2, 2, cv2.BORDER_CONSTANT, value=WHITE), np.uint8)
     _write(framed[:TITLE_PX], title, 6, TITLE_FONT_PX, DARK)
+    if title == MAP_TITLE:
+        _draw_scale(framed[:TITLE_PX])
     return framed
+
+
+def _draw_scale(band: Bgr) -> None:
+    """Draw the scale of colours into the right of a title, with a tick at the limit and what the tick means."""
+    width, height = SCALE_PX
+    left = band.shape[1] - width - SCALE_TEXT_PX - 4
+    if left < 40:  # a narrow panel has room for its title alone
+        return
+    top, tick_top, middle = (len(band) - height) // 2, (len(band) - LIMIT_TICK_PX) // 2, left + width // 2
+    bar = band[top : top + height, left : left + width]
+    bar[:] = lay_over(bar, scale_bar(width, height))
+    cv2.rectangle(band, (left - 1, top - 1), (left + width, top + height), DARK, 1)
+    for x in (middle, left + width + 8):
+        band[tick_top : tick_top + LIMIT_TICK_PX, x : x + 2] = DARK
+    _write(band, SCALE_TEXT, left + width + 14, TITLE_FONT_PX, DARK)
 
 
 def _captioned(strip: Bgr, caption: str, rejected: bool) -> Bgr:

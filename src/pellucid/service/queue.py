@@ -21,7 +21,7 @@ from pellucid.service.metrics import Metrics
 from pellucid.service.registry import ModelRegistry
 from pellucid.service.storage.pictures import PictureStore, StoredPicture
 from pellucid.service.storage.record import Database
-from pellucid.service.storage.tables import INSPECTION_COLUMNS, InspectionRow, StoredDefect
+from pellucid.service.storage.tables import INSPECTION_COLUMNS, InspectionRow, StoredDefect, StoredIgnored
 from pellucid.service.supervise import Supervisor, Worker
 from pellucid.service.turns import Turn, TurnQueue
 from pellucid.service.uploads import RefusedError, UploadHead, check_upload
@@ -279,7 +279,8 @@ class InspectionQueue:
             milliseconds=milliseconds,
             score=inspection.score,
             limit=inspection.limit,
-            pixel_limit=model.inspector.limit.pixel,
+            pixel_limit=inspection.pixel_limit,
+            good_level=inspection.good_level,
             p_value=inspection.p_value,
             verdict=inspection.verdict,
             width=image.pixels.shape[1],
@@ -287,6 +288,7 @@ class InspectionQueue:
             reason=inspection.reason,
             warnings=list(dict.fromkeys((*image.warnings, *inspection.warnings))),
             defects=[cast(StoredDefect, asdict(defect)) for defect in inspection.defects],
+            ignored=[cast(StoredIgnored, asdict(one.defect) | {"reason": one.reason}) for one in inspection.ignored],
         )
 
     def _keep(self, row: InspectionRow) -> InspectionRow:

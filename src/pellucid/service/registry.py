@@ -7,9 +7,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -32,7 +31,7 @@ from pellucid.service.model_folder import (
     read_any_header,
     read_leaderboard,
 )
-from pellucid.service.served_model import KnownModel, LoadedModel, load_model
+from pellucid.service.served_model import KnownModel, LoadedModel, in_force, load_model
 from pellucid.service.storage.record import Database
 from pellucid.service.storage.tables import ModelChange
 
@@ -210,9 +209,8 @@ class ModelRegistry:
             return model.known()
         header, digest = self.header(name)
         calibrated = Limit(**header.limit.model_dump())
-        moved = self._database.last_limit_change(name, digest)
-        limit = calibrated if moved is None else replace(calibrated, value=float(moved.after))
-        return KnownModel(name, self._path(name), digest, header, calibrated, limit, None)
+        limit, zones = in_force(self._database, name, digest, calibrated, header.zones)
+        return KnownModel(name, self._path(name), digest, header, calibrated, limit, zones, None)
 
     def loaded(self) -> list[str]:
         """List the models that are in memory."""
@@ -304,19 +302,28 @@ class ModelRegistry:
             UnconfirmedLimitError: the value rejects all good parts or none; see :func:`check_limit`.
         """
         account.require_engineer()
-        with self.using(name), self._lock:
-            before = self._loaded[name]
+
+        def move(before: LoadedModel) -> tuple[LoadedModel, ModelChange]:
             target = before.calibrated.value if value is None else value
             if not np.isfinite(target):
                 raise ParameterError(f"A limit of {target} is not allowed: give a finite number.")
             check_limit(before.calibrated, float(target), reason, confirmed)
             old, new = repr(before.inspector.limit.value), repr(float(target))
-            self._record_change(ModelChange(_now(), account.name, name, before.sha256, "limit", old, new, reason))
-            self._loaded[name] = before.with_limit(float(target))
-            return self._loaded[name]
+            change = ModelChange(_now(), account.name, name, before.sha256, "limit", old, new, reason)
+            return before.with_limit(float(target)), change
+
+        return self.change(name, move)
+
+    def change(self, name: str, make: Callable[[LoadedModel], tuple[LoadedModel, ModelChange]]) -> LoadedModel:
+        """Put a changed model in the place of one, and the change into the record first; ``make`` makes both of it."""
+        with self.using(name), self._lock:
+            after, change = make(self._loaded[name])
+            self._record_change(change)
+            self._loaded[name] = after
+            return after
 
     def follow(self) -> None:
-        """Do what other processes on the same record have done since: move limits, read files again.
+        """Do what other processes on the same record have done since: move limits, set zones, read files again.
 
         A limit becomes what the record says last, whatever a single change says: what is in force here may be newer. A
         change that cannot be done now is tried again the next time, after all others.
@@ -350,16 +357,12 @@ class ModelRegistry:
                 return
             if change.kind == "reload" and model.sha256 != change.after:
                 self._loaded[change.model] = self._load(change.model)
-            elif change.kind == "limit":
-                self._loaded[change.model] = self._with_recorded_limit(model)
+            elif change.kind != "reload":
+                self._loaded[change.model] = model.as_recorded(self._database)
 
     def _record_change(self, change: ModelChange) -> None:
         """Keep a change of this process; it is not to be followed."""
         self._done_changes.add(self._database.add_change(change).id)
-
-    def _with_recorded_limit(self, model: LoadedModel) -> LoadedModel:
-        moved = self._database.last_limit_change(model.name, model.sha256)
-        return model if moved is None else model.with_limit(float(moved.after))
 
     def _unload_others(self, name: str) -> None:
         """Let go of those that were not used for longest, until no more are loaded than may be."""
@@ -377,7 +380,7 @@ class ModelRegistry:
             self._record_change(ModelChange(_now(), "service", name, after, "reload", str(before), after))
 
     def _load(self, name: str) -> LoadedModel:
-        return self._with_recorded_limit(load_model(name, self._path(name), self._runtime, self._device))
+        return load_model(name, self._path(name), self._runtime, self._device).as_recorded(self._database)
 
 
 def newest_model(registry: ModelRegistry) -> str | None:

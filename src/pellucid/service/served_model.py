@@ -14,8 +14,10 @@ from pellucid.inspector import Inspector
 from pellucid.models.file import Header
 from pellucid.models.load import load
 from pellucid.records import Inspection, Limit
+from pellucid.regions.zones import Zones
 from pellucid.runtimes import Name
 from pellucid.service.model_folder import read_any_header
+from pellucid.service.storage.record import Database
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class KnownModel:
     header: Header
     calibrated: Limit  # that the file holds
     limit: Limit  # in force
+    zones: Zones  # in force
     runtime: str | None  # that it is loaded into
 
 
@@ -52,13 +55,46 @@ class LoadedModel:
         """Tell what is known of it."""
         inspector = self.inspector
         return KnownModel(
-            self.name, self.path, self.sha256, self.header, self.calibrated, inspector.limit, inspector.runtime.name
+            self.name,
+            self.path,
+            self.sha256,
+            self.header,
+            self.calibrated,
+            inspector.limit,
+            inspector.zones,
+            inspector.runtime.name,
         )
 
     def with_limit(self, value: float) -> LoadedModel:
         """Return the same model with another limit."""
         limit = replace(self.calibrated, value=value)
         return replace(self, inspector=replace(self.inspector, limit=limit))
+
+    def with_zones(self, zones: Zones) -> LoadedModel:
+        """Return the same model with other zones."""
+        return replace(self, inspector=replace(self.inspector, zones=zones))
+
+    def as_recorded(self, database: Database) -> LoadedModel:
+        """Return the same model with the limit and the zones that the record says last."""
+        limit, zones = in_force(database, self.name, self.sha256, self.calibrated, self.header.zones)
+        return self.with_limit(limit.value).with_zones(zones)
+
+
+def in_force(
+    database: Database, name: str, sha256: str, calibrated: Limit, zones_of_file: Zones
+) -> tuple[Limit, Zones]:
+    """Read the limit and the zones of a model that are in force: as they were last set, or else those of its file.
+
+    Args:
+        database: where changes are kept.
+        name: of the model.
+        sha256: of its file; a change of another file's does not count.
+        calibrated: the limit that the file holds.
+        zones_of_file: the zones that it holds.
+    """
+    moved, drawn = (database.last_change(name, sha256, kind) for kind in ("limit", "zones"))
+    limit = calibrated if moved is None else replace(calibrated, value=float(moved.after))
+    return limit, zones_of_file if drawn is None else Zones.model_validate_json(drawn.after)
 
 
 def load_model(name: str, path: Path, runtime: Name | Literal["auto"], device: str) -> LoadedModel:

@@ -203,7 +203,7 @@ def _metrics(
         "image_auroc": auroc,
         "image_ap": metrics.average_precision(labels, scores),
         **_area_intervals(scored, labels, scores, auroc),
-        **metrics.at_limit(labels, scores, limit.value),
+        **metrics.at_limit(labels, _deciding(scored, scores, limit.value), limit.value),
         "image_f1_best_optimistic": metrics.best_f1(labels, scores),
         "recall_at_5_percent_false_rejects_optimistic": metrics.recall_at(labels, scores, 0.05),
         "limit": limit.value,
@@ -279,8 +279,14 @@ def _counts(
 
 def _counted(members: Sequence[ScoredSample], limit: float) -> Counts:
     labels, scores = [s.sample.label == "abnormal" for s in members], [s.inspection.score for s in members]
-    counted = metrics.at_limit(labels, scores, limit)
+    counted = metrics.at_limit(labels, _deciding(members, scores, limit), limit)
     return {"images": len(members)} | {key: value for key, value in counted.items() if key != "image_f1"}
+
+
+def _deciding(scored: Sequence[ScoredSample], scores: Sequence[float], limit: float) -> list[float]:
+    """Scores as the verdicts have them: an image that was accepted, as nothing on it counts, is not above the limit."""
+    accepted = (one.inspection.verdict == "ok" for one in scored)
+    return [min(score, limit) if passed else score for score, passed in zip(scores, accepted, strict=True)]
 
 
 def _natural(name: str) -> tuple[float, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pellucid.inspector import Inspector
 from pellucid.records import Inspection, Sample
 from pellucid.study.results import ScoredSample
 
-SCORES_COLUMNS = ("path", "label", "type", "score", "limit", "p_value", "verdict", "reason", "warnings")
+SCORES_COLUMNS = ("path", "label", "type", "score", "limit", "p_value", "verdict", "reason", "warnings", "ignored")
 ABOVE_ALL_SHARE = 0.05  # of the range of scores, that an image which was not judged lies above it
 
 
@@ -131,7 +132,14 @@ def scores_row(scored: ScoredSample, root: Path, *, labelled: bool = True) -> tu
     """Return the values of one image, in the order of :data:`SCORES_COLUMNS`; what is not known is empty."""
     sample, found = scored.sample, scored.inspection
     known = (path_in_data(found.path, root), sample.label if labelled else "", sample.type or "")
-    return (*known, found.score, found.limit, found.p_value, found.verdict, found.reason, " ".join(found.warnings))
+    numbers = (found.score, found.limit, found.p_value)
+    return (*known, *numbers, found.verdict, found.reason, " ".join(found.warnings), ignored_text(found))
+
+
+def ignored_text(found: Inspection) -> str:
+    """Say how many defects do not count, by reason, as in ``2 margin, 1 area``; empty where all do."""
+    counts = Counter(one.reason for one in found.ignored)
+    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
 
 
 def _exact(value: str | float) -> str:

@@ -8,6 +8,7 @@ import pytest
 from serving import rows_of, served, serving_folder, wait_until
 
 from pellucid.acquisition.files import image_files
+from pellucid.reports.pictures import SCALE_PX
 from pellucid.service.access.accounts import add_account
 
 pytest.importorskip("selenium", reason="selenium is not installed")
@@ -35,15 +36,21 @@ def test_zoom_opacity_and_boxes(page, service, bad):
     number = service.inspect(bad[0], model="pane").json()["items"][0]["id"]
     page.open(f"inspect?inspection={number}")
     stage = page.until(lambda: page.inside("pellucid-viewer", ".stage")[0])
-    page.until(lambda: page.inside("pellucid-viewer", "img")[0].get_property("naturalWidth") > 0)
+    page.until(lambda: page.inside("pellucid-viewer", ".glass img")[0].get_property("naturalWidth") > 0)
+    scale, tick, sign = (page.inside("pellucid-viewer", f".scale {part}")[0] for part in ("img", "span > i", "> i"))
+    assert scale.get_property("naturalWidth") == SCALE_PX[0]
+    assert abs(tick.rect["x"] + tick.rect["width"] / 2 - scale.rect["x"] - scale.rect["width"] / 2) <= 1
+    assert sign.rect["x"] > scale.rect["x"] + scale.rect["width"]
     slider = page.inside("pellucid-viewer", "input[type=range]")[0]
     page.script("arguments[0].value = 80; arguments[0].dispatchEvent(new Event('input'))", slider)
-    assert page.inside("pellucid-viewer", "img")[1].value_of_css_property("opacity") == "0.8"
+    assert page.inside("pellucid-viewer", ".glass img")[1].value_of_css_property("opacity") == "0.8"
     pixels = page.until(lambda: page.inside("pellucid-viewer", ".tools button")[2])
     pixels.click()
     glass = page.inside("pellucid-viewer", ".glass")[0]
     assert "pixels" in glass.get_attribute("class")
-    wide = page.script("return arguments[0].getBoundingClientRect().width", page.inside("pellucid-viewer", "img")[0])
+    wide = page.script(
+        "return arguments[0].getBoundingClientRect().width", page.inside("pellucid-viewer", ".glass img")[0]
+    )
     assert wide / int(page.script("return document.querySelector('pellucid-viewer').getAttribute('width')")) >= 7.9
     ActionChains(page.browser).drag_and_drop_by_offset(stage, 40, 30).perform()
     page.script("arguments[0].click()", page.inside("pellucid-viewer", ".tools button")[3])

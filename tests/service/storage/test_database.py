@@ -94,9 +94,9 @@ def test_the_newest_limit_of_the_very_model_counts(database):
     name = f"m{time.monotonic_ns()}"
     for sha, after in (("a" * 64, "1.0"), ("b" * 64, "2.0"), ("a" * 64, "3.0")):
         database.add_change(ModelChange(datetime.now(UTC), "ann", name, sha, "limit", "0.0", after))
-    assert database.last_limit_change(name, "a" * 64).after == "3.0"
-    assert database.last_limit_change(name, "b" * 64).after == "2.0"
-    assert database.last_limit_change(name, "c" * 64) is None
+    assert database.last_change(name, "a" * 64, "limit").after == "3.0"
+    assert database.last_change(name, "b" * 64, "limit").after == "2.0"
+    assert database.last_change(name, "c" * 64, "limit") is None
     assert [c.after for c in database.changes(model=name)] == ["3.0", "2.0", "1.0"]
 
 

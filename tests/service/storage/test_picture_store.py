@@ -131,6 +131,18 @@ def test_thumbnails_of_old_rows_are_made_once_and_removed_with_their_pictures(tm
             read(row)
 
 
+@pytest.mark.parametrize(("level", "limit"), [(3.0, 5.0), (-90.0, -4.0)])
+def test_a_good_part_is_shown_as_it_is(tmp_path, level, limit):
+    pictures = PictureStore(tmp_path / "pictures")
+    low = level + (limit - level) * np.random.default_rng(0).uniform(-1, 0.49, (8, 8)).astype(np.float32)
+    kept = pictures.save(datetime.now(UTC), SENT["colours"][1], ".png", low, (8, 8))
+    levels = {"map_low": kept.map_low, "map_high": kept.map_high, "good_level": level, "pixel_limit": limit}
+    row = an_inspection_row(picture=kept.picture, map=kept.map, width=60, height=40, **levels)
+    assert not cv2.imdecode(np.frombuffer(pictures.heat(row), np.uint8), cv2.IMREAD_UNCHANGED)[..., 3].any()
+    overlay = cv2.imdecode(np.frombuffer(pictures.overlay(row), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(overlay, COLOURS)
+
+
 @given(low=st.floats(-1e3, 1e3), spread=st.floats(0, 1e4), seed=st.integers(0, 99))
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_maps_keep_their_values(tmp_path, low, spread, seed):

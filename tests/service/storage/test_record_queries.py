@@ -106,9 +106,11 @@ def test_a_migration_that_was_cut_off_leaves_the_record_as_it_was(first_version,
         assert "ix_inspections_part_id" in names
         assert "ix_inspections_undecided" not in names
         connection.execute("DROP TABLE hours")
+        connection.execute("UPDATE inspections SET pixel_limit = CASE id WHEN 1 THEN -3.0 ELSE 2.0 END")
     connection.close()
     database = Database(f"sqlite:///{file}")
     assert database.count(Filter()) == ROWS
+    assert [database.get(number).good_level for number in (1, 2)] == [-6.0, 0.0], "as of a model that does not know it"
     database.close()
 
 

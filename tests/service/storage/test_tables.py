@@ -63,7 +63,7 @@ def test_answers_have_the_rows_columns():
     kept = {field.name for field in fields(InspectionRow)}
     assert kept == {column.name for column in inspections.columns}
     assert answered - kept == {"overlay"}
-    assert kept - answered == {"key", "request_sha256", "pixel_limit", "map_low", "map_high"}, (
+    assert kept - answered == {"key", "request_sha256", "pixel_limit", "good_level", "map_low", "map_high"}, (
         "what is nobody else's business"
     )
     out = InspectionOut.from_row(an_inspection_row(id=3, picture="day/file.png", key="secret"))

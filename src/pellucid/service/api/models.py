@@ -30,10 +30,13 @@ from pellucid.service.api.schemas import (
     ModelOut,
     ReloadedModel,
     ShortText,
+    ZonesIn,
+    ZonesOut,
 )
 from pellucid.service.limit_preview import LimitPreview, ScoreHistory
 from pellucid.service.served_model import KnownModel
 from pellucid.service.state import Service
+from pellucid.service.zone_changes import set_zones
 
 router = APIRouter()
 
@@ -61,6 +64,23 @@ def set_limit(name: ModelName, requested: LimitIn, service: ServiceDep, account:
     return _limit(service, moved.known())
 
 
+@router.get("/models/{name}/zones", responses=responses(404, 409, 422, 503))
+def zones(name: ModelName, service: ServiceDep) -> ZonesOut:
+    """Read what counts for a model: regions, border margin and smallest area in force."""
+    return _zones(service, require_known_model(service, name))
+
+
+@router.put("/models/{name}/zones", responses=responses(404, 409, 422, 503, 507))
+def put_zones(name: ModelName, requested: ZonesIn, service: ServiceDep, account: CurrentEngineer) -> ZonesOut:
+    """Set what counts for a model; who, when, why, from and to are kept.
+
+    ``pellucid.Zones.read(only=["glass.png"], margin=8).model_dump()`` makes them of a drawing.
+    """
+    require_model(service, name)
+    changed = set_zones(service.registry, service.database, name, requested.zones, account, requested.reason)
+    return _zones(service, changed.known())
+
+
 @router.get("/models/{name}/limit/preview", responses=responses(404, 409, 422, 503))
 def preview(
     name: ModelName,
@@ -81,7 +101,7 @@ def reload(name: ModelName, service: ServiceDep, account: CurrentEngineer) -> Re
 
 @router.get("/changes", responses=responses(422, 503))
 def changes(service: ServiceDep, model: Annotated[ShortText | None, Query()] = None) -> ChangeList:
-    """List who moved which limit and read which model again, the newest first."""
+    """List who moved which limit, set which zones and read which model again, the newest first."""
     return ChangeList(items=[ChangeOut(**asdict(change)) for change in service.database.changes(model=model)])
 
 
@@ -111,13 +131,24 @@ def report(name: ModelName, service: ServiceDep) -> FileResponse:
 
 
 def _limit(service: Service, model: KnownModel) -> LimitOut:
-    change = service.database.last_limit_change(model.name, model.sha256)
+    change = service.database.last_change(model.name, model.sha256, "limit")
     value, scores = model.limit.value, model.calibrated.scores
     return LimitOut(
         model=model.name,
         value=value,
         calibrated=model.calibrated.value,
         normals_rejected=sum(s > value for s in scores) / len(scores) if scores else None,
+        changed_by=change.who if change else None,
+        changed_at=change.time if change else None,
+    )
+
+
+def _zones(service: Service, model: KnownModel) -> ZonesOut:
+    change = service.database.last_change(model.name, model.sha256, "zones")
+    return ZonesOut(
+        model=model.name,
+        zones=model.zones,
+        zones_of_file=model.header.zones,
         changed_by=change.who if change else None,
         changed_at=change.time if change else None,
     )

@@ -11,6 +11,7 @@ from fastapi import Path
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from pellucid.regions.zones import Zones
 from pellucid.service.storage.tables import Decision, InspectionColumns, InspectionRow
 from pellucid.service.training import Training
 from pellucid.service.trends import Drift
@@ -35,7 +36,7 @@ class InspectionOut(InspectionColumns):
         float | None, Field(description="in the detector's own unit; null where it was not judged")
     ]
     picture: Annotated[str | None, Field(description="address of the picture; none once it has expired")]
-    map: Annotated[str | None, Field(description="address of the anomaly map in colours")]
+    map: Annotated[str | None, Field(description="address of the anomaly map in colours, transparent where it is low")]
     overlay: Annotated[str | None, Field(description="address of the picture under its map, with boxes")]
 
     @classmethod
@@ -130,6 +131,25 @@ class LimitIn(BaseModel):
     value: float | None
     reason: ShortText = ""
     confirm: bool = Field(False, description="whether it may reject all good parts, or none")
+
+
+class ZonesOut(BaseModel):
+    """What counts for a model: other defects reject nothing."""
+
+    model: str
+    zones: Zones = Field(description="in force")
+    zones_of_file: Zones = Field(description="for which the limit was placed")
+    changed_by: str | None
+    changed_at: datetime | None
+
+
+class ZonesIn(BaseModel):
+    """What is to count; null for what the model file says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    zones: Zones | None
+    reason: ShortText
 
 
 class ReloadedModel(BaseModel):

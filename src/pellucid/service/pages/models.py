@@ -12,12 +12,14 @@ from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import PellucidError
+from pellucid.regions.zones import Zones
 from pellucid.service.access.accounts import sentence_for
 from pellucid.service.limit_check import UnconfirmedLimitError
 from pellucid.service.limit_preview import Count, ScoreHistory
 from pellucid.service.pages.charts import AXIS_COLOUR, chart
 from pellucid.service.pages.texts import Translator
 from pellucid.service.pages.widgets import Tag, Visit, definition_list, notify_errors, table
+from pellucid.service.pages.zones import ZonesPanel, zones_text
 from pellucid.service.registry import newest_model
 from pellucid.service.served_model import KnownModel
 from pellucid.service.storage.tables import ModelChange
@@ -79,6 +81,7 @@ class _ModelPanel:
                 _LimitPanel(self._visit, model, scores, self._refresh)
                 with Tag("div"):
                     self._facts(model)
+                    ZonesPanel(self._visit, model, self._refresh)
             Tag("h2", self._t("What was changed"))
             self._history(changes)
 
@@ -126,7 +129,14 @@ class _ModelPanel:
         table(
             head,
             [
-                (t.moment(c.time), c.who, t(c.kind), c.reason, _short_value(c, c.before), _short_value(c, c.after))
+                (
+                    t.moment(c.time),
+                    c.who,
+                    t(c.kind),
+                    c.reason,
+                    _short_value(t, c, c.before),
+                    _short_value(t, c, c.after),
+                )
                 for c in changes
             ],
             text_columns=4,
@@ -230,7 +240,9 @@ def _share(count: Count) -> str:
     return f"{count.count} / {count.of} ({count.count / count.of:.1%})"
 
 
-def _short_value(change: ModelChange, value: str) -> str:
+def _short_value(t: Translator, change: ModelChange, value: str) -> str:
+    if change.kind == "zones":
+        return zones_text(t, Zones.model_validate_json(value))
     return value[:12] if change.kind == "reload" else f"{float(value):.6g}"
 
 

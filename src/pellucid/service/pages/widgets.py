@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+from base64 import b64encode
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
@@ -13,6 +15,9 @@ from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from pellucid.errors import PellucidError
+from pellucid.records import IgnoreReason
+from pellucid.reports.colours import scale_bar
+from pellucid.reports.pictures import SCALE_PX, png
 from pellucid.service.access.accounts import Account, sentence_for
 from pellucid.service.access.middleware import account_of
 from pellucid.service.pages.texts import Translator
@@ -23,6 +28,11 @@ from pellucid.service.unforeseen import log_unforeseen
 P = ParamSpec("P")
 PAGES_PATH = "/ui"
 PAGE_TITLES = {"inspect": "Inspect", "review": "Review", "models": "Models", "train": "Train", "trends": "Trends"}
+IGNORED_SENTENCES: dict[IgnoreReason, str] = {
+    "region": "in a region that is ignored",
+    "margin": "near the border",
+    "area": "too small to count",
+}
 POLL_PERIOD_S = 1.0  # between looks for something new
 ERROR_NOTE_MS = 10_000  # that an error is shown
 
@@ -78,6 +88,7 @@ class PictureViewer(Tag):
     def __init__(self, t: Translator, height_percent: int = 56) -> None:
         texts = {
             "map": t("Map"),
+            "limit": t("limit"),
             "in": t("Zoom in"),
             "out": t("Zoom out"),
             "pixels": t("Show single pixels"),
@@ -85,9 +96,12 @@ class PictureViewer(Tag):
             "picture": t("The inspected image"),
             "stage": t("The inspected image: plus and minus zoom, arrows move, 0 shows all"),
         }
+        texts |= {str(reason): t(sentence) for reason, sentence in IGNORED_SENTENCES.items()}
         super().__init__("div")
+        scale = f"data:image/png;base64,{b64encode(png(scale_bar(*SCALE_PX))).decode()}"
         with self:
-            self._viewer = Tag("pellucid-viewer", texts=json.dumps(texts, ensure_ascii=False), tall=height_percent)
+            texts_json = json.dumps(texts, ensure_ascii=False)
+            self._viewer = Tag("pellucid-viewer", texts=texts_json, tall=height_percent, scale=scale)
             self._gone = Tag("p", t("The pictures were removed: their time was over."), "empty")
 
     def show(self, row: InspectionRow) -> None:
@@ -104,6 +118,7 @@ class PictureViewer(Tag):
             width=row.width,
             height=row.height,
             defects=json.dumps(row.defects),
+            ignored=json.dumps(row.ignored),
         )
 
 
@@ -168,6 +183,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: i
                     for k, value in enumerate(row):
                         with Tag("td", classes="text" if k < text_columns else ""):
                             Tag("bdi", value)
+
+
+def ignored_sentence(t: Translator, row: InspectionRow) -> str:
+    """Spell how many defects do not count, by reason."""
+    counts = Counter(one["reason"] for one in row.ignored)
+    return ", ".join(f"{count} {t(IGNORED_SENTENCES[reason])}" for reason, count in counts.most_common())
 
 
 def verdict_label(t: Translator, row: InspectionRow) -> str:

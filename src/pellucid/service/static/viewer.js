@@ -1,5 +1,6 @@
 // <pellucid-viewer>: a picture under its anomaly map with the boxes of its defects, zoomed to single pixels, and the
-// defects as a list that is linked to the boxes. Attributes: picture, map, width, height, defects (JSON), texts (JSON).
+// defects as a list that is linked to the boxes. Attributes: picture, map, width, height, defects (JSON), ignored (JSON:
+// those that do not count, with the reason), texts (JSON), scale (a picture of the map's colours, the limit in its middle).
 const STYLE = `
   :host { display: block; width: 100% }
   .tools { display: flex; flex-wrap: wrap; gap: .4rem .8rem; align-items: center; padding: 0 0 .5rem; font-size: .9rem }
@@ -7,10 +8,13 @@ const STYLE = `
   button { background: var(--ground); border: 1px solid var(--line); border-radius: 6px; cursor: pointer; padding: .1rem .6rem }
   :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
   label { display: flex; gap: .5rem; align-items: center; flex: 1; min-width: 200px } label input { flex: 1; min-width: 80px; accent-color: var(--accent) }
+  .scale { display: inline-flex; gap: .35rem; align-items: center; direction: ltr; color: var(--soft) } .scale > span { position: relative; display: inline-flex; border: 1px solid var(--line) }
+  .scale i { width: 2px; height: 15px; background: currentColor } .scale > span > i { position: absolute; left: calc(50% - 1px); top: -4px }
   .stage { position: relative; overflow: hidden; background: var(--line); border-radius: 6px; direction: ltr; touch-action: none; cursor: grab; width: 100%; margin: 0 auto }
   .glass { position: absolute; inset: 0; transform-origin: 0 0 } .glass > * { position: absolute; inset: 0; width: 100%; height: 100% }
   .pixels img { image-rendering: pixelated }
   svg { overflow: visible } rect { fill: transparent; stroke: #fff; stroke-width: calc(2px / var(--scale, 1)); vector-effect: non-scaling-stroke; cursor: pointer; filter: drop-shadow(0 0 1px #000) }
+  rect.ignored { stroke: #969696; stroke-width: calc(1px / var(--scale, 1)); cursor: default; filter: none }
   rect.chosen { stroke: #ffd24a; stroke-width: calc(4px / var(--scale, 1)) }
   ol { list-style: none; margin: .6rem 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: .4rem }
   ol button { text-align: start; font-variant-numeric: tabular-nums; background: var(--ground) } ol button[aria-pressed=true] { border-color: var(--accent); box-shadow: inset 0 0 0 1px var(--accent) }
@@ -26,7 +30,7 @@ function made(tag, attributes = {}, ...children) {
 
 class Viewer extends HTMLElement {
   static observedAttributes = ["picture"]; // all others change with it
-  #scale = 1; #x = 0; #y = 0; #pointers = new Map(); #opacity = 0.4; #size = [1, 1];
+  #scale = 1; #x = 0; #y = 0; #pointers = new Map(); #opacity = 1; #size = [1, 1];
 
   connectedCallback() { this.#build(); }
   attributeChangedCallback() { queueMicrotask(() => this.#build()); }
@@ -49,6 +53,8 @@ class Viewer extends HTMLElement {
       button("−", texts.out, () => this.#zoom(1 / 1.5)), button("+", texts.in, () => this.#zoom(1.5)),
       button("1:1", texts.pixels, () => this.#pixels()), button("⤢", texts.fit, () => this.#fit()),
       made("label", {}, texts.map || "", this.slider));
+    if (this.hasAttribute("scale")) tools.append(made("span", { class: "scale" },
+      made("span", {}, made("img", { src: this.getAttribute("scale"), alt: "" }), made("i")), made("i"), texts.limit || ""));
     this.shown = made("img", { src: this.getAttribute("picture"), alt: texts.picture || "", draggable: "false" });
     this.heat = made("img", { src: this.getAttribute("map"), alt: "", draggable: "false" });
     const boxes = document.createElementNS(SVG, "svg");
@@ -58,13 +64,24 @@ class Viewer extends HTMLElement {
     this.stage = made("div", { class: "stage", tabindex: "0", role: "group", "aria-label": texts.stage || "" }, this.glass);
     this.stage.style.aspectRatio = `${width} / ${height}`;
     this.stage.style.maxWidth = `calc(${this.getAttribute("tall") || 56}vh * ${width / height})`;
-    const list = made("ol");
-    this.linked = defects.map((defect, k) => {
+    const framed = (defect) => {
       const [x, y, w, h] = defect.box;
       const rect = document.createElementNS(SVG, "rect");
       for (const [name, value] of Object.entries({ x, y, width: w, height: h })) rect.setAttribute(name, value);
-      rect.addEventListener("click", () => this.#choose(k, false));
       boxes.append(rect);
+      return rect;
+    };
+    for (const one of JSON.parse(this.getAttribute("ignored") || "[]")) {
+      const rect = framed(one), title = document.createElementNS(SVG, "title");
+      rect.classList.add("ignored");
+      title.textContent = texts[one.reason] || one.reason;
+      rect.append(title);
+    }
+    const list = made("ol");
+    this.linked = defects.map((defect, k) => {
+      const [x, y, w, h] = defect.box;
+      const rect = framed(defect);
+      rect.addEventListener("click", () => this.#choose(k, false));
       const item = made("button", { type: "button", "aria-pressed": "false" });
       item.innerHTML = `<b>${k + 1}</b> <bdi>${w} × ${h} px</bdi> <small><bdi>(${x}, ${y})</bdi> · <bdi>${defect.area_px} px²</bdi> · <bdi>${defect.peak.toPrecision(3)}</bdi></small>`;
       item.addEventListener("click", () => this.#choose(k, true));

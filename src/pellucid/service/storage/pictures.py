@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from pellucid._io.files import write_bytes
 from pellucid.acquisition.images import Pixels, read_image
 from pellucid.errors import DataError, OutputError
-from pellucid.reports.pictures import as_bgr, frame, heat
+from pellucid.reports.colours import colour_map, lay_over
+from pellucid.reports.pictures import GREY, RED, as_bgr, frame
 from pellucid.service.storage.tables import InspectionRow
 
 Floats = NDArray[np.float32]
@@ -159,18 +160,19 @@ class PictureStore:
         return _png(self._drawn(row))
 
     def heat(self, row: InspectionRow) -> bytes:
-        """Draw the map in colours, PNG; they span zero to twice the pixel limit."""
-        return _png(heat(self.map(row), row.pixel_limit))
+        """Draw the map in colours to be laid over the picture, PNG; see :mod:`pellucid.reports.colours`."""
+        return _png(colour_map(self.map(row), row.good_level, row.pixel_limit))
 
     def overlay(self, row: InspectionRow) -> bytes:
-        """Draw the picture under its map, with the boxes of its defects, PNG; at most ``OVERLAY_PX`` pixels wide."""
+        """Draw the picture under its map, with the boxes of its defects, PNG; a side has at most ``OVERLAY_PX`` px."""
         picture = _shrunk(self._drawn(row), OVERLAY_PX)
         height, width = picture.shape[:2]
-        coloured = cv2.resize(heat(self.map(row), row.pixel_limit), (width, height))
-        drawn = np.asarray(cv2.addWeighted(picture, 0.6, coloured, 0.4, 0), np.uint8)
-        for defect in row.defects:
-            x, y, w, h = (round(value * width / row.width) for value in defect["box"])
-            frame(drawn, (x, y, max(w, 1), max(h, 1)))
+        enlarged = np.asarray(cv2.resize(self.map(row), (width, height)), np.float32)
+        drawn = lay_over(picture, colour_map(enlarged, row.good_level, row.pixel_limit))
+        for defects, style in ((row.ignored, (GREY, 1)), (row.defects, (RED, None))):
+            for defect in defects:
+                x, y, w, h = (round(value * width / row.width) for value in defect["box"])
+                frame(drawn, (x, y, max(w, 1), max(h, 1)), *style)
         return _png(drawn)
 
     def thumbnail(self, row: InspectionRow) -> bytes | None:

@@ -19,6 +19,7 @@ from pellucid.service.storage.tables import (
     INSPECTION_COLUMNS,
     IS_DECIDED,
     NEAR_OR_REJECT,
+    ChangeKind,
     Decision,
     InspectionRow,
     ModelChange,
@@ -231,11 +232,11 @@ class Database:
             rows = connection.execute(statement.order_by(changes.c.id.desc()).limit(count)).mappings()
             return [ModelChange(**row) for row in rows]
 
-    def last_limit_change(self, model: str, sha256: str) -> ModelChange | None:
-        """Read the last change of a model's limit, if it was made to the very same model file."""
+    def last_change(self, model: str, sha256: str, kind: ChangeKind) -> ModelChange | None:
+        """Read the last change of a kind to a model, if it was made to the very same model file."""
         c = changes.c
         statement = select(*CHANGE_COLUMNS)
-        statement = statement.where(c.model == model, c.model_sha256 == sha256, c.kind == "limit")
+        statement = statement.where(c.model == model, c.model_sha256 == sha256, c.kind == kind)
         with self._engine.connect() as connection:
             row = connection.execute(statement.order_by(c.id.desc()).limit(1)).mappings().first()
             return ModelChange(**row) if row else None

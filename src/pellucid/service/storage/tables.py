@@ -35,9 +35,10 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 from typing_extensions import TypedDict
 
-from pellucid.records import Verdict
+from pellucid.records import IgnoreReason, Verdict
 
 NEAR_CALL_P_VALUE = 0.1  # up to which an accepted part is a near call
+ChangeKind = Literal["limit", "reload", "zones"]
 Decision = Literal["ok", "defect", "nuisance"]
 
 
@@ -78,6 +79,12 @@ class StoredDefect(TypedDict):
     centroid: Annotated[tuple[float, float], Field(description="x, y")]
 
 
+class StoredIgnored(StoredDefect):
+    """One that does not count."""
+
+    reason: Annotated[IgnoreReason, Field(description="lies in a region that is ignored, near the border, or is small")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class InspectionColumns:
     """One inspection: the columns that are shown to everybody."""
@@ -97,6 +104,7 @@ class InspectionColumns:
     width: int
     height: int
     defects: list[StoredDefect]
+    ignored: list[StoredIgnored] = field(default_factory=list)
     reason: str = ""  # why it was rejected without being judged; its score is infinite then
     warnings: list[str] = field(default_factory=list)  # what is odd about the image
     source: str  # "http", "page" or "watch"
@@ -112,6 +120,7 @@ class InspectionRow(InspectionColumns):
     """One inspection as it is kept."""
 
     pixel_limit: float
+    good_level: float = 0.0  # map value that pixels of good parts usually have: the scale of colours begins there
     key: Annotated[str | None, ColumnOptions(unique=True)] = None  # a sender repeats it to get the same answer again
     request_sha256: Annotated[str | None, Sha256] = None  # what was sent under the key: contents, model and parts
     picture: str | None = None  # path below the folder of pictures; none once it has expired
@@ -128,7 +137,7 @@ class ModelChange:
     who: str
     model: Annotated[str, Indexed]
     model_sha256: Annotated[str, Sha256]
-    kind: Annotated[Literal["limit", "reload"], ColumnOptions(length=0)]
+    kind: Annotated[ChangeKind, ColumnOptions(length=0)]
     before: str
     after: str
     reason: str = ""
