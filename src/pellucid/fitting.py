@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ from pellucid.acquisition.splits import assign_folds
 from pellucid.acquisition.verify import remember
 from pellucid.calibration import ScoreAndMax, choose_limit, score_files
 from pellucid.inspector import Inspector
+from pellucid.outlining import Outline, check_measuring, choose_outline
 from pellucid.records import Sample, Samples, Split
 from pellucid.runtimes.torch import Torch
 
@@ -34,6 +36,8 @@ def fit(
     false_reject: float = 0.05,
     limit: LimitMethod = "conformal",
     seed: int = 0,
+    outline: Outline = "auto",
+    mm_per_px: float | None = None,
     checkpoint: Path | None = None,
     device: str = "auto",
     **parameters: Any,
@@ -49,6 +53,8 @@ def fit(
         limit: ``conformal`` chooses it from normal images alone; ``f1`` also uses labelled training defects and is
             optimistic.
         seed: seed of the split and of the detector, at least 0.
+        outline: what outlines defects: ``image``, ``map``, or ``auto``, see :func:`pellucid.outlining.choose_outline`.
+        mm_per_px: scale of the images at their own size, for measures in mm; None: it is not known.
         checkpoint: folder where gradient-trained detectors keep their progress; a killed fit of the same detector,
             parameters and data goes on from there, any other starts afresh.
         device: where to compute: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``, which is the environment variable
@@ -67,6 +73,7 @@ def fit(
     """
     made = detectors.create(detector, **({"seed": seed} | parameters)).to(device)
     size = parse_size(image_size)
+    check_measuring(outline, mm_per_px)
     plan = data if isinstance(data, Plan) else Plan.from_data(data, false_reject=false_reject, seed=seed)
     return fit_split(
         made,
@@ -76,6 +83,8 @@ def fit(
         false_reject=false_reject,
         limit=limit,
         seed=seed,
+        outline=outline,
+        mm_per_px=mm_per_px,
         checkpoint=checkpoint,
     )
 
@@ -89,6 +98,8 @@ def fit_split(
     false_reject: float = 0.05,
     limit: LimitMethod = "conformal",
     seed: int = 0,
+    outline: Outline = "auto",
+    mm_per_px: float | None = None,
     checkpoint: Path | None = None,
 ) -> Inspector:
     """Fit and calibrate on a split of your own; :func:`fit` says what the other arguments mean.
@@ -102,6 +113,8 @@ def fit_split(
         false_reject: promised share of good images that are rejected, in (0, 1).
         limit: ``conformal`` or ``f1``.
         seed: seed of the folds.
+        outline: ``auto``, ``image`` or ``map``.
+        mm_per_px: scale of the images.
         checkpoint: folder for the progress of gradient-trained detectors.
 
     Raises:
@@ -112,6 +125,7 @@ def fit_split(
         >>> inspector = pellucid.fit_split(pellucid.detectors.create("dfm"), plan.split)
     """
     size = parse_size(image_size)
+    check_measuring(outline, mm_per_px)
     if fitted_images is None:
         fitted_images = remember((*split.fit, *split.calibrate))
     kind, parameters = type(detector), detector.parameters()
@@ -132,7 +146,8 @@ def fit_split(
         detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
     chosen = choose_limit(Torch(detector), split, size, fitted_images, false_reject, held_out, f1=limit == "f1")
     in_order = tuple(score for score, _ in held_out)
-    return Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order)
+    inspector = Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order)
+    return replace(inspector, measuring=choose_outline(inspector, split, outline, mm_per_px))
 
 
 def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.arrays import read_or_convert
@@ -19,7 +20,7 @@ from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
 from pellucid.records import Inspection, Limit, Samples
-from pellucid.regions.defects import find_defects
+from pellucid.regions.defects import Defects, Measuring, check_scale, find_measured
 from pellucid.runtimes import Runtime
 from pellucid.runtimes.scoring import OpenFile, ScoredFile, enlarge, read_and_score, score_image
 from pellucid.runtimes.torch import Torch
@@ -48,6 +49,7 @@ class Inspector:
         seed: of the split and the detector.
         false_reject: promised share of good images that are rejected, in (0, 1).
         held_out: the limit's normal scores in the order of the split; empty once the model was loaded from a file.
+        measuring: how defects are outlined and measured.
     """
 
     runtime: Runtime
@@ -57,6 +59,7 @@ class Inspector:
     seed: int
     false_reject: float
     held_out: tuple[float, ...] = ()
+    measuring: Measuring = field(default=Measuring(), kw_only=True)
 
     def __repr__(self) -> str:
         model: str = self.runtime.name
@@ -83,7 +86,8 @@ class Inspector:
         path, read = read_or_convert(image, self.fitted_images.bits)
         score, anomaly_map = score_image(self.runtime, as_planes(read.pixels, self.image_size))
         height, width = read.pixels.shape[:2]
-        judged = self._judge(ScoredFile(path, (height, width), self.fitted_images.check(read), score, anomaly_map))
+        file = ScoredFile(path, (height, width), self.fitted_images.check(read), score, anomaly_map)
+        judged = self._judge(file, lambda: read.pixels)
         return replace(judged, pixels=read.pixels)
 
     def inspect_many(
@@ -115,7 +119,8 @@ class Inspector:
 
         def judge(numbered: tuple[int, Future[ScoredFile]]) -> Inspection:
             number, file = numbered
-            found = self._judge(file.result())
+            scored_file = file.result()
+            found = self._judge(scored_file, lambda: open_file(scored_file.path, self.fitted_images.bits).pixels)
             if finish is not None:
                 finish(number, found)
             return found
@@ -129,8 +134,11 @@ class Inspector:
                     raise
                 skip(error)
 
-    def _judge(self, file: ScoredFile) -> Inspection:
-        """Decide; what is no number, or was not recorded as the fitted images were, is never accepted."""
+    def _judge(self, file: ScoredFile, read: Callable[[], NDArray[np.float32]]) -> Inspection:
+        """Decide; what is no number, or was not recorded as the fitted images were, is never accepted.
+
+        The pixels are read once more only where there are defects to be outlined.
+        """
         score, reason = file.score, file.check.reason
         anomaly_map = enlarge(file.map, file.size)
         if not (math.isfinite(score) and np.isfinite(anomaly_map).all()):
@@ -139,6 +147,9 @@ class Inspector:
         score = math.inf if reason else score
         accepted = not reason and score <= self.limit.value
         threshold = segmentation_threshold(anomaly_map, self.limit.pixel)
+        found = Defects()
+        if not (accepted or reason):
+            found = find_measured(anomaly_map, threshold, read, self.measuring, self.image_size)
         return Inspection(
             path=file.path,
             score=score,
@@ -146,12 +157,23 @@ class Inspector:
             p_value=self.limit.p_value(score),
             verdict="ok" if accepted else "reject",
             map=anomaly_map,
-            defects=() if accepted or reason else find_defects(anomaly_map, threshold),
+            defects=found.defects,
             pixel_limit=self.limit.pixel,
             bits=self.fitted_images.bits,
             reason=reason,
-            warnings=file.check.warnings,
+            warnings=(*file.check.warnings, *found.notes),
         )
+
+    def with_scale(self, mm_per_px: float | None) -> Inspector:
+        """Return one that also measures in mm; with None, this one.
+
+        Raises:
+            ParameterError: the scale is not a number above 0.
+        """
+        if mm_per_px is None:
+            return self
+        check_scale(mm_per_px)
+        return replace(self, measuring=self.measuring.model_copy(update={"mm_per_px": mm_per_px}))
 
     @property
     def detector(self) -> Detector:
@@ -173,6 +195,7 @@ class Inspector:
             fitted_images=self.fitted_images,
             seed=self.seed,
             false_reject=self.false_reject,
+            measuring=self.measuring,
         )
 
     def save(self, path: str | Path) -> None:

@@ -16,7 +16,9 @@ from pellucid.cli._options import (
     FalseReject,
     ImageSize,
     LimitMethod,
+    MillimetresPerPixel,
     ModelOutput,
+    Outline,
     Resume,
     Seed,
     Set,
@@ -25,6 +27,7 @@ from pellucid.cli._options import (
 
 if TYPE_CHECKING:
     from pellucid.inspector import Inspector
+    from pellucid.regions.defects import Measuring
 
 
 def fit(
@@ -37,6 +40,8 @@ def fit(
     settings: Set = None,
     false_reject: FalseReject = 0.05,
     limit: LimitMethod = "conformal",
+    outline: Outline = "auto",
+    mm_per_px: MillimetresPerPixel = None,
     seed: Seed = 0,
     resume: Resume = False,
     device: Device = "auto",
@@ -58,11 +63,13 @@ def fit(
     from pellucid.acquisition.splits import check_rate
     from pellucid.detectors._device import resolve_device
     from pellucid.fitting import fit as fit_plan
+    from pellucid.regions.defects import check_scale
 
     size = parse_size(image_size)
     check_writable(output)
     resolve_device(device)
     check_rate(false_reject)
+    check_scale(mm_per_px)
     detectors.create(detector, **parameters)  # refuses values that are not allowed
     check_backbone(parameters)
     checkpoint = output.with_name(output.name + ".training")
@@ -74,6 +81,8 @@ def fit(
         image_size=size,
         false_reject=false_reject,
         limit=limit,
+        outline=outline,
+        mm_per_px=mm_per_px,
         checkpoint=checkpoint,
         device=device,
         **parameters,
@@ -113,4 +122,19 @@ def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
             f" {high:.1%} nine times in ten"
         )
     print_text(out, sentence)
+    print_text(out, _outline_sentence(inspector.measuring))
     print_line(out, f"wrote {output}")
+
+
+def _outline_sentence(measuring: Measuring) -> str:
+    """What outlines the defects, and why."""
+    sentence = f"defects are outlined by the {measuring.outline}"
+    if measuring.image_iou is not None and measuring.map_iou is not None:
+        sentence += (
+            f": its outlines of {measuring.chosen_on} {measuring.chosen_by} have an intersection over union of"
+            f" {max(measuring.image_iou, measuring.map_iou):.2f} with the masks, the other's"
+            f" {min(measuring.image_iou, measuring.map_iou):.2f}"
+        )
+    elif not measuring.chosen_by:
+        sentence += ": the map shows too few of the flaws that were planted to compare it with the image"
+    return sentence

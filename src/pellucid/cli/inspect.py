@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,16 @@ import typer
 
 from pellucid._io.names import printable
 from pellucid.cli._console import err, find_images, out, print_line
-from pellucid.cli._options import Device, FailOnReject, Images, InspectOutput, Json, Model, Runtime
+from pellucid.cli._options import (
+    Device,
+    FailOnReject,
+    Images,
+    InspectedMillimetresPerPixel,
+    InspectOutput,
+    Json,
+    Model,
+    Runtime,
+)
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,6 +42,7 @@ def inspect(
     output: InspectOutput = None,
     runtime: Runtime = "auto",
     device: Device = "auto",
+    mm_per_px: InspectedMillimetresPerPixel = None,
     as_json: Json = False,
     fail_on_reject: FailOnReject = False,
 ) -> None:
@@ -40,8 +50,8 @@ def inspect(
 
     Reads a model and images; a file that cannot be read is skipped and counted, one of a kind that is not read is
     passed over and counted. Prints a table, or with --json a line for every image with the columns of scores.csv and
-    the defects. With -o, writes scores.csv and images/, where every result is drawn: the image, its map, its defects,
-    the verdict.
+    the defects with all their measures. With -o, writes scores.csv, defects.csv with a line for every defect, and
+    images/, where every result is drawn: the image, its map, its defects, the verdict.
 
     ```
     pellucid inspect glass.pellucid new_images/ -o results
@@ -49,13 +59,14 @@ def inspect(
     """
     from pellucid._io.files import check_writable, write_text
     from pellucid.models.load import load
+    from pellucid.reports.defects import defects_csv
     from pellucid.study.scores import scores_csv
 
     if output is not None:
         check_writable(output / "scores.csv")
     found = find_images(images)
     paths = found.images
-    inspector = load(model, runtime, images=len(paths), device=device)
+    inspector = load(model, runtime, images=len(paths), device=device).with_scale(mm_per_px)
     scored: list[ScoredSample] = []
     skipped: list[str] = []
     for one in _inspections(inspector, paths, output, skipped):
@@ -66,6 +77,7 @@ def inspect(
         raise DataError(f"None of the {len(paths)} files could be inspected. First: {skipped[0]}")
     if output is not None:
         write_text(output / "scores.csv", scores_csv(scored, Path.cwd(), labelled=False))
+        write_text(output / "defects.csv", defects_csv((one.inspection for one in scored), Path.cwd()))
     if not as_json:
         _print_table(scored, output)
     _print_warnings(scored)
@@ -109,11 +121,11 @@ def _print_table(scored: Sequence[ScoredSample], output: Path | None) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("image", "verdict", "score", "limit", "p", "defects (x, y, width, height)")
+    table = Table("image", "verdict", "score", "limit", "p", "defects (kind, length x width, contrast, x, y)")
     for one in scored[:MAX_TABLE_ROWS]:
         found = one.inspection
         colour = "red" if found.verdict == "reject" else "green"
-        boxes = "; ".join(str(defect.box) for defect in found.defects[:MAX_TABLE_DEFECTS])
+        boxes = "; ".join(str(defect) for defect in found.defects[:MAX_TABLE_DEFECTS])
         if (more := len(found.defects) - MAX_TABLE_DEFECTS) > 0:
             boxes += f" and {more} more"
         numbers = (f"{found.score:.5g}", f"{found.limit:.5g}", f"{found.p_value:.3f}")
@@ -139,11 +151,8 @@ def _json_line(scored: ScoredSample) -> dict[str, Any]:
     from pellucid.study.scores import SCORES_COLUMNS, scores_row
 
     row = scores_row(scored, Path.cwd(), labelled=False)
-    defects = [
-        {"box": defect.box, "area_px": defect.area_px, "peak": defect.peak, "centroid": defect.centroid}
-        for defect in scored.inspection.defects
-    ]
     found = scored.inspection
+    defects = [asdict(defect) for defect in found.defects]
     score = found.score if math.isfinite(found.score) else None  # JSON knows no infinity
     lists = {"score": score, "warnings": found.warnings, "defects": defects}
     return dict(zip(SCORES_COLUMNS, row, strict=True)) | lists

@@ -23,6 +23,7 @@ from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.errors import ModelFileError
 from pellucid.models.format1 import Tensors, recognise_backbone
 from pellucid.records import Limit
+from pellucid.regions.defects import Measuring
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pellucid.acquisition.images import Size
     from pellucid.detectors._base import Detector
 
-VERSION = 3
+VERSION = 4
 _DIGEST = re.compile(rb'sha256\\": \\"([0-9a-f]{64})\\"')
 _NO_DIGEST = "0" * 64
 _RENAMED_TENSORS = {"usual_": "baseline_mean_", "spread_": "baseline_scale_"}  # since version 1
@@ -72,7 +73,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[3] = 3
+    format_version: Literal[4] = 4
     detector: str
     parameters: dict[str, Any]
     backbone: str  # its weights with their version; without one they were a file's
@@ -83,13 +84,21 @@ class Header(BaseModel):
     fitted_images: FittedImages
     seed: int
     false_reject: float
+    measuring: Measuring = Measuring()
     versions: dict[str, str]
 
 
 def header_of(
-    detector: Detector, limit: Limit, *, image_size: Size, fitted_images: FittedImages, seed: int, false_reject: float
+    detector: Detector,
+    limit: Limit,
+    *,
+    image_size: Size,
+    fitted_images: FittedImages,
+    seed: int,
+    false_reject: float,
+    measuring: Measuring,
 ) -> Header:
-    """Describe a fitted detector and its limit.
+    """Describe a fitted detector, its limit, and how its defects are measured.
 
     Raises:
         ParameterError: the detector has no name, see :func:`pellucid.detectors.name_of`.
@@ -109,6 +118,7 @@ def header_of(
         fitted_images=fitted_images,
         seed=seed,
         false_reject=false_reject,
+        measuring=measuring,
         versions={
             "pellucid": distribution_version("pellucid"),
             "torch": distribution_version("torch"),
@@ -218,6 +228,8 @@ def upgrade_header(values: Any, tensors: Tensors | None = None, data: memoryview
         kept = {name: value for name, value in values.items() if name != "data_sha256"}
         fitted_images = {"data_sha256": values.get("data_sha256")}
         values = kept | {"format_version": 3, "fitted_images": fitted_images}
+    if isinstance(values, dict) and values.get("format_version") == 3:
+        values = values | {"format_version": 4}  # which has more fields, each with a default
     return values
 
 

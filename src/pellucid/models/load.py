@@ -93,7 +93,15 @@ def _missing_detector(path: Path, header: Header) -> ModelFileError:
 
 def _inspector(runtime: Runtime, header: Header) -> Inspector:
     limit = Limit(**header.limit.model_dump())
-    return Inspector(runtime, limit, header.image_size, header.fitted_images, header.seed, header.false_reject)
+    return Inspector(
+        runtime,
+        limit,
+        header.image_size,
+        header.fitted_images,
+        header.seed,
+        header.false_reject,
+        measuring=header.measuring,
+    )
 
 
 def _check_on_cpu(subject: str, device: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pellucid._io.names import printable
-from pellucid.limits.segmentation import segmentation_threshold
 
 Bgr = NDArray[np.uint8]  # (H, W, 3)
 Box = tuple[int, int, int, int]  # x, y, width, height
+Polygon = Sequence[tuple[int, int]]  # corners, x and y
 MIN_PANEL_HEIGHT_PX = 256  # shorter pictures are enlarged to it, taller ones stay
 RED, GREEN, YELLOW, WHITE = (60, 60, 230), (90, 170, 60), (40, 220, 250), (255, 255, 255)  # BGR
 DARK = (40, 40, 40)
@@ -33,6 +33,7 @@ def result_picture(
     pixel_limit: float,
     *,
     boxes: Sequence[Box],
+    outlines: Sequence[Polygon] = (),
     caption: str,
     rejected: bool,
     mask: NDArray[np.bool_] | None = None,
@@ -46,6 +47,7 @@ def result_picture(
         anomaly_map: (H, W).
         pixel_limit: of the model; the heat map spans zero to twice as much.
         boxes: of the defects, (x, y, width, height) in px each.
+        outlines: of the defects, closed.
         caption: written above, on red where ``rejected``, else on green.
         rejected: whether the image was rejected.
         mask: (H, W), true where the image is known to be defective.
@@ -56,10 +58,7 @@ def result_picture(
     image = as_bgr(pixels)
     panels = [("image", image), ("map", cv2.addWeighted(image, 0.35, heat(anomaly_map, pixel_limit), 0.65, 0))]
     outlined = image.copy()
-    if boxes:
-        above = (anomaly_map > segmentation_threshold(anomaly_map, pixel_limit)).astype(np.uint8)
-        contours, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(outlined, contours, -1, YELLOW, 1)
+    draw_outlines(outlined, outlines)
     for box in boxes:
         frame(outlined, box)
     panels.append((f"{len(boxes)} defect{'' if len(boxes) == 1 else 's'}", outlined))
@@ -85,6 +84,11 @@ def heat(anomaly_map: NDArray[np.float32], pixel_limit: float) -> Bgr:
     return np.asarray(
         cv2.applyColorMap((np.clip(anomaly_map / scale, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), np.uint8
     )
+
+
+def draw_outlines(image: Bgr, outlines: Iterable[Polygon]) -> None:
+    """Draw closed polygons on an image, in its pixels."""
+    cv2.polylines(image, [np.array(polygon, np.int32) for polygon in outlines], True, YELLOW, 1)
 
 
 def frame(image: Bgr, box: Box) -> None:

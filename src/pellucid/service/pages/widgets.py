@@ -13,6 +13,7 @@ from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from pellucid.errors import PellucidError
+from pellucid.regions.kinds import KINDS
 from pellucid.service.access.accounts import Account, sentence_for
 from pellucid.service.access.middleware import account_of
 from pellucid.service.pages.texts import Translator
@@ -68,7 +69,7 @@ class Tag(TextElement):
 
 
 class PictureViewer(Tag):
-    """An inspected image under its map with the boxes of its defects (``static/viewer.js``), or word that it is gone.
+    """An inspected image under its map with its defects' outlines (``static/viewer.js``), or word that it is gone.
 
     Args:
         t: the page's language.
@@ -83,6 +84,7 @@ class PictureViewer(Tag):
             "pixels": t("Show single pixels"),
             "fit": t("Show all"),
             "picture": t("The inspected image"),
+            "kinds": {kind: t(kind) for kind in KINDS},
             "stage": t("The inspected image: plus and minus zoom, arrows move, 0 shows all"),
         }
         super().__init__("div")

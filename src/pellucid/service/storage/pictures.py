@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pellucid._io.files import write_bytes
 from pellucid.acquisition.images import Pixels, read_image
 from pellucid.errors import DataError, OutputError
-from pellucid.reports.pictures import as_bgr, frame, heat
+from pellucid.reports.pictures import as_bgr, draw_outlines, frame, heat
 from pellucid.service.storage.tables import InspectionRow
 
 Floats = NDArray[np.float32]
@@ -163,12 +163,14 @@ class PictureStore:
         return _png(heat(self.map(row), row.pixel_limit))
 
     def overlay(self, row: InspectionRow) -> bytes:
-        """Draw the picture under its map, with the boxes of its defects, PNG; at most ``OVERLAY_PX`` pixels wide."""
+        """Draw the picture under its map, with outlines and boxes of defects, PNG; ``OVERLAY_PX`` wide at most."""
         picture = _shrunk(self._drawn(row), OVERLAY_PX)
         height, width = picture.shape[:2]
         coloured = cv2.resize(heat(self.map(row), row.pixel_limit), (width, height))
         drawn = np.asarray(cv2.addWeighted(picture, 0.6, coloured, 0.4, 0), np.uint8)
         for defect in row.defects:
+            polygons = defect.get("outline", [])
+            draw_outlines(drawn, [[(x * width // row.width, y * width // row.width) for x, y in p] for p in polygons])
             x, y, w, h = (round(value * width / row.width) for value in defect["box"])
             frame(drawn, (x, y, max(w, 1), max(h, 1)))
         return _png(drawn)
