@@ -39,7 +39,7 @@ from pellucid.synthesis.glass import draw_data_set, draw_pane, to_uint8
 Mask = NDArray[np.bool_]
 WIDTHS_PX = (1, 2, 3, 5, 8, 10)
 CONTRASTS = (0.03, 0.05, 0.1, 0.2, 0.3)
-FLAWS_PER_CELL = 2
+FLAWS_PER_CELL = 1
 SOURCES: tuple[OutlineSource, OutlineSource] = ("image", "map")
 MEASURES = ("area", "length", "width")
 COLUMNS = (

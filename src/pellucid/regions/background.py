@@ -66,18 +66,26 @@ def deviate(window: Floats, regions: Mask, width_px: float) -> Deviation:
     if len(outside) > SAMPLED_PIXELS:  # at random: steps could follow the lines of a texture
         outside = outside[np.random.default_rng(0).integers(0, len(outside), SAMPLED_PIXELS)]
     side = max(MIN_BACKGROUND_PX, 2 * round(width_px) + 1)
-    channels = [np.ascontiguousarray(window[..., c]) for c in range(window.shape[2])]
-    found = []
-    for channel in channels:
-        background = _background(channel, outside, side)
-        found.append(Deviation(channel - background, background, outside))
-    if len(found) == 1:
-        return found[0]
-    in_noises = np.stack([np.abs(one.values) / np.float32(one.noise_of(one.values)) for one in found])
-    most = in_noises.argmax(0)[None]
-    values = np.take_along_axis(np.stack([one.values for one in found]), most, 0)[0]
-    background = np.take_along_axis(np.stack([one.background for one in found]), most, 0)[0]
-    return Deviation(values, background, outside)
+    found, strength = _deviate_channel(window[..., 0], outside, side)
+    for c in range(1, window.shape[2]):
+        other, other_strength = _deviate_channel(window[..., c], outside, side)
+        stronger = other_strength > strength
+        for kept, new in (
+            (found.values, other.values),
+            (found.background, other.background),
+            (strength, other_strength),
+        ):
+            np.copyto(kept, new, where=stronger)
+    return found
+
+
+def _deviate_channel(channel: Floats, outside: NDArray[np.intp], side: int) -> tuple[Deviation, Floats]:
+    """One channel's deviation, and how strong it is everywhere in units of its noise."""
+    background = _background(np.ascontiguousarray(channel), outside, side)
+    found = Deviation(channel - background, background, outside)
+    strength = np.abs(found.values)
+    strength /= np.float32(found.noise_of(found.values))
+    return found, strength
 
 
 def without_repeated_channels(pixels: Floats) -> Floats:

@@ -165,9 +165,10 @@ def _regions(anomaly_map: Floats, inside: Mask, bridge_px: int) -> Iterator[_Reg
 def _listed(region: _Region) -> Defect:
     """A defect with what costs nothing."""
     height, width = region.mask.shape
-    rows, columns = np.nonzero(region.mask)
-    centroid = (region.left + float(columns.mean()), region.top + float(rows.mean()))
-    return Defect((region.left, region.top, width, height), len(rows), region.peak, centroid)
+    columns, rows = region.mask.sum(0), region.mask.sum(1)
+    area = int(rows.sum())
+    x, y = (float(counts @ np.arange(len(counts))) / area for counts in (columns, rows))
+    return Defect((region.left, region.top, width, height), area, region.peak, (region.left + x, region.top + y))
 
 
 def _measured(region: _Region, inside: Mask, pixels: Floats | None, bridge_px: int, mm_per_px: float | None) -> Defect:
