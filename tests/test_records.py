@@ -34,7 +34,7 @@ def _decoded(content):
 
 
 def _table(html):
-    return re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", html)
+    return [tuple(re.findall("<td>(.*?)</td>", row)) for row in re.findall("<tr>(<td>.*?)</tr>", html)]
 
 
 def test_the_picture_is_the_png(inspection):
@@ -64,10 +64,18 @@ def test_pixels_that_were_let_go_of_are_read_again(inspection):
 
 def test_a_notebook_lists_defects_by_their_peak(inspection):
     assert _table(inspection._repr_html_()) == [
-        ("50, 30, 5, 8", "40", "5"),
-        ("4, 3, 8, 6", "48", "3"),
-        ("30, 20, 10, 2", "20", "2"),
+        ("area", "8.0 x 5.0 px", "", "50, 30, 5, 8", "40", "5"),
+        ("area", "8.0 x 6.0 px", "", "4, 3, 8, 6", "48", "3"),
+        ("line", "10.0 x 2.0 px", "", "30, 20, 10, 2", "20", "2"),
     ]
+
+
+def test_a_defect_says_what_it_is_like_as_far_as_that_is_known():
+    defect = Defect((1, 2, 30, 4), 12, 2.0, (2.0, 3.6))
+    assert str(defect) == "30 x 4 px, at (2, 4)"
+    measured = replace(defect, kind="dark line", length_px=31.04, width_px=2.0, contrast=-0.183)
+    assert str(measured) == "dark line, 31.0 x 2.0 px, -18%, at (2, 4)"
+    assert replace(measured, length_mm=1.552, width_mm=0.1).size_text == "1.55 x 0.10 mm"
 
 
 def test_without_defects_there_is_no_table(inspection):

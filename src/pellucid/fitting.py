@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ from pellucid.acquisition.splits import assign_folds
 from pellucid.acquisition.verify import remember
 from pellucid.calibration import HeldOutScore, choose_limit, score_files
 from pellucid.inspector import Inspector
+from pellucid.outlining import Outline, check_measuring, choose_outline
 from pellucid.records import Sample, Samples, Split
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes.torch import Torch
@@ -36,6 +38,8 @@ def fit(
     limit: LimitMethod = "conformal",
     zones: Zones = EVERYTHING,
     seed: int = 0,
+    outline: Outline = "auto",
+    mm_per_px: float | None = None,
     checkpoint: Path | None = None,
     device: str = "auto",
     **parameters: Any,
@@ -53,6 +57,8 @@ def fit(
         zones: where and from what size on a defect counts, as :meth:`pellucid.Zones.read` reads it; the limit is chosen
             for what does.
         seed: seed of the split and of the detector, at least 0.
+        outline: what outlines defects: ``image``, ``map``, or ``auto``, see :func:`pellucid.outlining.choose_outline`.
+        mm_per_px: scale of the images at their own size, for measures in mm; None: it is not known.
         checkpoint: folder where gradient-trained detectors keep their progress; a killed fit of the same detector,
             parameters and data goes on from there, any other starts afresh.
         device: where to compute: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``, which is the environment variable
@@ -71,6 +77,7 @@ def fit(
     """
     made = detectors.create(detector, **({"seed": seed} | parameters)).to(device)
     size = parse_size(image_size)
+    check_measuring(outline, mm_per_px)
     plan = data if isinstance(data, Plan) else Plan.from_data(data, false_reject=false_reject, seed=seed)
     return fit_split(
         made,
@@ -81,6 +88,8 @@ def fit(
         limit=limit,
         zones=zones,
         seed=seed,
+        outline=outline,
+        mm_per_px=mm_per_px,
         checkpoint=checkpoint,
     )
 
@@ -95,6 +104,8 @@ def fit_split(
     limit: LimitMethod = "conformal",
     zones: Zones = EVERYTHING,
     seed: int = 0,
+    outline: Outline = "auto",
+    mm_per_px: float | None = None,
     checkpoint: Path | None = None,
 ) -> Inspector:
     """Fit and calibrate on a split of your own; :func:`fit` says what the other arguments mean.
@@ -109,6 +120,8 @@ def fit_split(
         limit: ``conformal`` or ``f1``.
         zones: where and from what size on a defect counts.
         seed: seed of the folds.
+        outline: ``auto``, ``image`` or ``map``.
+        mm_per_px: scale of the images.
         checkpoint: folder for the progress of gradient-trained detectors.
 
     Raises:
@@ -119,6 +132,7 @@ def fit_split(
         >>> inspector = pellucid.fit_split(pellucid.detectors.create("dfm"), plan.split)
     """
     size = parse_size(image_size)
+    check_measuring(outline, mm_per_px)
     if fitted_images is None:
         fitted_images = remember((*split.fit, *split.calibrate))
     if not zones.are_everything:
@@ -141,7 +155,8 @@ def fit_split(
         detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
     chosen = choose_limit(Torch(detector), split, size, fitted_images, false_reject, held_out, f1=limit == "f1")
     in_order = tuple(one.score for one in held_out)
-    return Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order, zones)
+    inspector = Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order, zones)
+    return replace(inspector, measuring=choose_outline(inspector, split, outline, mm_per_px))
 
 
 def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:

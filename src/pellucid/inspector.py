@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.arrays import read_or_convert
@@ -19,6 +20,7 @@ from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
 from pellucid.records import Defect, Ignored, Inspection, Limit, Samples
+from pellucid.regions.defects import Measuring, check_scale, find_measured
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes import Runtime
 from pellucid.runtimes.scoring import OpenFile, ScoredFile, enlarge, read_and_score, score_image
@@ -49,6 +51,7 @@ class Inspector:
         false_reject: promised share of good images that are rejected, in (0, 1).
         held_out: the limit's normal scores in the order of the split; empty once the model was loaded from a file.
         zones: where and from what size on a defect counts; an image is rejected only for what does.
+        measuring: how defects are outlined and measured.
     """
 
     runtime: Runtime
@@ -59,6 +62,7 @@ class Inspector:
     false_reject: float
     held_out: tuple[float, ...] = ()
     zones: Zones = EVERYTHING
+    measuring: Measuring = field(default=Measuring(), kw_only=True)
 
     def __repr__(self) -> str:
         model: str = self.runtime.name
@@ -85,7 +89,8 @@ class Inspector:
         path, read = read_or_convert(image, self.fitted_images.bits)
         score, anomaly_map = score_image(self.runtime, as_planes(read.pixels, self.image_size))
         height, width = read.pixels.shape[:2]
-        judged = self._judge(ScoredFile(path, (height, width), self.fitted_images.check(read), score, anomaly_map))
+        file = ScoredFile(path, (height, width), self.fitted_images.check(read), score, anomaly_map)
+        judged = self._judge(file, lambda: read.pixels)
         return replace(judged, pixels=read.pixels)
 
     def inspect_many(
@@ -117,7 +122,8 @@ class Inspector:
 
         def judge(numbered: tuple[int, Future[ScoredFile]]) -> Inspection:
             number, file = numbered
-            found = self._judge(file.result())
+            scored_file = file.result()
+            found = self._judge(scored_file, lambda: open_file(scored_file.path, self.fitted_images.bits).pixels)
             if finish is not None:
                 finish(number, found)
             return found
@@ -131,8 +137,11 @@ class Inspector:
                     raise
                 skip(error)
 
-    def _judge(self, file: ScoredFile) -> Inspection:
-        """Decide; what is no number, or was not recorded as the fitted images were, is never accepted."""
+    def _judge(self, file: ScoredFile, read: Callable[[], NDArray[np.float32]]) -> Inspection:
+        """Decide; what is no number, or was not recorded as the fitted images were, is never accepted.
+
+        The pixels are read once more only where there are defects to be outlined.
+        """
         score, reason = file.score, file.check.reason
         anomaly_map = enlarge(file.map, file.size)
         if not (math.isfinite(score) and np.isfinite(anomaly_map).all()):
@@ -142,10 +151,18 @@ class Inspector:
         defects: tuple[Defect, ...] = ()
         ignored: tuple[Ignored, ...] = ()
         accepted = not reason and score <= self.limit.value
+        notes: list[str] = []
         if not reason:
             self.zones.counted(file.size)  # that they fit is found out with the first image, not with the first defect
         if not reason and not accepted:
-            defects, ignored = self.zones.sort(anomaly_map, segmentation_threshold(anomaly_map, self.limit.pixel))
+            threshold = segmentation_threshold(anomaly_map, self.limit.pixel)
+
+            def find(place: NDArray[np.bool_]) -> tuple[Defect, ...]:
+                found = find_measured(anomaly_map, threshold, read, self.measuring, self.image_size, place)
+                notes.extend(found.notes)
+                return found.defects
+
+            defects, ignored = self.zones.sort(file.size, find)
             accepted = bool(ignored) and not defects
         return Inspection(
             path=file.path,
@@ -160,8 +177,19 @@ class Inspector:
             good_level=self.limit.good_level,
             bits=self.fitted_images.bits,
             reason=reason,
-            warnings=file.check.warnings,
+            warnings=(*file.check.warnings, *notes),
         )
+
+    def with_scale(self, mm_per_px: float | None) -> Inspector:
+        """Return one that also measures in mm; with None, this one.
+
+        Raises:
+            ParameterError: the scale is not a number above 0.
+        """
+        if mm_per_px is None:
+            return self
+        check_scale(mm_per_px)
+        return replace(self, measuring=self.measuring.model_copy(update={"mm_per_px": mm_per_px}))
 
     @property
     def detector(self) -> Detector:
@@ -184,6 +212,7 @@ class Inspector:
             seed=self.seed,
             false_reject=self.false_reject,
             zones=self.zones,
+            measuring=self.measuring,
         )
 
     def save(self, path: str | Path) -> None:

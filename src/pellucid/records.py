@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from html import escape
 from math import fsum
 from pathlib import Path
@@ -146,21 +146,87 @@ class Limit:
         return (1 + at_least) / (self.groups + 1)
 
 
+Polygon = tuple[tuple[int, int], ...]  # corners, x and y in px
+
+
 @dataclass(frozen=True)
 class Defect:
-    """One connected region above the pixel limit, in pixels of the image's own size.
+    """One flaw of an image, in pixels of the image's own size. What was not measured is None.
 
     Attributes:
         box: x, y, width, height.
         area_px: number of pixels.
         peak: highest value of the map inside.
         centroid: x, y.
+        kind: by rule: ``line``, ``point``, ``area`` or ``ring``, after ``bright`` or ``dark`` where that is known, as
+            in ``dark line``; empty where it was not measured.
+        outline: closed polygons through its outermost pixels; several where it has holes or is interrupted.
+        length_px: along its skeleton, from rim to rim; of a compact one, the longer side of ``rectangle``.
+        width_px: diameter of the largest disc inside; of a ring, with what it encloses.
+        width_mean_px: area by length; of a ring, with what it encloses.
+        diameter_px: of the disc of equal area.
+        feret_max_px: largest distance of two parallel lines that touch it from both sides.
+        feret_min_px: smallest such distance.
+        rectangle: the smallest that encloses it: x and y of its centre, longer side, shorter side in px, and the
+            direction of the longer side in degrees, in [0, 180), from the x axis to the y axis, which points down.
+        border_px: from its box to the nearest border of the image.
+        contrast: of its core to the light around it, a share of that light; below zero it is darker.
+        sharpness: share of the contrast that its edge rises by in one px; 0.5 is as sharp as pixels can show.
+        core_px: number of pixels that have at least half of its contrast.
+        halo_px: number of pixels around it that still deviate from the light around it.
+        area_mm2: and all that follow: the same in mm, where the scale is known.
+        uncertainty_mm: of its lengths and widths, for 19 of 20 outlines: each of two edges lies anywhere in its pixel.
+        area_uncertainty_mm2: of its area, were all of the outline that far off.
     """
 
     box: tuple[int, int, int, int]
     area_px: int
     peak: float
     centroid: tuple[float, float]
+    _: KW_ONLY
+    kind: str = ""
+    outline: tuple[Polygon, ...] = field(default=(), repr=False)
+    length_px: float | None = None
+    width_px: float | None = None
+    width_mean_px: float | None = None
+    diameter_px: float | None = None
+    feret_max_px: float | None = None
+    feret_min_px: float | None = None
+    rectangle: tuple[float, float, float, float, float] | None = None
+    border_px: int | None = None
+    contrast: float | None = None
+    sharpness: float | None = None
+    core_px: int | None = None
+    halo_px: int | None = None
+    area_mm2: float | None = None
+    length_mm: float | None = None
+    width_mm: float | None = None
+    width_mean_mm: float | None = None
+    diameter_mm: float | None = None
+    feret_max_mm: float | None = None
+    feret_min_mm: float | None = None
+    border_mm: float | None = None
+    uncertainty_mm: float | None = None
+    area_uncertainty_mm2: float | None = None
+
+    @property
+    def size_text(self) -> str:
+        """Its length by its width, as in ``24.0 x 3.1 px`` or, where the scale is known, ``1.20 x 0.16 mm``."""
+        if self.length_mm is not None and self.width_mm is not None:
+            return f"{self.length_mm:.2f} x {self.width_mm:.2f} mm"
+        if self.length_px is None or self.width_px is None:
+            return f"{self.box[2]} x {self.box[3]} px"
+        return f"{self.length_px:.1f} x {self.width_px:.1f} px"
+
+    @property
+    def contrast_text(self) -> str:
+        """Its contrast in percent, with its sign; empty where that was not measured."""
+        return "" if self.contrast is None else f"{self.contrast:+.0%}"
+
+    def __str__(self) -> str:
+        """What it is like, as in ``dark line, 24.0 x 3.1 px, -18%, at (30, 41)``."""
+        x, y = (round(value) for value in self.centroid)
+        return ", ".join(filter(None, (self.kind, self.size_text, self.contrast_text, f"at ({x}, {y})")))
 
 
 @dataclass(frozen=True)
@@ -259,6 +325,8 @@ class Inspection:
             self.pixel_limit,
             boxes=[defect.box for defect in self.defects],
             ignored=[one.defect.box for one in self.ignored],
+            outlines=[polygon for defect in self.defects for polygon in defect.outline],
+            ignored_outlines=[polygon for one in self.ignored for polygon in one.defect.outline],
             caption=f"{self.verdict.upper()}   {self._numbers()}   {self.path.name}",
             rejected=self.verdict == "reject",
             mask=read_mask(mask, self.path, self.map.shape) if mask else None,
@@ -276,10 +344,11 @@ class Inspection:
             picture = f"<p>{escape(printable(str(self.path)))}: {numbers}. {escape(str(error))}</p>"
         found = [(defect, "") for defect in self.defects] + [(one.defect, one.reason) for one in self.ignored]
         shown, hidden = found[:MAX_DEFECTS_SHOWN], len(found) - MAX_DEFECTS_SHOWN
-        reason = "<th>ignored by</th>" if self.ignored else ""
-        head = f"<tr><th>x, y, width, height (px)</th><th>area (px)</th><th>peak</th>{reason}</tr>"
+        head = "<tr><th>kind</th><th>length x width</th><th>contrast</th><th>x, y, width, height (px)</th>"
+        head += f"<th>area (px)</th><th>peak</th>{'<th>ignored by</th>' if self.ignored else ''}</tr>"
         rows = "".join(
-            f"<tr><td>{', '.join(map(str, d.box))}</td><td>{d.area_px}</td><td>{d.peak:.4g}</td>"
+            f"<tr><td>{d.kind}</td><td>{d.size_text}</td><td>{d.contrast_text}</td>"
+            f"<td>{', '.join(map(str, d.box))}</td><td>{d.area_px}</td><td>{d.peak:.4g}</td>"
             f"{f'<td>{why}</td>' if self.ignored else ''}</tr>"
             for d, why in shown
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import pytest
 from commands import SCORES_HEADER, pellucid, pellucid_here
 from typer.testing import CliRunner
 
@@ -25,6 +26,21 @@ def test_inspect_gives_the_score_of_scores_csv(compared, glass, tmp_path):
     assert "computed by torch on cpu" in done.stderr
     assert (tmp_path / "scores.csv").read_text().splitlines()[0] == SCORES_HEADER
     assert len(list((tmp_path / "images").glob("*.png"))) == 1
+
+
+def test_defects_have_the_same_measures_in_json_and_csv(compared, glass, tmp_path):
+    model = compared / "patchcore/model.pellucid"
+    done = pellucid("inspect", model, glass / "abnormal_test", "--json", "--mm-per-px", 0.05, "-o", tmp_path)
+    listed = [(line["path"], d) for line in map(json.loads, done.stdout.splitlines()) for d in line["defects"]]
+    rows = list(csv.DictReader((tmp_path / "defects.csv").read_text().splitlines()))
+    assert len(rows) == len(listed) > 0
+    for row, (path, defect) in zip(rows, listed, strict=True):
+        assert row.pop("path") == path
+        assert row.keys() == defect.keys()
+        assert {k: v if k == "kind" else json.loads(v or "null") for k, v in row.items()} == defect
+        assert defect["length_mm"] == pytest.approx(0.05 * defect["length_px"])
+        assert defect["kind"].split()[-1] in ("line", "point", "area", "ring")
+    assert "above 0" in pellucid("inspect", model, glass / "abnormal_test", "--mm-per-px", -1, check=1).stderr
 
 
 def test_reject_is_exit_code_3(compared, glass):

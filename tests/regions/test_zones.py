@@ -20,6 +20,7 @@ from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.records import Limit
+from pellucid.regions.defects import find_defects
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes import Floats
 
@@ -118,7 +119,9 @@ def test_the_highest_value_that_counts_says_at_which_thresholds_something_does(a
         highest = zones.highest(anomaly_map)
     except DataError:
         return
-    assert (highest > at) == bool(zones.sort(anomaly_map, at)[0])
+    assert (highest > at) == bool(
+        zones.sort(anomaly_map.shape, lambda place: find_defects(anomaly_map, at, place=place))[0]
+    )
     scored = HeldOutScore(3.0, float(anomaly_map.max()), highest, 0.0)
     assert scored.counts(1.0) == (inspected(anomaly_map, zones).verdict == "reject")
 

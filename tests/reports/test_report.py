@@ -207,6 +207,9 @@ def test_pictures_are_filtered_and_enlarged(page, compared):
     expected = [g for g in shown["dfm"] if g["type"] == kind]
     assert len(_visible(page, ".gallery figure")) == len(expected) > 0
     assert _text(page, "#shown") == f"{len(expected)} pictures"
+    for figure, one in zip(_visible(page, ".gallery figure"), expected, strict=True):
+        assert "; ".join(one["strongest"]) in figure.text
+        assert len(one["strongest"]) == min(one["defects"], 3)
     _visible(page, ".gallery .zoom")[0].send_keys(Keys.ENTER)
     assert page.find_element(By.ID, "large").is_displayed()
     page.switch_to.active_element.send_keys(Keys.ESCAPE)

@@ -86,7 +86,7 @@ InspectOutput = Annotated[
         "-o",
         "--output",
         metavar="DIR",
-        help="Folder for scores.csv and a picture of every result; nothing is written by default.",
+        help="Folder for scores.csv, defects.csv and a picture of every result; nothing is written by default.",
     ),
 ]
 EvaluateOutput = Annotated[
@@ -153,6 +153,21 @@ LimitMethod = Annotated[
         help="How the limit is placed: conformal by good images alone, so that the promised share holds for new ones;"
         " f1 by labelled training defects as well, which is optimistic."
     ),
+]
+Outline = Annotated[
+    Literal["auto", "image", "map"],
+    typer.Option(
+        help="What outlines defects: image, its own pixels in and around a region of the map; map, the region itself;"
+        " auto takes what has more in common with the masks of labelled training defects, or else with flaws that are"
+        " planted into good images."
+    ),
+]
+MM_PER_PX_HELP = "Millimetres that a pixel of the image file is wide, above 0, for measures in mm"
+MillimetresPerPixel = Annotated[
+    float | None, typer.Option("--mm-per-px", metavar="MM", help=f"{MM_PER_PX_HELP}; px alone by default.")
+]
+InspectedMillimetresPerPixel = Annotated[
+    float | None, typer.Option("--mm-per-px", metavar="MM", help=f"{MM_PER_PX_HELP}; by default, what the model knows.")
 ]
 Seed = Annotated[
     int,

@@ -19,9 +19,11 @@ from pellucid.cli._options import (
     ImageSize,
     LimitMethod,
     Margin,
+    MillimetresPerPixel,
     MinArea,
     ModelOutput,
     Only,
+    Outline,
     Resume,
     Seed,
     Set,
@@ -30,6 +32,7 @@ from pellucid.cli._options import (
 
 if TYPE_CHECKING:
     from pellucid.inspector import Inspector
+    from pellucid.regions.defects import Measuring
 
 
 def fit(
@@ -46,6 +49,8 @@ def fit(
     only: Only = None,
     margin: Margin = 0,
     min_area: MinArea = 0,
+    outline: Outline = "auto",
+    mm_per_px: MillimetresPerPixel = None,
     seed: Seed = 0,
     resume: Resume = False,
     device: Device = "auto",
@@ -63,9 +68,11 @@ def fit(
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
     from pellucid.acquisition.images import parse_size
     from pellucid.fitting import fit as fit_plan
+    from pellucid.regions.defects import check_scale
 
     size = parse_size(image_size)
     _check(detector, parameters, output, device, false_reject)
+    check_scale(mm_per_px)
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
         _remove_progress(checkpoint)
@@ -78,6 +85,8 @@ def fit(
         false_reject=false_reject,
         limit=limit,
         zones=zones,
+        outline=outline,
+        mm_per_px=mm_per_px,
         checkpoint=checkpoint,
         device=device,
         **parameters,
@@ -133,4 +142,19 @@ def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
     print_text(out, sentence)
     if not inspector.zones.are_everything:
         print_text(out, f"what counts: {inspector.zones}")
+    print_text(out, _outline_sentence(inspector.measuring))
     print_line(out, f"wrote {output}")
+
+
+def _outline_sentence(measuring: Measuring) -> str:
+    """What outlines the defects, and why."""
+    sentence = f"defects are outlined by the {measuring.outline}"
+    if measuring.image_iou is not None and measuring.map_iou is not None:
+        sentence += (
+            f": its outlines of {measuring.chosen_on} {measuring.chosen_by} have an intersection over union of"
+            f" {max(measuring.image_iou, measuring.map_iou):.2f} with the masks, the other's"
+            f" {min(measuring.image_iou, measuring.map_iou):.2f}"
+        )
+    elif not measuring.chosen_by:
+        sentence += ": the map shows too few of the flaws that were planted to compare it with the image"
+    return sentence

@@ -19,6 +19,7 @@ from pellucid.cli._options import (
     FailOnReject,
     Ignore,
     Images,
+    InspectedMillimetresPerPixel,
     InspectOutput,
     Json,
     Margin,
@@ -50,6 +51,7 @@ def inspect(
     min_area: MinArea = 0,
     runtime: Runtime = "auto",
     device: Device = "auto",
+    mm_per_px: InspectedMillimetresPerPixel = None,
     as_json: Json = False,
     fail_on_reject: FailOnReject = False,
 ) -> None:
@@ -58,8 +60,8 @@ def inspect(
     An image is rejected only for defects that count; what is ignored here comes on top of what the model ignores, and
     is listed. Reads a model and images; a file that cannot be read is skipped and counted, one of a kind that is not
     read is passed over and counted. Prints a table, or with --json a line for every image with the columns of
-    scores.csv and the defects. With -o, writes scores.csv and images/, where every result is drawn: the image, its map,
-    its defects, the verdict.
+    scores.csv and the defects with all their measures. With -o, writes scores.csv, defects.csv with a line for every
+    defect, and images/, where every result is drawn: the image, its map, its defects, the verdict.
 
     ```
     pellucid inspect glass.pellucid new_images/ -o results
@@ -67,6 +69,7 @@ def inspect(
     """
     from pellucid._io.files import check_writable, write_text
     from pellucid.models.load import load
+    from pellucid.reports.defects import defects_csv
     from pellucid.study.scores import scores_csv
 
     if output is not None:
@@ -74,7 +77,7 @@ def inspect(
     found = find_images(images)
     paths = found.images
     zones = read_zones(ignore, only, margin, min_area, paths[0])
-    inspector = load(model, runtime, images=len(paths), device=device)
+    inspector = load(model, runtime, images=len(paths), device=device).with_scale(mm_per_px)
     inspector = replace(inspector, zones=inspector.zones.and_ignore(zones))
     scored: list[ScoredSample] = []
     skipped: list[str] = []
@@ -86,6 +89,7 @@ def inspect(
         raise DataError(f"None of the {len(paths)} files could be inspected. First: {skipped[0]}")
     if output is not None:
         write_text(output / "scores.csv", scores_csv(scored, Path.cwd(), labelled=False))
+        write_text(output / "defects.csv", defects_csv((one.inspection for one in scored), Path.cwd()))
     if not as_json:
         _print_table(scored, output)
     _print_warnings(scored)
@@ -131,11 +135,11 @@ def _print_table(scored: Sequence[ScoredSample], output: Path | None) -> None:
 
     from pellucid.study.scores import ignored_text
 
-    table = Table("image", "verdict", "score", "limit", "p", "defects (x, y, width, height)")
+    table = Table("image", "verdict", "score", "limit", "p", "defects (kind, length x width, contrast, x, y)")
     for one in scored[:MAX_TABLE_ROWS]:
         found = one.inspection
         colour = "red" if found.verdict == "reject" else "green"
-        boxes = "; ".join(str(defect.box) for defect in found.defects[:MAX_TABLE_DEFECTS])
+        boxes = "; ".join(str(defect) for defect in found.defects[:MAX_TABLE_DEFECTS])
         if (more := len(found.defects) - MAX_TABLE_DEFECTS) > 0:
             boxes += f" and {more} more"
         numbers = (f"{found.score:.5g}", f"{found.limit:.5g}", f"{found.p_value:.3f}")

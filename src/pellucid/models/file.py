@@ -23,6 +23,7 @@ from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.errors import ModelFileError
 from pellucid.models.format1 import Tensors, recognise_backbone
 from pellucid.records import Limit
+from pellucid.regions.defects import Measuring
 from pellucid.regions.zones import EVERYTHING, Zones
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Header(BaseModel):
     fitted_images: FittedImages
     seed: int
     false_reject: float
+    measuring: Measuring = Measuring()
     versions: dict[str, str]
     zones: Zones = EVERYTHING
 
@@ -97,9 +99,10 @@ def header_of(
     fitted_images: FittedImages,
     seed: int,
     false_reject: float,
+    measuring: Measuring,
     zones: Zones = EVERYTHING,
 ) -> Header:
-    """Describe a fitted detector and its limit.
+    """Describe a fitted detector, its limit, and how its defects are measured.
 
     Raises:
         ParameterError: the detector has no name, see :func:`pellucid.detectors.name_of`.
@@ -119,6 +122,7 @@ def header_of(
         fitted_images=fitted_images,
         seed=seed,
         false_reject=false_reject,
+        measuring=measuring,
         versions={
             "pellucid": distribution_version("pellucid"),
             "torch": distribution_version("torch"),

@@ -101,6 +101,7 @@ def _inspector(runtime: Runtime, header: Header) -> Inspector:
         header.seed,
         header.false_reject,
         zones=header.zones,
+        measuring=header.measuring,
     )
 
 

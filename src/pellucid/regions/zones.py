@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -16,7 +16,6 @@ from pellucid.acquisition.images import Size, read_image
 from pellucid.acquisition.shapes import Region, checked_runs, fill_runs
 from pellucid.errors import DataError
 from pellucid.records import Defect, Ignored, IgnoreReason
-from pellucid.regions.defects import find_defects
 
 MAX_DRAWN_PIXELS = 2**30  # of a drawing; more than any image that is read
 
@@ -130,13 +129,13 @@ class Zones(BaseModel):
         return _counted(self, size)
 
     def sort(
-        self, anomaly_map: NDArray[np.float32], threshold: float
+        self, size: Size, find: Callable[[Region], tuple[Defect, ...]]
     ) -> tuple[tuple[Defect, ...], tuple[Ignored, ...]]:
-        """Find the defects of a map, those that count and those that do not; one on a zone's border is two.
+        """Find the defects of an image, those that count and those that do not; one on a zone's border is two.
 
         Args:
-            anomaly_map: (H, W) of the image's own size.
-            threshold: above which a pixel is defective.
+            size: of the image, height and width, px.
+            find: finds the defects whose regions of the map lie in a part (H, W) of the image.
 
         Returns:
             Both with the highest peak first.
@@ -144,21 +143,17 @@ class Zones(BaseModel):
         Raises:
             DataError: as :meth:`counted`.
         """
-        if self.are_everything:
-            return find_defects(anomaly_map, threshold), ()
-        size = _size_of(anomaly_map)
-        counted = self.counted(size)
-        region = self._region(size)
-        defects, ignored = [], []
-        for defect in find_defects(_within(anomaly_map, counted), threshold):
+        counted, region = self.counted(size), self._region(size)
+        defects: list[Defect] = []
+        ignored: list[Ignored] = []
+        for defect in find(counted):
             if defect.area_px < self.min_area:
                 ignored.append(Ignored(defect, "area"))
             else:
                 defects.append(defect)
         reasons: tuple[tuple[IgnoreReason, Region], ...] = (("region", ~region), ("margin", region & ~counted))
         for reason, place in reasons:
-            found = find_defects(_within(anomaly_map, place), threshold)
-            ignored += [Ignored(defect, reason) for defect in found]
+            ignored += [Ignored(defect, reason) for defect in find(place)] if place.any() else []
         return tuple(defects), tuple(sorted(ignored, key=lambda one: -one.defect.peak))
 
     def highest(self, anomaly_map: NDArray[np.float32]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pellucid._io.names import printable
-from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.reports.colours import Bgr, colour_map, lay_over, scale_bar
 
 Box = tuple[int, int, int, int]  # x, y, width, height
+Polygon = Sequence[tuple[int, int]]  # corners, x and y
 MIN_PANEL_HEIGHT_PX = 256  # shorter pictures are enlarged to it, taller ones stay
 RED, GREEN, YELLOW, WHITE = (60, 60, 230), (90, 170, 60), (40, 220, 250), (255, 255, 255)  # BGR
 DARK, GREY = (40, 40, 40), (150, 150, 150)
@@ -40,6 +40,8 @@ def result_picture(
     *,
     boxes: Sequence[Box],
     ignored: Sequence[Box] = (),
+    outlines: Sequence[Polygon] = (),
+    ignored_outlines: Sequence[Polygon] = (),
     caption: str,
     rejected: bool,
     mask: NDArray[np.bool_] | None = None,
@@ -55,6 +57,8 @@ def result_picture(
         pixel_limit: of the model.
         boxes: of the defects, (x, y, width, height) in px each.
         ignored: of those that do not count, which are drawn thin and grey.
+        outlines: of the defects, closed.
+        ignored_outlines: of those that do not count.
         caption: written above, on red where ``rejected``, else on green.
         rejected: whether the image was rejected.
         mask: (H, W), true where the image is known to be defective.
@@ -65,12 +69,8 @@ def result_picture(
     image = as_bgr(pixels)
     panels = [("image", image), (MAP_TITLE, lay_over(image, colour_map(anomaly_map, good_level, pixel_limit)))]
     outlined = image.copy()
-    above = (anomaly_map > segmentation_threshold(anomaly_map, pixel_limit)).astype(np.uint8)
-    for colour, of in ((GREY, ignored), (YELLOW, boxes)):
-        for x, y, width, height in of:
-            window = np.s_[y : y + height, x : x + width]
-            contours, _ = cv2.findContours(above[window], cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(outlined[window], contours, -1, colour, 1)
+    draw_outlines(outlined, ignored_outlines, GREY)
+    draw_outlines(outlined, outlines)
     for box in ignored:
         frame(outlined, box, GREY, 1)
     for box in boxes:
@@ -91,6 +91,11 @@ def png(image: Bgr) -> bytes:
 def as_bgr(pixels: NDArray[np.float32]) -> Bgr:
     """Return pixels (H, W, 3) RGB in [0, 1] as 8-bit BGR."""
     return np.ascontiguousarray((pixels[..., ::-1] * 255).round().astype(np.uint8))
+
+
+def draw_outlines(image: Bgr, outlines: Iterable[Polygon], colour: tuple[int, int, int] = YELLOW) -> None:
+    """Draw closed polygons on an image, in its pixels."""
+    cv2.polylines(image, [np.array(polygon, np.int32) for polygon in outlines], True, colour, 1)
 
 
 def frame(image: Bgr, box: Box, colour: tuple[int, int, int] = RED, thickness: int | None = None) -> None:

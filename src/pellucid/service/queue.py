@@ -27,7 +27,7 @@ from pellucid.service.turns import Turn, TurnQueue
 from pellucid.service.uploads import RefusedError, UploadHead, check_upload
 
 INSPECTION_THREADS = (os.cpu_count() or 1) + 3  # more than the runtime computes at a time: some wait for the disk
-WORKING_BYTES_PER_PIXEL = 28  # of float copies of an image, its map and what is searched for defects, beside its values
+WORKING_BYTES_PER_PIXEL = 80  # of float copies of an image, its map, and what outlines its defects, beside its values
 DRAWING_SLOTS = 2  # pictures that are drawn at a time
 MAX_DRAWINGS = 8  # that are drawn or wait for it: what one browser asks for at a time, and two more
 DRAWING_TIMEOUT_S = 20.0  # that one waits

@@ -38,6 +38,7 @@ from pellucid.tracking import Run, log_run
 
 MAX_TIMED_IMAGES = 60  # one by one
 PICTURES_PER_KIND = 6  # of right and wrong calls
+DESCRIBED_DEFECTS = 3  # of one picture, those of the highest peaks
 ERROR_FILE = "error.txt"  # the reason of a failure, for the process that compares
 CONFIG_FILE = "config.toml"
 FITTED_IMAGES_FILE = "fitted_images.json"  # beside splits.csv: what the models remember of them
@@ -174,6 +175,7 @@ def _draw(folder: Path, inspector: Inspector, result: Evaluation, root: Path) ->
         shown: dict[str, Any] = {"file": f"images/{name}", "kind": kind, "path": path_in_data(scored.sample.path, root)}
         shown |= {"label": scored.sample.label, "type": scored.sample.type, "verdict": found.verdict}
         shown |= {"score": found.score, "limit": found.limit, "p_value": found.p_value, "defects": len(found.defects)}
+        shown["strongest"] = [str(defect) for defect in found.defects[:DESCRIBED_DEFECTS]]
         gallery.append(shown)
     write_text(folder / "gallery.json", json.dumps(gallery, indent=2) + "\n")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import cv2
 import httpx
 import numpy as np
 import pytest
-from serving import rows_of
+from serving import an_inspection_row, rows_of
 
 from pellucid.acquisition.files import image_files
 from pellucid.models.file import read_header
@@ -29,9 +30,20 @@ def test_it_answers_as_the_command_inspects(service, model, glass):
         assert item["limit"] == found.limit
         assert item["p_value"] == found.p_value
         assert [tuple(d["box"]) for d in item["defects"]] == [d.box for d in found.defects]
+        for defect, expected in zip(item["defects"], found.defects, strict=True):
+            assert defect.keys() == asdict(expected).keys()
+            assert (defect["kind"], defect["area_px"]) == (expected.kind, expected.area_px)
+            assert defect["outline"] == [list(map(list, polygon)) for polygon in expected.outline]
+            assert defect["length_px"] == pytest.approx(expected.length_px)
         assert item["model_sha256"] == read_header(model)[1]
         kept = service.http.get(f"/inspections/{item['id']}").json()
         assert kept == item
+
+
+def test_a_record_of_a_time_without_measures_is_still_answered(service):
+    old = {"box": [1, 2, 3, 4], "area_px": 5, "peak": 1.0, "centroid": [0.5, 1.5]}
+    row = service.database.add(an_inspection_row(defects=[old]))
+    assert service.http.get(f"/inspections/{row.id}").json()["defects"] == [old]
 
 
 def test_one_image_may_be_the_body(service, bad):

@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 from typing import get_args
 
+from pellucid.regions.kinds import KINDS
 from pellucid.service import pages
 from pellucid.service.access.accounts import Role
 from pellucid.service.pages.texts import PERSIAN
@@ -20,7 +21,7 @@ def test_every_sentence_is_there_in_persian():
         tables = [n for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "PERSIAN"]
         nodes = [n for part in tree.body if part not in tables for n in ast.walk(part)]
         said |= {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    service_words = {*get_args(TrainingState), *get_args(Role), "limit", "reload", "zones"}
+    service_words = {*get_args(TrainingState), *get_args(Role), *KINDS, "limit", "reload", "zones"}
     assert set(PERSIAN) - said - service_words == set()
     assert service_words <= set(PERSIAN)
     for english, persian in PERSIAN.items():

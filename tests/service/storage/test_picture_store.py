@@ -191,3 +191,18 @@ def test_a_picture_that_cannot_be_removed_stops_no_other_and_is_tried_again(tmp_
     assert expire(database, store, keep_ok=1, keep_reject=1) == 1
     assert list((tmp_path / "pictures").iterdir()) == []
     database.close()
+
+
+def test_outlines_are_drawn_on_the_overlay(tmp_path):
+    pictures = PictureStore(tmp_path / "pictures")
+    content = png_bytes(np.full((40, 60), 90, np.uint8))
+    kept = pictures.save(datetime.now(UTC), content, ".png", np.zeros((8, 8), np.float32), (8, 8))
+    defect = {"box": [10, 10, 30, 20], "area_px": 9, "peak": 1.0, "centroid": [1.0, 0.0]}
+    outlined = defect | {"outline": [[[15, 15], [25, 15], [25, 20]]]}
+    drawn = []
+    for defects in ([defect], [outlined]):
+        row = an_inspection_row(picture=kept.picture, map=kept.map, width=60, height=40, defects=defects)
+        drawn.append(cv2.imdecode(np.frombuffer(pictures.overlay(row), np.uint8), cv2.IMREAD_COLOR).astype(int))
+    changed = np.argwhere((drawn[0] != drawn[1]).any(2))
+    assert changed.min(0).tolist() == [15, 15]
+    assert changed.max(0).tolist() == [20, 25]

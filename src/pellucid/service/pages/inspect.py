@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -153,7 +154,7 @@ def inspection_facts(t: Translator, row: InspectionRow) -> list[tuple[str, str]]
         (t("Score"), t("not judged") if row.reason else f"{row.score:.4g}"),
         (t("Limit"), f"{row.limit:.4g}"),
         (t("p-value"), f"{row.p_value:.3g}"),
-        (t("Defects"), str(len(row.defects))),
+        (t("Defects"), defect_counts(t, row)),
         *([(t("Ignored"), ignored_sentence(t, row))] if row.ignored else []),
         (t("Decision"), decision),
         (t("Time"), t.moment(row.time)),
@@ -161,6 +162,13 @@ def inspection_facts(t: Translator, row: InspectionRow) -> list[tuple[str, str]]
         (t("Runtime"), f"{row.runtime} · {row.milliseconds:.1f} ms"),
         (t("Source"), f"{row.source} · {row.account}"),
     ]
+
+
+def defect_counts(t: Translator, row: InspectionRow) -> str:
+    """Say how many defects there are, and how many of each kind where that is known."""
+    kinds = Counter(defect.get("kind", "") for defect in row.defects)
+    known = ", ".join(f"{count} {t(kind)}" for kind, count in kinds.most_common() if kind)
+    return f"{len(row.defects)}: {known}" if known else str(len(row.defects))
 
 
 def decision_label(t: Translator, row: InspectionRow) -> str:

@@ -16,6 +16,7 @@ from nicegui.elements.mixins.text_element import TextElement
 
 from pellucid.errors import PellucidError
 from pellucid.records import IgnoreReason
+from pellucid.regions.kinds import KINDS
 from pellucid.reports.colours import scale_bar
 from pellucid.reports.pictures import SCALE_PX, png
 from pellucid.service.access.accounts import Account, sentence_for
@@ -78,7 +79,7 @@ class Tag(TextElement):
 
 
 class PictureViewer(Tag):
-    """An inspected image under its map with the boxes of its defects (``static/viewer.js``), or word that it is gone.
+    """An inspected image under its map with its defects' outlines (``static/viewer.js``), or word that it is gone.
 
     Args:
         t: the page's language.
@@ -94,6 +95,7 @@ class PictureViewer(Tag):
             "pixels": t("Show single pixels"),
             "fit": t("Show all"),
             "picture": t("The inspected image"),
+            "kinds": {kind: t(kind) for kind in KINDS},
             "stage": t("The inspected image: plus and minus zoom, arrows move, 0 shows all"),
         }
         texts |= {str(reason): t(sentence) for reason, sentence in IGNORED_SENTENCES.items()}

@@ -1,4 +1,4 @@
-// <pellucid-viewer>: a picture under its anomaly map with the boxes of its defects, zoomed to single pixels, and the
+// <pellucid-viewer>: a picture under its anomaly map with the outlines and boxes of its defects, zoomed to single pixels, and the
 // defects as a list that is linked to the boxes. Attributes: picture, map, width, height, defects (JSON), ignored (JSON:
 // those that do not count, with the reason), texts (JSON), scale (a picture of the map's colours, the limit in its middle).
 const STYLE = `
@@ -13,8 +13,8 @@ const STYLE = `
   .stage { position: relative; overflow: hidden; background: var(--line); border-radius: 6px; direction: ltr; touch-action: none; cursor: grab; width: 100%; margin: 0 auto }
   .glass { position: absolute; inset: 0; transform-origin: 0 0 } .glass > * { position: absolute; inset: 0; width: 100%; height: 100% }
   .pixels img { image-rendering: pixelated }
-  svg { overflow: visible } rect { fill: transparent; stroke: #fff; stroke-width: calc(2px / var(--scale, 1)); vector-effect: non-scaling-stroke; cursor: pointer; filter: drop-shadow(0 0 1px #000) }
-  rect.ignored { stroke: #969696; stroke-width: calc(1px / var(--scale, 1)); cursor: default; filter: none }
+  svg { overflow: visible } path { fill: none; stroke: #ffd24a; stroke-width: calc(1px / var(--scale, 1)); vector-effect: non-scaling-stroke; pointer-events: none } rect { fill: transparent; stroke: #fff; stroke-width: calc(2px / var(--scale, 1)); vector-effect: non-scaling-stroke; cursor: pointer; filter: drop-shadow(0 0 1px #000) }
+  path.ignored { stroke: #969696 } rect.ignored { stroke: #969696; stroke-width: calc(1px / var(--scale, 1)); cursor: default; filter: none }
   rect.chosen { stroke: #ffd24a; stroke-width: calc(4px / var(--scale, 1)) }
   ol { list-style: none; margin: .6rem 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: .4rem }
   ol button { text-align: start; font-variant-numeric: tabular-nums; background: var(--ground) } ol button[aria-pressed=true] { border-color: var(--accent); box-shadow: inset 0 0 0 1px var(--accent) }
@@ -26,6 +26,15 @@ function made(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
+}
+
+function size({ length_mm, width_mm, length_px, width_px, box }) {
+  if (length_mm != null) return `${length_mm.toFixed(2)} × ${width_mm.toFixed(2)} mm`;
+  return length_px == null ? `${box[2]} × ${box[3]} px` : `${length_px.toFixed(1)} × ${width_px.toFixed(1)} px`;
+}
+
+function contrast(defect) {
+  return `${defect.contrast < 0 ? "−" : "+"}${Math.abs(100 * defect.contrast).toFixed(0)} %`;
 }
 
 class Viewer extends HTMLElement {
@@ -68,22 +77,24 @@ class Viewer extends HTMLElement {
       const [x, y, w, h] = defect.box;
       const rect = document.createElementNS(SVG, "rect");
       for (const [name, value] of Object.entries({ x, y, width: w, height: h })) rect.setAttribute(name, value);
-      boxes.append(rect);
-      return rect;
+      const path = document.createElementNS(SVG, "path"); // through the middles of pixels
+      path.setAttribute("d", (defect.outline || []).map((polygon) => `M${polygon.map(([px, py]) => `${px + 0.5} ${py + 0.5}`).join("L")}Z`).join(""));
+      boxes.append(path, rect);
+      return { rect, path };
     };
     for (const one of JSON.parse(this.getAttribute("ignored") || "[]")) {
-      const rect = framed(one), title = document.createElementNS(SVG, "title");
-      rect.classList.add("ignored");
+      const { rect, path } = framed(one), title = document.createElementNS(SVG, "title");
+      for (const drawn of [rect, path]) drawn.classList.add("ignored");
       title.textContent = texts[one.reason] || one.reason;
       rect.append(title);
     }
     const list = made("ol");
     this.linked = defects.map((defect, k) => {
-      const [x, y, w, h] = defect.box;
-      const rect = framed(defect);
+      const [x, y] = defect.box;
+      const { rect } = framed(defect);
       rect.addEventListener("click", () => this.#choose(k, false));
       const item = made("button", { type: "button", "aria-pressed": "false" });
-      item.innerHTML = `<b>${k + 1}</b> <bdi>${w} × ${h} px</bdi> <small><bdi>(${x}, ${y})</bdi> · <bdi>${defect.area_px} px²</bdi> · <bdi>${defect.peak.toPrecision(3)}</bdi></small>`;
+      item.innerHTML = `<b>${k + 1}</b> ${defect.kind ? `${(texts.kinds || {})[defect.kind] || ""} ` : ""}<bdi>${size(defect)}</bdi> <small>${defect.contrast == null ? "" : `<bdi>${contrast(defect)}</bdi> · `}<bdi>(${x}, ${y})</bdi> · <bdi>${defect.area_px} px²</bdi> · <bdi>${defect.peak.toPrecision(3)}</bdi></small>`;
       item.addEventListener("click", () => this.#choose(k, true));
       list.append(made("li", {}, item));
       return { rect, item, defect };

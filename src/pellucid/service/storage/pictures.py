@@ -18,7 +18,7 @@ from pellucid._io.files import write_bytes
 from pellucid.acquisition.images import Pixels, read_image
 from pellucid.errors import DataError, OutputError
 from pellucid.reports.colours import colour_map, lay_over
-from pellucid.reports.pictures import GREY, RED, as_bgr, frame
+from pellucid.reports.pictures import GREY, RED, YELLOW, as_bgr, draw_outlines, frame
 from pellucid.service.storage.tables import InspectionRow
 
 Floats = NDArray[np.float32]
@@ -164,13 +164,16 @@ class PictureStore:
         return _png(colour_map(self.map(row), row.good_level, row.pixel_limit))
 
     def overlay(self, row: InspectionRow) -> bytes:
-        """Draw the picture under its map, with the boxes of its defects, PNG; a side has at most ``OVERLAY_PX`` px."""
+        """Draw the picture under its map, with outlines and boxes of defects, PNG; at most ``OVERLAY_PX`` a side."""
         picture = _shrunk(self._drawn(row), OVERLAY_PX)
         height, width = picture.shape[:2]
         enlarged = np.asarray(cv2.resize(self.map(row), (width, height)), np.float32)
         drawn = lay_over(picture, colour_map(enlarged, row.good_level, row.pixel_limit))
-        for defects, style in ((row.ignored, (GREY, 1)), (row.defects, (RED, None))):
+        for defects, line, style in ((row.ignored, GREY, (GREY, 1)), (row.defects, YELLOW, (RED, None))):
             for defect in defects:
+                polygons = defect.get("outline", [])
+                scaled = [[(x * width // row.width, y * width // row.width) for x, y in p] for p in polygons]
+                draw_outlines(drawn, scaled, line)
                 x, y, w, h = (round(value * width / row.width) for value in defect["box"])
                 frame(drawn, (x, y, max(w, 1), max(h, 1)), *style)
         return _png(drawn)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field
 from sqlalchemy import (
@@ -70,13 +70,49 @@ Indexed = ColumnOptions(index=True)
 Sha256 = ColumnOptions(length=64)
 
 
+Millimetres = Annotated[float | None, Field(description="null where the scale is not known")]
+
+
 class StoredDefect(TypedDict):
-    """One region above the pixel limit, in pixels of the image."""
+    """One flaw, in pixels of the image; what was not measured is null, and absent in records of an earlier pellucid."""
 
     box: Annotated[tuple[int, int, int, int], Field(description="x, y, width, height")]
     area_px: int
-    peak: float
+    peak: Annotated[float, Field(description="highest value of the map inside")]
     centroid: Annotated[tuple[float, float], Field(description="x, y")]
+    kind: NotRequired[Annotated[str, Field(description="line, point, area or ring, after bright or dark")]]
+    outline: NotRequired[
+        Annotated[list[list[tuple[int, int]]], Field(description="closed polygons of x, y; holes have their own")]
+    ]
+    length_px: NotRequired[Annotated[float | None, Field(description="along its skeleton")]]
+    width_px: NotRequired[Annotated[float | None, Field(description="where it is widest")]]
+    width_mean_px: NotRequired[float | None]
+    diameter_px: NotRequired[Annotated[float | None, Field(description="of the disc of equal area")]]
+    feret_max_px: NotRequired[float | None]
+    feret_min_px: NotRequired[float | None]
+    rectangle: NotRequired[
+        Annotated[
+            tuple[float, float, float, float, float] | None,
+            Field(description="smallest enclosing: x and y of its centre, longer side, shorter side, degrees"),
+        ]
+    ]
+    border_px: NotRequired[Annotated[int | None, Field(description="from its box to the border of the image")]]
+    contrast: NotRequired[Annotated[float | None, Field(description="share of the light around it; below 0: darker")]]
+    sharpness: NotRequired[
+        Annotated[float | None, Field(description="share of the contrast that an edge rises by a px")]
+    ]
+    core_px: NotRequired[Annotated[int | None, Field(description="area of at least half of its contrast")]]
+    halo_px: NotRequired[Annotated[int | None, Field(description="area around it that still deviates")]]
+    area_mm2: NotRequired[Millimetres]
+    length_mm: NotRequired[Millimetres]
+    width_mm: NotRequired[Millimetres]
+    width_mean_mm: NotRequired[Millimetres]
+    diameter_mm: NotRequired[Millimetres]
+    feret_max_mm: NotRequired[Millimetres]
+    feret_min_mm: NotRequired[Millimetres]
+    border_mm: NotRequired[Millimetres]
+    uncertainty_mm: NotRequired[Annotated[float | None, Field(description="of lengths and widths, in 19 of 20 cases")]]
+    area_uncertainty_mm2: NotRequired[float | None]
 
 
 class StoredIgnored(StoredDefect):

@@ -1,0 +1,131 @@
+"""From labelled defects or planted flaws to what outlines a model's defects: the image, or the map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from pellucid.acquisition.images import Pixels, read_image
+from pellucid.acquisition.masks import read_mask
+from pellucid.errors import DataError, ParameterError
+from pellucid.limits.segmentation import segmentation_threshold
+from pellucid.records import Sample, Split
+from pellucid.regions.background import Mask
+from pellucid.regions.defects import Measuring, OutlineSource, check_scale, margin_of
+from pellucid.regions.outline import outline as outline_by_image
+from pellucid.synthesis.flaws import FLAW_SIZES_PX, apply_flaw, draw_contrast_sign, draw_flaw
+
+if TYPE_CHECKING:
+    from pellucid.inspector import Inspector
+
+Outline = Literal["auto", "image", "map"]
+MAX_LABELLED = 40  # labelled defects that the choice is made on
+PLANTED_FLAWS = 15  # flaws that it is made on where there are none
+PLANTED_KINDS = ("scratch", "stone", "seed")
+PLANTED_CONTRASTS = (0.1, 0.3, 0.6)  # shares of the light around: the least that the map shows
+MIN_CHOSEN_ON = 3  # images whose map shows the defect
+COVERED = 0.5  # share of a pixel that a flaw covers where its mask is true
+
+
+def check_measuring(outline: str, mm_per_px: float | None) -> None:
+    """Refuse what a model's defects cannot be outlined by, and what is no scale.
+
+    Raises:
+        ParameterError: one of these.
+    """
+    if outline not in get_args(Outline):
+        raise ParameterError(f"outline={outline!r} is not known; {', '.join(get_args(Outline))} are.")
+    check_scale(mm_per_px)
+
+
+def choose_outline(
+    inspector: Inspector, split: Split, outline: Outline = "auto", mm_per_px: float | None = None
+) -> Measuring:
+    """Choose what outlines a model's defects: the one whose outlines have more in common with known ones.
+
+    These are the masks of labelled training defects where there are any, else of flaws planted into good images. Test
+    images are not looked at.
+
+    Args:
+        inspector: fitted and calibrated.
+        split: what it was fitted on.
+        outline: ``image`` or ``map`` where the user has chosen.
+        mm_per_px: scale of the images, which is noted.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    if outline != "auto":
+        return Measuring(outline=outline, chosen_by="user", mm_per_px=mm_per_px)
+    bits = inspector.fitted_images.bits
+    masked = [sample for sample in split.select if sample.mask is not None]
+    planted = _planted(split.calibrate or split.fit, bits, min(inspector.image_size))
+    sources: tuple[tuple[Literal["labelled defects", "planted flaws"], Iterator[list[tuple[Pixels, Mask]]]], ...]
+    sources = (("labelled defects", _labelled(masked, bits)), ("planted flaws", planted))
+    for chosen_by, cases in sources:
+        compared = [next(filter(None, (compare_outlines(inspector, *one) for one in case)), None) for case in cases]
+        ious = np.array([one for one in compared if one is not None])
+        if len(ious) >= MIN_CHOSEN_ON:
+            image_iou, map_iou = (float(value) for value in ious.mean(0))
+            better: OutlineSource = "image" if image_iou > map_iou else "map"
+            return Measuring(
+                outline=better,
+                chosen_by=chosen_by,
+                chosen_on=len(ious),
+                image_iou=image_iou,
+                map_iou=map_iou,
+                mm_per_px=mm_per_px,
+            )
+    return Measuring(mm_per_px=mm_per_px)
+
+
+def compare_outlines(inspector: Inspector, pixels: Pixels, mask: Mask) -> tuple[float, float] | None:
+    """Outline an image both ways and compare each with a mask.
+
+    Args:
+        inspector: fitted and calibrated.
+        pixels: (H, W, 3) in [0, 1].
+        mask: (H, W), true where the image is known to be defective; somewhere at least.
+
+    Returns:
+        Intersection by union with the mask: of the image's outline, and of the map's; None where the map does not show
+        the defect. Whether the image is rejected does not matter.
+    """
+    found = inspector.inspect(pixels)
+    above = found.map > segmentation_threshold(found.map, found.pixel_limit)
+    if not (above & mask).any():
+        return None
+    outlined = outline_by_image(pixels, above, margin_of(above.shape, inspector.image_size))
+    return _iou(outlined, mask), _iou(above, mask)
+
+
+def _iou(found: Mask, mask: Mask) -> float:
+    return float((found & mask).sum() / (found | mask).sum())
+
+
+def _labelled(samples: Sequence[Sample], bits: int) -> Iterator[list[tuple[Pixels, Mask]]]:
+    """Labelled defects, spread over all of them; a mask that cannot be used was named when the data was read."""
+    for k in np.random.default_rng(0).permutation(len(samples))[:MAX_LABELLED]:
+        sample = samples[k]
+        pixels = read_image(sample.path, bits)
+        with suppress(DataError):
+            mask = read_mask(sample.mask, sample.path, pixels.shape[:2]) if sample.mask else None
+            if mask is not None and mask.any():
+                yield [(pixels, mask)]
+
+
+def _planted(samples: Sequence[Sample], bits: int, network_side: int) -> Iterator[list[tuple[Pixels, Mask]]]:
+    """Good images with a flaw, as an 8-bit camera would store them: each at every contrast, the faintest first."""
+    for n in range(PLANTED_FLAWS):
+        rng = np.random.default_rng((0, n))
+        pixels = read_image(samples[n * len(samples) // PLANTED_FLAWS].path, bits)
+        kind = PLANTED_KINDS[n % len(PLANTED_KINDS)]
+        scale = max(1, round(min(pixels.shape[:2]) / network_side))  # what the network sees of it is as large
+        covered = draw_flaw(rng, kind, float(rng.choice(FLAW_SIZES_PX[kind])) * scale, pixels.shape[:2])
+        mask = covered >= min(COVERED, float(covered.max()))
+        sign = draw_contrast_sign(rng, kind)
+        flawed = (np.clip(apply_flaw(pixels, covered, sign * contrast), 0, 1) for contrast in PLANTED_CONTRASTS)
+        yield [((one * 255).round().astype(np.float32) / np.float32(255), mask) for one in flawed]
