@@ -14,14 +14,15 @@ import numpy as np
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.arrays import read_or_convert
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.images import Size, as_planes, open_image, read_image
+from pellucid.acquisition.images import Size, open_image, read_image
+from pellucid.acquisition.views import views_of
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
 from pellucid.records import Inspection, Limit, Samples
 from pellucid.regions.defects import find_defects
 from pellucid.runtimes import Runtime
-from pellucid.runtimes.scoring import OpenFile, ScoredFile, enlarge, read_and_score, score_image
+from pellucid.runtimes.scoring import OpenFile, ScoredFile, enlarge, read_and_score, score_file
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Inspector:
     Attributes:
         runtime: what computes scores and maps.
         limit: where normal ends, with the normal scores that it was chosen from.
-        image_size: height and width that images are resized to for the network, px.
+        image_size: height and width of what the network sees, px: all of an image of the shape that was fitted on; of
+            another one all of it with padding, or a tile.
         fitted_images: what is remembered of the images that were fitted on and calibrated with; others are compared
             with them.
         seed: of the split and the detector.
@@ -81,10 +83,8 @@ class Inspector:
             'ok'
         """
         path, read = read_or_convert(image, self.fitted_images.bits)
-        score, anomaly_map = score_image(self.runtime, as_planes(read.pixels, self.image_size))
-        height, width = read.pixels.shape[:2]
-        judged = self._judge(ScoredFile(path, (height, width), self.fitted_images.check(read), score, anomaly_map))
-        return replace(judged, pixels=read.pixels)
+        file = score_file(self.runtime, path, read, self.image_size, self.fitted_images)
+        return replace(self._judge(file), pixels=read.pixels)
 
     def inspect_many(
         self,
@@ -212,5 +212,6 @@ class Inspector:
         """
         from pellucid.models.export import export
 
-        compared = [as_planes(read_image(Path(image), self.fitted_images.bits), self.image_size) for image in images]
+        read = (read_image(Path(image), self.fitted_images.bits) for image in images)
+        compared = [view for one in read for view in views_of(one, self.image_size, self.fitted_images.framing)]
         return export(self.detector, self.header(), Path(folder), format, compared, int8)

@@ -30,7 +30,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from operator import length_hint
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,7 @@ class Detector(ABC):
     backbone_: Backbone  # pixels (B, 3, H, W) -> one map (B, C, h, w) for each of ``layers``, frozen
     size_: Tensor  # (2,) height and width that the detector was fitted on, px
     _device: torch.device | None = None  # chosen by :meth:`to`, or resolved when it was first needed
+    score_of: ClassVar[Literal["peak", "total"]] = "peak"  # whether the score follows the map's peak, or all of it
     _renamed: ClassVar[Mapping[str, tuple[str, Mapping[Any, Any]]]] = {}  # old name -> new one, and new values by old
 
     # --- what a detector writes -------------------------------------------------------------------------------------
