@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,15 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import pellucid
-from pellucid import detectors
+from pellucid import anomalib, detectors
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.views import choose_view, framing_of, lay_out
+from pellucid.cli import fit as command
 from pellucid.inspector import Inspector
 from pellucid.records import Limit
+from pellucid.study.compare import compare
+from pellucid.study.measure import measure
+from pellucid.study.sweep import Sweep
 from pellucid.synthesis.glass import draw_pane, write_pane
 
 SIDE = 64
@@ -222,13 +227,15 @@ def oblong(tmp_path_factory) -> Path:
     for number in range(30):
         size = (96, 240) if number % 10 else (96, 400)
         write_pane(folder / f"normal/{number:02}.png", draw_pane(np.random.default_rng(number), size))
+        if number < 2:
+            write_pane(folder / f"abnormal/{number:02}.png", draw_pane(np.random.default_rng(90 + number), size) ** 2)
     return folder
 
 
 @pytest.mark.parametrize("name", ["patchcore", "padim", "dfm"])
 def test_a_fit_keeps_the_shape_and_a_file_of_it_too(name, oblong, make, tmp_path):
     plan = pellucid.Plan.from_data(oblong, false_reject=0.2)
-    assert any("3 of 30 images to learn from have another shape" in note for note in plan.notes)
+    assert any(re.match(r"\d of \d+ images to learn from have another shape than most", note) for note in plan.notes)
     inspector = pellucid.fit_split(make(name), plan.split, 64, fitted_images=plan.fitted_images(), false_reject=0.2)
     assert inspector.image_size == (64, 160)
     assert inspector.fitted_images.framing.score_of == detectors.class_of(name).score_of
@@ -267,3 +274,41 @@ def test_an_old_model_squeezes_as_it_did(model):
     found = squeezing.inspect(pixels)
     assert found.score == float(scores[0])
     np.testing.assert_array_equal(found.map, cv2.resize(maps[0], (300, 256), interpolation=cv2.INTER_LINEAR))
+
+
+def test_the_console_says_what_is_seen(oblong, tmp_path, capsys):
+    def fitted(size):
+        command.fit(oblong, tmp_path / f"{size}.pellucid", "dfm", image_size=size, false_reject=0.2)
+        return " ".join("".join(capsys.readouterr()).split())
+
+    said = fitted("64")
+    assert "images to learn from have another shape than most" in said
+    assert "images are seen at 64x160 px" in said
+    said = fitted("64x64")
+    assert "seen at 64x64 px, 2.5 times as high as they are: --image-size 64 keeps their shape" in said
+
+
+def test_anomalibs_data_module_keeps_the_shape_too(oblong, tmp_path):
+    model, engine = anomalib.Dfm(), anomalib.Engine(default_root_dir=tmp_path, false_reject=0.2)
+    data = anomalib.Folder(name="oblong", root=oblong, normal_dir="normal", test_split_mode="none", image_size=64)
+    engine.fit(model=model, datamodule=data)
+    assert model.inspector.image_size == (64, 160)
+    (batch, *_) = engine.predict(model=model, datamodule=data)
+    assert batch.anomaly_maps.shape[1:] == (1, 64, 160)
+    exact = anomalib.Folder(name="oblong", root=oblong, normal_dir="normal", image_size=(64, 96))
+    assert exact.image_size == (64, 96)
+
+
+def test_a_comparison_says_which_view_a_number_became(oblong, tmp_path, monkeypatch):
+    monkeypatch.setattr("pellucid.study.compare.run_all", _measured_here)
+    sweep = Sweep(data=oblong, detectors=["dfm"], image_size=[64], false_reject=0.2)
+    rows = compare(sweep, tmp_path).rows
+    assert {row["name"]: row["image_size"] for row in rows} == {"dfm-64": "64x160"}
+    assert pellucid.load(tmp_path / "dfm-64" / "model.pellucid").image_size == (64, 160)
+
+
+def _measured_here(folders, *_):
+    """Without a process of its own for every model."""
+    for folder in folders:
+        measure(folder)
+    return {}
