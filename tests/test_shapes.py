@@ -14,7 +14,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import pellucid
-from pellucid import anomalib, detectors
+from pellucid import anomalib
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.views import choose_view, framing_of, lay_out
 from pellucid.cli import fit as command
@@ -36,14 +36,14 @@ class Seen:
     device = "cpu"
 
     def __init__(self, batch_size=1, score_of="peak"):
-        self.batch_size, self._score_of = batch_size, score_of
+        self.batch_size, self.score_of = batch_size, score_of
 
     def for_throughput(self):
         return self
 
     def score(self, pixels):
         maps = pixels.mean(1)
-        return maps, maps.max((1, 2)) if self._score_of == "peak" else maps.sum((1, 2))
+        return maps, maps.max((1, 2)) if self.score_of == "peak" else maps.sum((1, 2))
 
 
 class HotPadding(Seen):
@@ -59,12 +59,11 @@ class HotPadding(Seen):
         inside = self._parts[self._next % len(self._parts)]
         self._next += 1
         hot[(0, *inside)] = pixels.mean(1)[(0, *inside)]
-        return hot, hot.max((1, 2)) if self._score_of == "peak" else hot.sum((1, 2))
+        return hot, hot.max((1, 2)) if self.score_of == "peak" else hot.sum((1, 2))
 
 
-def an_inspector(runtime, fitted_size, side=SIDE, score_of="peak"):
+def an_inspector(runtime, fitted_size, side=SIDE):
     view, framing = choose_view(side, framing_of([fitted_size]))
-    framing = framing.model_copy(update={"score_of": score_of})
     fitted = FittedImages(data_sha256="", framing=framing)
     return Inspector(runtime, Limit(0.5, 0.5, 0.05, (0.1, 0.2)), view, fitted, 0, 0.05)
 
@@ -124,7 +123,7 @@ def test_many_files_give_what_one_gives(tmp_path):
 def test_padding_never_scores(size, fitted_size, score_of, seed):
     """However high its map is: the score is that of the pixels of the image."""
     pixels = np.random.default_rng(seed).random((*size, 3), dtype=np.float32)
-    quiet = an_inspector(Seen(score_of=score_of), fitted_size, score_of=score_of)
+    quiet = an_inspector(Seen(score_of=score_of), fitted_size)
     layout = lay_out(size, quiet.image_size, quiet.fitted_images.framing)
     hot = replace(quiet, runtime=HotPadding(layout, score_of))
     a, b = quiet.inspect(pixels), hot.inspect(pixels)
@@ -238,7 +237,6 @@ def test_a_fit_keeps_the_shape_and_a_file_of_it_too(name, oblong, make, tmp_path
     assert any(re.match(r"\d of \d+ images to learn from have another shape than most", note) for note in plan.notes)
     inspector = pellucid.fit_split(make(name), plan.split, 64, fitted_images=plan.fitted_images(), false_reject=0.2)
     assert inspector.image_size == (64, 160)
-    assert inspector.fitted_images.framing.score_of == detectors.class_of(name).score_of
     inspector.save(tmp_path / "m.pellucid")
     loaded = pellucid.load(tmp_path / "m.pellucid")
     assert loaded.fitted_images == inspector.fitted_images
@@ -258,7 +256,7 @@ def test_a_squeeze_is_only_what_was_asked_for(oblong):
     assert inspector.image_size == (64, 64)
     header = json.loads(inspector.header().model_dump_json())
     assert header["format_version"] == 4
-    assert header["fitted_images"]["framing"]["score_of"] == "total"
+    assert header["score_of"] == "total"
 
 
 def test_an_old_model_squeezes_as_it_did(model):

@@ -118,9 +118,7 @@ def fit_split(
         parse_size(image_size)
         fitted_images = remember((*split.fit, *split.calibrate))
     size, framing = choose_view(image_size, fitted_images.framing)
-    if framing is not None:
-        framing = framing.model_copy(update={"score_of": detector.score_of})
-        fitted_images = fitted_images.model_copy(update={"framing": framing})
+    fitted_images = fitted_images.model_copy(update={"framing": framing})
     kind, parameters = type(detector), detector.parameters()
     paths = [sample.path for sample in split.fit]
     shaping = (kind, parameters, size, framing, fitted_images.data_sha256, seed, [*map(str, paths)], split.folds)

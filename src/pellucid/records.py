@@ -24,6 +24,7 @@ MAX_DEFECTS_SHOWN = 10  # rows of a notebook's table
 Label = Literal["normal", "abnormal"]
 Role = Literal["fit", "calibrate", "select", "test"]
 Verdict = Literal["ok", "reject"]
+ScoreOf = Literal["peak", "total"]  # what of its map an image's score follows: the highest value, or all of it
 
 
 @dataclass(frozen=True)

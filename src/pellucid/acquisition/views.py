@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Literal
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -21,7 +21,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from pellucid.acquisition.images import Pixels, Planes, Size, as_planes, parse_size, resize
 
 ImageSize = int | str | Sequence[int]  # the shorter side, or height and width
-ScoreOf = Literal["peak", "total"]  # what of a map makes the image's score
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 STEP_PX = 32  # that the view's longer side grows by, at most: the coarsest features are at a thirty-second of it
@@ -43,8 +42,6 @@ class Framing(BaseModel):
         width: of such an image, px.
         lowest_aspect: width by height of the narrowest fitted images, but for the odd one in fifty.
         highest_aspect: of the widest.
-        score_of: ``peak``: a detector's image score follows the highest value of its map; ``total``: all of it. What
-            padding adds to a score is taken off it by this.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,7 +50,6 @@ class Framing(BaseModel):
     width: PositiveFloat
     lowest_aspect: PositiveFloat
     highest_aspect: PositiveFloat
-    score_of: ScoreOf = "peak"
 
 
 def framing_of(sizes: Sequence[tuple[float, float]]) -> Framing:

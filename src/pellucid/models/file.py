@@ -22,7 +22,7 @@ from pellucid._io.files import write_bytes
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.errors import ModelFileError
 from pellucid.models.format1 import Tensors, recognise_backbone
-from pellucid.records import Limit
+from pellucid.records import Limit, ScoreOf
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +84,7 @@ class Header(BaseModel):
     seed: int
     false_reject: float
     versions: dict[str, str]
+    score_of: ScoreOf = "peak"
 
 
 def header_of(
@@ -115,6 +116,7 @@ def header_of(
             "python": platform.python_version(),
             brought_by: distribution_version(brought_by),
         },
+        score_of=detector.score_of,
     )
 
 

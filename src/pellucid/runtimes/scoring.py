@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.fitted_images import FittedImages, ImageCheck
 from pellucid.acquisition.images import DecodedImage, Planes, Size, open_image
-from pellucid.acquisition.views import Layout, ScoreOf, Views, views_of
+from pellucid.acquisition.views import Layout, Views, views_of
+from pellucid.records import ScoreOf
 from pellucid.runtimes import Runtime
 
 Map = NDArray[np.float32]  # (H, W)
@@ -45,7 +46,7 @@ def score_file(
         fitted_images: that it is compared with, and that say how images fill the view.
     """
     file = _prepare(path, image, size, fitted_images)
-    return _scored(file, [_score_view(runtime, planes) for planes in file.views], fitted_images)
+    return _scored(file, [_score_view(runtime, planes) for planes in file.views], runtime)
 
 
 class _PreparedFile(NamedTuple):
@@ -63,9 +64,8 @@ def _prepare(path: Path, image: DecodedImage, size: Size, fitted_images: FittedI
     return _PreparedFile(path, (height, width), fitted_images.check(image, views.layout), views)
 
 
-def _scored(file: _PreparedFile, found: Sequence[tuple[float, Map]], fitted_images: FittedImages) -> ScoredFile:
-    score_of = "peak" if fitted_images.framing is None else fitted_images.framing.score_of
-    return ScoredFile(file.path, file.size, file.check, *_merge(file.views.layout, found, score_of))
+def _scored(file: _PreparedFile, found: Sequence[tuple[float, Map]], runtime: Runtime) -> ScoredFile:
+    return ScoredFile(file.path, file.size, file.check, *_merge(file.views.layout, found, runtime))
 
 
 def read_and_score(
@@ -96,7 +96,7 @@ def read_and_score(
                 future.set_exception(error)
             else:
                 prepared = file.result()
-                future.set_result(_scored(prepared, list(islice(found, len(prepared.views))), fitted_images))
+                future.set_result(_scored(prepared, list(islice(found, len(prepared.views))), runtime))
         return scored
 
     files = run_pipeline(paths, Operation(read, IO_THREADS))
@@ -121,13 +121,13 @@ def _score_view(runtime: Runtime, planes: Planes) -> tuple[float, Map]:
     return float(scores[0]), maps[0]
 
 
-def _merge(layout: Layout, found: Sequence[tuple[float, Map]], score_of: ScoreOf) -> tuple[float, Map]:
+def _merge(layout: Layout, found: Sequence[tuple[float, Map]], runtime: Runtime) -> tuple[float, Map]:
     """Join what was found on every view of an image: the highest score, and at every pixel the highest value.
 
     Args:
         layout: where the views lie.
         found: score and map of each; a map may be of any size.
-        score_of: whether padding is taken off a score by the map's peak or by all of it.
+        runtime: that found it.
 
     Returns:
         The score, and a map of the size of the resized image, without padding. Of one view that the image fills, both
@@ -142,7 +142,7 @@ def _merge(layout: Layout, found: Sequence[tuple[float, Map]], score_of: ScoreOf
         inside = enlarged[seen]
         joined[shown] = np.maximum(joined[shown], inside)
         padded = inside.shape != enlarged.shape
-        scores.append(_score_inside(score, enlarged, inside, score_of) if padded else score)
+        scores.append(_score_inside(score, enlarged, inside, runtime.score_of) if padded else score)
     return float(np.max(scores)), joined  # NaN stays NaN
 
 
