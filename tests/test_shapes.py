@@ -149,6 +149,13 @@ def test_negative_maps_are_not_scaled():
     assert found.score == pytest.approx(float(found.map.max()) - 1, abs=0.01)
 
 
+def test_the_size_that_is_seen_is_that_of_all_tiles():
+    inspector = an_inspector(None, (64, 64))
+    assert inspector.seen_size((64, 64)) == inspector.seen_size((640, 640)) == (64, 64)
+    assert inspector.seen_size((64, 300)) == (64, 300)
+    assert inspector.seen_size((32, 64)) == (32, 64)
+
+
 def test_what_is_no_number_in_one_tile_is_not_judged():
     class Broken(Seen):
         calls = 0

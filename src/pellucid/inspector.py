@@ -15,7 +15,7 @@ from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.arrays import read_or_convert
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import Size, open_image, read_image
-from pellucid.acquisition.views import views_of
+from pellucid.acquisition.views import lay_out, views_of
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
@@ -152,6 +152,10 @@ class Inspector:
             reason=reason,
             warnings=file.check.warnings,
         )
+
+    def seen_size(self, size: tuple[int, ...]) -> Size:
+        """Return the height and width, px, that an image of such a height and width is brought to before it is seen."""
+        return lay_out((size[0], size[1]), self.image_size, self.fitted_images.framing).content
 
     @property
     def detector(self) -> Detector:
