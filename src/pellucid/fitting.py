@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ from pellucid.acquisition.images import ImageBatches, Size, parse_size, read_ima
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import assign_folds
 from pellucid.acquisition.verify import remember
+from pellucid.acquisition.views import ImageSize, choose_view, views_of
 from pellucid.calibration import HeldOutScore, choose_limit, score_files
 from pellucid.inspector import Inspector
 from pellucid.outlining import Outline, check_measuring, choose_outline
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
 
 LimitMethod = Literal["conformal", "f1"]
-ImageSize = int | str | Sequence[int]
 
 
 def fit(
@@ -50,7 +51,9 @@ def fit(
         data: a folder, a CSV file, what :func:`pellucid.read_folder` returned, or a :class:`pellucid.Plan` made with
             the same ``false_reject`` and ``seed``.
         detector: name of a detector, one of ``pellucid.detectors.names()``.
-        image_size: N or (height, width) in px, at least 32; images are resized to it, never cropped.
+        image_size: N, the shorter side of what the network sees, in px, at least 32: the longer one follows the shape
+            of the images, up to four times N (:func:`pellucid.acquisition.views.choose_view`); or (height, width), as
+            it is. Images of another shape than most are padded or tiled, never cropped.
         false_reject: promised share of good images that are rejected, in (0, 1).
         limit: ``conformal`` chooses it from normal images alone; ``f1`` also uses labelled training defects and is
             optimistic.
@@ -76,13 +79,13 @@ def fit(
         >>> inspector.save("glass.pellucid")
     """
     made = detectors.create(detector, **({"seed": seed} | parameters)).to(device)
-    size = parse_size(image_size)
+    parse_size(image_size)  # refuses what is not allowed before any image is read
     check_measuring(outline, mm_per_px)
     plan = data if isinstance(data, Plan) else Plan.from_data(data, false_reject=false_reject, seed=seed)
     return fit_split(
         made,
         plan.split,
-        size,
+        image_size,
         fitted_images=plan.fitted_images(),
         false_reject=false_reject,
         limit=limit,
@@ -114,7 +117,7 @@ def fit_split(
         detector: not fitted yet, as ``pellucid.detectors.create`` makes it; its ``to`` says where to compute.
         split: who is fitted on and who calibrates; with ``folds``, every sample of ``split.fit`` calibrates a detector
             that has not seen it.
-        image_size: N or (height, width) in px.
+        image_size: N, the shorter side, or (height, width), in px.
         fitted_images: what the model is to remember of these images; they are read for it when it is not given.
         false_reject: promised share of good images that are rejected, in (0, 1).
         limit: ``conformal`` or ``f1``.
@@ -131,14 +134,17 @@ def fit_split(
         >>> plan = pellucid.Plan.from_data("GlassDefect")
         >>> inspector = pellucid.fit_split(pellucid.detectors.create("dfm"), plan.split)
     """
-    size = parse_size(image_size)
     check_measuring(outline, mm_per_px)
     if fitted_images is None:
+        parse_size(image_size)
         fitted_images = remember((*split.fit, *split.calibrate))
+    size, framing = choose_view(image_size, fitted_images.framing)
+    fitted_images = fitted_images.model_copy(update={"framing": framing})
     if not zones.are_everything:
         zones.counted(read_image(split.fit[0].path).shape[:2])  # that they fit is found out before the work
     kind, parameters = type(detector), detector.parameters()
-    shaping = (kind, parameters, size, fitted_images.data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
+    paths = [sample.path for sample in split.fit]
+    shaping = (kind, parameters, size, framing, fitted_images.data_sha256, seed, [*map(str, paths)], split.folds)
     if split.folds is None:
         detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
         held_out = score_files(Torch(detector), split.calibrate, size, fitted_images, zones)
@@ -168,4 +174,5 @@ def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:
 
 
 def _batches(samples: Iterable[Sample], size: Size, fitted_images: FittedImages) -> ImageBatches:
-    return ImageBatches(tuple(s.path for s in samples), size, bits=fitted_images.bits)
+    see = partial(views_of, view=size, framing=fitted_images.framing)
+    return ImageBatches(tuple(s.path for s in samples), size, bits=fitted_images.bits, see=see)

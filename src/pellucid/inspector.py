@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.arrays import read_or_convert
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.images import Size, as_planes, open_image, read_image
+from pellucid.acquisition.images import Size, open_image, read_image
+from pellucid.acquisition.views import lay_out, views_of
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
@@ -23,7 +24,7 @@ from pellucid.records import Defect, Ignored, Inspection, Limit, Samples
 from pellucid.regions.defects import Measuring, check_scale, find_measured
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes import Runtime
-from pellucid.runtimes.scoring import OpenFile, ScoredFile, enlarge, read_and_score, score_image
+from pellucid.runtimes.scoring import OpenFile, ScoredFile, enlarge, read_and_score, score_file
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Inspector:
     Attributes:
         runtime: what computes scores and maps.
         limit: where normal ends, with the normal scores that it was chosen from.
-        image_size: height and width that images are resized to for the network, px.
+        image_size: height and width of what the network sees, px: all of an image of the shape that was fitted on; of
+            another one all of it with padding, or a tile.
         fitted_images: what is remembered of the images that were fitted on and calibrated with; others are compared
             with them.
         seed: of the split and the detector.
@@ -87,11 +89,8 @@ class Inspector:
             'ok'
         """
         path, read = read_or_convert(image, self.fitted_images.bits)
-        score, anomaly_map = score_image(self.runtime, as_planes(read.pixels, self.image_size))
-        height, width = read.pixels.shape[:2]
-        file = ScoredFile(path, (height, width), self.fitted_images.check(read), score, anomaly_map)
-        judged = self._judge(file, lambda: read.pixels)
-        return replace(judged, pixels=read.pixels)
+        file = score_file(self.runtime, path, read, self.image_size, self.fitted_images)
+        return replace(self._judge(file, lambda: read.pixels), pixels=read.pixels)
 
     def inspect_many(
         self,
@@ -158,7 +157,7 @@ class Inspector:
             threshold = segmentation_threshold(anomaly_map, self.limit.pixel)
 
             def find(place: NDArray[np.bool_]) -> tuple[Defect, ...]:
-                found = find_measured(anomaly_map, threshold, read, self.measuring, self.image_size, place)
+                found = find_measured(anomaly_map, threshold, read, self.measuring, self.seen_size(file.size), place)
                 notes.extend(found.notes)
                 return found.defects
 
@@ -190,6 +189,10 @@ class Inspector:
             return self
         check_scale(mm_per_px)
         return replace(self, measuring=self.measuring.model_copy(update={"mm_per_px": mm_per_px}))
+
+    def seen_size(self, size: tuple[int, ...]) -> Size:
+        """Return the height and width, px, that an image of such a height and width is brought to before it is seen."""
+        return lay_out((size[0], size[1]), self.image_size, self.fitted_images.framing).content
 
     @property
     def detector(self) -> Detector:
@@ -252,5 +255,6 @@ class Inspector:
         """
         from pellucid.models.export import export
 
-        compared = [as_planes(read_image(Path(image), self.fitted_images.bits), self.image_size) for image in images]
+        read = (read_image(Path(image), self.fitted_images.bits) for image in images)
+        compared = [view for one in read for view in views_of(one, self.image_size, self.fitted_images.framing)]
         return export(self.detector, self.header(), Path(folder), format, compared, int8)

@@ -25,6 +25,7 @@ Label = Literal["normal", "abnormal"]
 Role = Literal["fit", "calibrate", "select", "test"]
 Verdict = Literal["ok", "reject"]
 IgnoreReason = Literal["region", "margin", "area"]  # lies where nothing counts, too near to the border, is too small
+ScoreOf = Literal["peak", "total"]  # what of its map an image's score follows: the highest value, or all of it
 
 
 @dataclass(frozen=True)

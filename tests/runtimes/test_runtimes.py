@@ -73,6 +73,12 @@ def test_a_graph_scores_as_torch_does_in_batches_of_any_size(fitted, glass, tmp_
     one, other = inspector.inspect(files[-1]), opened.inspect(files[-1])
     assert (other.verdict, other.limit, other.p_value) == (one.verdict, one.limit, one.p_value)
     assert [d.box for d in other.defects] == [d.box for d in one.defects]
+    strip = np.hstack([read_image(path) for path in files[:3]])  # of a shape that is padded and tiled
+    one, other = inspector.inspect(strip), opened.inspect(strip)
+    assert one.map.shape == other.map.shape == strip.shape[:2]
+    assert (other.warnings, other.reason) == (one.warnings, one.reason)
+    assert any("overlapping tiles" in warning for warning in one.warnings)
+    assert other.score == pytest.approx(one.score, rel=1e-3)
 
 
 def test_what_a_graph_has_returned_is_not_written_over(exported):

@@ -329,7 +329,7 @@ def test_a_sweep_is_the_product_of_its_lists(tmp_path):
     cells = sweep.candidates()
     assert len(cells) == 2 * 2 * 2 + 2 * 2
     cell = cells["patchcore-resnet18-192x320-num_neighbors=1"]
-    assert cell.size == (192, 320)
+    assert cell.image_size == "192x320"
     assert cell.parameters["num_neighbors"] == 1
     assert cell.parameters["weights"] == str(tmp_path / "r.pth")
     assert cells["padim-prism_s-128"].parameters["n_features"] == 50

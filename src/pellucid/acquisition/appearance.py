@@ -98,10 +98,19 @@ TOLERANCES = {
 
 
 class Difference(NamedTuple):
-    """How an image differs from those that were fitted on."""
+    """How an image differs from those that were fitted on.
 
-    excess: float  # relative to what is too far: above 1 it cannot be judged
-    sentence: str  # begins with what it is, as in "darker (light 0.011; there 0.310 to 0.550)"
+    Attributes:
+        name: of the value, as in :class:`Appearance`.
+        is_above: whether it lies above the range, not below.
+        excess: relative to what is too far: above 1 the image cannot be judged.
+        sentence: begins with what the image is, as in "darker (light 0.011; there 0.310 to 0.550)".
+    """
+
+    name: str
+    is_above: bool
+    excess: float
+    sentence: str
 
 
 def differences(image: Appearance, lowest: Appearance, highest: Appearance) -> list[Difference]:
@@ -122,7 +131,7 @@ def differences(image: Appearance, lowest: Appearance, highest: Appearance) -> l
             seen, *fitted = (tolerance.shown.format(getattr(one, name)) for one in (image, lowest, highest))
             label = name.removesuffix("_x").removesuffix("_y").replace("_", " ")
             there = " to ".join(dict.fromkeys(fitted))
-            found.append(Difference(beyond / far, f"{word} ({label} {seen}; there {there})"))
+            found.append(Difference(name, value > high, beyond / far, f"{word} ({label} {seen}; there {there})"))
     return found
 
 

@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
-from pellucid.acquisition.appearance import MAX_DIFFERENCES_SHOWN, Appearance, describe, differences
+from pellucid.acquisition.appearance import MAX_DIFFERENCES_SHOWN, Appearance, Difference, describe, differences
 from pellucid.acquisition.images import FULL_BITS, DecodedImage, is_constant, read_image
+from pellucid.acquisition.views import CELL_PX, Framing, Layout
 
+SIDES = ("height", "width")  # of an image's appearance
 SHORT_HASH_DIGITS = 16  # of a SHA-256: two different images of a million share them once in 40 million such sets
 
 
@@ -41,6 +43,8 @@ class FittedImages(BaseModel):
         bits: significant bits of 16-bit values, as 12 where the camera gives 0 to 4095.
         lowest: lower end of what they look like, value by value; None in models of an earlier pellucid.
         highest: upper end.
+        framing: how images of any shape fill the model's view; None in models of an earlier pellucid, which squeeze
+            every image into it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,6 +54,7 @@ class FittedImages(BaseModel):
     bits: Annotated[int, Field(ge=8, le=FULL_BITS)] = FULL_BITS
     lowest: Appearance | None = None
     highest: Appearance | None = None
+    framing: Framing | None = None
 
     def contain(self, sha256: str) -> bool:
         """Tell whether the file with this SHA-256 is one of them."""
@@ -57,26 +62,59 @@ class FittedImages(BaseModel):
         at = bisect_left(self.hashes, shortened)
         return self.hashes[at : at + 1] == (shortened,)
 
-    def check(self, image: DecodedImage) -> ImageCheck:
-        """Find out whether an image can be judged by what was learned from these, and what is odd about it."""
+    def check(self, image: DecodedImage, layout: Layout | None = None) -> ImageCheck:
+        """Find out whether an image can be judged by what was learned from these, and what is odd about it.
+
+        Args:
+            image: its pixels.
+            layout: how the network sees it; None where all of it fills the view.
+        """
         if is_constant(image.pixels):
             return ImageCheck("Not judged: every pixel has the same value, as of a covered lens or a dead camera.")
-        if self.lowest is None:
-            return ImageCheck(warnings=image.warnings)
-        far, near = self.compare(describe(image.pixels))
+        far, near = self._differences(describe(image.pixels))
         if far:
             reason = f"Not judged: compared with those fitted on, the image is far {' and '.join(far)}."
             return ImageCheck(reason, image.warnings)
-        warnings = (f"Compared with those fitted on, the image is {difference}." for difference in near)
+        shape = self._shape(image, layout, near)
+        left = [one.sentence for one in near if not (shape and one.name in SIDES)]
+        warnings = (f"Compared with those fitted on, the image is {difference}." for difference in (*shape, *left))
         return ImageCheck(warnings=(*image.warnings, *warnings))
 
     def compare(self, image: Appearance) -> tuple[list[str], list[str]]:
         """List how an image differs from these: so far that it cannot be judged, and noticeably; the largest first."""
+        far, near = self._differences(image)
+        return far, [one.sentence for one in near]
+
+    def _differences(self, image: Appearance) -> tuple[list[str], list[Difference]]:
+        """What is far and what is noticeable.
+
+        Where images keep their shape, one that is larger in one direction is longer, and tiled; only one that is larger
+        in both is of another scale, by as much as in the lesser.
+        """
         if self.lowest is None or self.highest is None:
             return [], []
         found = differences(image, self.lowest, self.highest)
+        if self.framing is not None:
+            larger = [one for one in found if one.name in SIDES and one.is_above]
+            excess = min(one.excess for one in larger) if len(larger) == len(SIDES) else 0.0
+            found = [one._replace(excess=excess) if one in larger else one for one in found]
         far = [one.sentence for one in found if one.excess > 1][:MAX_DIFFERENCES_SHOWN]
-        return far, [one.sentence for one in found if one.excess <= 1]
+        return far, [one for one in found if one.excess <= 1]
+
+    def _shape(self, image: DecodedImage, layout: Layout | None, near: Sequence[Difference]) -> list[str]:
+        """How an image differs in size and shape, and what became of it: one sentence for all of that.
+
+        Shapes that were fitted on need none: the limit was chosen from such images.
+        """
+        if layout is None or self.framing is None or not layout.treatment:
+            return []
+        sizes = [one.sentence for one in near if one.name in SIDES]
+        lowest, highest = self.framing.lowest_aspect, self.framing.highest_aspect
+        aspect, tolerance = image.pixels.shape[1] / image.pixels.shape[0], 1 + CELL_PX / max(layout.view)
+        if not sizes and lowest / tolerance <= aspect <= highest * tolerance:
+            return []
+        what = sizes or [f"of another shape (width by height {aspect:.2f}; there {lowest:.2f} to {highest:.2f})"]
+        return [f"{what[0]}: {layout.treatment}"]
 
 
 def describe_files(paths: Sequence[Path], bits: int = FULL_BITS) -> list[Appearance]:

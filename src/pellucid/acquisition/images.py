@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 1]
 Planes = NDArray[np.float32]  # (3, H, W), the same as a network takes it
 Size = tuple[int, int]  # height, width, px
+See = Callable[[Pixels], Iterable[Planes]]  # what a network sees of an image: once, or tile by tile
 FULL_BITS = 16  # of a 16-bit value, when a camera uses all of them
 CAMERA_BITS = (8, 10, 12, 14, FULL_BITS)  # that cameras put into 16-bit values
 
@@ -212,7 +213,7 @@ def parse_size(text: str | int | Sequence[int]) -> Size:
         text: ``256``, ``"256"``, ``"192x320"`` or ``(192, 320)``; height first, px.
 
     Returns:
-        Height and width, px.
+        Height and width, px; the same twice where one number is given.
 
     Raises:
         ParameterError: not one or two whole numbers of at least 32.
@@ -236,41 +237,48 @@ class ImageBatches:
         size: height and width that they are resized to, px.
         batch_size: images in a batch, at least 1; the last one may hold fewer.
         bits: significant bits of 16-bit values, 8 to 16.
+        see: gives what the network sees of an image, which may be several tiles; None resizes all of it to ``size``.
     """
 
     paths: tuple[Path, ...]
     size: Size
     batch_size: int = 8
     bits: int = FULL_BITS
+    see: See | None = None
 
     def __len__(self) -> int:
+        """Count the batches as if every image were seen once; there are more where some are tiled."""
         return -(-len(self.paths) // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
         import torch
 
-        images = read_ahead(self.paths, self.size, self.bits)
+        images = (planes for seen in read_ahead(self.paths, self.size, self.bits, self.see) for planes in seen)
         while batch := [planes for _, planes in zip(range(self.batch_size), images, strict=False)]:
             yield torch.from_numpy(np.stack(batch))
 
 
-def read_ahead(paths: Sequence[Path], size: Size, bits: int = FULL_BITS) -> Iterator[Planes]:
+def read_ahead(
+    paths: Sequence[Path], size: Size, bits: int = FULL_BITS, see: See | None = None
+) -> Iterator[Iterable[Planes]]:
     """Read images in order, a few files ahead of the caller.
 
     Args:
         paths: image files.
         size: height and width that the network sees, px.
         bits: significant bits of 16-bit values, 8 to 16.
+        see: gives what the network sees of an image; None resizes all of it to ``size``.
 
     Yields:
-        Each image as the network sees it (3, height, width).
+        For each image what the network sees of it, (3, height, width) each.
 
     Raises:
         DataError: a file cannot be read.
     """
 
-    def read(path: Path) -> Planes:
-        return as_planes(read_image(path, bits), size)
+    def read(path: Path) -> Iterable[Planes]:
+        pixels = read_image(path, bits)
+        return [as_planes(pixels, size)] if see is None else see(pixels)
 
     for image in run_pipeline(paths, Operation(read, IO_THREADS)):
         yield image.result()

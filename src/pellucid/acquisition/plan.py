@@ -11,6 +11,7 @@ from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.splits import plan_split
 from pellucid.acquisition.verify import VerifiedData, note_odd_images, remember, samples_sha256, verify
+from pellucid.acquisition.views import note_shapes
 from pellucid.records import Samples, Split
 
 
@@ -51,8 +52,11 @@ class Plan:
     def _split(cls, verified: VerifiedData, false_reject: float, seed: int) -> Self:
         split = plan_split(verified.samples, false_reject=false_reject, seed=seed)
         learned = (*split.fit, *split.calibrate)
-        odd = note_odd_images(learned, verified, remember(learned, verified))
-        notes = (*verified.samples.notes, *split.notes, *note_duplicates(split, verified), *odd)
+        fitted_images = remember(learned, verified)
+        odd = note_odd_images(learned, verified, fitted_images)
+        seen = [verified.appearances[sample.path] for sample in learned]
+        shapes = note_shapes([(one.height, one.width) for one in seen])
+        notes = (*verified.samples.notes, *split.notes, *note_duplicates(split, verified), *odd, *shapes)
         return cls(verified, split, notes)
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ from pellucid.acquisition.groups import with_groups
 from pellucid.acquisition.images import FULL_BITS, decode_image, is_constant, read_content, significant_bits
 from pellucid.acquisition.likeness import Fingerprint, find_alike, fingerprint
 from pellucid.acquisition.truth import TruthCheck, check_truth, note_truth
+from pellucid.acquisition.views import framing_of
 from pellucid.errors import DataError, join_names
 from pellucid.records import Sample, Samples
 
@@ -150,13 +151,15 @@ def remember(samples: Sequence[Sample], verified: VerifiedData | None = None) ->
         if len(verified.samples.samples) < len(samples):
             raise DataError(" ".join(verified.samples.notes))
     hashes = [verified.hashes[sample.path] for sample in samples]
-    lowest, highest = fitted_range([verified.appearances[sample.path] for sample in samples])
+    appearances = [verified.appearances[sample.path] for sample in samples]
+    lowest, highest = fitted_range(appearances)
     return FittedImages(
         data_sha256=samples_sha256(samples, verified.hashes),
         hashes=tuple(sorted(digest[:SHORT_HASH_DIGITS] for digest in hashes)),
         bits=verified.bits,
         lowest=lowest,
         highest=highest,
+        framing=framing_of([(one.height, one.width) for one in appearances]),
     )
 
 

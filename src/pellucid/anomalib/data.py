@@ -11,9 +11,10 @@ from typing import Literal
 from pellucid.acquisition.decoding import IMAGE_SUFFIXES
 from pellucid.acquisition.files import image_files
 from pellucid.acquisition.folders import read_folder
-from pellucid.acquisition.images import Size, parse_size
+from pellucid.acquisition.images import parse_size
 from pellucid.acquisition.splits import CALIBRATION_SHARE, TEST_SHARE
 from pellucid.acquisition.truth import add_truth, part_masks
+from pellucid.acquisition.views import ImageSize
 from pellucid.errors import DataError, ParameterError, join_names
 from pellucid.records import Sample
 
@@ -53,7 +54,7 @@ class DataModule(ABC):
     Attributes:
         name: of the data set; part of the results' path.
         root: folder that the images lie in.
-        image_size: height and width in px.
+        image_size: N, the shorter side of what the network sees, or (height, width), in px.
         eval_batch_size: images in a batch of predictions.
         seed: of the split and the folds; None is 0.
         samples: the images, once :meth:`setup` has listed them.
@@ -63,7 +64,7 @@ class DataModule(ABC):
 
     name: str
     root: Path
-    image_size: Size = (256, 256)
+    image_size: ImageSize = 256
     eval_batch_size: int = 32
     seed: int | None = None
     samples: tuple[Sample, ...] = ()
@@ -95,7 +96,7 @@ class Folder(DataModule):
         normal_split_ratio: 0.2, or left out.
         extensions: suffixes of the files to take, as in ``(".png",)``; all that can be read by default.
         task: ``classification`` or ``segmentation``: masks are used where there are any.
-        image_size: N or (height, width) in px.
+        image_size: N, the shorter side of what the network sees, or (height, width), in px.
         train_batch_size: accepted and without effect.
         eval_batch_size: images in a batch of predictions, at least 1.
         num_workers: accepted and without effect.
@@ -132,7 +133,7 @@ class Folder(DataModule):
         seed: int | None = None,
         **transforms: object,
     ) -> None:
-        check_data_arguments(task=task, transforms=transforms, eval_batch_size=eval_batch_size)
+        check_data_arguments(transforms=transforms, image_size=image_size, task=task, eval_batch_size=eval_batch_size)
         check_split_arguments(test_split_mode, val_split_mode)
         check_share("normal_split_ratio", normal_split_ratio, TEST_SHARE, "of the normal images are tested on")
         check_share("test_split_ratio", test_split_ratio, TEST_SHARE, "of the normal images are tested on")
@@ -142,7 +143,7 @@ class Folder(DataModule):
         self.normal_dir, self.abnormal_dir = normal_dir, abnormal_dir
         self.normal_test_dir, self.mask_dir = normal_test_dir, mask_dir
         self.extensions = IMAGE_SUFFIXES if extensions is None else _suffixes(extensions)
-        self.image_size = parse_size(image_size)
+        self.image_size = image_size
         self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
         self.test_split_mode = TestSplitMode(test_split_mode)
 
@@ -183,7 +184,7 @@ class MVTec(DataModule):
         eval_batch_size: images in a batch of predictions, at least 1.
         num_workers: accepted and without effect.
         task: ``classification`` or ``segmentation``: masks are used where there are any.
-        image_size: N or (height, width) in px.
+        image_size: N, the shorter side of what the network sees, or (height, width), in px.
         test_split_mode: ``from_dir``.
         val_split_mode: ``from_train``, or left out: the limit is chosen from held-out normal training images.
         seed: of the split and the folds; 0 by default.
@@ -207,11 +208,11 @@ class MVTec(DataModule):
         seed: int | None = None,
         **transforms: object,
     ) -> None:
-        check_data_arguments(task=task, transforms=transforms, eval_batch_size=eval_batch_size)
+        check_data_arguments(transforms=transforms, image_size=image_size, task=task, eval_batch_size=eval_batch_size)
         check_split_arguments(test_split_mode, val_split_mode)
         self.name, self.category, self.task, self.seed = "MVTec", category, task, seed
         self.root = Path(root) / category
-        self.image_size = parse_size(image_size)
+        self.image_size = image_size
         self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 - the notebook may name a stage
@@ -238,8 +239,8 @@ class PredictDataset(DataModule):
     labelled = False
 
     def __init__(self, path: str | Path, transform: object = None, image_size: int | Sequence[int] = 256) -> None:
-        check_data_arguments(transforms={"transform": transform})
-        self.root, self.image_size = Path(path), parse_size(image_size)
+        check_data_arguments(transforms={"transform": transform}, image_size=image_size)
+        self.root, self.image_size = Path(path), image_size
         self.name = self.root.stem
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 - the notebook may name a stage
@@ -255,7 +256,7 @@ class PredictDataset(DataModule):
 
 
 def check_data_arguments(
-    *, transforms: dict[str, object], task: str = "classification", eval_batch_size: int = 1
+    *, transforms: dict[str, object], image_size: ImageSize, task: str = "classification", eval_batch_size: int = 1
 ) -> None:
     """Refuse what a data module cannot do.
 
@@ -270,6 +271,7 @@ def check_data_arguments(
                 f"{name} is not taken: images are brought to image_size, and normalised inside the model. Change the"
                 " files themselves for anything else."
             )
+    parse_size(image_size)  # refuses what is not allowed
     if task not in (TaskType.CLASSIFICATION, TaskType.SEGMENTATION):
         raise ParameterError(f"task='{task}' is not allowed: give classification or segmentation.")
     if eval_batch_size < 1:

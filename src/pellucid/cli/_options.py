@@ -128,8 +128,8 @@ Weights = Annotated[
     ),
 ]
 IMAGE_SIZE_HELP = (
-    "Size in pixels, at least 32, that images are resized to for the network and never cropped: N for a square, or"
-    " HEIGHTxWIDTH"
+    "Size in pixels, at least 32, that images are resized to for the network and never cropped: N for the shorter side,"
+    " the longer one following the shape of the images up to four times N, or HEIGHTxWIDTH as it is"
 )
 ImageSize = Annotated[str, typer.Option(metavar="SIZE", help=f"{IMAGE_SIZE_HELP}.")]
 ComparedImageSize = Annotated[str | None, typer.Option(metavar="SIZE", help=f"{IMAGE_SIZE_HELP}; 256 by default.")]

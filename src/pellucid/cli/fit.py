@@ -70,7 +70,7 @@ def fit(
     from pellucid.fitting import fit as fit_plan
     from pellucid.regions.defects import check_scale
 
-    size = parse_size(image_size)
+    parse_size(image_size)  # refuses what is not allowed before anything is read
     _check(detector, parameters, output, device, false_reject)
     check_scale(mm_per_px)
     checkpoint = output.with_name(output.name + ".training")
@@ -81,7 +81,7 @@ def fit(
     inspector = fit_plan(
         plan,
         detector,
-        image_size=size,
+        image_size=image_size,
         false_reject=false_reject,
         limit=limit,
         zones=zones,
@@ -121,10 +121,12 @@ def _remove_progress(folder: Path) -> None:
 def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
     """The networks of a new model, its limit, and how far the limit can be trusted."""
     from pellucid.acquisition.splits import few_groups_sentence, min_calibration_images
+    from pellucid.acquisition.views import describe_view
     from pellucid.limits.conformal import realised_rate
     from pellucid.reports.tables import summary
 
     out.print(summary({detector: (inspector.detector.module_summary(), output.stat().st_size / 1e6)}))
+    print_text(out, f"images are seen at {describe_view(inspector.image_size, inspector.fitted_images.framing)}")
     limit = inspector.limit
     sentence = f"limit {limit.value:.6g} ({limit.method}) from {len(limit.scores)} normal images"
     if limit.weights:

@@ -39,6 +39,7 @@ from pellucid.backbones import create
 from pellucid.backbones._extractor import Backbone
 from pellucid.detectors._device import full_float32, resolve_device
 from pellucid.errors import DataError, NotFittedError, ParameterError, WeightsError
+from pellucid.records import ScoreOf
 
 MIN_PIXELS_TO_COMPILE = 100 * 256 * 256  # pixels from which on the backbone is compiled for a fit
 Images = Iterable[Tensor]  # re-iterable float32 batches (B, 3, H, W) in [0, 1]
@@ -61,6 +62,7 @@ class Detector(ABC):
     backbone_: Backbone  # pixels (B, 3, H, W) -> one map (B, C, h, w) for each of ``layers``, frozen
     size_: Tensor  # (2,) height and width that the detector was fitted on, px
     _device: torch.device | None = None  # chosen by :meth:`to`, or resolved when it was first needed
+    score_of: ClassVar[ScoreOf] = "peak"  # what of its map a score follows; "total" is all of it
     _renamed: ClassVar[Mapping[str, tuple[str, Mapping[Any, Any]]]] = {}  # old name -> new one, and new values by old
 
     # --- what a detector writes -------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': '0072a76bd4d288cad66703048d81ceaa6602076b68320c25206d4532ad4e64da'},
+         'source_sha256': 'cfaa8e1429208efa8a0f4a86f22bd88515a0c94712925ee8650e935a95a09dc3'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '

@@ -43,6 +43,8 @@ class Dfm(Detector):
         (torch.Size([2, 64, 64]), torch.Size([2]))
     """
 
+    score_of = "total"
+
     mu_: Tensor  # (D,)
     U_: Tensor  # principal directions, (D, k)
     variance_: Tensor  # along each of them, (k,)

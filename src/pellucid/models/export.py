@@ -148,7 +148,7 @@ def _write_compared(reference: Torch, size: Size, format: Format, path: Path, im
 def _quantise(reference: Torch, normals: Normals, size: Size, graph: Path, path: Path) -> dict[str, object]:
     """Write the graph in int8; return what its header says otherwise."""
     achieved = quantise(graph, reference, normals.learn, normals.held_out, path)
-    quantised = OpenVino(path)
+    quantised = OpenVino(path, reference.score_of)
     return {
         "rank_correlation": achieved,
         "reference_score": _score_of_noise(quantised, size),
@@ -199,7 +199,7 @@ def open_export(folder: Path) -> tuple[Runtime, Header]:
         raise _not_whole(folder, error) from None
     if digest != header.sha256:
         raise ModelFileError(f"The graph in '{folder}' was changed since it was written: its checksum does not agree.")
-    runtime = RUNTIMES[header.format](files[0])
+    runtime = RUNTIMES[header.format](files[0], header.model.score_of)
     if header.reference_score is not None:
         found = _score_of_noise(runtime, header.model.image_size)
         if not abs(found - header.reference_score) <= MAX_REFERENCE_DRIFT * abs(header.reference_score):

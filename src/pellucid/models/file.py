@@ -22,7 +22,7 @@ from pellucid._io.files import write_bytes
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.errors import ModelFileError
 from pellucid.models.format1 import Tensors, recognise_backbone
-from pellucid.records import Limit
+from pellucid.records import Limit, ScoreOf
 from pellucid.regions.defects import Measuring
 from pellucid.regions.zones import EVERYTHING, Zones
 
@@ -89,6 +89,7 @@ class Header(BaseModel):
     measuring: Measuring = Measuring()
     versions: dict[str, str]
     zones: Zones = EVERYTHING
+    score_of: ScoreOf = "peak"
 
 
 def header_of(
@@ -130,6 +131,7 @@ def header_of(
             brought_by: distribution_version(brought_by),
         },
         zones=zones,
+        score_of=detector.score_of,
     )
 
 
@@ -233,8 +235,8 @@ def upgrade_header(values: Any, tensors: Tensors | None = None, data: memoryview
         kept = {name: value for name, value in values.items() if name != "data_sha256"}
         fitted_images = {"data_sha256": values.get("data_sha256")}
         values = kept | {"format_version": 3, "fitted_images": fitted_images}
-    if isinstance(values, dict) and values.get("format_version") == 3:
-        values = values | {"format_version": 4}  # which has more fields, each with a default
+    if isinstance(values, dict) and values.get("format_version") == 3:  # what it lacks has a default
+        values = values | {"format_version": 4}
     return values
 
 

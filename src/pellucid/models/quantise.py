@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from pellucid.acquisition.images import Planes, read_ahead
 from pellucid.acquisition.plan import Plan
+from pellucid.acquisition.views import views_of
 from pellucid.calibration import choose_limit, score_files
 from pellucid.errors import DataError, ExportError, ParameterError, missing_extra
 from pellucid.models.file import Header, LimitHeader
@@ -71,8 +73,9 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
         limit = choose_limit(runtime, split, size, header.fitted_images, header.false_reject, held_out, f1=f1)
         return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})
 
+    see = partial(views_of, view=size, framing=header.fitted_images.framing)
     learn, held_out = (
-        list(read_ahead([s.path for s in samples], size, header.fitted_images.bits))
+        [view for seen in read_ahead([s.path for s in samples], size, header.fitted_images.bits, see) for view in seen]
         for samples in (split.fit[:: -(-len(split.fit) // MAX_RANGE_IMAGES)], split.calibrate)
     )
     return Normals(learn, held_out, recalibrated)

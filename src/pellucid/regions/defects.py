@@ -26,7 +26,7 @@ from pellucid.regions.outline import outline
 
 OutlineSource = Literal["image", "map"]
 MAX_MEASURED_DEFECTS = 100  # of one image; the others are listed with box, area, peak and centroid alone
-MARGIN_PX = 8  # that a defect may reach beyond its region of the map, in pixels of the network's size
+MARGIN_PX = 8  # that a defect may reach beyond its region of the map, in pixels of the size that was seen
 MIN_MARGIN_PX = 4  # in the image's own
 BRIDGE_PX = 2  # parts of an outline whose gap is at most twice this are one flaw
 
@@ -87,7 +87,7 @@ def find_measured(
     limit: float,
     read: Callable[[], Floats],
     measuring: Measuring,
-    network_size: tuple[int, int],
+    seen_size: tuple[int, int],
     place: Mask | None = None,
 ) -> Defects:
     """Find the defects of a rejected image as a model does, and say what was left undone.
@@ -97,7 +97,7 @@ def find_measured(
         limit: in the unit of the map; defects lie in the regions above it.
         read: gives the image's pixels, (H, W, channels) in [0, 1].
         measuring: of the model.
-        network_size: height and width that the network takes.
+        seen_size: height and width that the image was brought to for the network, px.
         place: where regions of the map are taken from, (H, W); everywhere by default.
     """
     if not (anomaly_map > limit if place is None else (anomaly_map > limit) & place).any():
@@ -108,7 +108,7 @@ def find_measured(
         pixels = read()
     except DataError as error:
         notes.append(f"Its defects are outlined by the map alone, without contrast: {error}")
-    margin_px = margin_of(anomaly_map.shape, network_size)
+    margin_px = margin_of(anomaly_map.shape, seen_size)
     defects = find_defects(
         anomaly_map,
         limit,
@@ -123,9 +123,9 @@ def find_measured(
     return Defects(defects, tuple(notes))
 
 
-def margin_of(image_size: tuple[int, ...], network_size: tuple[int, int]) -> int:
+def margin_of(image_size: tuple[int, ...], seen_size: tuple[int, int]) -> int:
     """Return how far a defect may reach beyond its region of the map, px of an image of (height, width)."""
-    scale = max(own / network for own, network in zip(image_size, network_size, strict=True))
+    scale = max(own / network for own, network in zip(image_size, seen_size, strict=True))
     return max(MIN_MARGIN_PX, round(MARGIN_PX * scale))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import ParameterError, missing_extra
+from pellucid.records import ScoreOf
 
 Floats = NDArray[np.float32]
 Name = Literal["torch", "openvino", "onnx"]
@@ -20,6 +21,10 @@ class Runtime(Protocol):
 
     name: Name
     parallel_requests: int  # how many calls of score are computed at the same time, by as many threads
+
+    @property
+    def score_of(self) -> ScoreOf:
+        """What of its map a score follows: by this, what padding adds to a score is taken off it."""
 
     @property
     def batch_size(self) -> int:

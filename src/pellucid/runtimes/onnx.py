@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pellucid.errors import ModelFileError
+from pellucid.records import ScoreOf
 from pellucid.runtimes import Floats, Name, require_installed
 
 
@@ -15,6 +16,7 @@ class Onnx:
 
     Args:
         graph: the ``.onnx`` file.
+        score_of: what of its map a score follows.
         parallel_requests: 1: all cores for one image; else a core for each of so many.
     """
 
@@ -22,11 +24,11 @@ class Onnx:
     device = "cpu"
     batch_size = 1
 
-    def __init__(self, graph: Path, parallel_requests: int = 1) -> None:
+    def __init__(self, graph: Path, score_of: ScoreOf = "peak", parallel_requests: int = 1) -> None:
         require_installed("onnx")
         import onnxruntime
 
-        self._graph, self.parallel_requests = graph, parallel_requests
+        self._graph, self.score_of, self.parallel_requests = graph, score_of, parallel_requests
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 0 if parallel_requests == 1 else 1  # 0: as many as there are cores
         try:
@@ -40,7 +42,7 @@ class Onnx:
 
     @cached_property
     def _throughput(self) -> Onnx:
-        return Onnx(self._graph, os.cpu_count() or 1)
+        return Onnx(self._graph, self.score_of, os.cpu_count() or 1)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         maps, scores = self._session.run(None, {"pixels": pixels})

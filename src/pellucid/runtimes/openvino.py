@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.errors import ModelFileError
+from pellucid.records import ScoreOf
 from pellucid.runtimes import Floats, Name, require_installed
 
 _bridge_lock = threading.Lock()
@@ -21,6 +22,7 @@ class OpenVino:
 
     Args:
         graph: the ``.xml`` file.
+        score_of: what of its map a score follows.
         throughput: a core or so for each of several images, instead of all cores for one.
     """
 
@@ -28,11 +30,11 @@ class OpenVino:
     device = "cpu"
     batch_size = 1
 
-    def __init__(self, graph: Path, throughput: bool = False) -> None:
+    def __init__(self, graph: Path, score_of: ScoreOf = "peak", throughput: bool = False) -> None:
         require_installed("openvino")
         import openvino
 
-        self._graph = graph
+        self._graph, self.score_of = graph, score_of
         core = openvino.Core()
         hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY"}
         try:
@@ -65,7 +67,7 @@ class OpenVino:
 
     @cached_property
     def _throughput(self) -> OpenVino:
-        return OpenVino(self._graph, throughput=True)
+        return OpenVino(self._graph, self.score_of, throughput=True)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         found = [self._score_one(image[None]) for image in pixels]

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.fitted_images import FittedImages, ImageCheck
-from pellucid.acquisition.images import DecodedImage, Planes, Size, as_planes, open_image
+from pellucid.acquisition.images import DecodedImage, Planes, Size, open_image
+from pellucid.acquisition.views import Layout, Views, views_of
+from pellucid.records import ScoreOf
 from pellucid.runtimes import Runtime
 
 Map = NDArray[np.float32]  # (H, W)
@@ -22,7 +24,7 @@ OpenFile = Callable[[Path, int], DecodedImage]  # of a path and the significant 
 
 
 class ScoredFile(NamedTuple):
-    """An image file: its height and width, what was odd about it, its score, and its map at the network's size."""
+    """An image file: its height and width, what was odd about it, its score, and its map, of any size."""
 
     path: Path
     size: Size
@@ -31,10 +33,39 @@ class ScoredFile(NamedTuple):
     map: Map
 
 
-def score_image(runtime: Runtime, planes: Planes) -> tuple[float, Map]:
-    """Score one image (3, H, W) alone, so that no score depends on its neighbours; the map has the network's size."""
-    maps, scores = runtime.score(planes[None])
-    return float(scores[0]), maps[0]
+def score_file(
+    runtime: Runtime, path: Path, image: DecodedImage, size: Size, fitted_images: FittedImages
+) -> ScoredFile:
+    """Check and score one image alone, so that no score depends on its neighbours.
+
+    Args:
+        runtime: computes one view after the other.
+        path: of the image.
+        image: its pixels.
+        size: height and width that the network takes.
+        fitted_images: that it is compared with, and that say how images fill the view.
+    """
+    file = _prepare(path, image, size, fitted_images)
+    return _scored(file, [_score_view(runtime, planes) for planes in file.views], runtime)
+
+
+class _PreparedFile(NamedTuple):
+    """An image file: its height and width, what was odd about it, and what the network sees of it."""
+
+    path: Path
+    size: Size
+    check: ImageCheck
+    views: Views
+
+
+def _prepare(path: Path, image: DecodedImage, size: Size, fitted_images: FittedImages) -> _PreparedFile:
+    height, width = image.pixels.shape[:2]
+    views = views_of(image.pixels, size, fitted_images.framing)
+    return _PreparedFile(path, (height, width), fitted_images.check(image, views.layout), views)
+
+
+def _scored(file: _PreparedFile, found: Sequence[tuple[float, Map]], runtime: Runtime) -> ScoredFile:
+    return ScoredFile(file.path, file.size, file.check, *_merge(file.views.layout, found, runtime))
 
 
 def read_and_score(
@@ -53,20 +84,19 @@ def read_and_score(
         Every file's future, in order; the error of one that cannot be read is its own.
     """
 
-    def read(path: Path) -> tuple[Path, Size, ImageCheck, Planes]:
-        image = open_file(path, fitted_images.bits)
-        height, width = image.pixels.shape[:2]
-        return path, (height, width), fitted_images.check(image), as_planes(image.pixels, size)
+    def read(path: Path) -> _PreparedFile:
+        return _prepare(path, open_file(path, fitted_images.bits), size, fitted_images)
 
-    def score(files: Sequence[Future[tuple[Path, Size, ImageCheck, Planes]]]) -> list[Future[ScoredFile]]:
+    def score(files: Sequence[Future[_PreparedFile]]) -> list[Future[ScoredFile]]:
         readable = [file.result() for file in files if file.exception() is None]
-        results = iter(_score_images(runtime, [planes for *_, planes in readable]))
+        found = _score_views(runtime, (planes for file in readable for planes in file.views))
         scored: list[Future[ScoredFile]] = [Future() for _ in files]
         for file, future in zip(files, scored, strict=True):
             if error := file.exception():
                 future.set_exception(error)
             else:
-                future.set_result(ScoredFile(*file.result()[:3], *next(results)))
+                prepared = file.result()
+                future.set_result(_scored(prepared, list(islice(found, len(prepared.views))), runtime))
         return scored
 
     files = run_pipeline(paths, Operation(read, IO_THREADS))
@@ -76,12 +106,56 @@ def read_and_score(
         yield from batch.result()
 
 
-def _score_images(runtime: Runtime, images: Sequence[Planes]) -> list[tuple[float, Map]]:
-    """Score images (3, H, W) in one call."""
-    if len(images) < 2:
-        return [score_image(runtime, planes) for planes in images]
-    maps, scores = runtime.score(np.stack(images))
-    return list(zip(scores.tolist(), maps, strict=True))
+def _score_views(runtime: Runtime, views: Iterator[Planes]) -> Iterator[tuple[float, Map]]:
+    """Score views (3, H, W), as many in one call as the runtime had best be given."""
+    while batch := list(islice(views, runtime.batch_size)):
+        if len(batch) == 1:
+            yield _score_view(runtime, batch[0])
+        else:
+            maps, scores = runtime.score(np.stack(batch))
+            yield from zip(scores.tolist(), maps, strict=True)
+
+
+def _score_view(runtime: Runtime, planes: Planes) -> tuple[float, Map]:
+    maps, scores = runtime.score(planes[None])
+    return float(scores[0]), maps[0]
+
+
+def _merge(layout: Layout, found: Sequence[tuple[float, Map]], runtime: Runtime) -> tuple[float, Map]:
+    """Join what was found on every view of an image: the highest score, and at every pixel the highest value.
+
+    Args:
+        layout: where the views lie.
+        found: score and map of each; a map may be of any size.
+        runtime: that found it.
+
+    Returns:
+        The score, and a map of the size of the resized image, without padding. Of one view that the image fills, both
+        as they are.
+    """
+    if layout.is_whole:
+        return found[0]
+    joined = np.full(layout.content, -np.inf, np.float32)
+    scores = []
+    for (score, whole), (seen, shown) in zip(found, layout.parts(), strict=True):
+        enlarged = enlarge(whole, layout.view)
+        inside = enlarged[seen]
+        joined[shown] = np.maximum(joined[shown], inside)
+        padded = inside.shape != enlarged.shape
+        scores.append(_score_inside(score, enlarged, inside, runtime.score_of) if padded else score)
+    return float(np.max(scores)), joined  # NaN stays NaN
+
+
+def _score_inside(score: float, whole: Map, inside: Map, score_of: ScoreOf) -> float:
+    """What a score would be without the padded part: less, by as much as the map is."""
+    of_whole, of_inside = (
+        (float(m.max()) if score_of == "peak" else float(m.mean(dtype=np.float64))) for m in (whole, inside)
+    )
+    if of_inside == of_whole or score == of_whole:  # padding changes nothing, or the score is the map's
+        return of_inside if score == of_whole else score
+    if of_whole <= 0:  # no ratio: the difference
+        return score + of_inside - of_whole
+    return score + abs(score) * (of_inside / of_whole - 1)
 
 
 def enlarge(anomaly_map: Map, size: Size) -> Map:

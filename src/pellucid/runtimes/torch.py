@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pellucid.records import ScoreOf
 from pellucid.runtimes import Floats, Name
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ class Torch:
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
+
+    @property
+    def score_of(self) -> ScoreOf:
+        return self.detector.score_of
 
     @property
     def device(self) -> str:

@@ -267,8 +267,9 @@ class InspectionQueue:
             inspection = model.inspect(image.pixels)
             milliseconds = (time.perf_counter() - start) * 1000
         now = datetime.now(UTC)
-        height, width = model.inspector.image_size  # features are at a quarter of it or coarser: half loses nothing
-        stored = self._pictures.save(now, job.content, suffix, inspection.map, (height // 2, width // 2))
+        height, width = model.inspector.seen_size(inspection.map.shape)
+        half = max(1, height // 2), max(1, width // 2)  # features are at a quarter or coarser: nothing is lost
+        stored = self._pictures.save(now, job.content, suffix, inspection.map, half)
         self._pictures.save_thumbnail(stored.picture, image.pixels)
         return InspectionRow(
             **_columns_of(job),

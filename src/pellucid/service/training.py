@@ -82,7 +82,7 @@ class TrainingRunner:
             data: one of :meth:`data_sets`.
             name: of the folder of results, from what a person typed.
             detectors: at least one name.
-            image_size: pixels.
+            image_size: shorter side of what the network sees, px.
             false_reject: share of good images that may be rejected.
             account: of whoever starts it, an engineer.
 

@@ -22,6 +22,7 @@ from pellucid._io.files import write_bytes, write_text
 from pellucid._io.names import printable
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import splits_csv
+from pellucid.acquisition.views import choose_view
 from pellucid.errors import OutputError, PellucidError
 from pellucid.reports import curves
 from pellucid.reports.page import ReportedModel, render_report
@@ -202,7 +203,7 @@ def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
         "data": printable(str(plan.verified.samples.root.resolve())),
         "data_sha256": plan.data_sha256(),
         "tested_sha256": plan.tested_sha256(),
-        "image_size": list(candidate.size),
+        "image_size": candidate.image_size,
         "false_reject": sweep.false_reject,
         "seed": training.seed,
         "folds": plan.split.folds,
@@ -229,7 +230,8 @@ def _row(candidate: Candidate, trainings: Sequence[_Training]) -> Row:
     tested = [json.loads((folder / "metrics.json").read_text("utf-8")) for folder in folders]
     found = [t["metrics"] | t["selection"] | read_cost(folder) for t, folder in zip(tested, folders, strict=True)]
     row: Row = {"name": candidate.name, "detector": candidate.detector, "backbone": candidate.parameters["backbone"]}
-    row |= {"image_size": f"{candidate.size[0]}x{candidate.size[1]}", "seeds": len(trainings)}
+    size, _ = choose_view(candidate.image_size, trainings[0].plan.fitted_images().framing)
+    row |= {"image_size": f"{size[0]}x{size[1]}", "seeds": len(trainings)}
     row |= {key: _mean([f[key] for f in found]) for key in (*TEST_COLUMNS, *COST_COLUMNS, *SELECTION_COLUMNS)}
     row |= {"peak_ram_mb": max(f["peak_ram_mb"] for f in found), "selection_on": found[0]["selection_on"]}
     return row | {f"{key}_sd": _spread([f[key] for f in found]) for key in COLUMNS_WITH_SPREAD}

@@ -78,7 +78,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
         name=folder.name,
         group=root.stem if root.is_file() else root.name,
         folder=folder,
-        parameters={"detector": config["detector"], "image_size": config["image_size"], **detector.parameters()},
+        parameters={"detector": config["detector"], "image_size": inspector.image_size, **detector.parameters()},
         metrics={**result.metrics, **_numbers(cost)},
         scores=by_label(result.scored),
     )
@@ -94,7 +94,7 @@ def _fit(
     inspector = fit_split(
         detector,
         split,
-        (config["image_size"][0], config["image_size"][1]),
+        config["image_size"],
         fitted_images=fitted_images,
         false_reject=config["false_reject"],
         seed=config["seed"],

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pellucid import backbones
 from pellucid import detectors as catalogue
 from pellucid._io.names import named_path, printable
-from pellucid.acquisition.images import Size, parse_size
+from pellucid.acquisition.images import parse_size
 from pellucid.acquisition.splits import check_rate
 from pellucid.errors import DataError, ParameterError, unknown_name
 from pellucid.study.choice import Prefer
@@ -39,12 +39,19 @@ Parameters = dict[str, Any]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One model of a sweep: a detector with its parameters at one image size."""
+    """One model of a sweep: a detector with its parameters at one image size.
+
+    Attributes:
+        name: of the model.
+        detector: its detector's name.
+        image_size: N, the shorter side of what the network sees, or "HxW", in px.
+        parameters: all hyper-parameters; the seed is the trial's.
+    """
 
     name: str
     detector: str
-    size: Size
-    parameters: Parameters  # all of them; the seed is the trial's
+    image_size: int | str
+    parameters: Parameters
 
 
 class Sweep(BaseModel):
@@ -55,7 +62,7 @@ class Sweep(BaseModel):
         detectors: names; all that there are by default.
         backbone: name of the network that features come from, or a list to compare.
         weights: checkpoint files by backbone.
-        image_size: N or "HxW" in px, or a list to compare.
+        image_size: N, the shorter side of what the network sees, or "HxW", in px, or a list to compare.
         parameters: hyper-parameters by detector.
         grid: lists of values by detector and hyper-parameter; every combination is compared.
         false_reject: promised share of good images that are rejected, in (0, 1).
@@ -157,7 +164,8 @@ class Sweep(BaseModel):
             weights = self.weights.get(backbone)
             own = self.parameters.get(detector, {}) | varied
             parameters = catalogue.complete(detector, own, backbone, weights)
-            yield Candidate("-".join(parts), detector, parse_size(size), parameters)
+            parse_size(size)  # refuses what is not allowed
+            yield Candidate("-".join(parts), detector, size, parameters)
 
 
 def _axis(value: Any) -> list[Any]:

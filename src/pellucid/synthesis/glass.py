@@ -15,26 +15,32 @@ from pellucid._io.progress import track
 from pellucid.synthesis.flaws import AlphaMask
 
 PANE_SIDE_PX = 256
-Pane = NDArray[np.float32]  # (PANE_SIDE_PX, PANE_SIDE_PX), grey in [0, 1]
+SQUARE = (PANE_SIDE_PX, PANE_SIDE_PX)
+Pane = NDArray[np.float32]  # (H, W), grey in [0, 1]
 
 
-def draw_pane(rng: Generator) -> Pane:
-    """Draw a clean pane: a light gradient, fine vertical draw lines, dust too small to matter, sensor noise."""
-    y, x = np.mgrid[0:PANE_SIDE_PX, 0:PANE_SIDE_PX].astype(np.float32) / PANE_SIDE_PX
+def draw_pane(rng: Generator, size: tuple[int, int] = SQUARE) -> Pane:
+    """Draw a clean pane: a light gradient, fine vertical draw lines, dust too small to matter, sensor noise.
+
+    Args:
+        rng: decides everything.
+        size: height and width, px; a square that comes with the defects of this module by default.
+    """
+    y, x = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32) / np.array(size, np.float32)[:, None, None]
     light = 0.55 + rng.uniform(-0.08, 0.08) * x + rng.uniform(-0.12, 0.12) * y + rng.uniform(-0.03, 0.03)
     image = light.astype(np.float32)
     for _ in range(rng.integers(4, 9)):
-        line = _draw_line(rng, width=1, lean=0.03)
+        line = _draw_line(rng, width=1, lean=0.03, size=size)
         image += line * np.float32(rng.choice((-1, 1)) * rng.uniform(0.02, 0.05))
     image = cv2.GaussianBlur(image, (0, 0), 0.7)
     return np.asarray(image + rng.normal(0, 0.008, image.shape), np.float32)
 
 
-def _draw_line(rng: Generator, width: int, lean: float) -> AlphaMask:
-    top = rng.uniform(0, PANE_SIDE_PX)
-    bottom = top + rng.normal(0, lean) * PANE_SIDE_PX
-    alpha = np.zeros((PANE_SIDE_PX, PANE_SIDE_PX), np.uint8)
-    cv2.line(alpha, (int(top), 0), (int(bottom), PANE_SIDE_PX - 1), 255, width, cv2.LINE_AA)
+def _draw_line(rng: Generator, width: int, lean: float, size: tuple[int, int] = SQUARE) -> AlphaMask:
+    top = rng.uniform(0, size[1])
+    bottom = top + rng.normal(0, lean) * size[0]
+    alpha = np.zeros(size, np.uint8)
+    cv2.line(alpha, (int(top), 0), (int(bottom), size[0] - 1), 255, width, cv2.LINE_AA)
     return (alpha / 255).astype(np.float32)
 
 

@@ -23,7 +23,7 @@ def test_from_a_training_to_a_moved_limit(page, service, data):
     page.open("train")
     page.choose("Data set", "glass_defect")
     page.fill("Name of the result", "first try")
-    page.choose("Image size (px)", "128")
+    page.choose("Shorter side of the images (px)", "128")
     page.click(".q-checkbox", "padim")  # off: PatchCore alone
     page.click("button", "Start")
     page.says("'first try' has been started")

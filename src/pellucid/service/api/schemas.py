@@ -212,7 +212,7 @@ class TrainingIn(BaseModel):
     data: ShortText = Field(description="one of data_sets of GET /trainings")
     name: ShortText = Field(description="of the folder of results; what is no letter, digit or '_' becomes '-'")
     detectors: list[ShortText] = Field(min_length=1, max_length=20)
-    image_size: int = Field(256, ge=32, le=4096, description="pixels")
+    image_size: int = Field(256, ge=32, le=4096, description="shorter side of what the network sees, in pixels")
     false_reject: float = Field(0.05, gt=0, lt=1, description="share of good images that may be rejected")
 
 

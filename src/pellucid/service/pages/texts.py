@@ -243,7 +243,7 @@ PERSIAN = {
     "There is no data set in '{folder}'.": "در «{folder}» مجموعه‌داده‌ای نیست.",
     "Data set": "مجموعه‌داده",
     "Name of the result": "نام نتیجه",
-    "Image size (px)": "اندازهٔ تصویر (پیکسل)",
+    "Shorter side of the images (px)": "ضلع کوتاه‌تر تصویر (پیکسل)",
     "False rejects allowed (%)": "ردهای نادرست مجاز (٪)",
     "Detectors": "آشکارسازها",
     "Start": "آغاز",

@@ -38,7 +38,7 @@ def _form(visit: Visit, sets: list[str]) -> None:
         with Tag("div", classes="grid"):
             data = ui.select(sets, value=sets[0], label=t("Data set"))
             name = ui.input(t("Name of the result"), value=_proposed_name(sets[0]))
-            size = ui.select(list(IMAGE_SIZES_PX), value=256, label=t("Image size (px)"))
+            size = ui.select(list(IMAGE_SIZES_PX), value=256, label=t("Shorter side of the images (px)"))
             false_reject_percent = ui.number(t("False rejects allowed (%)"), value=5, min=0.1, max=50, step=0.5)
             for field in (data, name, size, false_reject_percent):
                 field.props("outlined dense")
