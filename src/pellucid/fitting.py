@@ -14,7 +14,7 @@ from pellucid.acquisition.images import ImageBatches, Size, parse_size
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import assign_folds
 from pellucid.acquisition.verify import remember
-from pellucid.calibration import ScoreAndMax, choose_limit, score_files
+from pellucid.calibration import ScoreAndMax, choose_limit, fit_leaving_out, score_files
 from pellucid.inspector import Inspector
 from pellucid.records import Sample, Samples, Split
 from pellucid.runtimes.torch import Torch
@@ -96,7 +96,7 @@ def fit_split(
     Args:
         detector: not fitted yet, as ``pellucid.detectors.create`` makes it; its ``to`` says where to compute.
         split: who is fitted on and who calibrates; with ``folds``, every sample of ``split.fit`` calibrates a detector
-            that has not seen it.
+            that has not seen it. A detector that can leave images out is fitted on both and calibrated by both.
         image_size: N or (height, width) in px.
         fitted_images: what the model is to remember of these images; they are read for it when it is not given.
         false_reject: promised share of good images that are rejected, in (0, 1).
@@ -113,26 +113,44 @@ def fit_split(
     """
     size = parse_size(image_size)
     if fitted_images is None:
-        fitted_images = remember((*split.fit, *split.calibrate))
+        fitted_images = remember(split.normals)
+    if detector.leaves_out:
+        held_out = fit_leaving_out(detector, split.normals, size, fitted_images)
+    else:
+        held_out = _fit_holding_out(detector, split, size, fitted_images, seed, checkpoint)
+    chosen = choose_limit(
+        Torch(detector),
+        split,
+        size,
+        fitted_images,
+        false_reject,
+        held_out,
+        leaves_out=detector.leaves_out,
+        f1=limit == "f1",
+    )
+    in_order = tuple(score for score, _ in held_out)
+    return Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order)
+
+
+def _fit_holding_out(
+    detector: Detector, split: Split, size: Size, fitted_images: FittedImages, seed: int, checkpoint: Path | None
+) -> list[ScoreAndMax]:
+    """Fit, and score normal images by a detector that has not seen them."""
     kind, parameters = type(detector), detector.parameters()
     shaping = (kind, parameters, size, fitted_images.data_sha256, seed, [str(s.path) for s in split.fit], split.folds)
     if split.folds is None:
         detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
-        held_out = score_files(Torch(detector), split.calibrate, size, fitted_images)
-    else:  # few normals: every one is scored by a detector that has not seen it, then all are learned from
-        by_sample: dict[Sample, ScoreAndMax] = {}
-        numbers = assign_folds(split.fit, split.folds, seed)
-        for fold in range(split.folds):
-            part = kind(**parameters).to(detector.device)
-            seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
-            part.fit(_batches(seen, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping, fold))
-            left = [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]
-            by_sample |= zip(left, score_files(Torch(part), left, size, fitted_images), strict=True)
-        held_out = [by_sample[s] for s in split.fit]
-        detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
-    chosen = choose_limit(Torch(detector), split, size, fitted_images, false_reject, held_out, f1=limit == "f1")
-    in_order = tuple(score for score, _ in held_out)
-    return Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order)
+        return score_files(Torch(detector), split.calibrate, size, fitted_images)
+    by_sample: dict[Sample, ScoreAndMax] = {}  # few normals: all are learned from in the end
+    numbers = assign_folds(split.fit, split.folds, seed)
+    for fold in range(split.folds):
+        part = kind(**parameters).to(detector.device)
+        seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
+        part.fit(_batches(seen, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping, fold))
+        left = [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]
+        by_sample |= zip(left, score_files(Torch(part), left, size, fitted_images), strict=True)
+    detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
+    return [by_sample[s] for s in split.fit]
 
 
 def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:

@@ -68,10 +68,12 @@ class Split:
 
     Attributes:
         fit: normal images that are learned from.
-        calibrate: normal images that place the limit; empty where ``folds`` is set.
+        calibrate: normal images that place the limit of a detector that has not seen them; empty where ``folds`` is
+            set. A detector that can leave images out of what it has learned learns from these as well, and every image
+            of :attr:`normals` places its limit.
         select: labelled defects for choosing between detectors.
         test: images of either label.
-        folds: number of folds over ``fit`` that calibrate where normal images are few.
+        folds: number of folds over ``fit`` that calibrate where normal images are few and cannot be left out.
         notes: what is odd about the split, a sentence each.
     """
 
@@ -86,6 +88,21 @@ class Split:
         folds = "" if self.folds is None else f", folds={self.folds}"
         counts = (f"{role}={len(getattr(self, role))}" for role in ("fit", "calibrate", "select", "test"))
         return f"Split({', '.join(counts)}{folds})"
+
+    @property
+    def normals(self) -> tuple[Sample, ...]:
+        """The normal images that a model is made of: those of ``fit``, then those of ``calibrate``."""
+        return (*self.fit, *self.calibrate)
+
+    def calibrating(self, leaves_out: bool) -> tuple[Sample, ...]:
+        """Return the normal images that place the limit, in the order of their scores in an inspector.
+
+        Args:
+            leaves_out: whether the detector can leave images out of what it has learned, as its ``leaves_out`` says.
+        """
+        if leaves_out:
+            return self.normals
+        return self.calibrate if self.folds is None else self.fit
 
     def roles(self) -> list[tuple[Sample, Role]]:
         """Return every sample with its role, in reading order."""
@@ -107,14 +124,16 @@ class Limit:
         scores: of normal images that were not fitted on, ascending.
         method: how it was chosen.
         weights: of each score, 1 / (size of the image's group); empty where every image is a group of its own.
+        left_out: the scores are of images that were fitted on, each as if its group had been left out.
     """
 
     value: float
     pixel: float
     false_reject_rate: float
     scores: tuple[float, ...]
-    method: Literal["conformal", "cross-conformal", "f1"] = "conformal"
+    method: Literal["conformal", "leave-one-out", "cross-conformal", "f1"] = "conformal"
     weights: tuple[float, ...] = ()
+    left_out: bool = False
 
     def __repr__(self) -> str:
         normals = f"{len(self.scores)} normals{f' in {self.groups} groups' if self.weights else ''}"

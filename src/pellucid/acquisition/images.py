@@ -236,12 +236,14 @@ class ImageBatches:
         size: height and width that they are resized to, px.
         batch_size: images in a batch, at least 1; the last one may hold fewer.
         bits: significant bits of 16-bit values, 8 to 16.
+        sizes: where to write down the height and width of each file as it is read; None: nowhere.
     """
 
     paths: tuple[Path, ...]
     size: Size
     batch_size: int = 8
     bits: int = FULL_BITS
+    sizes: dict[Path, Size] | None = None
 
     def __len__(self) -> int:
         return -(-len(self.paths) // self.batch_size)
@@ -249,18 +251,21 @@ class ImageBatches:
     def __iter__(self) -> Iterator[Tensor]:
         import torch
 
-        images = read_ahead(self.paths, self.size, self.bits)
+        images = read_ahead(self.paths, self.size, self.bits, self.sizes)
         while batch := [planes for _, planes in zip(range(self.batch_size), images, strict=False)]:
             yield torch.from_numpy(np.stack(batch))
 
 
-def read_ahead(paths: Sequence[Path], size: Size, bits: int = FULL_BITS) -> Iterator[Planes]:
+def read_ahead(
+    paths: Sequence[Path], size: Size, bits: int = FULL_BITS, sizes: dict[Path, Size] | None = None
+) -> Iterator[Planes]:
     """Read images in order, a few files ahead of the caller.
 
     Args:
         paths: image files.
         size: height and width that the network sees, px.
         bits: significant bits of 16-bit values, 8 to 16.
+        sizes: where to write down the height and width of each file; None: nowhere.
 
     Yields:
         Each image as the network sees it (3, height, width).
@@ -270,7 +275,10 @@ def read_ahead(paths: Sequence[Path], size: Size, bits: int = FULL_BITS) -> Iter
     """
 
     def read(path: Path) -> Planes:
-        return as_planes(read_image(path, bits), size)
+        pixels = read_image(path, bits)
+        if sizes is not None:
+            sizes[path] = (pixels.shape[0], pixels.shape[1])
+        return as_planes(pixels, size)
 
     for image in run_pipeline(paths, Operation(read, IO_THREADS)):
         yield image.result()

@@ -50,8 +50,7 @@ class Plan:
     @classmethod
     def _split(cls, verified: VerifiedData, false_reject: float, seed: int) -> Self:
         split = plan_split(verified.samples, false_reject=false_reject, seed=seed)
-        learned = (*split.fit, *split.calibrate)
-        odd = note_odd_images(learned, verified, remember(learned, verified))
+        odd = note_odd_images(split.normals, verified, remember(split.normals, verified))
         notes = (*verified.samples.notes, *split.notes, *note_duplicates(split, verified), *odd)
         return cls(verified, split, notes)
 
@@ -60,11 +59,11 @@ class Plan:
 
     def data_sha256(self) -> str:
         """Return the SHA-256 over the contents of the images that are fitted on and calibrated with."""
-        return samples_sha256((*self.split.fit, *self.split.calibrate), self.verified.hashes)
+        return samples_sha256(self.split.normals, self.verified.hashes)
 
     def fitted_images(self) -> FittedImages:
         """Return what a model is to remember of the images that it is fitted on and calibrated with."""
-        return remember((*self.split.fit, *self.split.calibrate), self.verified)
+        return remember(self.split.normals, self.verified)
 
     def tested_sha256(self) -> str:
         """Return the SHA-256 over the contents of the images that models are chosen by and tested on."""

@@ -60,7 +60,9 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
     A fifth of the normal training images calibrates. Where these are enough for the false-reject rate but of too few
     groups, it is as many more, up to a third, as hold enough. Where that is too few, calibration goes by folds instead:
     all normals calibrate and all are learned from, at several times the fit. Where all of them are too few groups, that
-    is noted, and the limit promises no more than they allow. Defective training images only ever select. Normal images
+    is noted, and the limit promises no more than they allow. A detector that can leave images out learns from all of
+    them and calibrates on all, whatever their roles; so that all detectors of a comparison are tested on the same
+    images, the roles do not depend on it. Defective training images only ever select. Normal images
     that the layout assigns to neither side are drawn for testing when there are defects to test against.
 
     Args:
@@ -119,13 +121,27 @@ def assign_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[int]:
     Returns:
         A number from 0 to ``folds`` - 1 for each sample.
     """
+    numbers = group_numbers(samples)
+    groups = sorted(set(numbers))
+    order = np.random.default_rng(seed).permutation(len(groups))
+    fold = {groups[k]: i % folds for i, k in enumerate(order)}
+    return [fold[number] for number in numbers]
+
+
+def group_numbers(samples: Sequence[Sample]) -> list[int]:
+    """Number the groups, from 0 in the order of their names; where all images are of one group, each gets its own.
+
+    Args:
+        samples: images, all different.
+
+    Returns:
+        The number of each image's group.
+    """
     keys = [_group_key(s) for s in samples]
     if len(set(keys)) == 1:
         keys = [str(s.path) for s in samples]
-    groups = sorted(set(keys))
-    order = np.random.default_rng(seed).permutation(len(groups))
-    fold = {groups[k]: i % folds for i, k in enumerate(order)}
-    return [fold[key] for key in keys]
+    numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
+    return [numbers[key] for key in keys]
 
 
 def splits_csv(split: Split, root: Path) -> str:

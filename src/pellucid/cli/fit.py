@@ -43,9 +43,9 @@ def fit(
 ) -> None:
     """Learn what good parts look like and write one model file.
 
-    Reads the images of good parts in DATA, fits one detector on most of them and places the limit by the others.
-    Defects in DATA are not learned from. Writes the model file, whole or not at all, and prints the networks inside it
-    and the limit.
+    Reads the images of good parts in DATA, fits one detector on them and places the limit by scores of images that it
+    has not seen: each is left out in turn, or a fifth is kept aside for detectors that cannot do that. Defects in DATA
+    are not learned from. Writes the model file, whole or not at all, and prints the networks inside it and the limit.
 
     ```
     pellucid fit GlassDefect -o glass.pellucid --detector padim --image-size 192x320
@@ -63,13 +63,13 @@ def fit(
     check_writable(output)
     resolve_device(device)
     check_rate(false_reject)
-    detectors.create(detector, **parameters)  # refuses values that are not allowed
+    made = detectors.create(detector, **parameters)  # refuses values that are not allowed
     check_backbone(parameters)
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
         _remove_progress(checkpoint)
     inspector = fit_plan(
-        read_plan(data, false_reject, seed),
+        read_plan(data, false_reject, seed, leaves_out=made.leaves_out),
         detector,
         image_size=size,
         false_reject=false_reject,

@@ -11,12 +11,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import DataError
 from pellucid.records import Limit
+
+ConformalMethod = Literal["conformal", "leave-one-out", "cross-conformal"]
 
 
 def conformal_limit(
@@ -72,7 +75,7 @@ def calibrate(
     false_reject: float,
     *,
     groups: Sequence[str | None] = (),
-    folds: bool = False,
+    method: ConformalMethod = "conformal",
 ) -> Limit:
     """Choose the limit on scores, and on map pixels, from held-out normal images.
 
@@ -83,7 +86,8 @@ def calibrate(
         max_values: (n,) highest map value of each image: taking the maximum first makes the pixel limit hold per image.
         false_reject: promised rate, in (0, 1).
         groups: (n,) of each image, None where it is a group of its own; nothing where all are.
-        folds: the scores were pooled over folds (cross-conformal: the promise is approximate).
+        method: how the scores were had: ``conformal`` from images that were not fitted on; ``leave-one-out`` and
+            ``cross-conformal`` from detectors without the image, or without its fold: the promise is approximate.
 
     Raises:
         DataError: there are too few images for the rate.
@@ -97,7 +101,8 @@ def calibrate(
         pixel=conformal_limit(max_values, rate, weights),
         false_reject_rate=rate,
         scores=tuple(float(scores[k]) for k in order),
-        method="cross-conformal" if folds else "conformal",
+        method=method,
+        left_out=method == "leave-one-out",
         weights=tuple(weights[k] for k in order) if weights else (),
     )
 
