@@ -92,6 +92,7 @@ def choose_limit(
     *,
     leaves_out: bool,
     f1: bool,
+    confidence: float | None = None,
 ) -> Limit:
     """Choose the limit from normal images that were not fitted on.
 
@@ -103,13 +104,14 @@ def choose_limit(
         false_reject: promised share of good images that are rejected, in (0, 1).
         held_out: score and highest map value of every normal image of ``split.calibrating(leaves_out)``.
         leaves_out: they were fitted on, and each was left out for its score.
+        confidence: that the rate is kept by this limit, in (0, 1); None: it is kept on average.
         f1: move the limit to the best F1 between them and the labelled defects: optimistic.
     """
     scores, max_values = [score for score, _ in held_out], [value for _, value in held_out]
     groups = [s.group for s in split.calibrating(leaves_out)]
     method: ConformalMethod = "conformal" if split.folds is None else "cross-conformal"
     method = "leave-one-out" if leaves_out else method
-    limit = calibrate(scores, max_values, false_reject, groups=groups, method=method)
+    limit = calibrate(scores, max_values, false_reject, groups=groups, method=method, confidence=confidence)
     if not f1:
         return limit
     return f1_optimal(limit, [score for score, _ in score_files(runtime, split.select, size, fitted_images)])

@@ -12,7 +12,7 @@ from pellucid import detectors
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import ImageBatches, Size, parse_size
 from pellucid.acquisition.plan import Plan
-from pellucid.acquisition.splits import assign_folds
+from pellucid.acquisition.splits import assign_folds, check_confidence
 from pellucid.acquisition.verify import remember
 from pellucid.calibration import ScoreAndMax, choose_limit, fit_leaving_out, score_files
 from pellucid.inspector import Inspector
@@ -32,6 +32,7 @@ def fit(
     *,
     image_size: ImageSize = 256,
     false_reject: float = 0.05,
+    confidence: float | None = None,
     limit: LimitMethod = "conformal",
     seed: int = 0,
     checkpoint: Path | None = None,
@@ -42,10 +43,11 @@ def fit(
 
     Args:
         data: a folder, a CSV file, what :func:`pellucid.read_folder` returned, or a :class:`pellucid.Plan` made with
-            the same ``false_reject`` and ``seed``.
+            the same ``false_reject``, ``confidence`` and ``seed``.
         detector: name of a detector, one of ``pellucid.detectors.names()``.
         image_size: N or (height, width) in px, at least 32; images are resized to it, never cropped.
         false_reject: promised share of good images that are rejected, in (0, 1).
+        confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
         limit: ``conformal`` chooses it from normal images alone; ``f1`` also uses labelled training defects and is
             optimistic.
         seed: seed of the split and of the detector, at least 0.
@@ -67,13 +69,18 @@ def fit(
     """
     made = detectors.create(detector, **({"seed": seed} | parameters)).to(device)
     size = parse_size(image_size)
-    plan = data if isinstance(data, Plan) else Plan.from_data(data, false_reject=false_reject, seed=seed)
+    plan = (
+        data
+        if isinstance(data, Plan)
+        else Plan.from_data(data, false_reject=false_reject, confidence=confidence, seed=seed)
+    )
     return fit_split(
         made,
         plan.split,
         size,
         fitted_images=plan.fitted_images(),
         false_reject=false_reject,
+        confidence=confidence,
         limit=limit,
         seed=seed,
         checkpoint=checkpoint,
@@ -87,6 +94,7 @@ def fit_split(
     *,
     fitted_images: FittedImages | None = None,
     false_reject: float = 0.05,
+    confidence: float | None = None,
     limit: LimitMethod = "conformal",
     seed: int = 0,
     checkpoint: Path | None = None,
@@ -100,6 +108,7 @@ def fit_split(
         image_size: N or (height, width) in px.
         fitted_images: what the model is to remember of these images; they are read for it when it is not given.
         false_reject: promised share of good images that are rejected, in (0, 1).
+        confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
         limit: ``conformal`` or ``f1``.
         seed: seed of the folds.
         checkpoint: folder for the progress of gradient-trained detectors.
@@ -127,6 +136,7 @@ def fit_split(
         held_out,
         leaves_out=detector.leaves_out,
         f1=limit == "f1",
+        confidence=check_confidence(confidence),
     )
     in_order = tuple(score for score, _ in held_out)
     return Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order)

@@ -125,6 +125,7 @@ class Limit:
         method: how it was chosen.
         weights: of each score, 1 / (size of the image's group); empty where every image is a group of its own.
         left_out: the scores are of images that were fitted on, each as if its group had been left out.
+        confidence: share of models made in this way that keep the rate, in (0, 1); None: they keep it on average.
     """
 
     value: float
@@ -134,10 +135,12 @@ class Limit:
     method: Literal["conformal", "leave-one-out", "cross-conformal", "f1"] = "conformal"
     weights: tuple[float, ...] = ()
     left_out: bool = False
+    confidence: float | None = None
 
     def __repr__(self) -> str:
         normals = f"{len(self.scores)} normals{f' in {self.groups} groups' if self.weights else ''}"
-        return f"Limit({self.value:.6g}, {self.method} at {self.false_reject_rate:.2%} from {normals})"
+        sure = "" if self.confidence is None else f" with confidence {self.confidence:g}"
+        return f"Limit({self.value:.6g}, {self.method} at {self.false_reject_rate:.2%}{sure} from {normals})"
 
     @property
     def groups(self) -> int:

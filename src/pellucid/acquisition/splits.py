@@ -36,13 +36,37 @@ def check_rate(false_reject: float) -> float:
     return false_reject
 
 
-def min_calibration_images(false_reject: float) -> int:
-    """Compute how many calibration images, or groups of them, a split-conformal limit needs: n >= 1 / rate - 1.
+def check_confidence(confidence: float | None) -> float | None:
+    """Check a confidence and return it.
+
+    Args:
+        confidence: share of models that keep their rate, in (0, 1); None: they keep it on average.
+
+    Raises:
+        ParameterError: it is not between 0 and 1.
+    """
+    if confidence is not None and not 0 < confidence < 1:
+        raise ParameterError(f"A confidence of {confidence:g} is not allowed: give one between 0 and 1, as in 0.95.")
+    return confidence
+
+
+def min_calibration_images(false_reject: float, confidence: float | None = None) -> int:
+    """Compute how many calibration images, or groups of them, a conformal limit needs.
+
+    That is n >= 1 / rate - 1 for a rate that is kept on average, and (1 - rate)^n <= 1 - confidence for one that is
+    kept with confidence: the highest of n scores is then high enough.
 
     Args:
         false_reject: share of good images that may be rejected, in (0, 1).
+        confidence: share of models that keep it, in (0, 1); None: they keep it on average.
+
+    Example:
+        >>> [min_calibration_images(rate, 0.95) for rate in (0.05, 0.02, 0.01)]
+        [59, 149, 299]
     """
-    return math.ceil(1 / false_reject - 1 - 1e-9)
+    if confidence is None:
+        return math.ceil(1 / false_reject - 1 - 1e-9)
+    return math.ceil(math.log(1 - confidence) / math.log1p(-false_reject) - 1e-9)
 
 
 def count_groups(samples: Iterable[Sample]) -> int:
@@ -54,7 +78,9 @@ def count_groups(samples: Iterable[Sample]) -> int:
     return len({_group_key(s) for s in samples})
 
 
-def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -> Split:
+def plan_split(
+    samples: Samples, *, false_reject: float = 0.05, confidence: float | None = None, seed: int = 0
+) -> Split:
     """Give every sample its role.
 
     A fifth of the normal training images calibrates. Where these are enough for the false-reject rate but of too few
@@ -68,16 +94,18 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
     Args:
         samples: a data set.
         false_reject: share of good images that may be rejected, in (0, 1); it says how many have to calibrate.
+        confidence: share of models that keep this rate, in (0, 1), which takes more of them; None: on average.
         seed: seed of every draw, at least 0.
 
     Returns:
         Four disjoint roles; no group is in both ``fit`` and ``calibrate``.
 
     Raises:
-        DataError: fewer normal images than the false-reject rate needs.
-        ParameterError: the rate is not between 0 and 1.
+        DataError: fewer normal images than the false-reject rate needs, or fewer groups than the confidence needs.
+        ParameterError: the rate or the confidence is not between 0 and 1.
     """
     check_rate(false_reject)
+    check_confidence(confidence)
     rng = np.random.default_rng(seed)
     normal = [s for s in samples.samples if s.label == "normal"]
     defects = [s for s in samples.samples if s.label == "abnormal"]
@@ -89,7 +117,9 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
         test = drawn + test
     train += free
 
-    need = min_calibration_images(false_reject)
+    need = min_calibration_images(false_reject, confidence)
+    if confidence is not None:
+        _check_enough(train, false_reject, confidence)
     if len(train) < need:
         raise DataError(
             f"{len(train)} normal training images are too few for a false-reject rate of {false_reject:g}, which needs"
@@ -221,6 +251,19 @@ def _draw_groups(
 def _lowest_rate(count: int) -> float:
     """The smallest rate that ``count`` images can promise, rounded up to what one would type."""
     return math.ceil(1000 / (count + 1)) / 1000
+
+
+def _check_enough(train: Sequence[Sample], false_reject: float, confidence: float) -> None:
+    """Refuse a confidence that needs more normal parts than there are, and say what they could promise."""
+    groups, need = count_groups(train), min_calibration_images(false_reject, confidence)
+    if groups < need:
+        lowest = math.ceil(1000 * (1 - (1 - confidence) ** (1 / max(groups, 1)))) / 1000
+        raise DataError(
+            f"There are {groups} normal training images that are independent of each other, too few for a false-reject"
+            f" rate of {false_reject:g} with confidence {confidence:g}, which needs {need}: take images of"
+            f" {need - groups} more parts, or ask for what {groups} can promise, {lowest:g} with this confidence"
+            + (f" or {_lowest_rate(groups):g} on average." if groups >= 1 else ".")
+        )
 
 
 def _note_few_groups(train: Sequence[Sample], false_reject: float) -> tuple[str, ...]:

@@ -38,11 +38,18 @@ def _one_line(parts: tuple[str | tuple[str, str], ...]) -> Text:
     return Text.assemble(*((printable(text), style) for text, style in texts))
 
 
-def read_plan(data: Path, false_reject: float, seed: int, *, leaves_out: bool | None = None) -> Plan:
+def read_plan(
+    data: Path,
+    false_reject: float,
+    seed: int,
+    *,
+    confidence: float | None = None,
+    leaves_out: bool | None = None,
+) -> Plan:
     """Read, verify and split a data set, and say how; :func:`print_plan` says what ``leaves_out`` is."""
     from pellucid.acquisition.plan import Plan
 
-    plan = Plan.from_data(data, false_reject=false_reject, seed=seed)
+    plan = Plan.from_data(data, false_reject=false_reject, confidence=confidence, seed=seed)
     print_plan(plan, leaves_out=leaves_out)
     return plan
 

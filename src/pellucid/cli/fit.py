@@ -10,6 +10,7 @@ from pellucid.cli._console import out, print_line, print_text, read_plan
 from pellucid.cli._models import check_backbone, model_parameters
 from pellucid.cli._options import (
     Backbone,
+    Confidence,
     Data,
     Detector,
     Device,
@@ -36,6 +37,7 @@ def fit(
     image_size: ImageSize = "256",
     settings: Set = None,
     false_reject: FalseReject = 0.05,
+    confidence: Confidence = None,
     limit: LimitMethod = "conformal",
     seed: Seed = 0,
     resume: Resume = False,
@@ -55,7 +57,7 @@ def fit(
     from pellucid import detectors
     from pellucid._io.files import check_writable
     from pellucid.acquisition.images import parse_size
-    from pellucid.acquisition.splits import check_rate
+    from pellucid.acquisition.splits import check_confidence, check_rate
     from pellucid.detectors._device import resolve_device
     from pellucid.fitting import fit as fit_plan
 
@@ -63,16 +65,18 @@ def fit(
     check_writable(output)
     resolve_device(device)
     check_rate(false_reject)
+    check_confidence(confidence)
     made = detectors.create(detector, **parameters)  # refuses values that are not allowed
     check_backbone(parameters)
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
         _remove_progress(checkpoint)
     inspector = fit_plan(
-        read_plan(data, false_reject, seed, leaves_out=made.leaves_out),
+        read_plan(data, false_reject, seed, confidence=confidence, leaves_out=made.leaves_out),
         detector,
         image_size=size,
         false_reject=false_reject,
+        confidence=confidence,
         limit=limit,
         checkpoint=checkpoint,
         device=device,
@@ -104,6 +108,11 @@ def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
         sentence += f" in {limit.groups} groups"
     if limit.method == "f1":
         sentence += " and labelled defects: what it shows on those images is optimistic"
+    elif limit.confidence is not None:
+        sentence += (
+            f": {limit.confidence:.0%} of models made in this way reject at most {limit.false_reject_rate:.1%} of good"
+            " parts that are like these"
+        )
     elif limit.groups < min_calibration_images(inspector.false_reject):
         sentence += f", the highest score among them; they {few_groups_sentence(limit.groups, inspector.false_reject)}"
     else:

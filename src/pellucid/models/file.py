@@ -48,6 +48,7 @@ class LimitHeader(BaseModel):
     method: Literal["conformal", "leave-one-out", "cross-conformal", "f1"]
     weights: tuple[FiniteFloat, ...] = ()
     left_out: bool = False
+    confidence: float | None = None
 
 
 class Preprocessing(BaseModel):

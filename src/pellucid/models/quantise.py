@@ -55,7 +55,8 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
     Raises:
         DataError: this is another data set, or it has too few normal images.
     """
-    plan = Plan.from_data(data, false_reject=header.false_reject, seed=header.seed)
+    confidence = header.limit.confidence
+    plan = Plan.from_data(data, false_reject=header.false_reject, confidence=confidence, seed=header.seed)
     if plan.data_sha256() != header.fitted_images.data_sha256:
         raise DataError(
             "An int8 graph is calibrated with the images that its model was fitted and calibrated on, so that none"
@@ -77,7 +78,15 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
         held_out = score_files(runtime, split.calibrate, size, header.fitted_images)
         f1 = header.limit.method == "f1"
         limit = choose_limit(
-            runtime, split, size, header.fitted_images, header.false_reject, held_out, leaves_out=False, f1=f1
+            runtime,
+            split,
+            size,
+            header.fitted_images,
+            header.false_reject,
+            held_out,
+            leaves_out=False,
+            f1=f1,
+            confidence=confidence,
         )
         return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})
 

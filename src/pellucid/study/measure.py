@@ -97,6 +97,7 @@ def _fit(
         (config["image_size"][0], config["image_size"][1]),
         fitted_images=fitted_images,
         false_reject=config["false_reject"],
+        confidence=config.get("confidence"),
         seed=config["seed"],
     )
     seconds = time.perf_counter() - start
