@@ -1,24 +1,32 @@
-"""From held-out images to a limit: what a fit does with its detector, and an 8-bit export with its graph."""
+"""From normal images to a limit: what a fit does with its detector, and an 8-bit export with its graph."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.images import Size
+from pellucid.acquisition.images import ImageBatches, Size, read_ahead
+from pellucid.acquisition.splits import group_numbers
+from pellucid.acquisition.views import lay_out, views_of
 from pellucid.errors import TrainingError
-from pellucid.limits.conformal import calibrate, f1_optimal
+from pellucid.limits.conformal import ConformalMethod, calibrate, f1_optimal
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.records import Limit, Sample, Split
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes import Runtime
-from pellucid.runtimes.scoring import enlarge, read_and_score
+from pellucid.runtimes.scoring import Map, enlarge, merge_views, read_and_score
+
+if TYPE_CHECKING:
+    from pellucid.detectors._base import Detector
 
 
 class HeldOutScore(NamedTuple):
@@ -41,6 +49,53 @@ class HeldOutScore(NamedTuple):
         return self.highest_counted > segmentation_threshold(np.array([self.highest], np.float32), pixel_limit)
 
 
+def fit_leaving_out(
+    detector: Detector, samples: Sequence[Sample], size: Size, fitted_images: FittedImages, zones: Zones = EVERYTHING
+) -> list[HeldOutScore]:
+    """Fit a detector that can leave images out, and score each of them as if its group had not been fitted on.
+
+    A group is left out whole; where all images are of one, each is left out alone. So are all views of an image.
+
+    Args:
+        detector: not fitted yet.
+        samples: normal images.
+        size: height and width that the network takes.
+        fitted_images: what the model remembers of them.
+        zones: what counts.
+
+    Returns:
+        What is known of every sample, in order.
+
+    Raises:
+        DataError: a file cannot be read, or too little is left without a group.
+        TrainingError: a score or a map is not finite.
+    """
+    numbers = group_numbers(samples)
+    order = sorted(range(len(samples)), key=numbers.__getitem__)  # images of a group follow each other
+    paths = tuple(samples[k].path for k in order)
+    framing, bits = fitted_images.framing, fitted_images.bits
+    sizes: dict[Path, Size] = {}
+    views = [1] * len(paths)
+    if framing is not None and not framing.is_filled(size):
+        for _ in read_ahead(paths, size, bits, sizes=sizes):
+            pass
+        views = [len(lay_out(sizes[path], size, framing).corners) for path in paths]
+    batches = ImageBatches(paths, size, bits=bits, see=partial(views_of, view=size, framing=framing), sizes=sizes)
+    groups = [numbers[k] for k, count in zip(order, views, strict=True) for _ in range(count)]
+    found = (
+        (score, anomaly_map)
+        for maps, scores in detector.fit_leaving_out(batches, groups)
+        for anomaly_map, score in zip(maps.numpy(), scores.tolist(), strict=True)
+    )
+    by_place: dict[int, HeldOutScore] = {}
+    for k, path, count in zip(order, paths, views, strict=True):
+        seen = list(islice(found, count))  # by then all images were read
+        score, anomaly_map = merge_views(lay_out(sizes[path], size, framing), seen, detector.score_of)
+        by_place[k] = _held_out_score(path, score, anomaly_map, sizes[path], zones)
+    next(found, None)  # it is fitted when all were taken
+    return [by_place[k] for k in range(len(samples))]
+
+
 def score_files(
     runtime: Runtime,
     samples: Iterable[Sample],
@@ -57,16 +112,19 @@ def score_files(
     scored = []
     for future in read_and_score(runtime, [s.path for s in samples], size, fitted_images):
         file = future.result()
-        anomaly_map = enlarge(file.map, file.size)
-        highest = float(anomaly_map.max())
-        if not math.isfinite(file.score + highest):
-            raise TrainingError(
-                f"The detector gave '{file.path}' the score {file.score}, which is no number that a limit can be chosen"
-                " from: its training diverged, or its hyper-parameters are out of range."
-            )
-        counted = zones.highest(anomaly_map)
-        scored.append(HeldOutScore(file.score, highest, counted, float(np.median(file.map))))
+        scored.append(_held_out_score(file.path, file.score, file.map, file.size, zones))
     return scored
+
+
+def _held_out_score(path: Path, score: float, small_map: Map, size: Size, zones: Zones) -> HeldOutScore:
+    anomaly_map = enlarge(small_map, size)
+    highest = float(anomaly_map.max())
+    if not math.isfinite(score + highest):
+        raise TrainingError(
+            f"The detector gave '{path}' the score {score}, which is no number that a limit can be chosen from: its"
+            " training diverged, or its hyper-parameters are out of range."
+        )
+    return HeldOutScore(score, highest, zones.highest(anomaly_map), float(np.median(small_map)))
 
 
 def choose_limit(
@@ -77,7 +135,9 @@ def choose_limit(
     false_reject: float,
     held_out: Sequence[HeldOutScore],
     *,
+    leaves_out: bool,
     f1: bool,
+    confidence: float | None = None,
 ) -> Limit:
     """Choose the limit from normal images that were not fitted on, for what counts.
 
@@ -91,18 +151,25 @@ def choose_limit(
         size: height and width that the network takes.
         fitted_images: what the model remembers of them.
         false_reject: promised share of good images that are rejected, in (0, 1).
-        held_out: what is known of every held-out normal image.
+        held_out: what is known of every normal image of ``split.calibrating(leaves_out)``.
+        leaves_out: they were fitted on, and each was left out for its score.
+        confidence: that the rate is kept by this limit, in (0, 1); None: it is kept on average.
         f1: move the limit to the best F1 between them and the labelled defects: optimistic.
     """
-    scores, max_values = [one.score for one in held_out], [one.highest_counted for one in held_out]
-    groups = [s.group for s in (split.fit if split.folds else split.calibrate)]
-    limit = calibrate(scores, max_values, false_reject, groups=groups, folds=split.folds is not None)
+    method: ConformalMethod = "conformal" if split.folds is None else "cross-conformal"
+    place = partial(
+        calibrate,
+        max_values=[one.highest_counted for one in held_out],
+        false_reject=false_reject,
+        groups=[s.group for s in split.calibrating(leaves_out)],
+        method="leave-one-out" if leaves_out else method,
+        confidence=confidence,
+    )
+    scores = [one.score for one in held_out]
+    limit = place(scores)
     if not all(one.counts(limit.pixel) for one in held_out):
         counted = [one.score if one.counts(limit.pixel) else min(scores) for one in held_out]
-        limit = replace(
-            limit,
-            value=calibrate(counted, max_values, false_reject, groups=groups, folds=split.folds is not None).value,
-        )
+        limit = replace(limit, value=place(counted).value)
     limit = replace(limit, pixel_median=median(one.median for one in held_out))
     if not f1:
         return limit

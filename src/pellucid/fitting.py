@@ -14,10 +14,10 @@ from pellucid import detectors
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import ImageBatches, Size, parse_size, read_image
 from pellucid.acquisition.plan import Plan
-from pellucid.acquisition.splits import assign_folds
+from pellucid.acquisition.splits import assign_folds, check_confidence
 from pellucid.acquisition.verify import remember
 from pellucid.acquisition.views import ImageSize, choose_view, views_of
-from pellucid.calibration import HeldOutScore, choose_limit, score_files
+from pellucid.calibration import HeldOutScore, choose_limit, fit_leaving_out, score_files
 from pellucid.inspector import Inspector
 from pellucid.outlining import Outline, check_measuring, choose_outline
 from pellucid.records import Sample, Samples, Split
@@ -36,6 +36,7 @@ def fit(
     *,
     image_size: ImageSize = 256,
     false_reject: float = 0.05,
+    confidence: float | None = None,
     limit: LimitMethod = "conformal",
     zones: Zones = EVERYTHING,
     seed: int = 0,
@@ -49,12 +50,13 @@ def fit(
 
     Args:
         data: a folder, a CSV file, what :func:`pellucid.read_folder` returned, or a :class:`pellucid.Plan` made with
-            the same ``false_reject`` and ``seed``.
+            the same ``false_reject``, ``confidence`` and ``seed``.
         detector: name of a detector, one of ``pellucid.detectors.names()``.
         image_size: N, the shorter side of what the network sees, in px, at least 32: the longer one follows the shape
             of the images, up to four times N (:func:`pellucid.acquisition.views.choose_view`); or (height, width), as
             it is. Images of another shape than most are padded or tiled, never cropped.
         false_reject: promised share of good images that are rejected, in (0, 1).
+        confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
         limit: ``conformal`` chooses it from normal images alone; ``f1`` also uses labelled training defects and is
             optimistic.
         zones: where and from what size on a defect counts, as :meth:`pellucid.Zones.read` reads it; the limit is chosen
@@ -81,13 +83,18 @@ def fit(
     made = detectors.create(detector, **({"seed": seed} | parameters)).to(device)
     parse_size(image_size)  # refuses what is not allowed before any image is read
     check_measuring(outline, mm_per_px)
-    plan = data if isinstance(data, Plan) else Plan.from_data(data, false_reject=false_reject, seed=seed)
+    plan = (
+        data
+        if isinstance(data, Plan)
+        else Plan.from_data(data, false_reject=false_reject, confidence=confidence, seed=seed)
+    )
     return fit_split(
         made,
         plan.split,
         image_size,
         fitted_images=plan.fitted_images(),
         false_reject=false_reject,
+        confidence=confidence,
         limit=limit,
         zones=zones,
         seed=seed,
@@ -104,6 +111,7 @@ def fit_split(
     *,
     fitted_images: FittedImages | None = None,
     false_reject: float = 0.05,
+    confidence: float | None = None,
     limit: LimitMethod = "conformal",
     zones: Zones = EVERYTHING,
     seed: int = 0,
@@ -116,10 +124,11 @@ def fit_split(
     Args:
         detector: not fitted yet, as ``pellucid.detectors.create`` makes it; its ``to`` says where to compute.
         split: who is fitted on and who calibrates; with ``folds``, every sample of ``split.fit`` calibrates a detector
-            that has not seen it.
+            that has not seen it. A detector that can leave images out is fitted on both and calibrated by both.
         image_size: N, the shorter side, or (height, width), in px.
         fitted_images: what the model is to remember of these images; they are read for it when it is not given.
         false_reject: promised share of good images that are rejected, in (0, 1).
+        confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
         limit: ``conformal`` or ``f1``.
         zones: where and from what size on a defect counts.
         seed: seed of the folds.
@@ -137,32 +146,66 @@ def fit_split(
     check_measuring(outline, mm_per_px)
     if fitted_images is None:
         parse_size(image_size)
-        fitted_images = remember((*split.fit, *split.calibrate))
+        fitted_images = remember(split.normals)
     size, framing = choose_view(image_size, fitted_images.framing)
     fitted_images = fitted_images.model_copy(update={"framing": framing})
     if not zones.are_everything:
         zones.counted(read_image(split.fit[0].path).shape[:2])  # that they fit is found out before the work
-    kind, parameters = type(detector), detector.parameters()
-    paths = [sample.path for sample in split.fit]
-    shaping = (kind, parameters, size, framing, fitted_images.data_sha256, seed, [*map(str, paths)], split.folds)
-    if split.folds is None:
-        detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
-        held_out = score_files(Torch(detector), split.calibrate, size, fitted_images, zones)
-    else:  # few normals: every one is scored by a detector that has not seen it, then all are learned from
-        by_sample: dict[Sample, HeldOutScore] = {}
-        numbers = assign_folds(split.fit, split.folds, seed)
-        for fold in range(split.folds):
-            part = kind(**parameters).to(detector.device)
-            seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
-            part.fit(_batches(seen, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping, fold))
-            left = [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]
-            by_sample |= zip(left, score_files(Torch(part), left, size, fitted_images, zones), strict=True)
-        held_out = [by_sample[s] for s in split.fit]
-        detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
-    chosen = choose_limit(Torch(detector), split, size, fitted_images, false_reject, held_out, f1=limit == "f1")
+    if detector.leaves_out:
+        held_out = fit_leaving_out(detector, split.normals, size, fitted_images, zones)
+    else:
+        held_out = _fit_holding_out(detector, split, size, fitted_images, zones, seed, checkpoint)
+    chosen = choose_limit(
+        Torch(detector),
+        split,
+        size,
+        fitted_images,
+        false_reject,
+        held_out,
+        leaves_out=detector.leaves_out,
+        f1=limit == "f1",
+        confidence=check_confidence(confidence),
+    )
     in_order = tuple(one.score for one in held_out)
     inspector = Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order, zones)
     return replace(inspector, measuring=choose_outline(inspector, split, outline, mm_per_px))
+
+
+def _fit_holding_out(
+    detector: Detector,
+    split: Split,
+    size: Size,
+    fitted_images: FittedImages,
+    zones: Zones,
+    seed: int,
+    checkpoint: Path | None,
+) -> list[HeldOutScore]:
+    """Fit, and score normal images by a detector that has not seen them."""
+    kind, parameters = type(detector), detector.parameters()
+    paths = [sample.path for sample in split.fit]
+    shaping = (
+        kind,
+        parameters,
+        size,
+        fitted_images.framing,
+        fitted_images.data_sha256,
+        seed,
+        [*map(str, paths)],
+        split.folds,
+    )
+    if split.folds is None:
+        detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
+        return score_files(Torch(detector), split.calibrate, size, fitted_images, zones)
+    by_sample: dict[Sample, HeldOutScore] = {}  # few normals: all are learned from in the end
+    numbers = assign_folds(split.fit, split.folds, seed)
+    for fold in range(split.folds):
+        part = kind(**parameters).to(detector.device)
+        seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
+        part.fit(_batches(seen, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping, fold))
+        left = [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]
+        by_sample |= zip(left, score_files(Torch(part), left, size, fitted_images, zones), strict=True)
+    detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
+    return [by_sample[s] for s in split.fit]
 
 
 def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:

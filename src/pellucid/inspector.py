@@ -51,7 +51,8 @@ class Inspector:
             with them.
         seed: of the split and the detector.
         false_reject: promised share of good images that are rejected, in (0, 1).
-        held_out: the limit's normal scores in the order of the split; empty once the model was loaded from a file.
+        held_out: the limit's normal scores in the order of ``Split.calibrating``; empty once the model was loaded from
+            a file.
         zones: where and from what size on a defect counts; an image is rejected only for what does.
         measuring: how defects are outlined and measured.
     """

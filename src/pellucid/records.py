@@ -70,10 +70,12 @@ class Split:
 
     Attributes:
         fit: normal images that are learned from.
-        calibrate: normal images that place the limit; empty where ``folds`` is set.
+        calibrate: normal images that place the limit of a detector that has not seen them; empty where ``folds`` is
+            set. A detector that can leave images out of what it has learned learns from these as well, and every image
+            of :attr:`normals` places its limit.
         select: labelled defects for choosing between detectors.
         test: images of either label.
-        folds: number of folds over ``fit`` that calibrate where normal images are few.
+        folds: number of folds over ``fit`` that calibrate where normal images are few and cannot be left out.
         notes: what is odd about the split, a sentence each.
     """
 
@@ -88,6 +90,21 @@ class Split:
         folds = "" if self.folds is None else f", folds={self.folds}"
         counts = (f"{role}={len(getattr(self, role))}" for role in ("fit", "calibrate", "select", "test"))
         return f"Split({', '.join(counts)}{folds})"
+
+    @property
+    def normals(self) -> tuple[Sample, ...]:
+        """The normal images that a model is made of: those of ``fit``, then those of ``calibrate``."""
+        return (*self.fit, *self.calibrate)
+
+    def calibrating(self, leaves_out: bool) -> tuple[Sample, ...]:
+        """Return the normal images that place the limit, in the order of their scores in an inspector.
+
+        Args:
+            leaves_out: whether the detector can leave images out of what it has learned, as its ``leaves_out`` says.
+        """
+        if leaves_out:
+            return self.normals
+        return self.calibrate if self.folds is None else self.fit
 
     def roles(self) -> list[tuple[Sample, Role]]:
         """Return every sample with its role, in reading order."""
@@ -111,19 +128,24 @@ class Limit:
         weights: of each score, 1 / (size of the image's group); empty where every image is a group of its own.
         pixel_median: median over the pixels of a normal image, of these images the one in the middle; None in models of
             an earlier pellucid.
+        left_out: the scores are of images that were fitted on, each as if its group had been left out.
+        confidence: share of models made in this way that keep the rate, in (0, 1); None: they keep it on average.
     """
 
     value: float
     pixel: float
     false_reject_rate: float
     scores: tuple[float, ...]
-    method: Literal["conformal", "cross-conformal", "f1"] = "conformal"
+    method: Literal["conformal", "leave-one-out", "cross-conformal", "f1"] = "conformal"
     weights: tuple[float, ...] = ()
     pixel_median: float | None = None
+    left_out: bool = False
+    confidence: float | None = None
 
     def __repr__(self) -> str:
         normals = f"{len(self.scores)} normals{f' in {self.groups} groups' if self.weights else ''}"
-        return f"Limit({self.value:.6g}, {self.method} at {self.false_reject_rate:.2%} from {normals})"
+        sure = "" if self.confidence is None else f" with confidence {self.confidence:g}"
+        return f"Limit({self.value:.6g}, {self.method} at {self.false_reject_rate:.2%}{sure} from {normals})"
 
     @property
     def groups(self) -> int:

@@ -41,6 +41,7 @@ from pellucid.runtimes.torch import Torch
 SIDE_PX = 64  # of the images that are fitted on
 BATCH_SIZE = 4
 MAX_REPR_CHARS = 1000
+MAX_LEFT_OUT_ERROR = 0.75  # of what is left out, as a share of its error if it were not
 ALLOWED_DEFAULTS = (bool, int, float, str, tuple, type(None))
 EXPORT_PACKAGES: dict[Format, tuple[str, ...]] = {
     "openvino": ("openvino",),
@@ -115,6 +116,7 @@ def detector_checks() -> list[Check]:
         check_same_seed_same_bytes,
         check_batch_and_order_invariance,
         check_scoring_leaves_inputs_and_state_unchanged,
+        check_leaving_out_is_a_fit_without,
         check_a_planted_scratch_scores_higher,
         check_constant_image,
         check_image_that_is_not_a_number,
@@ -260,6 +262,36 @@ def check_scoring_leaves_inputs_and_state_unchanged(candidate: Candidate) -> Non
     after = candidate.fitted.state()
     assert after.keys() == state.keys(), "score must not add to what was learned."
     assert all(torch.equal(after[name], state[name]) for name in state), "score must not change what was learned."
+
+
+def check_leaving_out_is_a_fit_without(candidate: Candidate) -> None:
+    """Scores of a detector that can leave images out are like those of fits without them; it learns what ``fit`` does.
+
+    They need not be the same: PatchCore leaves an image's memories out of a bank that was chosen with that image.
+    """
+    if not candidate.fitted.leaves_out:
+        return
+    groups = [0, 1, 1, *range(2, 3 * BATCH_SIZE - 1)]
+    detector = candidate.make()
+    found = list(detector.fit_leaving_out(candidate.batches, groups))
+    maps, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
+    assert maps.shape == (3 * BATCH_SIZE, SIDE_PX, SIDE_PX), "fit_leaving_out has to yield a map for every image."
+    assert scores.shape == (3 * BATCH_SIZE,), "fit_leaving_out has to yield a score for every image."
+    learned, expected = detector.state(), candidate.fitted.state()
+    differ = [name for name in expected if not torch.equal(learned[name], expected[name])]
+    assert not differ, f"fit_leaving_out has to learn what fit does; {differ} differ."
+    images = torch.cat(candidate.batches)
+    error, error_if_seen = torch.zeros(2), torch.zeros(2)  # of maps and of scores
+    for group in groups[::5]:
+        own = torch.tensor([number == group for number in groups])
+        refitted, seen = (made.score(images[own]) for made in (candidate.make().fit([images[~own]]), candidate.fitted))
+        for k, left_out in enumerate((maps[own], scores[own])):
+            error[k] += (left_out - refitted[k]).abs().mean()
+            error_if_seen[k] += (seen[k] - refitted[k]).abs().mean()
+    assert (error <= MAX_LEFT_OUT_ERROR * error_if_seen).all(), (
+        f"Left-out maps and scores have to be those of fits without the group; they are {error.tolist()} off, where"
+        f" those with the group in the fit are {error_if_seen.tolist()} off."
+    )
 
 
 def check_a_planted_scratch_scores_higher(candidate: Candidate) -> None:

@@ -71,6 +71,12 @@ class Broken(Dfm):
             images[0].zero_()
         return None if self.flaw == "returns nothing" else self
 
+    def _fit_leaving_out(self, images, groups):
+        if self.flaw == "leaves nothing out":
+            self._fit(images, None)
+            return (self._score(batch) for batch in images)
+        return super()._fit_leaving_out(images, groups)
+
     def score(self, pixels):
         if self.flaw == "scores anything":
             return pixels[:, 0], pixels.flatten(1).amax(1)
@@ -105,6 +111,11 @@ class Broken(Dfm):
         ("same_seed_same_bytes", "random", r"\['mu_'\] differ: draw with self.seed"),
         ("batch_and_order_invariance", "compares", "score the same wherever it is in a batch, and alone"),
         ("scoring_leaves_inputs_and_state_unchanged", "learns", "score must not change what was learned"),
+        (
+            "leaving_out_is_a_fit_without",
+            "leaves nothing out",
+            "Left-out maps and scores have to be those of fits without",
+        ),
         ("a_planted_scratch_scores_higher", "negates", "has to raise the score: higher is anomalous"),
         ("image_that_is_not_a_number", "clamps", "An image with NaN has to score NaN"),
         ("a_state_that_lacks_something", "", r"no error\. \w+_ is missing: annotate it in the class"),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import ndimage
+from scipy import ndimage, stats
 
-from pellucid.acquisition.splits import check_rate
+from pellucid.acquisition.splits import check_rate, min_calibration_images, plan_split
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.conformal import calibrate, conformal_limit, f1_optimal, realised_rate
 from pellucid.limits.segmentation import segmentation_threshold
-from pellucid.records import Limit
+from pellucid.records import Limit, Sample, Samples
 from pellucid.regions.defects import find_defects
 from pellucid.study import metrics
 
@@ -104,6 +106,54 @@ def test_a_flat_map_that_is_rejected_is_one_region():
     for level in (-3.0, 0.0, 3.0):
         m = np.full((4, 6), level, np.float32)
         assert find_defects(m, segmentation_threshold(m, 9.0))[0].area_px == 24
+
+
+# --- confidence ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "rate"), [(59, 0.05), (92, 0.05), (93, 0.05), (150, 0.02), (200, 0.1)])
+def test_a_limit_with_confidence_is_that_of_the_beta_distribution(count, rate):
+    """The true rate of the k-th of n scores is Beta(n + 1 - k, k): the lowest k that is sure enough, searched for."""
+    sure = [k for k in range(1, count + 1) if stats.beta.cdf(rate, count + 1 - k, k) >= 0.95]
+    assert conformal_limit(np.arange(1.0, count + 1), rate, confidence=0.95) == min(sure)
+
+
+def test_nineteen_of_twenty_limits_keep_their_promise():
+    rng = np.random.default_rng(3)
+    kept = [1 - conformal_limit(rng.random(100), 0.05, confidence=0.95) <= 0.05 for _ in range(2000)]
+    assert 0.95 <= np.mean(kept) <= 0.99
+
+
+@pytest.mark.parametrize(("rate", "need"), [(0.05, 59), (0.02, 149), (0.01, 299)])
+def test_how_many_are_needed_for_confidence(rate, need):
+    assert min_calibration_images(rate, 0.95) == need
+    assert conformal_limit(np.arange(float(need)), rate, confidence=0.95) == need - 1
+    with pytest.raises(DataError, match=f"{need - 1} normal scores cannot promise .* with confidence 0.95"):
+        conformal_limit(np.arange(need - 1.0), rate, confidence=0.95)
+
+
+def test_groups_count_as_one_for_confidence():
+    scores = np.arange(118.0)
+    limit = calibrate(scores, scores, 0.05, groups=[str(n // 2) for n in range(118)], confidence=0.95)
+    assert (limit.value, limit.groups, limit.confidence) == (117, 59, 0.95)
+    assert repr(limit) == "Limit(117, conformal at 5.00% with confidence 0.95 from 118 normals in 59 groups)"
+    assert f1_optimal(limit, [200.0]).confidence is None
+    with pytest.raises(DataError, match="58 normal scores cannot promise"):
+        calibrate(scores[:116], scores[:116], 0.05, groups=[str(n // 2) for n in range(116)], confidence=0.95)
+
+
+def test_too_few_for_confidence_says_what_there_is_what_is_needed_and_what_could_be_promised():
+    few = Samples(Path("d"), "plain", tuple(Sample(Path(f"{n}.png"), "normal") for n in range(40)))
+    with pytest.raises(DataError) as raised:
+        plan_split(few, confidence=0.95)
+    assert str(raised.value) == (
+        "There are 40 normal training images that are independent of each other, too few for a false-reject rate of"
+        " 0.05 with confidence 0.95, which needs 59: take images of 19 more parts, or ask for what 40 can promise,"
+        " 0.073 with this confidence or 0.025 on average."
+    )
+    assert plan_split(few, false_reject=0.073, confidence=0.95).normals == few.samples
+    with pytest.raises(ParameterError, match=r"A confidence of 95 is not allowed: .* as in 0.95"):
+        plan_split(few, confidence=95)
 
 
 # --- groups ----------------------------------------------------------------------------------------------------------

@@ -107,9 +107,18 @@ def test_unwritable_output(inspector, tmp_path):
 
 
 def test_few_normals_calibrate_by_folds(glass):
-    inspector = pellucid.fit(glass, "dfm", image_size=64, false_reject=0.03)
+    inspector = pellucid.fit(glass, "stfpm", image_size=64, false_reject=0.03, epochs=1)
     assert inspector.limit.method == "cross-conformal"
     assert len(inspector.limit.scores) == 50
+
+
+def test_all_normals_calibrate_a_detector_that_leaves_them_out(glass, tmp_path):
+    inspector = pellucid.fit(glass, "dfm", image_size=64)
+    assert (inspector.limit.method, inspector.limit.left_out) == ("leave-one-out", True)
+    assert len(inspector.limit.scores) == len(inspector.held_out) == 50
+    inspector.save(tmp_path / "m.pellucid")
+    assert pellucid.load(tmp_path / "m.pellucid").limit == inspector.limit
+    assert pellucid.fit(glass, "dfm", image_size=64, limit="f1").limit.left_out
 
 
 def test_f1_limit_on_request(glass):

@@ -246,14 +246,30 @@ def quantised(fitted, glass, tmp_path_factory):
     return folder
 
 
-def test_an_int8_graph_holds_integers_and_its_own_limit(fitted, quantised, glass):
+def test_an_int8_graph_holds_integers_and_its_own_limit(fitted, quantised):
     assert b'element_type="i8"' in (quantised / "model.xml").read_bytes()
     opened, original = pellucid.load(quantised), fitted["patchcore"]
+    moved, before = (np.array([one.limit.value, *one.limit.scores]) for one in (opened, original))
+    slope = np.diff(moved[[1, -1]]) / np.diff(before[[1, -1]])  # images that were left out: carried over by a line
+    np.testing.assert_allclose(moved - moved[1], slope * (before - before[1]), rtol=1e-5, atol=1e-6)
+    assert 0.5 < slope < 1.5
+    assert opened.limit.value == pytest.approx(conformal_limit(opened.limit.scores, 0.1))
+    assert opened.limit.value == pytest.approx(original.limit.value, rel=0.3)
+    assert opened.limit.value != original.limit.value
+
+
+def test_an_int8_graph_of_held_out_images_gets_its_limit_from_them(fitted, glass, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantise, "MIN_RANK_CORRELATION", 0.5)
+    fitted["stfpm"].export(tmp_path / "m", int8=glass)
+    opened = pellucid.load(tmp_path / "m")
     held_out = Plan.from_data(glass, false_reject=0.1).split.calibrate
     scores = sorted(i.score for i in map(opened.inspect, (s.path for s in held_out)))
     np.testing.assert_allclose(opened.limit.scores, scores, rtol=1e-5)
     assert opened.limit.value == conformal_limit(opened.limit.scores, 0.1)
-    assert opened.limit.value != original.limit.value
+
+
+def test_an_int8_graph_scores_defects_as_the_model_does(fitted, quantised, glass):
+    opened, original = pellucid.load(quantised), fitted["patchcore"]
     for path in image_files(glass / "abnormal_test"):
         assert opened.inspect(path).score == pytest.approx(original.inspect(path).score, rel=0.3)
 
@@ -275,7 +291,7 @@ def test_only_the_backbone_is_in_integers(fitted, glass, tmp_path, monkeypatch):
 
 def test_an_int8_graph_that_ranks_otherwise_is_refused(fitted, glass, tmp_path, monkeypatch):
     monkeypatch.setattr(quantise, "MIN_RANK_CORRELATION", 1.1)
-    with pytest.raises(ExportError, match=r"ranks 10 held-out normal images otherwise .* at least 1.1"):
+    with pytest.raises(ExportError, match=r"ranks 40 held-out normal images otherwise .* at least 1.1"):
         fitted["patchcore"].export(tmp_path / "m", int8=glass)
     assert list((tmp_path / "m").iterdir()) == []
 

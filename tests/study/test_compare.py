@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from commands import SMALL, pellucid, pellucid_here
 
@@ -83,12 +84,13 @@ def test_selection_csv_has_what_the_choice_looked_at(swept):
     rows = list(csv.DictReader((swept / "dfm-64/selection.csv").read_text().splitlines()))
     model = load(swept / "dfm-64/model.pellucid")
     normal = [float(r["score"]) for r in rows if r["label"] == "normal"]
-    assert tuple(sorted(normal)) == model.limit.scores
+    assert len(normal) == 10
+    assert set(normal) < set(model.limit.scores)  # those that every detector's limit is placed by
     roles = {r["path"]: r["role"] for r in csv.DictReader((swept / "splits.csv").read_text().splitlines())}
     assert {roles[r["path"]] for r in rows} == {"calibrate", "select"}
-    row = rows[0]
     root = Sweep.from_file(swept / "config.toml", {}).data
-    assert model.inspect(root / row["path"]).score == float(row["score"])  # scores are in the order of the images
+    scores = [model.inspect(root / r["path"]).score for r in rows if r["label"] == "normal"]
+    assert np.mean(np.less(scores, normal)) > 0.9  # left out for the limit, and learned from
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")

@@ -238,6 +238,7 @@ class ImageBatches:
         batch_size: images in a batch, at least 1; the last one may hold fewer.
         bits: significant bits of 16-bit values, 8 to 16.
         see: gives what the network sees of an image, which may be several tiles; None resizes all of it to ``size``.
+        sizes: where to write down the height and width of each file as it is read; None: nowhere.
     """
 
     paths: tuple[Path, ...]
@@ -245,6 +246,7 @@ class ImageBatches:
     batch_size: int = 8
     bits: int = FULL_BITS
     see: See | None = None
+    sizes: dict[Path, Size] | None = None
 
     def __len__(self) -> int:
         """Count the batches as if every image were seen once; there are more where some are tiled."""
@@ -253,13 +255,19 @@ class ImageBatches:
     def __iter__(self) -> Iterator[Tensor]:
         import torch
 
-        images = (planes for seen in read_ahead(self.paths, self.size, self.bits, self.see) for planes in seen)
+        images = (
+            planes for seen in read_ahead(self.paths, self.size, self.bits, self.see, self.sizes) for planes in seen
+        )
         while batch := [planes for _, planes in zip(range(self.batch_size), images, strict=False)]:
             yield torch.from_numpy(np.stack(batch))
 
 
 def read_ahead(
-    paths: Sequence[Path], size: Size, bits: int = FULL_BITS, see: See | None = None
+    paths: Sequence[Path],
+    size: Size,
+    bits: int = FULL_BITS,
+    see: See | None = None,
+    sizes: dict[Path, Size] | None = None,
 ) -> Iterator[Iterable[Planes]]:
     """Read images in order, a few files ahead of the caller.
 
@@ -268,6 +276,7 @@ def read_ahead(
         size: height and width that the network sees, px.
         bits: significant bits of 16-bit values, 8 to 16.
         see: gives what the network sees of an image; None resizes all of it to ``size``.
+        sizes: where to write down the height and width of each file; None: nowhere.
 
     Yields:
         For each image what the network sees of it, (3, height, width) each.
@@ -278,6 +287,8 @@ def read_ahead(
 
     def read(path: Path) -> Iterable[Planes]:
         pixels = read_image(path, bits)
+        if sizes is not None:
+            sizes[path] = (pixels.shape[0], pixels.shape[1])
         return [as_planes(pixels, size)] if see is None else see(pixels)
 
     for image in run_pipeline(paths, Operation(read, IO_THREADS)):

@@ -30,31 +30,32 @@ class Plan:
     notes: tuple[str, ...]
 
     @classmethod
-    def from_data(cls, data: str | Path | Samples, *, false_reject: float = 0.05, seed: int = 0) -> Self:
+    def from_data(
+        cls, data: str | Path | Samples, *, false_reject: float = 0.05, confidence: float | None = None, seed: int = 0
+    ) -> Self:
         """Read, verify and split a data set.
 
         Args:
             data: a folder, a CSV file, or what :func:`pellucid.read_folder` returned.
             false_reject: share of good images that may be rejected, in (0, 1); it says how many have to calibrate.
+            confidence: share of models that keep it, in (0, 1); None: they keep it on average.
             seed: seed of the split, at least 0.
 
         Raises:
             DataError: nothing usable, an unknown layout, or too few normal images for the rate.
         """
         verified = verify(data if isinstance(data, Samples) else read_folder(data))
-        return cls._split(verified, false_reject, seed)
+        return cls._split(verified, false_reject, confidence, seed)
 
-    def resplit(self, *, false_reject: float = 0.05, seed: int = 0) -> Self:
+    def resplit(self, *, false_reject: float = 0.05, confidence: float | None = None, seed: int = 0) -> Self:
         """Split the same files anew, without reading them; the arguments are those of :meth:`from_data`."""
-        return self._split(self.verified, false_reject, seed)
+        return self._split(self.verified, false_reject, confidence, seed)
 
     @classmethod
-    def _split(cls, verified: VerifiedData, false_reject: float, seed: int) -> Self:
-        split = plan_split(verified.samples, false_reject=false_reject, seed=seed)
-        learned = (*split.fit, *split.calibrate)
-        fitted_images = remember(learned, verified)
-        odd = note_odd_images(learned, verified, fitted_images)
-        seen = [verified.appearances[sample.path] for sample in learned]
+    def _split(cls, verified: VerifiedData, false_reject: float, confidence: float | None, seed: int) -> Self:
+        split = plan_split(verified.samples, false_reject=false_reject, confidence=confidence, seed=seed)
+        odd = note_odd_images(split.normals, verified, remember(split.normals, verified))
+        seen = [verified.appearances[sample.path] for sample in split.normals]
         shapes = note_shapes([(one.height, one.width) for one in seen])
         notes = (*verified.samples.notes, *split.notes, *note_duplicates(split, verified), *odd, *shapes)
         return cls(verified, split, notes)
@@ -64,11 +65,11 @@ class Plan:
 
     def data_sha256(self) -> str:
         """Return the SHA-256 over the contents of the images that are fitted on and calibrated with."""
-        return samples_sha256((*self.split.fit, *self.split.calibrate), self.verified.hashes)
+        return samples_sha256(self.split.normals, self.verified.hashes)
 
     def fitted_images(self) -> FittedImages:
         """Return what a model is to remember of the images that it is fitted on and calibrated with."""
-        return remember((*self.split.fit, *self.split.calibrate), self.verified)
+        return remember(self.split.normals, self.verified)
 
     def tested_sha256(self) -> str:
         """Return the SHA-256 over the contents of the images that models are chosen by and tested on."""

@@ -36,13 +36,37 @@ def check_rate(false_reject: float) -> float:
     return false_reject
 
 
-def min_calibration_images(false_reject: float) -> int:
-    """Compute how many calibration images, or groups of them, a split-conformal limit needs: n >= 1 / rate - 1.
+def check_confidence(confidence: float | None) -> float | None:
+    """Check a confidence and return it.
+
+    Args:
+        confidence: share of models that keep their rate, in (0, 1); None: they keep it on average.
+
+    Raises:
+        ParameterError: it is not between 0 and 1.
+    """
+    if confidence is not None and not 0 < confidence < 1:
+        raise ParameterError(f"A confidence of {confidence:g} is not allowed: give one between 0 and 1, as in 0.95.")
+    return confidence
+
+
+def min_calibration_images(false_reject: float, confidence: float | None = None) -> int:
+    """Compute how many calibration images, or groups of them, a conformal limit needs.
+
+    That is n >= 1 / rate - 1 for a rate that is kept on average, and (1 - rate)^n <= 1 - confidence for one that is
+    kept with confidence: the highest of n scores is then high enough.
 
     Args:
         false_reject: share of good images that may be rejected, in (0, 1).
+        confidence: share of models that keep it, in (0, 1); None: they keep it on average.
+
+    Example:
+        >>> [min_calibration_images(rate, 0.95) for rate in (0.05, 0.02, 0.01)]
+        [59, 149, 299]
     """
-    return math.ceil(1 / false_reject - 1 - 1e-9)
+    if confidence is None:
+        return math.ceil(1 / false_reject - 1 - 1e-9)
+    return math.ceil(math.log(1 - confidence) / math.log1p(-false_reject) - 1e-9)
 
 
 def count_groups(samples: Iterable[Sample]) -> int:
@@ -54,28 +78,34 @@ def count_groups(samples: Iterable[Sample]) -> int:
     return len({_group_key(s) for s in samples})
 
 
-def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -> Split:
+def plan_split(
+    samples: Samples, *, false_reject: float = 0.05, confidence: float | None = None, seed: int = 0
+) -> Split:
     """Give every sample its role.
 
     A fifth of the normal training images calibrates. Where these are enough for the false-reject rate but of too few
     groups, it is as many more, up to a third, as hold enough. Where that is too few, calibration goes by folds instead:
     all normals calibrate and all are learned from, at several times the fit. Where all of them are too few groups, that
-    is noted, and the limit promises no more than they allow. Defective training images only ever select. Normal images
+    is noted, and the limit promises no more than they allow. A detector that can leave images out learns from all of
+    them and calibrates on all, whatever their roles; so that all detectors of a comparison are tested on the same
+    images, the roles do not depend on it. Defective training images only ever select. Normal images
     that the layout assigns to neither side are drawn for testing when there are defects to test against.
 
     Args:
         samples: a data set.
         false_reject: share of good images that may be rejected, in (0, 1); it says how many have to calibrate.
+        confidence: share of models that keep this rate, in (0, 1), which takes more of them; None: on average.
         seed: seed of every draw, at least 0.
 
     Returns:
         Four disjoint roles; no group is in both ``fit`` and ``calibrate``.
 
     Raises:
-        DataError: fewer normal images than the false-reject rate needs.
-        ParameterError: the rate is not between 0 and 1.
+        DataError: fewer normal images than the false-reject rate needs, or fewer groups than the confidence needs.
+        ParameterError: the rate or the confidence is not between 0 and 1.
     """
     check_rate(false_reject)
+    check_confidence(confidence)
     rng = np.random.default_rng(seed)
     normal = [s for s in samples.samples if s.label == "normal"]
     defects = [s for s in samples.samples if s.label == "abnormal"]
@@ -87,7 +117,9 @@ def plan_split(samples: Samples, *, false_reject: float = 0.05, seed: int = 0) -
         test = drawn + test
     train += free
 
-    need = min_calibration_images(false_reject)
+    need = min_calibration_images(false_reject, confidence)
+    if confidence is not None:
+        _check_enough(train, false_reject, confidence)
     if len(train) < need:
         raise DataError(
             f"{len(train)} normal training images are too few for a false-reject rate of {false_reject:g}, which needs"
@@ -119,13 +151,27 @@ def assign_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[int]:
     Returns:
         A number from 0 to ``folds`` - 1 for each sample.
     """
+    numbers = group_numbers(samples)
+    groups = sorted(set(numbers))
+    order = np.random.default_rng(seed).permutation(len(groups))
+    fold = {groups[k]: i % folds for i, k in enumerate(order)}
+    return [fold[number] for number in numbers]
+
+
+def group_numbers(samples: Sequence[Sample]) -> list[int]:
+    """Number the groups, from 0 in the order of their names; where all images are of one group, each gets its own.
+
+    Args:
+        samples: images, all different.
+
+    Returns:
+        The number of each image's group.
+    """
     keys = [_group_key(s) for s in samples]
     if len(set(keys)) == 1:
         keys = [str(s.path) for s in samples]
-    groups = sorted(set(keys))
-    order = np.random.default_rng(seed).permutation(len(groups))
-    fold = {groups[k]: i % folds for i, k in enumerate(order)}
-    return [fold[key] for key in keys]
+    numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
+    return [numbers[key] for key in keys]
 
 
 def splits_csv(split: Split, root: Path) -> str:
@@ -205,6 +251,19 @@ def _draw_groups(
 def _lowest_rate(count: int) -> float:
     """The smallest rate that ``count`` images can promise, rounded up to what one would type."""
     return math.ceil(1000 / (count + 1)) / 1000
+
+
+def _check_enough(train: Sequence[Sample], false_reject: float, confidence: float) -> None:
+    """Refuse a confidence that needs more normal parts than there are, and say what they could promise."""
+    groups, need = count_groups(train), min_calibration_images(false_reject, confidence)
+    if groups < need:
+        lowest = math.ceil(1000 * (1 - (1 - confidence) ** (1 / max(groups, 1)))) / 1000
+        raise DataError(
+            f"There are {groups} normal training images that are independent of each other, too few for a false-reject"
+            f" rate of {false_reject:g} with confidence {confidence:g}, which needs {need}: take images of"
+            f" {need - groups} more parts, or ask for what {groups} can promise, {lowest:g} with this confidence"
+            + (f" or {_lowest_rate(groups):g} on average." if groups >= 1 else ".")
+        )
 
 
 def _note_few_groups(train: Sequence[Sample], false_reject: float) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ class Framing(BaseModel):
         width: of such an image, px.
         lowest_aspect: width by height of the narrowest fitted images, but for the odd one in fifty.
         highest_aspect: of the widest.
+        extreme_aspects: of the narrowest and the widest, the odd ones too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +52,11 @@ class Framing(BaseModel):
     width: PositiveFloat
     lowest_aspect: PositiveFloat
     highest_aspect: PositiveFloat
+    extreme_aspects: tuple[PositiveFloat, PositiveFloat]
+
+    def is_filled(self, view: Size) -> bool:
+        """Whether every fitted image fills a view of (height, width) px, so that it is seen once."""
+        return all(lay_out((1.0, aspect), view, self).is_whole for aspect in self.extreme_aspects)
 
 
 def framing_of(sizes: Sequence[tuple[float, float]]) -> Framing | None:
@@ -70,7 +76,13 @@ def framing_of(sizes: Sequence[tuple[float, float]]) -> Framing | None:
         return None
     area = sorted(height * width for height, width in sizes)[middle]
     height, width = math.sqrt(area / aspects[middle]), math.sqrt(area * aspects[middle])
-    return Framing(height=height, width=width, lowest_aspect=aspects[odd], highest_aspect=aspects[-1 - odd])
+    return Framing(
+        height=height,
+        width=width,
+        lowest_aspect=aspects[odd],
+        highest_aspect=aspects[-1 - odd],
+        extreme_aspects=(aspects[0], aspects[-1]),
+    )
 
 
 def choose_view(image_size: ImageSize, framing: Framing | None) -> tuple[Size, Framing | None]:

@@ -38,23 +38,40 @@ def _one_line(parts: tuple[str | tuple[str, str], ...]) -> Text:
     return Text.assemble(*((printable(text), style) for text, style in texts))
 
 
-def read_plan(data: Path, false_reject: float, seed: int) -> Plan:
-    """Read, verify and split a data set, and say how."""
+def read_plan(
+    data: Path,
+    false_reject: float,
+    seed: int,
+    *,
+    confidence: float | None = None,
+    leaves_out: bool | None = None,
+) -> Plan:
+    """Read, verify and split a data set, and say how; :func:`print_plan` says what ``leaves_out`` is."""
     from pellucid.acquisition.plan import Plan
 
-    plan = Plan.from_data(data, false_reject=false_reject, seed=seed)
-    print_plan(plan)
+    plan = Plan.from_data(data, false_reject=false_reject, confidence=confidence, seed=seed)
+    print_plan(plan, leaves_out=leaves_out)
     return plan
 
 
-def print_plan(plan: Plan) -> None:
-    """Say which images do what, and what is odd about the data."""
+def print_plan(plan: Plan, *, leaves_out: bool | None = None) -> None:
+    """Say which images do what, and what is odd about the data.
+
+    Args:
+        plan: what to print.
+        leaves_out: whether the detector can leave images out of what it has learned; None: there are several detectors.
+    """
     split = plan.split
     calibration = f"{len(split.calibrate)} calibrate" if split.folds is None else f"calibrated by {split.folds} folds"
+    fit = f"{len(split.fit)} normal images fit, {calibration}"
+    if leaves_out:
+        fit = f"{len(split.normals)} normal images fit, and each of them, left out, calibrates"
+    elif leaves_out is None:
+        fit += f" (all {len(split.normals)} do both where a detector can leave each out)"
     normal_tests = sum(sample.label == "normal" for sample in split.test)
     print_text(
         err,
-        f"{plan.verified.samples.layout} layout: {len(split.fit)} normal images fit, {calibration},"
+        f"{plan.verified.samples.layout} layout: {fit},"
         f" {len(split.select)} defects select, {normal_tests} normal and {len(split.test) - normal_tests} defective"
         " images test",
     )

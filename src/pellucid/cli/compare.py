@@ -18,6 +18,7 @@ from pellucid.cli._options import (
     ComparedFalseReject,
     ComparedImageSize,
     ComparedResume,
+    Confidence,
     CostEscape,
     CostReject,
     DefectRate,
@@ -52,6 +53,7 @@ def compare(
     seeds: Seeds = None,
     seed: FirstSeed = None,
     false_reject: ComparedFalseReject = None,
+    confidence: Confidence = None,
     prefer: Prefer = None,
     max_ms: MaxMilliseconds = None,
     max_mb: MaxMegabytes = None,
@@ -75,7 +77,13 @@ def compare(
     ```
     """
     options: dict[str, Any] = {"backbone": backbone, "image_size": image_size, "seeds": seeds, "seed": seed}
-    options |= {"false_reject": false_reject, "prefer": prefer, "max_ms": max_ms, "max_mb": max_mb}
+    options |= {
+        "false_reject": false_reject,
+        "confidence": confidence,
+        "prefer": prefer,
+        "max_ms": max_ms,
+        "max_mb": max_mb,
+    }
     options |= {"cost_escape": cost_escape, "cost_reject": cost_reject, "defect_rate": defect_rate}
     options["detectors"] = None if detectors is None else [name.strip() for name in detectors.split(",")]
     options["weights"] = None if weights is None else {backbone or "prism_s": weights}

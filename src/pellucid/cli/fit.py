@@ -11,6 +11,7 @@ from pellucid.cli._console import out, print_line, print_text, read_plan
 from pellucid.cli._models import check_backbone, model_parameters, read_zones
 from pellucid.cli._options import (
     Backbone,
+    Confidence,
     Data,
     Detector,
     Device,
@@ -44,6 +45,7 @@ def fit(
     image_size: ImageSize = "256",
     settings: Set = None,
     false_reject: FalseReject = 0.05,
+    confidence: Confidence = None,
     limit: LimitMethod = "conformal",
     ignore: Ignore = None,
     only: Only = None,
@@ -57,9 +59,10 @@ def fit(
 ) -> None:
     """Learn what good parts look like and write one model file.
 
-    Reads the images of good parts in DATA, fits one detector on most of them and places the limit by the others.
-    Defects in DATA are not learned from. What is to be ignored is stored in the model, and the limit is placed for what
-    counts. Writes the model file, whole or not at all, and prints the networks inside it and the limit.
+    Reads the images of good parts in DATA, fits one detector on them and places the limit by scores of images that it
+    has not seen: each is left out in turn, or a fifth is kept aside for detectors that cannot do that. Defects in DATA
+    are not learned from. What is to be ignored is stored in the model, and the limit is placed for what counts. Writes
+    the model file, whole or not at all, and prints the networks inside it and the limit.
 
     ```
     pellucid fit GlassDefect -o glass.pellucid --detector padim --image-size 192x320
@@ -71,18 +74,19 @@ def fit(
     from pellucid.regions.defects import check_scale
 
     parse_size(image_size)  # refuses what is not allowed before anything is read
-    _check(detector, parameters, output, device, false_reject)
+    leaves_out = _check(detector, parameters, output, device, false_reject, confidence)
     check_scale(mm_per_px)
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
         _remove_progress(checkpoint)
-    plan = read_plan(data, false_reject, seed)
+    plan = read_plan(data, false_reject, seed, confidence=confidence, leaves_out=leaves_out)
     zones = read_zones(ignore, only, margin, min_area, plan.split.fit[0].path)
     inspector = fit_plan(
         plan,
         detector,
         image_size=image_size,
         false_reject=false_reject,
+        confidence=confidence,
         limit=limit,
         zones=zones,
         outline=outline,
@@ -96,18 +100,27 @@ def fit(
     _print_model(inspector, detector, output)
 
 
-def _check(detector: str, parameters: Mapping[str, Any], output: Path, device: str, false_reject: float) -> None:
-    """Refuse what is not allowed, or not there, before any image is read."""
+def _check(
+    detector: str,
+    parameters: Mapping[str, Any],
+    output: Path,
+    device: str,
+    false_reject: float,
+    confidence: float | None,
+) -> bool:
+    """Refuse what is not allowed, or not there, before any image is read; whether the detector leaves images out."""
     from pellucid import detectors
     from pellucid._io.files import check_writable
-    from pellucid.acquisition.splits import check_rate
+    from pellucid.acquisition.splits import check_confidence, check_rate
     from pellucid.detectors._device import resolve_device
 
     check_writable(output)
     resolve_device(device)
     check_rate(false_reject)
-    detectors.create(detector, **parameters)
+    check_confidence(confidence)
+    made = detectors.create(detector, **parameters)
     check_backbone(parameters)
+    return made.leaves_out
 
 
 def _remove_progress(folder: Path) -> None:
@@ -133,6 +146,11 @@ def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
         sentence += f" in {limit.groups} groups"
     if limit.method == "f1":
         sentence += " and labelled defects: what it shows on those images is optimistic"
+    elif limit.confidence is not None:
+        sentence += (
+            f": {limit.confidence:.0%} of models made in this way reject at most {limit.false_reject_rate:.1%} of good"
+            " parts that are like these"
+        )
     elif limit.groups < min_calibration_images(inspector.false_reject):
         sentence += f", the highest score among them; they {few_groups_sentence(limit.groups, inspector.false_reject)}"
     else:

@@ -114,7 +114,7 @@ def detectability(
 
     check_writable(output / "detectability.json")
     inspector = load(model, runtime, device=device)
-    plan = read_plan(data, inspector.false_reject, inspector.seed)
+    plan = read_plan(data, inspector.false_reject, inspector.seed, confidence=inspector.limit.confidence)
     found = measure_detectability(inspector, unseen_normal(plan, inspector), flaws_per_cell=flaws_per_cell, seed=seed)
     result = found.to_dict()
     write_text(output / "detectability.csv", found.to_csv())

@@ -26,8 +26,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from operator import length_hint
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -87,6 +87,18 @@ class Detector(ABC):
         what is computed has to be the same for every batch but for its values.
         """
 
+    def _fit_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Learn as :meth:`_fit` does, then yield what :meth:`fit_leaving_out` asks for: maps (B, H, W) and scores (B,).
+
+        For detectors that can do so without being fitted anew for every group; others leave it out, and some images
+        have to be held out of their fit to place a limit. Gradients, if there are any, are for it to turn off.
+
+        Args:
+            images: as :meth:`_fit` gets them.
+            groups: a number for each image, in order; images of a group follow each other.
+        """
+        raise NotImplementedError
+
     def _check_parameters(self) -> None:  # noqa: B027 - some take every value
         """Refuse values of hyper-parameters that are not allowed, by :func:`require`, before any data are read."""
 
@@ -142,6 +154,42 @@ class Detector(ABC):
             ParameterError: a hyper-parameter has a value that is not allowed.
             WeightsError: the backbone's weights cannot be had.
         """
+        with self._fitting(images):
+            self._fit(images, checkpoint)
+        self._prepare_scoring()
+        return self
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether it can score each image that it learned from as if that had been left out."""
+        return type(self)._fit_leaving_out is not Detector._fit_leaving_out
+
+    def fit_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Learn from normal images, and score each of them as if its group had been left out.
+
+        Such scores are like those of new images, so that every image can place the limit and none is held out. The
+        detector is fitted when all have been taken.
+
+        Args:
+            images: re-iterable of float32 batches (B, 3, H, W) in [0, 1], all of one size.
+            groups: a number for each image, in order; images of one group are left out together and follow each other.
+
+        Yields:
+            Maps (B, H, W) and scores (B,), float32 on the CPU, in the order of the images.
+
+        Raises:
+            DataError: as for :meth:`fit`, or so little is left without a group that nothing can be learned from it.
+            ParameterError: a hyper-parameter has a value that is not allowed.
+            WeightsError: the backbone's weights cannot be had.
+        """
+        with self._fitting(images):
+            for maps, scores in self._fit_leaving_out(images, groups):
+                yield maps.float().cpu(), scores.float().cpu()
+        self._prepare_scoring()
+
+    @contextmanager
+    def _fitting(self, images: Images) -> Iterator[None]:
+        """Make everything ready to learn from images, and compute as a fit does while it is open."""
         self._check_parameters()
         first = next(iter(images), None)
         if first is None:
@@ -155,9 +203,7 @@ class Detector(ABC):
         self._move_networks()
         many = length_hint(images) * len(first) * height * width >= MIN_PIXELS_TO_COMPILE and self.device.type == "cpu"
         with full_float32(), self.backbone_.compiled(height, width) if many else nullcontext():
-            self._fit(images, checkpoint)
-        self._prepare_scoring()
-        return self
+            yield
 
     def score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Score a batch of images.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -97,6 +99,17 @@ class BoundedSearch:
         filling = -len(bank) % CELL_SIZE  # points at infinity make the last cell a whole one
         self.projected = torch.cat([projected, projected.new_zeros(filling, projected.shape[1])])
         self.projected_norms = torch.cat([projected_norms, projected_norms.new_full((filling,), torch.inf)])
+
+    def without(self, left_out: Tensor) -> BoundedSearch:
+        """Return a search that finds none of the points that are left out, (M,) bool; it shares its tensors with this.
+
+        They are at infinity, so that :meth:`nearest` alone can be asked.
+        """
+        search = copy.copy(self)
+        search.norms = self.norms.masked_fill(left_out, torch.inf)
+        search.projected_norms = self.projected_norms.clone()
+        search.projected_norms[: len(left_out)].masked_fill_(left_out, torch.inf)
+        return search
 
     def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Find the bank's nearest point for every query (Q, D): squared distance (Q,) and index (Q,)."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.detectors._device import double_precision_device
 from pellucid.errors import DataError
 
+MIN_EIGENVALUE = 1e-10  # share of the largest, below which there is no variance in a direction
 SCATTER_BLOCK = 512  # rows that are added to the scatter matrix at a time
 
 
@@ -46,6 +47,52 @@ def principal_subspace(rows: Iterable[Tensor], level: float) -> tuple[Tensor, Te
     if kept:
         scatter.add(torch.cat(kept))
     return _by_scatter(scatter, level)
+
+
+class LeftOutSubspaces:
+    """What :func:`principal_subspace` would find in features if some of them were left out.
+
+    All is computed in the coordinates of the principal directions of all features, in double precision: the scatter
+    matrix of the others is the diagonal one of all, less a matrix of the rank of what is left out.
+
+    Args:
+        rows: features (N, D).
+        level: share of the variance to keep, in (0, 1].
+    """
+
+    def __init__(self, rows: Tensor, level: float) -> None:
+        self.level = level
+        X = rows.to(double_precision_device(rows.device)).double()
+        self.mu, self.device = X.mean(0), rows.device
+        centred = X - self.mu
+        if len(X) <= X.shape[1]:
+            eigenvalues, V = torch.linalg.eigh(centred @ centred.T)
+            kept = eigenvalues > MIN_EIGENVALUE * eigenvalues[-1]
+            self.directions = centred.T @ V[:, kept] / eigenvalues[kept].sqrt()  # (D, r)
+        else:
+            eigenvalues, V = torch.linalg.eigh(centred.T @ centred)
+            kept = eigenvalues > MIN_EIGENVALUE * eigenvalues[-1]
+            self.directions = V[:, kept]
+        self.eigenvalues = eigenvalues[kept]  # of the scatter matrix, ascending, (r,)
+        self.coordinates = centred @ self.directions  # (N, r)
+
+    def without(self, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is found without the features that are ``own`` (N,).
+
+        Raises:
+            DataError: fewer than two are left.
+        """
+        left = len(own) - int(own.sum())
+        if left < 2:
+            raise DataError("DFM needs at least two images to estimate a subspace without one image or group.")
+        d = self.coordinates[own.to(self.coordinates.device)]  # (g, r)
+        total = d.sum(0)
+        scatter = torch.diag(self.eigenvalues) - d.T @ d - torch.outer(total, total) / left
+        eigenvalues, W = torch.linalg.eigh(scatter)
+        eigenvalues, W = eigenvalues.flip(0).clamp(min=0), W.flip(1)
+        k = _dimensions(eigenvalues, left, self.level)
+        mu, U = self.mu - self.directions @ total / left, self.directions @ W[:, :k]
+        return mu.float().to(self.device), U.float().to(self.device), _variance(eigenvalues[:k], left).to(self.device)
 
 
 class _Scatter:
@@ -90,7 +137,7 @@ def _dimensions(eigenvalues: Tensor, N: int, level: float) -> int:
     """How many directions keep ``level`` of the variance, of those that have any."""
     share = eigenvalues.cumsum(0) / eigenvalues.sum().clamp(min=1e-30)
     k = min(int((share < level).sum()) + 1, N - 1)
-    return max(1, min(k, int((eigenvalues > 1e-10 * eigenvalues[0]).sum())))
+    return max(1, min(k, int((eigenvalues > MIN_EIGENVALUE * eigenvalues[0]).sum())))
 
 
 def _variance(eigenvalues: Tensor, N: int) -> Tensor:

@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': 'cfaa8e1429208efa8a0f4a86f22bd88515a0c94712925ee8650e935a95a09dc3'},
+         'source_sha256': 'c14863504753460cc3184123ecdc5be63a4a88f0305982b1097d4fdc3d09fac3'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
@@ -43,7 +43,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'n_features': 100,
                         'epsilon': 0.01,
                         'seed': 0},
-           'source_sha256': 'e5e98e80a882c80716ba6bd95906f1383f315ea4dd4a03fc7a07cf43db54f68e'},
+           'source_sha256': 'd5e60e348c84f5ea5a6dfa3808e7ddf9712257374d9e53a9483e760062d75f24'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -55,7 +55,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'seed': 0},
-               'source_sha256': 'd3fd78969a5ac7c44b65c391c4abb07bd2059866cb315cea5825ea84987dde13'},
+               'source_sha256': 'af72d53eff206399ee0382253ffa56f75dfc3aef6848f4cb393150bdb8d77626'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "

@@ -3,7 +3,7 @@ arXiv 1909.11786, 2019), with the feature-reconstruction error of its successor 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from pellucid._io.progress import track
 from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._maps import smooth_map
-from pellucid.detectors._subspace import principal_subspace
+from pellucid.detectors._subspace import LeftOutSubspaces, principal_subspace
 
 
 class Dfm(Detector):
@@ -79,15 +79,38 @@ class Dfm(Detector):
             rows = (self._embed(x.to(self.device)).flatten(1) for x in track(images, "extracting features"))
             self.mu_, self.U_, self.variance_ = principal_subspace(rows, self.pca_level)
 
+    def _fit_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Compute the subspace of the others for each group: exact, from the features of all, which are kept."""
+        height, width = (int(side) for side in self.size_)
+        with torch.inference_mode():
+            parts = [self._embed(x.to(self.device)) for x in track(images, "extracting features")]
+            rows, shape = torch.cat([maps.flatten(1) for maps in parts]), parts[0].shape[1:]
+            self.mu_, self.U_, self.variance_ = principal_subspace((maps.flatten(1) for maps in parts), self.pca_level)
+        numbers = torch.tensor(groups, device=self.device)
+        others = LeftOutSubspaces(rows, self.pca_level)
+        for group in track(dict.fromkeys(groups), "leaving images out"):
+            with torch.inference_mode():
+                own = numbers == group
+                mu, U, variance = others.without(own)
+                found = self._map_and_score((rows[own] - mu).view(-1, *shape), U, variance, (height, width))
+            yield found
+
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         maps = self._embed(pixels)
-        x = maps.flatten(1) - self.mu_  # (B, D)
-        z = x @ self.U_  # (B, k)
+        deviation = (maps.flatten(1) - self.mu_).view(maps.shape)
+        return self._map_and_score(deviation, self.U_, self.variance_, (pixels.shape[2], pixels.shape[3]))
+
+    def _map_and_score(
+        self, deviation: Tensor, U: Tensor, variance: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Score features by their deviation from the mean (B, C, h, w), and spread the score over maps of ``size``."""
+        x = deviation.flatten(1)  # (B, D)
+        z = x @ U  # (B, k)
         if self.score_type == "fre":
-            share = (x - z @ self.U_.T) ** 2  # (B, D), sums to the reconstruction error
+            share = (x - z @ U.T) ** 2  # (B, D), sums to the reconstruction error
             score = share.sum(1)
         else:
             # The Mahalanobis distance splits exactly into one share per feature: x_d * (Sigma^-1 x)_d.
-            share = 0.5 * x * ((z / self.variance_) @ self.U_.T)
-            score = share.sum(1) + 0.5 * (2 * torch.pi * self.variance_).log().sum()
-        return smooth_map(share.view(maps.shape).sum(1), (pixels.shape[2], pixels.shape[3])), score
+            share = 0.5 * x * ((z / variance) @ U.T)
+            score = share.sum(1) + 0.5 * (2 * torch.pi * variance).log().sum()
+        return smooth_map(share.view(deviation.shape).sum(1), size), score

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from pellucid._io.progress import track
 from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._device import double_precision_device
+from pellucid.detectors._downdate import left_out_distances
 from pellucid.detectors._maps import image_score, resize_to, smooth_map
 from pellucid.errors import DataError
 
@@ -49,6 +50,7 @@ class Padim(Detector):
 
     channels_: Tensor  # (C,) indices
     mean_: Tensor  # (h*w, C)
+    count_: Tensor | None = None  # of the images that were fitted on
     whiten_: Tensor  # inverse Cholesky factor of every covariance, lower triangle packed, (h*w, C*(C+1)/2)
     _bands: list[Tensor]  # the same in bands of rows without the zeros on their right, transposed, (h*w, <= C, rows)
     _picks: list[Tensor]  # channels_ by layer
@@ -93,7 +95,8 @@ class Padim(Detector):
         self.channels_ = drawn[: self.n_features].sort().values.to(self.device)
         self._picks = self._pick(counts)
         with torch.inference_mode():
-            mean, covariance = self._moments(images)
+            count, mean, covariance = self._moments(images)
+            self.count_ = torch.tensor(count, device=self.device)
             covariance.diagonal(dim1=1, dim2=2).add_(self.epsilon)
             L = torch.linalg.cholesky(covariance.to(double_precision_device(self.device)))
             identity = torch.eye(L.shape[-1], device=L.device).expand_as(L)
@@ -101,8 +104,9 @@ class Padim(Detector):
             rows, columns = torch.tril_indices(*L.shape[1:], device=L.device)
             self.mean_, self.whiten_ = mean.clone(), inverse[:, rows, columns].clone().to(self.device)
 
-    def _moments(self, images: Images) -> tuple[Tensor, Tensor]:
-        """Estimate mean (P, C) and unbiased covariance (P, C, C), streamed (Chan, Golub & LeVeque, 1979)."""
+    def _moments(self, images: Images) -> tuple[int, Tensor, Tensor]:
+        """Count the images; estimate mean (P, C) and unbiased covariance (P, C, C), streamed (Chan, Golub & LeVeque,
+        1979)."""
         n, mean, scatter = 0, torch.empty(0), torch.empty(0)
         for batch in track(images, "extracting features"):
             x = self._embed(batch.to(self.device))  # (P, B, C)
@@ -118,7 +122,33 @@ class Padim(Detector):
             n += b
         if n < 2:
             raise DataError("PaDiM needs at least two images to estimate a covariance.")
-        return mean, scatter.div_(n - 1)
+        return n, mean, scatter.div_(n - 1)
+
+    def _fit_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Take each group out of mean and covariance by an exact downdate, see :mod:`pellucid.detectors._downdate`."""
+        self._fit(images, None)
+        self._prepare_scoring()
+        numbers = torch.tensor(groups, device=self.device)
+        waiting, done = self.mean_[:, None][:, :0], 0  # deviations of what is not scored yet, (P, n, C)
+        for batch in track(images, "leaving images out"):
+            with torch.inference_mode():
+                waiting = torch.cat([waiting, self._embed(batch.to(self.device)) - self.mean_[:, None]], 1)
+                end = done + waiting.shape[1]
+                ended = end if end == len(groups) else done + int((numbers[done:end] != numbers[end]).sum())
+                if ended == done:
+                    continue
+                distance = self._left_out_distances(waiting[:, : ended - done], numbers[done:ended])
+                found = self._map_and_score(distance, (batch.shape[2], batch.shape[3]))
+                waiting, done = waiting[:, ended - done :], ended
+            yield found
+
+    def _left_out_distances(self, delta: Tensor, numbers: Tensor) -> Tensor:
+        """Compute distances (P, n) of whole groups, each left out, by their deviations from the mean (P, n, C)."""
+        assert self.count_ is not None  # it was just learned
+        count = int(self.count_)
+        if count - int(numbers.bincount().max()) < 2:
+            raise DataError("PaDiM needs at least two images to estimate a covariance without one image or group.")
+        return left_out_distances(delta, self._bands, numbers, count, self.epsilon).sqrt()
 
     def _prepare_scoring(self) -> None:
         """Unpack the triangles once, and ask the backbone for its grid once."""
@@ -139,7 +169,9 @@ class Padim(Detector):
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         delta = self._embed(pixels) - self.mean_[:, None]  # (P, B, C)
         squares = [(delta[:, :, : band.shape[1]] @ band).square().sum(2) for band in self._bands]  # (P, B) each
-        distance = torch.stack(squares).sum(0).sqrt()
-        size = (pixels.shape[2], pixels.shape[3])
-        anomaly_map = smooth_map(distance.T.reshape(delta.shape[1], *self._grid), size)
+        return self._map_and_score(torch.stack(squares).sum(0).sqrt(), (pixels.shape[2], pixels.shape[3]))
+
+    def _map_and_score(self, distance: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Make maps of ``size`` from distances (P, B)."""
+        anomaly_map = smooth_map(distance.T.reshape(distance.shape[1], *self._grid), size)
         return anomaly_map, image_score(anomaly_map)

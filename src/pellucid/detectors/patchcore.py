@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import length_hint
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pellucid.detectors._coreset import k_center_greedy
 from pellucid.detectors._maps import concatenate, locally_aware, smooth_map
 from pellucid.detectors._search import BoundedSearch, nearest, neighbours, principal_directions
 from pellucid.detectors._spill import DiskTensor
+from pellucid.errors import DataError
 
 PATCHSIZE = 3  # positions in each direction that a patch's feature is the mean of
 PROJECTED_CHANNELS = 128  # of the random projection that the coreset is chosen in, where features have more
@@ -53,6 +54,7 @@ class Patchcore(Detector):
     bank_: Tensor  # M, (M, D)
     norms_: Tensor  # squared, (M,)
     neighbours_: Tensor  # N_b(m) of every m, (M, b) indices, m itself first
+    images_: Tensor | None = None  # of which image each m is, counted in the order of the fit, (M,) int32
     directions_: Tensor | None = None  # principal ones of the bank, (D, k), where features are long
     _search: BoundedSearch | None
 
@@ -83,27 +85,60 @@ class Patchcore(Detector):
         return concatenate(locally_aware(self.backbone_(pixels), PATCHSIZE)).permute(0, 2, 3, 1)
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
+        with DiskTensor(self.device) as patches:
+            self._learn(images, patches)
+
+    def _fit_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Score every image against the bank without the memories of its group.
+
+        A bank chosen without these images would hold a few other patches in their stead: scores here are a little
+        higher than those of a fit without the group.
+        """
+        height, width = (int(side) for side in self.size_)
+        h, w = self.backbone_.shapes(height, width)[0][1:]
+        with DiskTensor(self.device) as patches:
+            self._learn(images, patches)
+            assert self.images_ is not None  # they were just learned
+            numbers = torch.tensor(groups, device=self.device)
+            for n, group in enumerate(track(groups, "leaving images out")):
+                own = numbers[self.images_.long()] == group  # (M,)
+                if own.all():
+                    raise DataError(
+                        f"The bank of {len(own)} patches holds those of one image or group only, and nothing is left"
+                        " without it: give more images, or a larger coreset_size."
+                    )
+                with torch.inference_mode():
+                    rows = patches[n * h * w : (n + 1) * h * w].view(1, h, w, -1)
+                    found = self._score_patches(rows, (height, width), own)
+                yield found
+
+    @torch.inference_mode()
+    def _learn(self, images: Images, patches: DiskTensor) -> None:
+        """Choose the bank from all patches (N, D), which are gathered into ``patches``."""
         ratio, size = self.coreset_sampling_ratio, self.coreset_size
         generator = torch.Generator().manual_seed(self.seed)
-        with torch.inference_mode(), DiskTensor(self.device) as patches, DiskTensor(self.device) as projected:
-            self._gather(images, generator, patches, projected)
+        with DiskTensor(self.device) as projected:
+            count_images = self._gather(images, generator, patches, projected)
             count = min(size or max(1, round(ratio * len(patches))), len(patches))
             first = int(torch.randint(len(patches), (1,), generator=generator))
-            self.bank_ = patches[k_center_greedy(projected if len(projected) else patches, count, first)]
-            self.norms_ = (self.bank_ * self.bank_).sum(1)
-            long = MIN_CHANNELS_TO_BOUND <= self.bank_.shape[1] < count
-            self.directions_ = principal_directions(self.bank_) if long else None
-            self._prepare_scoring()
-            b = min(self.num_neighbors, count)
-            table = self._search.neighbours(b) if self._search else neighbours(self.bank_, self.bank_, self.norms_, b)
-            self.neighbours_ = table.int()
+            chosen = k_center_greedy(projected if len(projected) else patches, count, first)
+        self.bank_ = patches[chosen]
+        self.images_ = (chosen // (len(patches) // count_images)).int().to(self.device)
+        self.norms_ = (self.bank_ * self.bank_).sum(1)
+        long = MIN_CHANNELS_TO_BOUND <= self.bank_.shape[1] < count
+        self.directions_ = principal_directions(self.bank_) if long else None
+        self._prepare_scoring()
+        b = min(self.num_neighbors, count)
+        table = self._search.neighbours(b) if self._search else neighbours(self.bank_, self.bank_, self.norms_, b)
+        self.neighbours_ = table.int()
 
-    def _gather(self, images: Images, generator: torch.Generator, patches: DiskTensor, projected: DiskTensor) -> None:
+    def _gather(self, images: Images, generator: torch.Generator, patches: DiskTensor, projected: DiskTensor) -> int:
         """Collect all patches (N, D), and where D is large a random Gaussian projection (N, PROJECTED_CHANNELS) of
-        them, which keeps distances (Johnson & Lindenstrauss, 1984)."""
-        matrix = None
+        them, which keeps distances (Johnson & Lindenstrauss, 1984); return of how many images they are."""
+        matrix, count_images = None, 0
         for x in track(images, "extracting features"):
             embedded = self._embed(x.to(self.device)).flatten(0, 2)  # (B * h * w, D)
+            count_images += len(x)
             if not len(patches):  # the first batch tells what all will take
                 shape = (embedded.shape[1], len(embedded) // len(x))
                 kept = self.coreset_sampling_ratio if self.coreset_size is None else 0.0
@@ -114,30 +149,49 @@ class Patchcore(Detector):
                     shape = (embedded.shape[1], PROJECTED_CHANNELS)
                     matrix = torch.randn(*shape, generator=generator).to(embedded) / PROJECTED_CHANNELS**0.5
                 projected.append(embedded @ matrix)
+        return count_images
 
     def _prepare_scoring(self) -> None:
         directions = self.directions_ if self.device.type == "cpu" else None  # a GPU compares with all in less time
         self._search = None if directions is None else BoundedSearch(self.bank_, self.norms_, directions)
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        patches = self._embed(pixels)
+        return self._score_patches(self._embed(pixels), (pixels.shape[2], pixels.shape[3]))
+
+    def _score_patches(
+        self, patches: Tensor, size: tuple[int, int], own: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Score images of ``size`` by their patches (B, h, w, D), without the memories that are ``own`` (M,)."""
         B, h, w, D = patches.shape
         flat = patches.reshape(-1, D)
-        squared, memory = self._search.nearest(flat) if self._search else nearest(flat, self.bank_, self.norms_)
+        search, norms = self._search, self.norms_
+        if own is not None:
+            search, norms = search and search.without(own), norms.masked_fill(own, torch.inf)
+        squared, memory = search.nearest(flat) if search else nearest(flat, self.bank_, norms)
         distance = squared.sqrt().view(B, h * w)
         s_star, farthest = distance.max(1)  # of m^test*, the patch that decides (equation 6)
-        m_test = flat.view(B, h * w, D)[torch.arange(B, device=pixels.device), farthest]  # (B, D)
+        m_test = flat.view(B, h * w, D)[torch.arange(B, device=flat.device), farthest]  # (B, D)
         m_star = memory.view(B, h * w).gather(1, farthest[:, None])[:, 0]
-        score = self._weight(m_test, m_star) * s_star
-        return smooth_map(distance.view(B, h, w), (pixels.shape[2], pixels.shape[3])), score
+        score = self._weight(m_test, self._near(m_star, own)) * s_star
+        return smooth_map(distance.view(B, h, w), size), score
 
-    def _weight(self, m_test: Tensor, m_star: Tensor) -> Tensor:
+    def _near(self, m: Tensor, own: Tensor | None) -> Tensor:
+        """Look up N_b(m), (B, b) indices, for memories (B,), or find it among those that are not ``own`` (M,)."""
+        if own is None:
+            return self.neighbours_[m].long()
+        b = min(self.neighbours_.shape[1], int((~own).sum()))
+        return neighbours(self.bank_[m], self.bank_, self.norms_.masked_fill(own, torch.inf), b)
+
+    def _weight(self, m_test: Tensor, near: Tensor) -> Tensor:
         """Compute equation 7, (B,): near 1 where the nearest memory is itself rare, less where memories are dense.
 
         With one neighbour, or a bank of one patch, nothing tells how dense they are: the weight is 1.
+
+        Args:
+            m_test: patches that decide, (B, D).
+            near: N_b(m*) of the memory nearest to each, m* itself first, (B, b) indices.
         """
-        if self.neighbours_.shape[1] == 1:
+        if near.shape[1] == 1:
             return torch.ones(m_test.shape[0], device=m_test.device)
-        among = self.bank_[self.neighbours_[m_star].long()]  # N_b(m*), (B, b, D)
-        distance = (m_test[:, None] - among).norm(dim=2)
+        distance = (m_test[:, None] - self.bank_[near]).norm(dim=2)
         return 1 - torch.softmax(distance, 1)[:, 0]

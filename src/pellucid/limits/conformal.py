@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,14 @@ from numpy.typing import NDArray
 from pellucid.errors import DataError
 from pellucid.records import Limit
 
+ConformalMethod = Literal["conformal", "leave-one-out", "cross-conformal"]
+
 
 def conformal_limit(
-    scores: Sequence[float] | NDArray[np.floating], false_reject: float, weights: Sequence[float] = ()
+    scores: Sequence[float] | NDArray[np.floating],
+    false_reject: float,
+    weights: Sequence[float] = (),
+    confidence: float | None = None,
 ) -> float:
     """Return the limit t = s_(k), k = ceil((n + 1)(1 - rate)): the k-th smallest of n normal scores; reject s > t.
 
@@ -35,18 +41,34 @@ def conformal_limit(
         scores: (n,) of normal images that were not fitted on.
         false_reject: promised rate, in (0, 1).
         weights: of each score, 1 / (size of its group); nothing where every image is a group of its own.
+        confidence: in (0, 1): k is the lowest rank for which the true rate of this one limit, which is distributed as
+            Beta(n + 1 - k, k), is at most the stated one with this probability (Vovk, "Conditional validity of
+            inductive conformal predictors", ACML 2012); None promises it on average.
 
     Raises:
-        DataError: K < 1 / rate - 1, so that no score is high enough to keep the promise.
+        DataError: there are too few scores, or groups of them, for any to be high enough to keep the promise.
     """
     values = np.asarray(scores, np.float64)
     order = np.argsort(values, kind="stable")
     voices = np.cumsum(np.asarray(weights)[order]) if len(weights) else np.arange(1.0, len(values) + 1)
     groups = round(float(voices[-1])) if len(values) else 0
-    k = int(np.searchsorted(voices, (groups + 1) * (1 - false_reject) - 1e-9))  # whatever the rounding of the product
+    rank = (groups + 1) * (1 - false_reject) if confidence is None else _sure_rank(groups, false_reject, confidence)
+    k = int(np.searchsorted(voices, rank - 1e-9))  # whatever the rounding of the product
     if k >= len(values):
-        raise DataError(f"{groups} normal scores cannot promise a false-reject rate of {false_reject:g}.")
+        sure = "" if confidence is None else f" with confidence {confidence:g}"
+        raise DataError(f"{groups} normal scores cannot promise a false-reject rate of {false_reject:g}{sure}.")
     return float(values[order[k]])
+
+
+def _sure_rank(count: int, false_reject: float, confidence: float) -> int:
+    """Return the lowest k with P(Beta(n + 1 - k, k) > rate) <= 1 - confidence; n + 1 where there is none.
+
+    That is the chance of at most n - k successes in n draws with the rate (Wilks, 1941).
+    """
+    from scipy.stats import binom
+
+    chance = binom.cdf(np.arange(count), count, false_reject)  # of at most 0, 1, 2 ... above the limit
+    return count + 1 - int((chance <= 1 - confidence).sum())
 
 
 def realised_rate(count: int, false_reject: float) -> tuple[float, float]:
@@ -72,7 +94,8 @@ def calibrate(
     false_reject: float,
     *,
     groups: Sequence[str | None] = (),
-    folds: bool = False,
+    method: ConformalMethod = "conformal",
+    confidence: float | None = None,
 ) -> Limit:
     """Choose the limit on scores, and on map pixels, from held-out normal images.
 
@@ -83,21 +106,26 @@ def calibrate(
         max_values: (n,) highest map value of each image: taking the maximum first makes the pixel limit hold per image.
         false_reject: promised rate, in (0, 1).
         groups: (n,) of each image, None where it is a group of its own; nothing where all are.
-        folds: the scores were pooled over folds (cross-conformal: the promise is approximate).
+        method: how the scores were had: ``conformal`` from images that were not fitted on; ``leave-one-out`` and
+            ``cross-conformal`` from detectors without the image, or without its fold: the promise is approximate.
+        confidence: that the rate is kept by this limit, in (0, 1); None: it is kept on average.
 
     Raises:
         DataError: there are too few images for the rate.
     """
     sizes = Counter(groups)
     weights = tuple(1.0 if group is None else 1 / sizes[group] for group in groups) if any(groups) else ()
-    rate = max(false_reject, 1 / (round(math.fsum(weights)) + 1)) if weights else false_reject
+    allowed = 1 / (round(math.fsum(weights)) + 1) if weights and confidence is None else 0.0
+    rate = max(false_reject, allowed)
     order = np.argsort(scores, kind="stable")
     return Limit(
-        value=conformal_limit(scores, rate, weights),
-        pixel=conformal_limit(max_values, rate, weights),
+        value=conformal_limit(scores, rate, weights, confidence),
+        pixel=conformal_limit(max_values, rate, weights, confidence),
         false_reject_rate=rate,
         scores=tuple(float(scores[k]) for k in order),
-        method="cross-conformal" if folds else "conformal",
+        method=method,
+        left_out=method == "leave-one-out",
+        confidence=confidence,
         weights=tuple(weights[k] for k in order) if weights else (),
     )
 
@@ -124,4 +152,4 @@ def f1_optimal(limit: Limit, defect_scores: Sequence[float]) -> Limit:
     f1 = 2 * found / (found + false + len(defects))
     cut = float(cuts[int(np.argmax(f1))])
     realised = float((normal > cut).mean())
-    return replace(limit, value=cut, false_reject_rate=realised, method="f1")
+    return replace(limit, value=cut, false_reject_rate=realised, method="f1", confidence=None)

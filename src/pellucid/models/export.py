@@ -152,7 +152,7 @@ def _quantise(reference: Torch, normals: Normals, size: Size, graph: Path, path:
     return {
         "rank_correlation": achieved,
         "reference_score": _score_of_noise(quantised, size),
-        "model": normals.header(quantised),
+        "model": normals.header(reference, quantised),
     }
 
 

@@ -47,9 +47,11 @@ class LimitHeader(BaseModel):
     pixel: FiniteFloat
     false_reject_rate: FiniteFloat
     scores: tuple[FiniteFloat, ...]
-    method: Literal["conformal", "cross-conformal", "f1"]
+    method: Literal["conformal", "leave-one-out", "cross-conformal", "f1"]
     weights: tuple[FiniteFloat, ...] = ()
     pixel_median: FiniteFloat | None = None
+    left_out: bool = False
+    confidence: float | None = None
 
 
 class Preprocessing(BaseModel):

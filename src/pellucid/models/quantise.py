@@ -24,12 +24,14 @@ from pellucid.acquisition.views import views_of
 from pellucid.calibration import choose_limit, score_files
 from pellucid.errors import DataError, ExportError, ParameterError, missing_extra
 from pellucid.models.file import Header, LimitHeader
-from pellucid.records import Samples
+from pellucid.records import Sample, Samples
 from pellucid.runtimes import Runtime
+from pellucid.runtimes.scoring import score_view
 
 MIN_RANK_CORRELATION = 0.97  # least rank correlation of held-out normal images' scores with those of float32
 IMAGES_PER_MARKED = 4  # one in so many of the images that ranges are learned from is also used with bold marks on it
 MAX_RANGE_IMAGES = 100  # images that ranges of activations are learned from, at most
+SHIFT_PX = 3  # by which an image that was fitted on is moved, to score like one that was not
 QUANTISED_OPERATIONS = ("Convolution", "GroupConvolution")
 
 
@@ -39,13 +41,13 @@ class Normals:
 
     Attributes:
         learn: images that the detector was fitted on; ranges of activations are learned from them.
-        held_out: images that it was not fitted on; they judge.
-        header: makes the model's header with the limit that a runtime gives the held-out images.
+        held_out: images that it was not fitted on, or that score like those; they judge.
+        header: makes the model's header with the limit of a runtime, from the reference and that runtime.
     """
 
     learn: Sequence[Planes]
     held_out: Sequence[Planes]
-    header: Callable[[Runtime], Header]
+    header: Callable[[Runtime, Runtime], Header]
 
 
 def normals_of(data: str | Path | Samples, header: Header) -> Normals:
@@ -54,31 +56,77 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
     Raises:
         DataError: this is another data set, or it has too few normal images.
     """
-    plan = Plan.from_data(data, false_reject=header.false_reject, seed=header.seed)
+    confidence = header.limit.confidence
+    plan = Plan.from_data(data, false_reject=header.false_reject, confidence=confidence, seed=header.seed)
     if plan.data_sha256() != header.fitted_images.data_sha256:
         raise DataError(
             "An int8 graph is calibrated with the images that its model was fitted and calibrated on, so that none"
             " that was fitted on decides; these are others."
         )
     split, size = plan.split, header.image_size
+    spread = split.fit[:: -(-len(split.fit) // MAX_RANGE_IMAGES)]
+    learn = _views(spread, header)
+    if header.limit.left_out:
+        shifted = [_shifted(image) for image in learn]
+        return Normals(learn, shifted, partial(_carried_over, header, shifted))
     if split.folds is not None:
         raise DataError(
             f"{len(split.fit)} normal images are too few for an int8 graph: all of them were fitted on, and its"
             " limit needs some that were not."
         )
 
-    def recalibrated(runtime: Runtime) -> Header:
+    def recalibrated(_: Runtime, runtime: Runtime) -> Header:
         held_out = score_files(runtime, split.calibrate, size, header.fitted_images, header.zones)
         f1 = header.limit.method == "f1"
-        limit = choose_limit(runtime, split, size, header.fitted_images, header.false_reject, held_out, f1=f1)
+        limit = choose_limit(
+            runtime,
+            split,
+            size,
+            header.fitted_images,
+            header.false_reject,
+            held_out,
+            leaves_out=False,
+            f1=f1,
+            confidence=confidence,
+        )
         return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})
 
-    see = partial(views_of, view=size, framing=header.fitted_images.framing)
-    learn, held_out = (
-        [view for seen in read_ahead([s.path for s in samples], size, header.fitted_images.bits, see) for view in seen]
-        for samples in (split.fit[:: -(-len(split.fit) // MAX_RANGE_IMAGES)], split.calibrate)
-    )
-    return Normals(learn, held_out, recalibrated)
+    return Normals(learn, _views(split.calibrate, header), recalibrated)
+
+
+def _views(samples: Iterable[Sample], header: Header) -> list[Planes]:
+    """What the network sees of images."""
+    images, size = header.fitted_images, header.image_size
+    see = partial(views_of, view=size, framing=images.framing)
+    return [view for seen in read_ahead([s.path for s in samples], size, images.bits, see) for view in seen]
+
+
+def _carried_over(header: Header, images: Sequence[Planes], reference: Runtime, runtime: Runtime) -> Header:
+    """The header with the limit carried over to another runtime's scores, by straight lines through those of images.
+
+    The scores that placed the limit are of images that were left out of the fit, which a graph cannot do.
+    """
+    (x, highest_x), (y, highest_y) = (_scores_and_highest(one, images) for one in (reference, runtime))
+    score, pixel = (np.polynomial.Polynomial.fit(*pair, 1) for pair in ((x, y), (highest_x, highest_y)))
+    limit = header.limit
+    moved = {
+        "value": float(score(limit.value)),
+        "pixel": float(pixel(limit.pixel)),
+        "scores": tuple(float(score(value)) for value in limit.scores),
+        "pixel_median": None if limit.pixel_median is None else float(pixel(limit.pixel_median)),
+    }
+    return header.model_copy(update={"limit": limit.model_copy(update=moved)})
+
+
+def _shifted(image: Planes) -> Planes:
+    """The image (3, H, W) moved down and right, its border mirrored."""
+    return np.pad(image, ((0, 0), (SHIFT_PX, 0), (SHIFT_PX, 0)), "reflect")[:, :-SHIFT_PX, :-SHIFT_PX]
+
+
+def _scores_and_highest(runtime: Runtime, images: Sequence[Planes]) -> tuple[list[float], list[float]]:
+    """Scores and highest map values of images (3, H, W), scored one by one."""
+    scored = [score_view(runtime, image) for image in images]
+    return [score for score, _ in scored], [float(anomaly_map.max()) for _, anomaly_map in scored]
 
 
 def quantise(

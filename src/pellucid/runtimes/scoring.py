@@ -46,7 +46,7 @@ def score_file(
         fitted_images: that it is compared with, and that say how images fill the view.
     """
     file = _prepare(path, image, size, fitted_images)
-    return _scored(file, [_score_view(runtime, planes) for planes in file.views], runtime)
+    return _scored(file, [score_view(runtime, planes) for planes in file.views], runtime)
 
 
 class _PreparedFile(NamedTuple):
@@ -65,7 +65,7 @@ def _prepare(path: Path, image: DecodedImage, size: Size, fitted_images: FittedI
 
 
 def _scored(file: _PreparedFile, found: Sequence[tuple[float, Map]], runtime: Runtime) -> ScoredFile:
-    return ScoredFile(file.path, file.size, file.check, *_merge(file.views.layout, found, runtime))
+    return ScoredFile(file.path, file.size, file.check, *merge_views(file.views.layout, found, runtime.score_of))
 
 
 def read_and_score(
@@ -110,24 +110,25 @@ def _score_views(runtime: Runtime, views: Iterator[Planes]) -> Iterator[tuple[fl
     """Score views (3, H, W), as many in one call as the runtime had best be given."""
     while batch := list(islice(views, runtime.batch_size)):
         if len(batch) == 1:
-            yield _score_view(runtime, batch[0])
+            yield score_view(runtime, batch[0])
         else:
             maps, scores = runtime.score(np.stack(batch))
             yield from zip(scores.tolist(), maps, strict=True)
 
 
-def _score_view(runtime: Runtime, planes: Planes) -> tuple[float, Map]:
+def score_view(runtime: Runtime, planes: Planes) -> tuple[float, Map]:
+    """Score what the network sees (3, H, W): its score, and a map of any size."""
     maps, scores = runtime.score(planes[None])
     return float(scores[0]), maps[0]
 
 
-def _merge(layout: Layout, found: Sequence[tuple[float, Map]], runtime: Runtime) -> tuple[float, Map]:
+def merge_views(layout: Layout, found: Sequence[tuple[float, Map]], score_of: ScoreOf) -> tuple[float, Map]:
     """Join what was found on every view of an image: the highest score, and at every pixel the highest value.
 
     Args:
         layout: where the views lie.
         found: score and map of each; a map may be of any size.
-        runtime: that found it.
+        score_of: what of its map a score follows.
 
     Returns:
         The score, and a map of the size of the resized image, without padding. Of one view that the image fills, both
@@ -142,7 +143,7 @@ def _merge(layout: Layout, found: Sequence[tuple[float, Map]], runtime: Runtime)
         inside = enlarged[seen]
         joined[shown] = np.maximum(joined[shown], inside)
         padded = inside.shape != enlarged.shape
-        scores.append(_score_inside(score, enlarged, inside, runtime.score_of) if padded else score)
+        scores.append(_score_inside(score, enlarged, inside, score_of) if padded else score)
     return float(np.max(scores)), joined  # NaN stays NaN
 
 

@@ -112,7 +112,7 @@ def compare(
     candidates = sweep.candidates()
     paths = _paths(sweep, candidates)
     owned.check_foreign(output, paths)
-    first = Plan.from_data(sweep.data, false_reject=sweep.false_reject, seed=sweep.seed)
+    first = Plan.from_data(sweep.data, false_reject=sweep.false_reject, confidence=sweep.confidence, seed=sweep.seed)
     _check_outside(output, first)
     announce(first)
     owned.claim(output, paths)
@@ -172,7 +172,7 @@ def _trainings(output: Path, sweep: Sweep, first: Plan) -> list[_Training]:
     """One for every seed; the first seed's plan is there already."""
     trainings = [_Training(output, sweep.seed, first)]
     for seed in range(sweep.seed + 1, sweep.seed + sweep.seeds):
-        plan = first.resplit(false_reject=sweep.false_reject, seed=seed)
+        plan = first.resplit(false_reject=sweep.false_reject, confidence=sweep.confidence, seed=seed)
         trainings.append(_Training(output / f"seed-{seed}", seed, plan))
     return trainings
 
@@ -205,6 +205,7 @@ def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
         "tested_sha256": plan.tested_sha256(),
         "image_size": candidate.image_size,
         "false_reject": sweep.false_reject,
+        "confidence": sweep.confidence,
         "seed": training.seed,
         "folds": plan.split.folds,
         "weights_sha256": _sha256(candidate.parameters["weights"]),

@@ -107,15 +107,20 @@ class Detectability:
 def unseen_normal(plan: Plan, inspector: Inspector) -> tuple[Sample, ...]:
     """Return good images that a model was not fitted on: those tested on and, of its own data, those that calibrated.
 
+    A model that left each image out to calibrate was fitted on these, too: they serve where there are no others. What
+    it has seen as good can only score lower, so that what is found of the flaws is found all the more on new images.
+
     Raises:
         DataError: there are none.
     """
     known, split = inspector.fitted_images, plan.split
     own = plan.data_sha256() == known.data_sha256
     tested = tuple(s for s in split.test if s.label == "normal")
-    others = tested if own else (*tested, *split.calibrate, *split.fit)
+    others = tested if own else (*tested, *split.normals)
     unseen = tuple(s for s in others if not known.contain(plan.verified.hashes[s.path]))
-    normal = (*unseen, *split.calibrate) if own else unseen
+    left_out = inspector.limit.left_out
+    calibrated = split.calibrating(left_out) if own and not (left_out and unseen) else ()
+    normal = (*unseen, *calibrated)
     if not normal:
         raise DataError("There are no good images that the model was not fitted on: add some to test on.")
     return normal

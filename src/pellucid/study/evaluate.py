@@ -179,7 +179,7 @@ def _without_own(inspector: Inspector, data: Samples, test: tuple[Sample, ...]) 
     verified = verify(data, training_required=False)
     try:
         split = plan_split(verified.samples, false_reject=inspector.false_reject, seed=inspector.seed)
-        seen = samples_sha256((*split.fit, *split.calibrate), verified.hashes)
+        seen = samples_sha256(split.normals, verified.hashes)
     except DataError:  # too few to be fitted on
         seen = ""
     if seen == inspector.fitted_images.data_sha256:

@@ -70,9 +70,10 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
         costs=Costs(**config["costs"]),
     )
     write_text(folder / "scores.csv", scores_csv(result.scored, root))
-    write_text(folder / "selection.csv", _selection_csv(inspector, split, defects, root))
+    held_out = _held_out(inspector, split)
+    write_text(folder / "selection.csv", _selection_csv(held_out, split, defects, root))
     _draw(folder, inspector, result, root)
-    selection = _selection(inspector.limit.scores, defects, result.metrics)
+    selection = _selection([score for _, score in held_out], defects, result.metrics)
     write_text(folder / "metrics.json", json.dumps({**result.to_dict(), "selection": selection}, indent=2) + "\n")
     run = Run(
         name=folder.name,
@@ -97,6 +98,7 @@ def _fit(
         config["image_size"],
         fitted_images=fitted_images,
         false_reject=config["false_reject"],
+        confidence=config.get("confidence"),
         seed=config["seed"],
     )
     seconds = time.perf_counter() - start
@@ -149,10 +151,15 @@ def _selection(normal: Sequence[float], defects: Sequence[float], tested: Mappin
     }
 
 
-def _selection_csv(inspector: Inspector, split: Split, defects: Sequence[float], root: Path) -> str:
+def _held_out(inspector: Inspector, split: Split) -> list[tuple[Sample, float]]:
+    """Scores of the normal images that every detector's limit is placed by: models are compared on the same images."""
+    scores = dict(zip(split.calibrating(inspector.limit.left_out), inspector.held_out, strict=True))
+    return [(sample, scores[sample]) for sample in split.calibrating(leaves_out=False)]
+
+
+def _selection_csv(held_out: Sequence[tuple[Sample, float]], split: Split, defects: Sequence[float], root: Path) -> str:
     """Scores of the held-out normal images and of the labelled training defects."""
-    normal = split.calibrate if split.folds is None else split.fit
-    pairs = [*zip(normal, inspector.held_out, strict=True), *zip(split.select, defects, strict=True)]
+    pairs = [*held_out, *zip(split.select, defects, strict=True)]
     rows = ((path_in_data(s.path, root), s.label, s.group or "", repr(score)) for s, score in pairs)
     return csv_text(("path", "label", "group", "score"), rows)
 

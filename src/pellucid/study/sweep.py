@@ -29,7 +29,7 @@ from pellucid import backbones
 from pellucid import detectors as catalogue
 from pellucid._io.names import named_path, printable
 from pellucid.acquisition.images import parse_size
-from pellucid.acquisition.splits import check_rate
+from pellucid.acquisition.splits import check_confidence, check_rate
 from pellucid.errors import DataError, ParameterError, unknown_name
 from pellucid.study.choice import Prefer
 from pellucid.study.operating import Costs
@@ -66,6 +66,7 @@ class Sweep(BaseModel):
         parameters: hyper-parameters by detector.
         grid: lists of values by detector and hyper-parameter; every combination is compared.
         false_reject: promised share of good images that are rejected, in (0, 1).
+        confidence: share of models that keep it, in (0, 1); None: they keep it on average.
         seed: first seed of splits and detectors, at least 0.
         seeds: how many seeds to average over, at least 1.
         prefer: how equals are told apart: ``balanced``, ``accuracy``, ``speed`` or ``size``.
@@ -88,6 +89,7 @@ class Sweep(BaseModel):
         dict[str, dict[str, list[Any]]], Field(description="a table of lists by detector and parameter")
     ] = {}
     false_reject: Annotated[float, Field(description="a number between 0 and 1")] = 0.05
+    confidence: Annotated[float | None, Field(description="a number between 0 and 1")] = None
     seed: Annotated[int, Field(ge=0, description="a whole number of at least 0")] = 0
     seeds: Annotated[int, Field(ge=1, description="a whole number of at least 1")] = 1
     prefer: Annotated[Prefer, Field(description="balanced, accuracy, speed or size")] = "balanced"
@@ -122,6 +124,7 @@ class Sweep(BaseModel):
             catalogue.create(candidate.detector, **candidate.parameters)  # refuses values that are not allowed
         made.costs()
         check_rate(made.false_reject)
+        check_confidence(made.confidence)
         return made
 
     def to_toml(self) -> str:
