@@ -41,7 +41,15 @@ REPORT_COLUMNS = (
     Column("F1", "image_f1", "{:.3f}", False, "F1 at the limit, which was chosen without the test"),
     Column("false rejects", "false_reject_rate", "{:.1%}", True, "good test images that were rejected"),
     Column("escapes", "escape_rate", "{:.1%}", True, "defective test images that were passed"),
-    Column("pixel AP", "pixel_ap", "{:.3f}", False, "average precision over all pixels"),
+    Column(
+        "shows where",
+        "localisation",
+        "{:.2f}",
+        False,
+        "average precision of a map's pixels, mean over the flaws that the choice looked at: 1 is a map that is highest"
+        " where the flaw is",
+    ),
+    Column("pixel AP", "pixel_ap", "{:.3f}", False, "average precision over all pixels of the test images"),
     Column("AUPRO 0.3", "aupro", "{:.3f}", False, "overlap with each region up to a false-positive rate of 0.3"),
     Column("AUPRO 0.05", "aupro_0.05", "{:.3f}", False, "the same up to 0.05"),
     Column("AUPIMO", "aupimo", "{:.3f}", False, "recall per image at 1e-5 to 1e-4 false pixels on good images"),

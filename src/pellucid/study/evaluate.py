@@ -18,7 +18,7 @@ from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.records import Inspection, Limit, Sample, Samples
 from pellucid.study import metrics
-from pellucid.study.intervals import areas, auroc_interval, interval, resamples, wilson
+from pellucid.study.intervals import areas, auroc_bounds, interval, resamples, wilson
 from pellucid.study.metrics import Counts
 from pellucid.study.operating import Costs, operating_points
 from pellucid.study.pixels import PixelMetrics
@@ -238,9 +238,7 @@ def _area_intervals(
     if auroc is None:
         return known
     aurocs, precisions = areas(labels, scores, resamples(labels, [s.sample.group for s in scored]))
-    resampled = interval(aurocs)
-    chance = auroc_interval(auroc, sum(labels), len(labels) - sum(labels))
-    known["image_auroc_low"], known["image_auroc_high"] = min(resampled[0], chance[0]), max(resampled[1], chance[1])
+    known["image_auroc_low"], known["image_auroc_high"] = auroc_bounds(auroc, aurocs, labels)
     if precisions.min() < 1:
         known["image_ap_low"], known["image_ap_high"] = interval(precisions)
     return known

@@ -12,6 +12,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,22 @@ from pellucid.records import Sample, Split
 from pellucid.reports import curves
 from pellucid.study import metrics
 from pellucid.study.evaluate import evaluate_scored
+from pellucid.study.intervals import areas, auroc_bounds, resamples
+from pellucid.study.localisation import (
+    PLANTED_FLAWS,
+    LocatedFlaw,
+    localisation,
+    locate_defects,
+    locate_planted,
+)
 from pellucid.study.operating import TRAINING_DEFECTS, Costs
+from pellucid.study.reference import Reference, processor_seconds
 from pellucid.study.results import Evaluation, ScoredSample
 from pellucid.study.scores import by_label, finite_scores, score_samples, scores_csv
 from pellucid.tracking import Run, log_run
 
 MAX_TIMED_IMAGES = 60  # one by one
+REFERENCE_PASSES = 30  # before a fit, and again after it
 PICTURES_PER_KIND = 6  # of right and wrong calls
 ERROR_FILE = "error.txt"  # the reason of a failure, for the process that compares
 CONFIG_FILE = "config.toml"
@@ -60,8 +71,8 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     detector = detectors.create(config["detector"], **config["parameters"])
     known = FittedImages.model_validate_json((folder.parent / FITTED_IMAGES_FILE).read_bytes())
     inspector, cost = _fit(folder, config, detector, split, known)
-    selected = score_samples(inspector, split.select, f"{folder.name}: selection")
-    defects = finite_scores(s.inspection.score for s in selected)
+    located = locate_defects(score_samples(inspector, split.select, f"{folder.name}: selection"))
+    defects = finite_scores(flaw.score for flaw in located)
     result = evaluate_scored(
         score_samples(inspector, split.test, f"{folder.name}: testing"),
         inspector.limit,
@@ -71,7 +82,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     write_text(folder / "scores.csv", scores_csv(result.scored, root))
     write_text(folder / "selection.csv", _selection_csv(inspector, split, defects, root))
     _draw(folder, inspector, result, root)
-    selection = _selection(inspector.limit.scores, defects, result.metrics)
+    selection = _selection(inspector, split, located, defects, result.metrics)
     write_text(folder / "metrics.json", json.dumps({**result.to_dict(), "selection": selection}, indent=2) + "\n")
     run = Run(
         name=folder.name,
@@ -89,23 +100,30 @@ def _fit(
     folder: Path, config: dict[str, Any], detector: Detector, split: Split, fitted_images: FittedImages
 ) -> tuple[Inspector, dict[str, Any]]:
     """Fit, save and time a model; returns it and what it costs."""
+    reference = Reference(detector.device)
+    passes = reference.processor_seconds(REFERENCE_PASSES)
     start = time.perf_counter()
-    inspector = fit_split(
-        detector,
-        split,
-        (config["image_size"][0], config["image_size"][1]),
-        fitted_images=fitted_images,
-        false_reject=config["false_reject"],
-        seed=config["seed"],
+    worked, inspector = processor_seconds(
+        lambda: fit_split(
+            detector,
+            split,
+            (config["image_size"][0], config["image_size"][1]),
+            fitted_images=fitted_images,
+            false_reject=config["false_reject"],
+            seed=config["seed"],
+        )
     )
     seconds = time.perf_counter() - start
+    passes += reference.processor_seconds(REFERENCE_PASSES)
     inspector.save(folder / "model.pellucid")
-    milliseconds = _time(inspector, split.test or split.fit)
+    milliseconds, image_cost = _time(inspector, split.test or split.fit, reference)
     total, trained = detector.count_parameters()
     return inspector, {
         "fit_seconds": seconds,
+        "fit_cost": worked / passes * 2 * REFERENCE_PASSES,
         "ms_per_image_median": float(np.median(milliseconds)),
         "ms_per_image_p95": float(np.percentile(milliseconds, 95)),
+        "image_cost": image_cost,
         "model_mb": (folder / "model.pellucid").stat().st_size / 1e6,
         "params_total": total,
         "params_trained": trained,
@@ -118,40 +136,56 @@ def _numbers(cost: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in cost.items() if isinstance(v, (int, float))}
 
 
-def _time(inspector: Inspector, samples: Sequence[Sample]) -> list[float]:
-    """Measure milliseconds from decoded pixels to an inspection, one image at a time."""
+def _time(inspector: Inspector, samples: Sequence[Sample], reference: Reference) -> tuple[list[float], float]:
+    """Measure an inspection, one image at a time, from decoded pixels: milliseconds, and what one costs in passes."""
     images = [read_image(s.path, inspector.fitted_images.bits) for s in samples[:MAX_TIMED_IMAGES]]
     for pixels in images[:3]:
         inspector.inspect(pixels)
-    times = []
-    for pixels in images:
+    times, worked, passes = [], 0.0, 0.0
+    for pixels in images:  # the two take turns: what else the machine does meets both
+        passes += reference.processor_seconds(1)
         start = time.perf_counter()
-        inspector.inspect(pixels)
+        worked += processor_seconds(partial(inspector.inspect, pixels))[0]
         times.append((time.perf_counter() - start) * 1000)
-    return times
+    return times, worked / passes
 
 
-def _selection(normal: Sequence[float], defects: Sequence[float], tested: Mapping[str, Any]) -> dict[str, Any]:
+def _selection(
+    inspector: Inspector,
+    split: Split,
+    located: Sequence[LocatedFlaw],
+    defects: Sequence[float],
+    tested: Mapping[str, Any],
+) -> dict[str, Any]:
     """What the choice between models may look at: labelled training defects, or else, and said so, the test."""
     if defects:
-        labels = [False] * len(normal) + [True] * len(defects)
-        auroc, on = metrics.auroc(labels, [*normal, *defects]), TRAINING_DEFECTS
-        positives, negatives = len(defects), len(normal)
+        normals = _held_out_normals(split)
+        labels = [False] * len(normals) + [True] * len(defects)
+        scores = [*inspector.held_out, *defects]
+        drawn = areas(labels, scores, resamples(labels, [s.group for s in (*normals, *split.select)]))[0]
+        auroc = metrics.auroc(labels, scores) or 0.0  # both classes are there
+        low, high = auroc_bounds(auroc, drawn, labels)
+        on, positives, negatives = TRAINING_DEFECTS, len(defects), len(normals)
     else:
-        auroc, on = tested["image_auroc"], "test images"
-        positives, negatives = tested["defectives"], tested["normals"]
-    return {
-        "selection_auroc": auroc,
-        "selection_on": on,
-        "selection_positives": positives,
-        "selection_negatives": negatives,
-    }
+        auroc, low, high = (tested[f"image_auroc{end}"] for end in ("", "_low", "_high"))
+        on, positives, negatives = "test images", tested["defectives"], tested["normals"]
+    selection: dict[str, Any] = {"selection_auroc": auroc, "selection_auroc_low": low, "selection_auroc_high": high}
+    selection |= {"selection_on": on, "selection_positives": positives, "selection_negatives": negatives}
+    shown = localisation(located, TRAINING_DEFECTS)
+    shown = shown or localisation(locate_planted(inspector, split), PLANTED_FLAWS)
+    ends = shown.interval() if shown else (None, None)
+    selection |= {"localisation": shown and shown.value, "localisation_low": ends[0], "localisation_high": ends[1]}
+    return selection | {"localisation_on": shown and shown.on, "localisation_flaws": len(shown.each) if shown else 0}
+
+
+def _held_out_normals(split: Split) -> tuple[Sample, ...]:
+    """The normal images whose scores the limit was chosen from, in the order of these."""
+    return split.calibrate if split.folds is None else split.fit
 
 
 def _selection_csv(inspector: Inspector, split: Split, defects: Sequence[float], root: Path) -> str:
     """Scores of the held-out normal images and of the labelled training defects."""
-    normal = split.calibrate if split.folds is None else split.fit
-    pairs = [*zip(normal, inspector.held_out, strict=True), *zip(split.select, defects, strict=True)]
+    pairs = [*zip(_held_out_normals(split), inspector.held_out, strict=True), *zip(split.select, defects, strict=True)]
     rows = ((path_in_data(s.path, root), s.label, s.group or "", repr(score)) for s, score in pairs)
     return csv_text(("path", "label", "group", "score"), rows)
 
