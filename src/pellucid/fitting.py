@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pellucid import detectors
 from pellucid.acquisition.fitted_images import FittedImages
@@ -14,15 +14,16 @@ from pellucid.acquisition.images import ImageBatches, Size, parse_size
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import assign_folds
 from pellucid.acquisition.verify import remember
-from pellucid.calibration import ScoreAndMax, choose_limit, score_files
+from pellucid.calibration import LimitMethod, ScoreAndMax, choose_limit, score_files
 from pellucid.inspector import Inspector
+from pellucid.limits.costs import Costs
+from pellucid.limits.gap import check_enough_defects
 from pellucid.records import Sample, Samples, Split
 from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
 
-LimitMethod = Literal["conformal", "f1"]
 ImageSize = int | str | Sequence[int]
 
 
@@ -33,6 +34,7 @@ def fit(
     image_size: ImageSize = 256,
     false_reject: float = 0.05,
     limit: LimitMethod = "conformal",
+    costs: Costs | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
     device: str = "auto",
@@ -46,8 +48,10 @@ def fit(
         detector: name of a detector, one of ``pellucid.detectors.names()``.
         image_size: N or (height, width) in px, at least 32; images are resized to it, never cropped.
         false_reject: promised share of good images that are rejected, in (0, 1).
-        limit: ``conformal`` chooses it from normal images alone; ``f1`` also uses labelled training defects and is
-            optimistic.
+        limit: ``conformal`` chooses it from normal images alone; ``gap`` moves it up to the least expected cost where
+            labelled training defects score apart from them; ``f1`` also uses these defects and is optimistic.
+        costs: of an escape and of a false reject, for ``gap``; by default an escape costs 100 false rejects, and 1 % of
+            parts are defective.
         seed: seed of the split and of the detector, at least 0.
         checkpoint: folder where gradient-trained detectors keep their progress; a killed fit of the same detector,
             parameters and data goes on from there, any other starts afresh.
@@ -75,6 +79,7 @@ def fit(
         fitted_images=plan.fitted_images(),
         false_reject=false_reject,
         limit=limit,
+        costs=costs,
         seed=seed,
         checkpoint=checkpoint,
     )
@@ -88,6 +93,7 @@ def fit_split(
     fitted_images: FittedImages | None = None,
     false_reject: float = 0.05,
     limit: LimitMethod = "conformal",
+    costs: Costs | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
 ) -> Inspector:
@@ -100,7 +106,8 @@ def fit_split(
         image_size: N or (height, width) in px.
         fitted_images: what the model is to remember of these images; they are read for it when it is not given.
         false_reject: promised share of good images that are rejected, in (0, 1).
-        limit: ``conformal`` or ``f1``.
+        limit: ``conformal``, ``gap`` or ``f1``.
+        costs: for ``gap``.
         seed: seed of the folds.
         checkpoint: folder for the progress of gradient-trained detectors.
 
@@ -112,6 +119,8 @@ def fit_split(
         >>> inspector = pellucid.fit_split(pellucid.detectors.create("dfm"), plan.split)
     """
     size = parse_size(image_size)
+    if limit == "gap":
+        check_enough_defects(len(split.select))
     if fitted_images is None:
         fitted_images = remember((*split.fit, *split.calibrate))
     kind, parameters = type(detector), detector.parameters()
@@ -130,7 +139,9 @@ def fit_split(
             by_sample |= zip(left, score_files(Torch(part), left, size, fitted_images), strict=True)
         held_out = [by_sample[s] for s in split.fit]
         detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
-    chosen = choose_limit(Torch(detector), split, size, fitted_images, false_reject, held_out, f1=limit == "f1")
+    chosen = choose_limit(
+        Torch(detector), split, size, fitted_images, false_reject, held_out, method=limit, costs=costs
+    )
     in_order = tuple(score for score, _ in held_out)
     return Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order)
 

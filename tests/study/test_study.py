@@ -13,6 +13,7 @@ from scipy.stats import kstest
 
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.conformal import calibrate
+from pellucid.limits.costs import Costs
 from pellucid.records import Inspection, Limit, Sample
 from pellucid.study.evaluate import evaluate_scored
 from pellucid.study.measure import worth_seeing
@@ -20,7 +21,6 @@ from pellucid.study.operating import (
     HELD_OUT_NORMALS,
     TEST_LABELS,
     TRAINING_DEFECTS,
-    Costs,
     cheapest_limit,
     escape_limit,
     operating_points,

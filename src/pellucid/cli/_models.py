@@ -5,9 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import ParameterError
+
+if TYPE_CHECKING:
+    from pellucid.limits.costs import Costs
+
+
+def costs_of(escape: float | None, reject: float | None, defect_rate: float | None) -> Costs:
+    """Return the costs of wrong decisions, with the defaults of what was not given.
+
+    Raises:
+        ParameterError: a cost or the rate is not allowed.
+    """
+    from pellucid.limits.costs import Costs
+
+    given = {"escape": escape, "reject": reject, "defect_rate": defect_rate}
+    return Costs(**{name: value for name, value in given.items() if value is not None})
 
 
 def model_parameters(

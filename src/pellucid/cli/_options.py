@@ -147,12 +147,14 @@ FalseReject = Annotated[float, typer.Option(metavar="SHARE", help=f"{FALSE_REJEC
 ComparedFalseReject = Annotated[
     float | None, typer.Option(metavar="SHARE", help=f"{FALSE_REJECT_HELP}; 0.05 by default.")
 ]
-LimitMethod = Annotated[
-    Literal["conformal", "f1"],
-    typer.Option(
-        help="How the limit is placed: conformal by good images alone, so that the promised share holds for new ones;"
-        " f1 by labelled training defects as well, which is optimistic."
-    ),
+LIMIT_METHOD_HELP = (
+    "How the limit is placed: conformal by good images alone, so that the promised share holds for new ones; gap"
+    " higher, at the least expected cost, where labelled training defects score apart from good images; f1 by these"
+    " defects as well, which is optimistic"
+)
+LimitMethod = Annotated[Literal["conformal", "gap", "f1"], typer.Option(help=f"{LIMIT_METHOD_HELP}.")]
+ComparedLimitMethod = Annotated[
+    Literal["conformal", "gap", "f1"] | None, typer.Option(help=f"{LIMIT_METHOD_HELP}; conformal by default.")
 ]
 Seed = Annotated[
     int,

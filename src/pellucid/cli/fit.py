@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.cli._console import out, print_line, print_text, read_plan
-from pellucid.cli._models import check_backbone, model_parameters
+from pellucid.cli._models import check_backbone, costs_of, model_parameters
 from pellucid.cli._options import (
     Backbone,
+    CostEscape,
+    CostReject,
     Data,
+    DefectRate,
     Detector,
     Device,
     FalseReject,
@@ -25,6 +28,9 @@ from pellucid.cli._options import (
 
 if TYPE_CHECKING:
     from pellucid.inspector import Inspector
+    from pellucid.limits.costs import Costs
+    from pellucid.limits.gap import LimitMove
+    from pellucid.records import Split
 
 
 def fit(
@@ -37,6 +43,9 @@ def fit(
     settings: Set = None,
     false_reject: FalseReject = 0.05,
     limit: LimitMethod = "conformal",
+    cost_escape: CostEscape = None,
+    cost_reject: CostReject = None,
+    defect_rate: DefectRate = None,
     seed: Seed = 0,
     resume: Resume = False,
     device: Device = "auto",
@@ -60,6 +69,7 @@ def fit(
     from pellucid.fitting import fit as fit_plan
 
     size = parse_size(image_size)
+    costs = costs_of(cost_escape, cost_reject, defect_rate)
     check_writable(output)
     resolve_device(device)
     check_rate(false_reject)
@@ -68,19 +78,21 @@ def fit(
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
         _remove_progress(checkpoint)
+    plan = read_plan(data, false_reject, seed)
     inspector = fit_plan(
-        read_plan(data, false_reject, seed),
+        plan,
         detector,
         image_size=size,
         false_reject=false_reject,
         limit=limit,
+        costs=costs,
         checkpoint=checkpoint,
         device=device,
         **parameters,
     )
     inspector.save(output)
     _remove_progress(checkpoint)
-    _print_model(inspector, detector, output)
+    _print_model(inspector, detector, output, _propose_move(inspector, plan.split, costs))
 
 
 def _remove_progress(folder: Path) -> None:
@@ -91,8 +103,16 @@ def _remove_progress(folder: Path) -> None:
         folder.rmdir()
 
 
-def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
-    """The networks of a new model, its limit, and how far the limit can be trusted."""
+def _propose_move(inspector: Inspector, split: Split, costs: Costs) -> LimitMove | None:
+    """Where the limit could go by labelled training defects; None of too few."""
+    from pellucid.limits.gap import propose_move
+
+    scored = inspector.inspect_many(sample.path for sample in split.select)
+    return propose_move(inspector.limit, [found.score for found in scored], costs)
+
+
+def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitMove | None) -> None:
+    """The networks of a new model, its limit, how far that can be trusted, and where labelled defects leave room."""
     from pellucid.acquisition.splits import few_groups_sentence, min_calibration_images
     from pellucid.limits.conformal import realised_rate
     from pellucid.reports.tables import summary
@@ -104,6 +124,8 @@ def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
         sentence += f" in {limit.groups} groups"
     if limit.method == "f1":
         sentence += " and labelled defects: what it shows on those images is optimistic"
+    elif limit.method == "gap":
+        sentence += f" and labelled defects; for good images it promises what {limit.moved_from:.6g} did"
     elif limit.groups < min_calibration_images(inspector.false_reject):
         sentence += f", the highest score among them; they {few_groups_sentence(limit.groups, inspector.false_reject)}"
     else:
@@ -113,4 +135,6 @@ def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
             f" {high:.1%} nine times in ten"
         )
     print_text(out, sentence)
+    if move is not None:
+        print_text(out, move.sentence(made=limit.method == "gap"))
     print_line(out, f"wrote {output}")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pellucid.acquisition.images import Size
     from pellucid.detectors._base import Detector
 
-VERSION = 3
+VERSION = 4
 _DIGEST = re.compile(rb'sha256\\": \\"([0-9a-f]{64})\\"')
 _NO_DIGEST = "0" * 64
 _RENAMED_TENSORS = {"usual_": "baseline_mean_", "spread_": "baseline_scale_"}  # since version 1
@@ -45,8 +45,10 @@ class LimitHeader(BaseModel):
     pixel: FiniteFloat
     false_reject_rate: FiniteFloat
     scores: tuple[FiniteFloat, ...]
-    method: Literal["conformal", "cross-conformal", "f1"]
+    method: Literal["conformal", "cross-conformal", "f1", "gap"]
     weights: tuple[FiniteFloat, ...] = ()
+    moved_from: FiniteFloat | None = None
+    cost_ratio: FiniteFloat | None = None
 
 
 class Preprocessing(BaseModel):
@@ -72,7 +74,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[3] = 3
+    format_version: Literal[4] = 4
     detector: str
     parameters: dict[str, Any]
     backbone: str  # its weights with their version; without one they were a file's
@@ -218,6 +220,8 @@ def upgrade_header(values: Any, tensors: Tensors | None = None, data: memoryview
         kept = {name: value for name, value in values.items() if name != "data_sha256"}
         fitted_images = {"data_sha256": values.get("data_sha256")}
         values = kept | {"format_version": 3, "fitted_images": fitted_images}
+    if isinstance(values, dict) and values.get("format_version") == 3:
+        values = values | {"format_version": 4}  # which has more fields, each with a default
     return values
 
 

@@ -21,6 +21,7 @@ from pellucid.acquisition.images import Planes, read_ahead
 from pellucid.acquisition.plan import Plan
 from pellucid.calibration import choose_limit, score_files
 from pellucid.errors import DataError, ExportError, ParameterError, missing_extra
+from pellucid.limits.costs import Costs
 from pellucid.models.file import Header, LimitHeader
 from pellucid.records import Samples
 from pellucid.runtimes import Runtime
@@ -67,8 +68,11 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
 
     def recalibrated(runtime: Runtime) -> Header:
         held_out = score_files(runtime, split.calibrate, size, header.fitted_images)
-        f1 = header.limit.method == "f1"
-        limit = choose_limit(runtime, split, size, header.fitted_images, header.false_reject, held_out, f1=f1)
+        method = header.limit.method if header.limit.method in ("f1", "gap") else "conformal"
+        costs = None if header.limit.cost_ratio is None else Costs.of_ratio(header.limit.cost_ratio)
+        limit = choose_limit(
+            runtime, split, size, header.fitted_images, header.false_reject, held_out, method=method, costs=costs
+        )
         return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})
 
     learn, held_out = (

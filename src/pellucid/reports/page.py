@@ -113,6 +113,7 @@ def render_report(
         recommended=next((row["name"] for row in rows if row["recommended"]), rows[0]["name"]),
         kinds={kind: title for kind, title in GALLERY_KINDS.items() if any(g["kind"] == kind for g in gallery)},
         types=sorted({g["type"] for g in gallery if g["type"]}),
+        moves={m.name: m.tested["limit_move"]["sentence"] for m in models if m.tested["limit_move"]},
         sentence=sentence,
         reason=reason,
         notes=notes,

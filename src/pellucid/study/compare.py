@@ -152,6 +152,12 @@ def read_cost(folder: Path) -> dict[str, Any]:
     return cost
 
 
+def read_limit_move(folder: Path) -> str | None:
+    """Return the sentence that says where a finished model's limit could go; None where too few defects are known."""
+    tested = json.loads((folder / "metrics.json").read_text("utf-8"))
+    return tested["limit_move"] and str(tested["limit_move"]["sentence"])
+
+
 # --- the models -----------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +217,7 @@ def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
         "tested_sha256": plan.tested_sha256(),
         "image_size": list(candidate.size),
         "false_reject": sweep.false_reject,
+        "limit": sweep.limit,
         "seed": training.seed,
         "folds": plan.split.folds,
         "weights_sha256": _sha256(candidate.parameters["weights"]),

@@ -16,11 +16,12 @@ from pellucid.acquisition.truth import TruthCheck, note_truth, open_truth
 from pellucid.acquisition.verify import samples_sha256, verify
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector
+from pellucid.limits.costs import Costs
 from pellucid.records import Inspection, Limit, Sample, Samples
 from pellucid.study import metrics
 from pellucid.study.intervals import areas, auroc_bounds, interval, resamples, wilson
 from pellucid.study.metrics import Counts
-from pellucid.study.operating import Costs, operating_points
+from pellucid.study.operating import operating_points
 from pellucid.study.pixels import PixelMetrics
 from pellucid.study.results import Evaluation, ScoredSample
 from pellucid.study.scores import LeftOut, finite_scores, score_unseen

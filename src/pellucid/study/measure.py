@@ -12,6 +12,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,15 @@ from pellucid import detectors
 from pellucid._io.files import csv_text, write_bytes, write_text
 from pellucid._io.names import fitting_file_name, named_path
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.images import read_image
+from pellucid.acquisition.images import Pixels, read_image
 from pellucid.acquisition.splits import path_in_data, read_splits_csv
 from pellucid.detectors._base import Detector
 from pellucid.errors import PellucidError
 from pellucid.fitting import fit_split
 from pellucid.inspector import Inspector
-from pellucid.records import Sample, Split
+from pellucid.limits.costs import Costs
+from pellucid.limits.gap import propose_move
+from pellucid.records import Limit, Sample, Split
 from pellucid.reports import curves
 from pellucid.study import metrics
 from pellucid.study.evaluate import evaluate_scored
@@ -40,14 +43,13 @@ from pellucid.study.localisation import (
     locate_defects,
     locate_planted,
 )
-from pellucid.study.operating import TRAINING_DEFECTS, Costs
+from pellucid.study.operating import TRAINING_DEFECTS
 from pellucid.study.reference import Reference, processor_seconds
 from pellucid.study.results import Evaluation, ScoredSample
 from pellucid.study.scores import by_label, finite_scores, score_samples, scores_csv
 from pellucid.tracking import Run, log_run
 
 MAX_TIMED_IMAGES = 60  # one by one
-REFERENCE_PASSES = 30  # before a fit, and again after it
 PICTURES_PER_KIND = 6  # of right and wrong calls
 ERROR_FILE = "error.txt"  # the reason of a failure, for the process that compares
 CONFIG_FILE = "config.toml"
@@ -82,8 +84,10 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     write_text(folder / "scores.csv", scores_csv(result.scored, root))
     write_text(folder / "selection.csv", _selection_csv(inspector, split, defects, root))
     _draw(folder, inspector, result, root)
-    selection = _selection(inspector, split, located, defects, result.metrics)
-    write_text(folder / "metrics.json", json.dumps({**result.to_dict(), "selection": selection}, indent=2) + "\n")
+    planted = [] if localisation(located, TRAINING_DEFECTS) else locate_planted(inspector, split)
+    selection = _selection(inspector, split, defects, result.metrics) | _localisation(located, planted)
+    more = {"selection": selection, "limit_move": _limit_move(inspector.limit, located, planted, config)}
+    write_text(folder / "metrics.json", json.dumps(result.to_dict() | more, indent=2) + "\n")
     run = Run(
         name=folder.name,
         group=root.stem if root.is_file() else root.name,
@@ -101,26 +105,30 @@ def _fit(
 ) -> tuple[Inspector, dict[str, Any]]:
     """Fit, save and time a model; returns it and what it costs."""
     reference = Reference(detector.device)
-    passes = reference.processor_seconds(REFERENCE_PASSES)
-    start = time.perf_counter()
-    worked, inspector = processor_seconds(
-        lambda: fit_split(
+
+    def fit() -> tuple[float, Inspector]:
+        start = time.perf_counter()
+        fitted = fit_split(
             detector,
             split,
             (config["image_size"][0], config["image_size"][1]),
             fitted_images=fitted_images,
             false_reject=config["false_reject"],
+            limit=config["limit"],
+            costs=Costs(**config["costs"]),
             seed=config["seed"],
         )
-    )
-    seconds = time.perf_counter() - start
-    passes += reference.processor_seconds(REFERENCE_PASSES)
+        return time.perf_counter() - start, fitted
+
+    fit_cost, (seconds, inspector) = reference.cost_of(fit)
     inspector.save(folder / "model.pellucid")
-    milliseconds, image_cost = _time(inspector, split.test or split.fit, reference)
+    timed = (split.test or split.fit)[:MAX_TIMED_IMAGES]
+    images = [read_image(sample.path, inspector.fitted_images.bits) for sample in timed]
+    milliseconds, image_cost = time_images(inspector, images, reference)
     total, trained = detector.count_parameters()
     return inspector, {
         "fit_seconds": seconds,
-        "fit_cost": worked / passes * 2 * REFERENCE_PASSES,
+        "fit_cost": fit_cost,
         "ms_per_image_median": float(np.median(milliseconds)),
         "ms_per_image_p95": float(np.percentile(milliseconds, 95)),
         "image_cost": image_cost,
@@ -136,9 +144,14 @@ def _numbers(cost: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in cost.items() if isinstance(v, (int, float))}
 
 
-def _time(inspector: Inspector, samples: Sequence[Sample], reference: Reference) -> tuple[list[float], float]:
-    """Measure an inspection, one image at a time, from decoded pixels: milliseconds, and what one costs in passes."""
-    images = [read_image(s.path, inspector.fitted_images.bits) for s in samples[:MAX_TIMED_IMAGES]]
+def time_images(inspector: Inspector, images: Sequence[Pixels], reference: Reference) -> tuple[list[float], float]:
+    """Measure inspections, one at a time, from decoded pixels: milliseconds of each, and what one costs in passes.
+
+    Args:
+        inspector: fitted and calibrated.
+        images: (H, W, 3) in [0, 1].
+        reference: takes turns with the images.
+    """
     for pixels in images[:3]:
         inspector.inspect(pixels)
     times, worked, passes = [], 0.0, 0.0
@@ -151,11 +164,7 @@ def _time(inspector: Inspector, samples: Sequence[Sample], reference: Reference)
 
 
 def _selection(
-    inspector: Inspector,
-    split: Split,
-    located: Sequence[LocatedFlaw],
-    defects: Sequence[float],
-    tested: Mapping[str, Any],
+    inspector: Inspector, split: Split, defects: Sequence[float], tested: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the choice between models may look at: labelled training defects, or else, and said so, the test."""
     if defects:
@@ -169,13 +178,27 @@ def _selection(
     else:
         auroc, low, high = (tested[f"image_auroc{end}"] for end in ("", "_low", "_high"))
         on, positives, negatives = "test images", tested["defectives"], tested["normals"]
-    selection: dict[str, Any] = {"selection_auroc": auroc, "selection_auroc_low": low, "selection_auroc_high": high}
-    selection |= {"selection_on": on, "selection_positives": positives, "selection_negatives": negatives}
-    shown = localisation(located, TRAINING_DEFECTS)
-    shown = shown or localisation(locate_planted(inspector, split), PLANTED_FLAWS)
+    selection = {"selection_auroc": auroc, "selection_auroc_low": low, "selection_auroc_high": high}
+    return selection | {"selection_on": on, "selection_positives": positives, "selection_negatives": negatives}
+
+
+def _localisation(located: Sequence[LocatedFlaw], planted: Sequence[LocatedFlaw]) -> dict[str, Any]:
+    """Whether it shows where the flaw is: on labelled training defects with masks, or else on planted flaws."""
+    shown = localisation(located, TRAINING_DEFECTS) or localisation(planted, PLANTED_FLAWS)
     ends = shown.interval() if shown else (None, None)
-    selection |= {"localisation": shown and shown.value, "localisation_low": ends[0], "localisation_high": ends[1]}
-    return selection | {"localisation_on": shown and shown.on, "localisation_flaws": len(shown.each) if shown else 0}
+    found = {"localisation": shown and shown.value, "localisation_low": ends[0], "localisation_high": ends[1]}
+    return found | {"localisation_on": shown and shown.on, "localisation_flaws": len(shown.each) if shown else 0}
+
+
+def _limit_move(
+    limit: Limit, located: Sequence[LocatedFlaw], planted: Sequence[LocatedFlaw], config: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Where the limit could go by labelled training defects; without any, how much room planted flaws leave."""
+    flaws, on = (located, TRAINING_DEFECTS) if located else (planted, PLANTED_FLAWS)
+    move = propose_move(limit, [flaw.score for flaw in flaws], Costs(**config["costs"]))
+    if move is None:
+        return None
+    return asdict(move) | {"on": on, "sentence": move.sentence(on, made=limit.method == "gap")}
 
 
 def _held_out_normals(split: Split) -> tuple[Sample, ...]:

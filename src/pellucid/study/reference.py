@@ -18,6 +18,7 @@ T = TypeVar("T")
 REFERENCE_BACKBONE, REFERENCE_LAYERS = "prism_s", ("layer2", "layer3")
 REFERENCE_SIDE_PX = 256
 WARM_UP_PASSES = 3
+PASSES_ASIDE = 30  # before a long piece of work, and again after it
 
 
 class Reference:
@@ -36,6 +37,13 @@ class Reference:
     def processor_seconds(self, passes: int) -> float:
         """Compute so many passes and return the processor's seconds for all."""
         return processor_seconds(lambda: [self._backbone(self._pixels)[-1].cpu() for _ in range(passes)])[0]
+
+    def cost_of(self, work: Callable[[], T]) -> tuple[float, T]:
+        """Return what a long piece of work costs in passes, which are measured before and after it, and its result."""
+        passes = self.processor_seconds(PASSES_ASIDE)
+        worked, result = processor_seconds(work)
+        passes += self.processor_seconds(PASSES_ASIDE)
+        return worked / passes * 2 * PASSES_ASIDE, result
 
 
 def processor_seconds(work: Callable[[], T]) -> tuple[float, T]:

@@ -74,6 +74,9 @@ def main() -> None:
     elif commit == "dbddabd":
         write("v2_padim.pellucid", "padim", folder)
         write("v2_patchcore.pellucid", "patchcore", folder, export=True)
+    elif commit == "c92d78b":
+        write("v3_padim.pellucid", "padim", folder)
+        write("v3_patchcore.pellucid", "patchcore", folder, export=True)
     else:
         write(f"v1_{commit}_prism_s.pellucid", "padim", folder)
 
