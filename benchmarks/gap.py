@@ -67,7 +67,12 @@ def judge(found: Scores) -> dict[str, Any]:
     move = propose_move(limit, found["defects"], Costs())
     assert move is not None  # every set has enough
     good, bad = np.asarray(found["good"]), np.asarray(found["bad"])
-    counts = {"held_out": move.normals, "defects": move.defects, "overlapping": move.overlapping, "moved": move.moves}
+    counts: dict[str, Any] = {
+        "held_out": move.normals,
+        "defects": move.defects,
+        "overlapping": move.overlapping,
+        "moved": move.moves,
+    }
     for when, value in (("before", move.limit), ("after", move.proposed)):
         counts[f"false_rejects_{when}"] = round(float((good > value).mean()), 4)
         counts[f"escapes_{when}"] = round(float((bad <= value).mean()), 4)
@@ -79,10 +84,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="Folder of the real data sets.")
     parser.add_argument("--work", type=Path, default=Path("runs/gap"), help="Where scores are kept.")
     parser.add_argument("--seeds", type=int, default=3, help="Splits of each set.")
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS, help="Which sets to score; all by default.")
     args = parser.parse_args()
     readers = sets(args.data, args.work)
     for seed in range(args.seeds):
-        for name in SETS:
+        for name in args.sets:
             samples = None
             for detector in DETECTORS:
                 kept = args.work / f"{name}-{detector}-{seed}.json"

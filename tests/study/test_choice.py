@@ -100,7 +100,7 @@ def test_what_cannot_show_the_flaw_is_not_named_when_another_ties(prefer):
     ]
     chosen = choose(rows, _alike(*rows), prefer=prefer)
     assert chosen.name == "cheap"
-    assert "2 do so within 0.1 of the best (dear, 0.60)" in chosen.reason
+    assert "within 0.1 of the best (dear, 0.60) are 2 of the 3 that tie." in chosen.reason
     assert "precision of 0.51 (0.41 to 0.61) on 50 labelled training defects" in chosen.reason
     assert choose(rows, _sure(*rows), prefer=prefer).name == "blind"  # accuracy comes first
 

@@ -233,6 +233,7 @@ def test_options_win_over_the_file(tmp_path):
         ('data = "x"\nseeds = "three"', "seeds = 'three' is not allowed: it has to be a whole number of at least 1."),
         ('data = "x"\nseed = 1.5', "seed = 1.5 is not allowed: it has to be a whole number of at least 0."),
         ('data = "x"\nprefer = "cheap"', "prefer = 'cheap' is not allowed: it has to be balanced, accuracy, speed or"),
+        ('data = "x"\nlimit = "best"', "limit = 'best' is not allowed: it has to be conformal, gap or f1."),
         ('data = "x"\ndetectors = "dfm"', "detectors = 'dfm' is not allowed: it has to be a list of names."),
         ('data = "x"\nbackbone = 3', "backbone = 3 is not allowed: it has to be a name or a list of names."),
         ('data = "x"\nimage_size = 1.5', "image_size = 1.5 is not allowed: it has to be N or HxW, or a list of such"),

@@ -197,8 +197,8 @@ def _where(best: Row, ties: Sequence[Row], shown: Sequence[Row]) -> Iterator[str
     )
     clearest = max(ties, key=lambda r: r["localisation"] or 0)
     if len(shown) < len(ties):
-        said += f"; of those that tie, {len(shown)} do so within {TIE_MARGIN_LOCALISATION:g} of the best"
-        said += f" ({clearest['name']}, {clearest['localisation']:.2f})"
+        said += f"; within {TIE_MARGIN_LOCALISATION:g} of the best ({clearest['name']}, {clearest['localisation']:.2f})"
+        said += f" {'is' if len(shown) == 1 else 'are'} {len(shown)} of the {len(ties)} that tie"
     yield f"{said}."
     if best["localisation_on"] != "labelled training defects":
         yield (
