@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from pellucid.acquisition.splits import group_numbers
 from pellucid.acquisition.views import lay_out, views_of
 from pellucid.errors import TrainingError
 from pellucid.limits.conformal import ConformalMethod, calibrate, f1_optimal
+from pellucid.limits.costs import Costs
+from pellucid.limits.gap import move_into_gap
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.records import Limit, Sample, Split
 from pellucid.regions.zones import EVERYTHING, Zones
@@ -27,6 +29,9 @@ from pellucid.runtimes.scoring import Map, enlarge, merge_views, read_and_score
 
 if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
+
+
+LimitMethod = Literal["conformal", "f1", "gap"]
 
 
 class HeldOutScore(NamedTuple):
@@ -136,8 +141,9 @@ def choose_limit(
     held_out: Sequence[HeldOutScore],
     *,
     leaves_out: bool,
-    f1: bool,
+    method: LimitMethod,
     confidence: float | None = None,
+    costs: Costs | None = None,
 ) -> Limit:
     """Choose the limit from normal images that were not fitted on, for what counts.
 
@@ -146,23 +152,25 @@ def choose_limit(
     something, the rate over n images is at most 1 / (n + 1) above the promise: docs/decisions/0031-what-counts.md.
 
     Args:
-        runtime: scores the labelled training defects for an F1-optimal limit.
+        runtime: scores the labelled training defects for a limit that looks at them.
         split: the data's; ``folds`` says whether the promise is approximate, ``select`` holds the labelled defects.
         size: height and width that the network takes.
         fitted_images: what the model remembers of them.
         false_reject: promised share of good images that are rejected, in (0, 1).
         held_out: what is known of every normal image of ``split.calibrating(leaves_out)``.
         leaves_out: they were fitted on, and each was left out for its score.
+        method: ``f1`` moves the limit to the best F1 between them and the labelled defects: optimistic; ``gap`` to the
+            least expected cost where they score apart.
         confidence: that the rate is kept by this limit, in (0, 1); None: it is kept on average.
-        f1: move the limit to the best F1 between them and the labelled defects: optimistic.
+        costs: for ``gap``; by default an escape costs 100 false rejects, and 1 % of parts are defective.
     """
-    method: ConformalMethod = "conformal" if split.folds is None else "cross-conformal"
+    by_folds: ConformalMethod = "conformal" if split.folds is None else "cross-conformal"
     place = partial(
         calibrate,
         max_values=[one.highest_counted for one in held_out],
         false_reject=false_reject,
         groups=[s.group for s in split.calibrating(leaves_out)],
-        method="leave-one-out" if leaves_out else method,
+        method="leave-one-out" if leaves_out else by_folds,
         confidence=confidence,
     )
     scores = [one.score for one in held_out]
@@ -171,6 +179,7 @@ def choose_limit(
         counted = [one.score if one.counts(limit.pixel) else min(scores) for one in held_out]
         limit = replace(limit, value=place(counted).value)
     limit = replace(limit, pixel_median=median(one.median for one in held_out))
-    if not f1:
+    if method == "conformal":
         return limit
-    return f1_optimal(limit, [one.score for one in score_files(runtime, split.select, size, fitted_images)])
+    defects = [one.score for one in score_files(runtime, split.select, size, fitted_images)]
+    return f1_optimal(limit, defects) if method == "f1" else move_into_gap(limit, defects, costs or Costs())

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pellucid import detectors
 from pellucid.acquisition.fitted_images import FittedImages
@@ -17,8 +17,10 @@ from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import assign_folds, check_confidence
 from pellucid.acquisition.verify import remember
 from pellucid.acquisition.views import ImageSize, choose_view, views_of
-from pellucid.calibration import HeldOutScore, choose_limit, fit_leaving_out, score_files
+from pellucid.calibration import HeldOutScore, LimitMethod, choose_limit, fit_leaving_out, score_files
 from pellucid.inspector import Inspector
+from pellucid.limits.costs import Costs
+from pellucid.limits.gap import check_enough_defects
 from pellucid.outlining import Outline, check_measuring, choose_outline
 from pellucid.records import Sample, Samples, Split
 from pellucid.regions.zones import EVERYTHING, Zones
@@ -26,8 +28,6 @@ from pellucid.runtimes.torch import Torch
 
 if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
-
-LimitMethod = Literal["conformal", "f1"]
 
 
 def fit(
@@ -38,6 +38,7 @@ def fit(
     false_reject: float = 0.05,
     confidence: float | None = None,
     limit: LimitMethod = "conformal",
+    costs: Costs | None = None,
     zones: Zones = EVERYTHING,
     seed: int = 0,
     outline: Outline = "auto",
@@ -57,8 +58,10 @@ def fit(
             it is. Images of another shape than most are padded or tiled, never cropped.
         false_reject: promised share of good images that are rejected, in (0, 1).
         confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
-        limit: ``conformal`` chooses it from normal images alone; ``f1`` also uses labelled training defects and is
-            optimistic.
+        limit: ``conformal`` chooses it from normal images alone; ``gap`` moves it up to the least expected cost where
+            labelled training defects score apart from them; ``f1`` also uses these defects and is optimistic.
+        costs: of an escape and of a false reject, for ``gap``; by default an escape costs 100 false rejects, and 1 % of
+            parts are defective.
         zones: where and from what size on a defect counts, as :meth:`pellucid.Zones.read` reads it; the limit is chosen
             for what does.
         seed: seed of the split and of the detector, at least 0.
@@ -96,6 +99,7 @@ def fit(
         false_reject=false_reject,
         confidence=confidence,
         limit=limit,
+        costs=costs,
         zones=zones,
         seed=seed,
         outline=outline,
@@ -113,6 +117,7 @@ def fit_split(
     false_reject: float = 0.05,
     confidence: float | None = None,
     limit: LimitMethod = "conformal",
+    costs: Costs | None = None,
     zones: Zones = EVERYTHING,
     seed: int = 0,
     outline: Outline = "auto",
@@ -129,7 +134,8 @@ def fit_split(
         fitted_images: what the model is to remember of these images; they are read for it when it is not given.
         false_reject: promised share of good images that are rejected, in (0, 1).
         confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
-        limit: ``conformal`` or ``f1``.
+        limit: ``conformal``, ``gap`` or ``f1``.
+        costs: for ``gap``.
         zones: where and from what size on a defect counts.
         seed: seed of the folds.
         outline: ``auto``, ``image`` or ``map``.
@@ -144,6 +150,8 @@ def fit_split(
         >>> inspector = pellucid.fit_split(pellucid.detectors.create("dfm"), plan.split)
     """
     check_measuring(outline, mm_per_px)
+    if limit == "gap":
+        check_enough_defects(len(split.select))
     if fitted_images is None:
         parse_size(image_size)
         fitted_images = remember(split.normals)
@@ -163,8 +171,9 @@ def fit_split(
         false_reject,
         held_out,
         leaves_out=detector.leaves_out,
-        f1=limit == "f1",
+        method=limit,
         confidence=check_confidence(confidence),
+        costs=costs,
     )
     in_order = tuple(one.score for one in held_out)
     inspector = Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order, zones)

@@ -124,23 +124,27 @@ class Limit:
         false_reject_rate: promised, in (0, 1), as low as the groups of normal images allow; for ``f1`` the rate
             realised on ``scores``.
         scores: of normal images that were not fitted on, ascending.
-        method: how it was chosen.
+        method: how it was chosen; ``gap``: from labelled defects too, never below what the normals promise.
         weights: of each score, 1 / (size of the image's group); empty where every image is a group of its own.
         pixel_median: median over the pixels of a normal image, of these images the one in the middle; None in models of
             an earlier pellucid.
         left_out: the scores are of images that were fitted on, each as if its group had been left out.
         confidence: share of models made in this way that keep the rate, in (0, 1); None: they keep it on average.
+        moved_from: the value that the normals alone gave, of one that was moved into the gap.
+        cost_ratio: what the escapes of all defects would cost over the rejects of all good parts, where that placed it.
     """
 
     value: float
     pixel: float
     false_reject_rate: float
     scores: tuple[float, ...]
-    method: Literal["conformal", "leave-one-out", "cross-conformal", "f1"] = "conformal"
+    method: Literal["conformal", "leave-one-out", "cross-conformal", "f1", "gap"] = "conformal"
     weights: tuple[float, ...] = ()
     pixel_median: float | None = None
     left_out: bool = False
     confidence: float | None = None
+    moved_from: float | None = None
+    cost_ratio: float | None = None
 
     def __repr__(self) -> str:
         normals = f"{len(self.scores)} normals{f' in {self.groups} groups' if self.weights else ''}"

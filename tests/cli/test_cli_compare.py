@@ -23,10 +23,12 @@ def test_compare_writes_everything(compared):
     assert sum(r["recommended"] for r in rows) == 1
     required = "detector backbone image_size image_auroc image_ap image_f1 limit false_reject_rate escape_rate"
     required += " pixel_auroc aupro fit_seconds ms_per_image_median ms_per_image_p95 model_mb params_total"
-    required += " params_trained peak_ram_mb recommended"
+    required += " params_trained peak_ram_mb recommended fit_cost image_cost selection_auroc_low selection_auroc_high"
+    required += " localisation localisation_low localisation_high localisation_on localisation_flaws"
     for row in rows:
         assert set(required.split()) <= set(row)
         assert all(row[key] is not None for key in required.split())
+        assert (row["localisation_on"], row["localisation_flaws"]) == ("labelled training defects", 4)
     for name in ("leaderboard.csv", "report.html", "splits.csv", "config.toml", "pareto.png"):
         assert (compared / name).stat().st_size > 0
     for name in ("model.pellucid", "metrics.json", "scores.csv", "images", "curves/roc.png", "tensorboard"):
@@ -74,9 +76,14 @@ def test_a_demo_says_where_its_report_is_and_what_to_type_next(compared, tmp_pat
     rows = json.loads((compared / "leaderboard.json").read_text())
     best = next(row["name"] for row in rows if row["recommended"])
     shutil.copytree(compared, tmp_path, dirs_exist_ok=True)
+    tested = tmp_path / best / "metrics.json"
+    found = json.loads(tested.read_text())
+    assert found["limit_move"] is None  # four labelled defects are too few
+    tested.write_text(json.dumps(found | {"limit_move": {"sentence": "The limit could be moved."}}))
     finished = Comparison(rows, Choice(best, "Run it.", ""), {})
     monkeypatch.setattr(compare, "_run", lambda *_, **__: finished)  # six trainings take minutes
     shown = CliRunner().invoke(cli.app, ["demo", "-o", str(tmp_path)]).stdout.splitlines()
+    assert shown[-3] == "The limit could be moved."
     assert shown[-2] == f"report: {tmp_path / 'report.html'}"
     assert shown[-1].startswith("next: pellucid inspect ")
     model, images = shlex.split(shown[-1])[3:5]

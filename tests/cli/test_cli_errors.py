@@ -81,7 +81,7 @@ def test_usage_is_exit_2():
         (("fit", "DATA", "-o", "m", "--seed", "-1"), "greater than or equal to 0"),
         (("fit", "DATA", "-o", "m", "--seed", "1.5"), "should be a valid integer"),
         (("fit", "DATA", "-o", "m", "--seed", str(2**32)), "less than or equal to 4294967295"),
-        (("fit", "DATA", "-o", "m", "--limit", "f2"), "'f2' is not one of 'conformal', 'f1'"),
+        (("fit", "DATA", "-o", "m", "--limit", "f2"), "'f2' is not one of 'conformal', 'gap', 'f1'"),
         (("fit", "DATA", "-o", "m", "--false-reject", "few"), "should be a valid number"),
         (("compare", "DATA", "--max-ms", "-1"), "greater than or equal to 0"),
         (("inspect", "m", "i.png", "--runtime", "tensorrt"), "'tensorrt' is not one of 'auto', 'torch', 'openvino'"),

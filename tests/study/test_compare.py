@@ -20,7 +20,10 @@ from pellucid.models.load import load
 from pellucid.study.detectability import Detectability, PlantedFlaws, measure_detectability, unseen_normal
 from pellucid.study.sweep import Sweep
 
-MEASURED = ("fit_seconds", "ms_per_image_median", "ms_per_image_p95", "peak_ram_mb", "recommended", "pareto")
+MEASURED = (
+    *("fit_seconds", "fit_cost", "ms_per_image_median", "ms_per_image_p95", "image_cost", "peak_ram_mb"),
+    *("recommended", "pareto"),
+)
 SWEEP = """
 data = {data}
 detectors = ["dfm", "padim"]

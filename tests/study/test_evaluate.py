@@ -19,9 +19,9 @@ import pellucid
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.plan import Plan
 from pellucid.errors import DataError
+from pellucid.limits.costs import Costs
 from pellucid.records import Sample, Samples
 from pellucid.study.evaluate import plan_test
-from pellucid.study.operating import Costs
 from pellucid.synthesis.glass import draw_data_set, write_pane
 
 NORMAL, ABNORMAL = 6, 8  # images of this week

@@ -1,4 +1,4 @@
-"""What follows from scores: operating points, the shift test, parts of the test set, the choice, sweeps."""
+"""What follows from scores: operating points, the shift test, parts of the test set, sweeps."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from scipy.stats import kstest
 
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.conformal import calibrate
+from pellucid.limits.costs import Costs
 from pellucid.records import Inspection, Limit, Sample
-from pellucid.study.choice import TIE_MARGIN_AUROC, TIMING_NOISE, ComparedScores, choose, mean_draws, paired, pareto
 from pellucid.study.evaluate import evaluate_scored
 from pellucid.study.measure import worth_seeing
 from pellucid.study.operating import (
     HELD_OUT_NORMALS,
     TEST_LABELS,
     TRAINING_DEFECTS,
-    Costs,
     cheapest_limit,
     escape_limit,
     operating_points,
@@ -194,128 +193,6 @@ def test_pictures_worth_seeing_are_whole_and_never_twice(pairs):
     assert sum(k in ("false_reject", "escape") for k, _ in shown) >= min(len(wrong), 6)
 
 
-# --- choice -----------------------------------------------------------------------------------------------------------
-
-
-def _row(name, auroc, ms, mb, seconds=1.0, on="labelled training defects", seeds=1):
-    return {
-        "name": name,
-        "seeds": seeds,
-        "selection_auroc": auroc,
-        "selection_on": on,
-        "selection_positives": 50,
-        "selection_negatives": 50,
-        "ms_per_image_median": ms,
-        "model_mb": mb,
-        "fit_seconds": seconds,
-        "image_auroc": auroc,
-        "escapes": 3,
-        "defectives": 50,
-        "escape_rate": 0.06,
-        "false_rejects": 0,
-        "normals": 40,
-        "false_reject_rate": 0.0,
-    }
-
-
-def _alike(*rows):
-    """Draws that cannot tell any of the rows apart."""
-    return {r["name"]: np.random.default_rng(n).normal(r["selection_auroc"], 0.1, 500) for n, r in enumerate(rows)}
-
-
-def _sure(*rows):
-    """Draws that tell all of them apart."""
-    return {r["name"]: np.full(500, r["selection_auroc"]) for r in rows}
-
-
-def test_choice_prefers_the_cheaper_of_equals():
-    rows = [_row("a", 1.0, 50, 50), _row("b", 1.0, 10, 80), _row("c", 0.9, 1, 1), _row("d", 1.0, 60, 2)]
-    draws = _sure(*rows)
-    assert choose(rows, draws).name == "d"
-    assert choose(rows, draws, prefer="speed").name == "b"
-    assert choose(rows, draws, prefer="size").name == "d"
-    assert choose(rows, draws, max_ms=20, max_mb=100).name == "b"
-    assert choose(rows, draws, prefer="speed", max_ms=5).name == "c"
-    none = choose(rows, draws, max_ms=0.5)
-    assert none.name is None
-    assert "No model keeps the budget of at most 0.5 ms an image" in none.sentence
-
-
-def test_a_tie_needs_both_doubt_and_nearness():
-    near, far = 1.0 - TIE_MARGIN_AUROC / 2, 1.0 - 3 * TIE_MARGIN_AUROC
-    rows = [_row("best", 1.0, 50, 50), _row("cheap", near, 5, 5), _row("cheapest", far, 1, 1)]
-    assert choose(rows, _alike(*rows)).name == "cheap"  # the cheapest is too far behind, whatever the doubt
-    assert choose(rows, _sure(*rows)).name == "best"  # no doubt: better is better
-    assert choose(rows, _alike(*rows), prefer="accuracy").name == "best"
-    assert "no other model ties" in choose(rows, _sure(*rows)).reason
-    assert "ties with the best (best, 1.000" in choose(rows, _alike(*rows)).reason
-
-
-@pytest.mark.parametrize("prefer", ["balanced", "accuracy", "speed", "size"])
-def test_the_load_of_the_machine_does_not_choose(prefer):
-    """Each time is up to a factor of the square root of ``TIMING_NOISE`` off, either way: the named model stays."""
-    rows = [
-        _row("a", 1.0, 20, 20, 10),
-        _row("b", 0.999, 18, 21, 11),
-        _row("c", 0.998, 22, 19, 9),
-        _row("d", 1.0, 300, 80),
-    ]
-    draws, rng = _alike(*rows), np.random.default_rng(0)
-    quiet = choose(rows, draws, prefer=prefer)
-    for _ in range(200):
-        off = TIMING_NOISE ** rng.uniform(-0.4, 0.4, (len(rows), 2))
-        loaded = [
-            row | {"ms_per_image_median": row["ms_per_image_median"] * ms, "fit_seconds": row["fit_seconds"] * seconds}
-            for row, (ms, seconds) in zip(rows, off, strict=True)
-        ]
-        assert choose(loaded, draws, prefer=prefer).name == quiet.name
-    assert quiet.name == ("c" if prefer == "size" else "a")
-
-
-def test_a_model_that_is_cheaper_beyond_the_noise_is_named():
-    rows = [_row("a", 1.0, 20, 20, 10), _row("b", 0.999, 20 / TIMING_NOISE**2 * 0.9, 20, 10)]
-    assert choose(rows, _alike(*rows)).name == choose(rows, _alike(*rows), prefer="speed").name == "b"
-    same = [_row("z", 1.0, 20, 20, 10), _row("y", 1.0, 20, 20, 10)]
-    assert choose(same, _alike(*same)).name == choose(same[::-1], _alike(*same)).name == "y"
-
-
-def test_a_difference_of_one_image_is_no_difference():
-    """One defect of fifty ranked wrongly: many resamples lack it, so the two models tie."""
-    labels = (False,) * 50 + (True,) * 50
-    perfect = ComparedScores(labels, (*np.linspace(0, 1, 50), *np.linspace(2, 3, 50)), (None,) * 100)
-    nearly = ComparedScores(labels, (*np.linspace(0, 1, 50), 0.8, *np.linspace(2, 3, 49)), (None,) * 100)
-    low, high = paired(mean_draws([perfect]), mean_draws([nearly]))
-    assert low == 0 < high
-    worse = ComparedScores(labels, (*np.linspace(0, 1, 50), *np.linspace(0.5, 3, 50)), (None,) * 100)
-    assert paired(mean_draws([perfect]), mean_draws([worse]))[0] > 0
-    assert mean_draws([ComparedScores((True, True), (1.0, 2.0), (None, None))]) is None
-
-
-def test_choice_says_when_test_labels_had_to_choose():
-    row = _row("a", 0.99, 1, 1, on="test images")
-    assert "optimistic" in choose([row], _sure(row)).reason
-    assert "optimistic" not in choose([_row("a", 0.99, 1, 1)], {}).reason
-    assert "No labelled defects" in choose([_row("a", None, 1, 1)], {}).reason
-
-
-def test_the_first_sentence_is_for_people():
-    said = choose([_row("a", 0.99, 12.3, 1)], {}).sentence
-    assert said == (
-        "Run a: it missed 3 of 50 defective test images (6.0%) and rejected none of 40 good ones, and it takes 12 ms an"
-        " image on this machine."
-    )
-    assert "on average over 3 trainings it missed" in choose([_row("a", 0.99, 1, 1, seeds=3)], {}).sentence
-    untested = _row("a", None, 9, 1) | {"defectives": 0, "normals": 0}
-    assert choose([untested], {}).sentence == "Run a: it takes 9 ms an image on this machine."
-
-
-def test_the_front_is_what_nothing_beats_in_everything():
-    rows = [_row("a", 1.0, 50, 50), _row("b", 1.0, 10, 80), _row("c", 0.9, 1, 1), _row("d", 1.0, 60, 2)]
-    assert pareto(rows) == ["a", "b", "c", "d"]
-    assert pareto([_row("x", 1.0, 1, 1), _row("y", 0.9, 2, 2)]) == ["x"]
-    assert pareto([_row("x", 1.0, 1, 1, 9.0), _row("y", 0.9, 2, 2, 1.0)]) == ["x", "y"]  # training time counts
-
-
 # --- sweeps -----------------------------------------------------------------------------------------------------------
 
 
@@ -356,6 +233,7 @@ def test_options_win_over_the_file(tmp_path):
         ('data = "x"\nseeds = "three"', "seeds = 'three' is not allowed: it has to be a whole number of at least 1."),
         ('data = "x"\nseed = 1.5', "seed = 1.5 is not allowed: it has to be a whole number of at least 0."),
         ('data = "x"\nprefer = "cheap"', "prefer = 'cheap' is not allowed: it has to be balanced, accuracy, speed or"),
+        ('data = "x"\nlimit = "best"', "limit = 'best' is not allowed: it has to be conformal, gap or f1."),
         ('data = "x"\ndetectors = "dfm"', "detectors = 'dfm' is not allowed: it has to be a list of names."),
         ('data = "x"\nbackbone = 3', "backbone = 3 is not allowed: it has to be a name or a list of names."),
         ('data = "x"\nimage_size = 1.5', "image_size = 1.5 is not allowed: it has to be N or HxW, or a list of such"),

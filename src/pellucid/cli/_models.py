@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Any
 from pellucid.errors import ParameterError
 
 if TYPE_CHECKING:
+    from pellucid.limits.costs import Costs
     from pellucid.regions.zones import Zones
+
+
+def costs_of(escape: float | None, reject: float | None, defect_rate: float | None) -> Costs:
+    """Return the costs of wrong decisions, with the defaults of what was not given.
+
+    Raises:
+        ParameterError: a cost or the rate is not allowed.
+    """
+    from pellucid.limits.costs import Costs
+
+    given = {"escape": escape, "reject": reject, "defect_rate": defect_rate}
+    return Costs(**{name: value for name, value in given.items() if value is not None})
 
 
 def model_parameters(

@@ -152,12 +152,14 @@ CONFIDENCE_HELP = (
     " parts promise 5 %, 149 promise 2 %; by default it is kept on average over such models"
 )
 Confidence = Annotated[float | None, typer.Option(metavar="SHARE", help=f"{CONFIDENCE_HELP}.")]
-LimitMethod = Annotated[
-    Literal["conformal", "f1"],
-    typer.Option(
-        help="How the limit is placed: conformal by good images alone, so that the promised share holds for new ones;"
-        " f1 by labelled training defects as well, which is optimistic."
-    ),
+LIMIT_METHOD_HELP = (
+    "How the limit is placed: conformal by good images alone, so that the promised share holds for new ones; gap"
+    " higher, at the least expected cost, where labelled training defects score apart from good images; f1 by these"
+    " defects as well, which is optimistic"
+)
+LimitMethod = Annotated[Literal["conformal", "gap", "f1"], typer.Option(help=f"{LIMIT_METHOD_HELP}.")]
+ComparedLimitMethod = Annotated[
+    Literal["conformal", "gap", "f1"] | None, typer.Option(help=f"{LIMIT_METHOD_HELP}; conformal by default.")
 ]
 Outline = Annotated[
     Literal["auto", "image", "map"],

@@ -17,6 +17,7 @@ from pellucid.cli._options import (
     ComparedData,
     ComparedFalseReject,
     ComparedImageSize,
+    ComparedLimitMethod,
     ComparedResume,
     Confidence,
     CostEscape,
@@ -54,6 +55,7 @@ def compare(
     seed: FirstSeed = None,
     false_reject: ComparedFalseReject = None,
     confidence: Confidence = None,
+    limit: ComparedLimitMethod = None,
     prefer: Prefer = None,
     max_ms: MaxMilliseconds = None,
     max_mb: MaxMegabytes = None,
@@ -80,6 +82,7 @@ def compare(
     options |= {
         "false_reject": false_reject,
         "confidence": confidence,
+        "limit": limit,
         "prefer": prefer,
         "max_ms": max_ms,
         "max_mb": max_mb,
@@ -161,11 +164,13 @@ def _run(
 def _print_comparison(comparison: Comparison, output: Path) -> None:
     """The networks of every model, the leaderboard, the recommendation, and where the report is."""
     from pellucid.reports.tables import leaderboard, summary
-    from pellucid.study.compare import read_cost
+    from pellucid.study.compare import read_cost, read_limit_move
 
     rows, choice = comparison.rows, comparison.choice
     costs = {row["name"]: read_cost(output / row["name"]) for row in rows}
     out.print(summary({name: (cost["parts"], cost["model_mb"]) for name, cost in costs.items()}))
     out.print(leaderboard(rows))
     print_text(out, (choice.sentence, "bold"), f" {choice.reason}".rstrip())
+    if choice.name and (move := read_limit_move(output / choice.name)):
+        print_text(out, move)
     print_line(out, f"report: {output / 'report.html'}")

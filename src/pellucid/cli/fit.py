@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli._console import out, print_line, print_text, read_plan
-from pellucid.cli._models import check_backbone, model_parameters, read_zones
+from pellucid.cli._models import check_backbone, costs_of, model_parameters, read_zones
 from pellucid.cli._options import (
     Backbone,
     Confidence,
+    CostEscape,
+    CostReject,
     Data,
+    DefectRate,
     Detector,
     Device,
     FalseReject,
@@ -33,6 +36,9 @@ from pellucid.cli._options import (
 
 if TYPE_CHECKING:
     from pellucid.inspector import Inspector
+    from pellucid.limits.costs import Costs
+    from pellucid.limits.gap import LimitMove
+    from pellucid.records import Split
     from pellucid.regions.defects import Measuring
 
 
@@ -47,6 +53,9 @@ def fit(
     false_reject: FalseReject = 0.05,
     confidence: Confidence = None,
     limit: LimitMethod = "conformal",
+    cost_escape: CostEscape = None,
+    cost_reject: CostReject = None,
+    defect_rate: DefectRate = None,
     ignore: Ignore = None,
     only: Only = None,
     margin: Margin = 0,
@@ -74,6 +83,7 @@ def fit(
     from pellucid.regions.defects import check_scale
 
     parse_size(image_size)  # refuses what is not allowed before anything is read
+    costs = costs_of(cost_escape, cost_reject, defect_rate)
     leaves_out = _check(detector, parameters, output, device, false_reject, confidence)
     check_scale(mm_per_px)
     checkpoint = output.with_name(output.name + ".training")
@@ -88,6 +98,7 @@ def fit(
         false_reject=false_reject,
         confidence=confidence,
         limit=limit,
+        costs=costs,
         zones=zones,
         outline=outline,
         mm_per_px=mm_per_px,
@@ -97,7 +108,7 @@ def fit(
     )
     inspector.save(output)
     _remove_progress(checkpoint)
-    _print_model(inspector, detector, output)
+    _print_model(inspector, detector, output, _propose_move(inspector, plan.split, costs))
 
 
 def _check(
@@ -131,8 +142,16 @@ def _remove_progress(folder: Path) -> None:
         folder.rmdir()
 
 
-def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
-    """The networks of a new model, its limit, and how far the limit can be trusted."""
+def _propose_move(inspector: Inspector, split: Split, costs: Costs) -> LimitMove | None:
+    """Where the limit could go by labelled training defects; None of too few."""
+    from pellucid.limits.gap import propose_move
+
+    scored = inspector.inspect_many(sample.path for sample in split.select)
+    return propose_move(inspector.limit, [found.score for found in scored], costs)
+
+
+def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitMove | None) -> None:
+    """The networks of a new model, its limit, how far that can be trusted, and where labelled defects leave room."""
     from pellucid.acquisition.splits import few_groups_sentence, min_calibration_images
     from pellucid.acquisition.views import describe_view
     from pellucid.limits.conformal import realised_rate
@@ -146,6 +165,8 @@ def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
         sentence += f" in {limit.groups} groups"
     if limit.method == "f1":
         sentence += " and labelled defects: what it shows on those images is optimistic"
+    elif limit.method == "gap":
+        sentence += f" and labelled defects; for good images it promises what {limit.moved_from:.6g} did"
     elif limit.confidence is not None:
         sentence += (
             f": {limit.confidence:.0%} of models made in this way reject at most {limit.false_reject_rate:.1%} of good"
@@ -160,6 +181,8 @@ def _print_model(inspector: Inspector, detector: str, output: Path) -> None:
             f" {high:.1%} nine times in ten"
         )
     print_text(out, sentence)
+    if move is not None:
+        print_text(out, move.sentence(made=limit.method == "gap"))
     if not inspector.zones.are_everything:
         print_text(out, f"what counts: {inspector.zones}")
     print_text(out, _outline_sentence(inspector.measuring))

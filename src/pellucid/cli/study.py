@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.cli._console import err, out, print_line, print_notes, print_text, read_plan
+from pellucid.cli._models import costs_of
 from pellucid.cli._options import (
     CostEscape,
     CostReject,
@@ -51,11 +52,9 @@ def evaluate(
     from pellucid.models.load import load
     from pellucid.reports.tables import evaluation
     from pellucid.study.evaluate import evaluate_plan, plan_test
-    from pellucid.study.operating import Costs
     from pellucid.study.scores import scores_csv
 
-    options = {"escape": cost_escape, "reject": cost_reject, "defect_rate": defect_rate}
-    costs = Costs(**{name: value for name, value in options.items() if value is not None})
+    costs = costs_of(cost_escape, cost_reject, defect_rate)
     if output is not None:
         check_writable(output / "metrics.json")
     inspector = load(model, device=device)

@@ -47,11 +47,13 @@ class LimitHeader(BaseModel):
     pixel: FiniteFloat
     false_reject_rate: FiniteFloat
     scores: tuple[FiniteFloat, ...]
-    method: Literal["conformal", "leave-one-out", "cross-conformal", "f1"]
+    method: Literal["conformal", "leave-one-out", "cross-conformal", "f1", "gap"]
     weights: tuple[FiniteFloat, ...] = ()
     pixel_median: FiniteFloat | None = None
     left_out: bool = False
     confidence: float | None = None
+    moved_from: FiniteFloat | None = None
+    cost_ratio: FiniteFloat | None = None
 
 
 class Preprocessing(BaseModel):

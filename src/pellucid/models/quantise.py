@@ -23,6 +23,7 @@ from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.views import views_of
 from pellucid.calibration import choose_limit, score_files
 from pellucid.errors import DataError, ExportError, ParameterError, missing_extra
+from pellucid.limits.costs import Costs
 from pellucid.models.file import Header, LimitHeader
 from pellucid.records import Sample, Samples
 from pellucid.runtimes import Runtime
@@ -77,7 +78,6 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
 
     def recalibrated(_: Runtime, runtime: Runtime) -> Header:
         held_out = score_files(runtime, split.calibrate, size, header.fitted_images, header.zones)
-        f1 = header.limit.method == "f1"
         limit = choose_limit(
             runtime,
             split,
@@ -86,8 +86,9 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
             header.false_reject,
             held_out,
             leaves_out=False,
-            f1=f1,
+            method=header.limit.method if header.limit.method in ("f1", "gap") else "conformal",
             confidence=confidence,
+            costs=None if header.limit.cost_ratio is None else Costs.of_ratio(header.limit.cost_ratio),
         )
         return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})
 
@@ -113,6 +114,7 @@ def _carried_over(header: Header, images: Sequence[Planes], reference: Runtime, 
         "value": float(score(limit.value)),
         "pixel": float(pixel(limit.pixel)),
         "scores": tuple(float(score(value)) for value in limit.scores),
+        "moved_from": None if limit.moved_from is None else float(score(limit.moved_from)),
         "pixel_median": None if limit.pixel_median is None else float(pixel(limit.pixel_median)),
     }
     return header.model_copy(update={"limit": limit.model_copy(update=moved)})

@@ -13,6 +13,7 @@ CONSOLE_COLUMNS = (  # of the leaderboard: title, key, format
     ("F1 at limit", "image_f1", "{:.3f}"),
     ("false rejects", "false_reject_rate", "{:.1%}"),
     ("escapes", "escape_rate", "{:.1%}"),
+    ("shows where", "localisation", "{:.2f}"),
     ("pixel AP", "pixel_ap", "{:.3f}"),
     ("AUPRO 0.3", "aupro", "{:.3f}"),
     ("AUPIMO", "aupimo", "{:.3f}"),

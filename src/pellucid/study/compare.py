@@ -42,15 +42,22 @@ TEST_COLUMNS = (
     *("escape_rate", "escape_rate_low", "escape_rate_high", "escapes", "defectives"),
     *("pixel_auroc", "pixel_ap", "aupro", "aupro_0.05", "aupimo", "aupimo_low", "aupimo_high"),
 )
-COST_COLUMNS = ("fit_seconds", "ms_per_image_median", "ms_per_image_p95", "model_mb", "params_total", "params_trained")
-SELECTION_COLUMNS = ("selection_auroc", "selection_positives", "selection_negatives")
+COST_COLUMNS = (
+    *("fit_seconds", "ms_per_image_median", "ms_per_image_p95", "model_mb", "params_total", "params_trained"),
+    *("fit_cost", "image_cost"),
+)
+SELECTION_COLUMNS = (
+    *("selection_auroc", "selection_auroc_low", "selection_auroc_high", "selection_positives", "selection_negatives"),
+    *("localisation", "localisation_low", "localisation_high", "localisation_flaws"),
+)
+SELECTED_ON_COLUMNS = ("selection_on", "localisation_on")
 COLUMNS_WITH_SPREAD = (
     *("image_auroc", "image_ap", "image_f1", "false_reject_rate", "escape_rate"),
     *("pixel_auroc", "aupro", "aupimo"),
 )
 RANKING_COLUMNS = ("behind", "behind_low", "behind_high", "pareto", "recommended")  # behind the leaderboard's first
 LEADERBOARD_COLUMNS = (
-    *(*SETTING_COLUMNS, *TEST_COLUMNS, *COST_COLUMNS, "peak_ram_mb", *SELECTION_COLUMNS, "selection_on"),
+    *(*SETTING_COLUMNS, *TEST_COLUMNS, *COST_COLUMNS, "peak_ram_mb", *SELECTION_COLUMNS, *SELECTED_ON_COLUMNS),
     *(*(f"{name}_sd" for name in COLUMNS_WITH_SPREAD), *RANKING_COLUMNS),
 )
 
@@ -146,6 +153,12 @@ def read_cost(folder: Path) -> dict[str, Any]:
     return cost
 
 
+def read_limit_move(folder: Path) -> str | None:
+    """Return the sentence that says where a finished model's limit could go; None where too few defects are known."""
+    tested = json.loads((folder / "metrics.json").read_text("utf-8"))
+    return tested["limit_move"] and str(tested["limit_move"]["sentence"])
+
+
 # --- the models -----------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +219,7 @@ def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
         "image_size": candidate.image_size,
         "false_reject": sweep.false_reject,
         "confidence": sweep.confidence,
+        "limit": sweep.limit,
         "seed": training.seed,
         "folds": plan.split.folds,
         "weights_sha256": _sha256(candidate.parameters["weights"]),
@@ -234,7 +248,8 @@ def _row(candidate: Candidate, trainings: Sequence[_Training]) -> Row:
     size, _ = choose_view(candidate.image_size, trainings[0].plan.fitted_images().framing)
     row |= {"image_size": f"{size[0]}x{size[1]}", "seeds": len(trainings)}
     row |= {key: _mean([f[key] for f in found]) for key in (*TEST_COLUMNS, *COST_COLUMNS, *SELECTION_COLUMNS)}
-    row |= {"peak_ram_mb": max(f["peak_ram_mb"] for f in found), "selection_on": found[0]["selection_on"]}
+    row |= {"peak_ram_mb": max(f["peak_ram_mb"] for f in found)}
+    row |= {key: found[0][key] for key in SELECTED_ON_COLUMNS}
     return row | {f"{key}_sd": _spread([f[key] for f in found]) for key in COLUMNS_WITH_SPREAD}
 
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from pellucid._io.files import csv_text
 from pellucid._io.progress import track
-from pellucid.acquisition.images import Pixels, read_image
+from pellucid.acquisition.images import Pixels, Size, read_image
 from pellucid.acquisition.plan import Plan
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.records import Sample
 from pellucid.study.intervals import wilson
-from pellucid.synthesis.flaws import FLAW_SIZES_PX, apply_flaw, draw_contrast_sign, draw_flaw
+from pellucid.synthesis.flaws import FLAW_SIZES_PX, plant_flaw
 
 FLAW_CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # shares of the light around
 DETECTION_TARGET = 0.9  # share of flaws of one kind: "nine times in ten"
@@ -144,7 +144,7 @@ def measure_detectability(
         DataError: every image is rejected without a flaw, or a file cannot be read.
     """
     images, rejected = _accepted(inspector, samples, flaws_per_cell)
-    scale = max(1, round(min(min(i.shape[:2]) for i in images) / min(inspector.image_size)))
+    scale = flaw_scale(images, inspector.image_size)
     cases = [(kind, px * scale, c) for kind, sizes in FLAW_SIZES_PX.items() for px in sizes for c in FLAW_CONTRASTS]
     cells = []
     for kind, size, contrast in track(cases, "planting flaws"):
@@ -153,6 +153,17 @@ def measure_detectability(
         low, high = wilson(found, flaws_per_cell) or (0.0, 1.0)
         cells.append(PlantedFlaws(kind, size, contrast, flaws_per_cell, found, low, high))
     return Detectability(inspector.limit.value, len(images), rejected, tuple(cells))
+
+
+def flaw_scale(images: Sequence[Pixels], image_size: Size) -> int:
+    """Return how many times larger than ``FLAW_SIZES_PX`` flaws are drawn, so that the network sees those sizes.
+
+    Args:
+        images: that flaws are planted into, (H, W, 3).
+        image_size: height and width that the network takes, px.
+    """
+    smallest_side: int = min(min(i.shape[:2]) for i in images)
+    return max(1, round(smallest_side / min(image_size)))
 
 
 def _accepted(inspector: Inspector, samples: Sequence[Sample], count: int) -> tuple[list[Pixels], int]:
@@ -176,10 +187,7 @@ def _accepted(inspector: Inspector, samples: Sequence[Sample], count: int) -> tu
 def _planted(
     images: Sequence[Pixels], kind: str, size: int, contrast: float, count: int, seed: int
 ) -> Iterator[Pixels]:
-    """Images with a flaw, as an 8-bit camera would store them; a flaw keeps its place and form at every contrast."""
+    """Images with a flaw; it keeps its place and form at every contrast."""
     for n in range(count):
         rng = np.random.default_rng((seed, list(FLAW_SIZES_PX).index(kind), size, n))
-        pixels = images[n % len(images)]
-        covered = draw_flaw(rng, kind, size, (pixels.shape[0], pixels.shape[1]))
-        flawed = apply_flaw(pixels, covered, draw_contrast_sign(rng, kind) * contrast)
-        yield (np.clip(flawed, 0, 1) * 255).round().astype(np.float32) / np.float32(255)
+        yield plant_flaw(rng, images[n % len(images)], kind, size, contrast)[0]

@@ -16,11 +16,12 @@ from pellucid.acquisition.truth import TruthCheck, note_truth, open_truth
 from pellucid.acquisition.verify import samples_sha256, verify
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector
+from pellucid.limits.costs import Costs
 from pellucid.records import Inspection, Limit, Sample, Samples
 from pellucid.study import metrics
-from pellucid.study.intervals import areas, auroc_interval, interval, resamples, wilson
+from pellucid.study.intervals import areas, auroc_bounds, interval, resamples, wilson
 from pellucid.study.metrics import Counts
-from pellucid.study.operating import Costs, operating_points
+from pellucid.study.operating import operating_points
 from pellucid.study.pixels import PixelMetrics
 from pellucid.study.results import Evaluation, ScoredSample
 from pellucid.study.scores import LeftOut, finite_scores, score_unseen
@@ -238,9 +239,7 @@ def _area_intervals(
     if auroc is None:
         return known
     aurocs, precisions = areas(labels, scores, resamples(labels, [s.sample.group for s in scored]))
-    resampled = interval(aurocs)
-    chance = auroc_interval(auroc, sum(labels), len(labels) - sum(labels))
-    known["image_auroc_low"], known["image_auroc_high"] = min(resampled[0], chance[0]), max(resampled[1], chance[1])
+    known["image_auroc_low"], known["image_auroc_high"] = auroc_bounds(auroc, aurocs, labels)
     if precisions.min() < 1:
         known["image_ap_low"], known["image_ap_high"] = interval(precisions)
     return known

@@ -99,6 +99,20 @@ def areas(
     return np.concatenate(auroc), np.concatenate(precision)
 
 
+def auroc_bounds(auroc: float, draws: NDArray[np.float64], labels: Sequence[bool]) -> Interval:
+    """Return the 95 % interval of an AUROC: from resamples, which know of groups, and as wide as chance at least.
+
+    Args:
+        auroc: the value seen, in [0, 1].
+        draws: of every resample, from :func:`areas`.
+        labels: (n,), true where defective; both classes have to be there.
+    """
+    positives = sum(labels)
+    low, high = auroc_interval(auroc, positives, len(labels) - positives)
+    resampled = interval(draws)
+    return min(resampled[0], low), max(resampled[1], high)
+
+
 def interval(values: NDArray[np.float64]) -> Interval:
     """Return the ends of the middle 95 % of resampled values."""
     low, high = np.quantile(values, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))

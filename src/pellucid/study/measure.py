@@ -12,6 +12,8 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,28 @@ from pellucid import detectors
 from pellucid._io.files import csv_text, write_bytes, write_text
 from pellucid._io.names import fitting_file_name, named_path
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.images import read_image
+from pellucid.acquisition.images import Pixels, read_image
 from pellucid.acquisition.splits import path_in_data, read_splits_csv
 from pellucid.detectors._base import Detector
 from pellucid.errors import PellucidError
 from pellucid.fitting import fit_split
 from pellucid.inspector import Inspector
-from pellucid.records import Sample, Split
+from pellucid.limits.costs import Costs
+from pellucid.limits.gap import propose_move
+from pellucid.records import Limit, Sample, Split
 from pellucid.reports import curves
 from pellucid.study import metrics
 from pellucid.study.evaluate import evaluate_scored
-from pellucid.study.operating import TRAINING_DEFECTS, Costs
+from pellucid.study.intervals import areas, auroc_bounds, resamples
+from pellucid.study.localisation import (
+    PLANTED_FLAWS,
+    LocatedFlaw,
+    localisation,
+    locate_defects,
+    locate_planted,
+)
+from pellucid.study.operating import TRAINING_DEFECTS
+from pellucid.study.reference import Reference, processor_seconds
 from pellucid.study.results import Evaluation, ScoredSample
 from pellucid.study.scores import by_label, finite_scores, score_samples, scores_csv
 from pellucid.tracking import Run, log_run
@@ -61,8 +74,8 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     detector = detectors.create(config["detector"], **config["parameters"])
     known = FittedImages.model_validate_json((folder.parent / FITTED_IMAGES_FILE).read_bytes())
     inspector, cost = _fit(folder, config, detector, split, known)
-    selected = score_samples(inspector, split.select, f"{folder.name}: selection")
-    defects = finite_scores(s.inspection.score for s in selected)
+    located = locate_defects(score_samples(inspector, split.select, f"{folder.name}: selection"))
+    defects = finite_scores(flaw.score for flaw in located)
     result = evaluate_scored(
         score_samples(inspector, split.test, f"{folder.name}: testing"),
         inspector.limit,
@@ -73,8 +86,10 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     held_out = _held_out(inspector, split)
     write_text(folder / "selection.csv", _selection_csv(held_out, split, defects, root))
     _draw(folder, inspector, result, root)
-    selection = _selection([score for _, score in held_out], defects, result.metrics)
-    write_text(folder / "metrics.json", json.dumps({**result.to_dict(), "selection": selection}, indent=2) + "\n")
+    planted = [] if localisation(located, TRAINING_DEFECTS) else locate_planted(inspector, split)
+    selection = _selection(held_out, split, defects, result.metrics) | _localisation(located, planted)
+    more = {"selection": selection, "limit_move": _limit_move(inspector.limit, located, planted, config)}
+    write_text(folder / "metrics.json", json.dumps(result.to_dict() | more, indent=2) + "\n")
     run = Run(
         name=folder.name,
         group=root.stem if root.is_file() else root.name,
@@ -91,24 +106,35 @@ def _fit(
     folder: Path, config: dict[str, Any], detector: Detector, split: Split, fitted_images: FittedImages
 ) -> tuple[Inspector, dict[str, Any]]:
     """Fit, save and time a model; returns it and what it costs."""
-    start = time.perf_counter()
-    inspector = fit_split(
-        detector,
-        split,
-        config["image_size"],
-        fitted_images=fitted_images,
-        false_reject=config["false_reject"],
-        confidence=config.get("confidence"),
-        seed=config["seed"],
-    )
-    seconds = time.perf_counter() - start
+    reference = Reference(detector.device)
+
+    def fit() -> tuple[float, Inspector]:
+        start = time.perf_counter()
+        fitted = fit_split(
+            detector,
+            split,
+            config["image_size"],
+            fitted_images=fitted_images,
+            false_reject=config["false_reject"],
+            confidence=config.get("confidence"),
+            limit=config["limit"],
+            costs=Costs(**config["costs"]),
+            seed=config["seed"],
+        )
+        return time.perf_counter() - start, fitted
+
+    fit_cost, (seconds, inspector) = reference.cost_of(fit)
     inspector.save(folder / "model.pellucid")
-    milliseconds = _time(inspector, split.test or split.fit)
+    timed = (split.test or split.fit)[:MAX_TIMED_IMAGES]
+    images = [read_image(sample.path, inspector.fitted_images.bits) for sample in timed]
+    milliseconds, image_cost = time_images(inspector, images, reference)
     total, trained = detector.count_parameters()
     return inspector, {
         "fit_seconds": seconds,
+        "fit_cost": fit_cost,
         "ms_per_image_median": float(np.median(milliseconds)),
         "ms_per_image_p95": float(np.percentile(milliseconds, 95)),
+        "image_cost": image_cost,
         "model_mb": (folder / "model.pellucid").stat().st_size / 1e6,
         "params_total": total,
         "params_trained": trained,
@@ -121,34 +147,61 @@ def _numbers(cost: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in cost.items() if isinstance(v, (int, float))}
 
 
-def _time(inspector: Inspector, samples: Sequence[Sample]) -> list[float]:
-    """Measure milliseconds from decoded pixels to an inspection, one image at a time."""
-    images = [read_image(s.path, inspector.fitted_images.bits) for s in samples[:MAX_TIMED_IMAGES]]
+def time_images(inspector: Inspector, images: Sequence[Pixels], reference: Reference) -> tuple[list[float], float]:
+    """Measure inspections, one at a time, from decoded pixels: milliseconds of each, and what one costs in passes.
+
+    Args:
+        inspector: fitted and calibrated.
+        images: (H, W, 3) in [0, 1].
+        reference: takes turns with the images.
+    """
     for pixels in images[:3]:
         inspector.inspect(pixels)
-    times = []
-    for pixels in images:
+    times, worked, passes = [], 0.0, 0.0
+    for pixels in images:  # the two take turns: what else the machine does meets both
+        passes += reference.processor_seconds(1)
         start = time.perf_counter()
-        inspector.inspect(pixels)
+        worked += processor_seconds(partial(inspector.inspect, pixels))[0]
         times.append((time.perf_counter() - start) * 1000)
-    return times
+    return times, worked / passes
 
 
-def _selection(normal: Sequence[float], defects: Sequence[float], tested: Mapping[str, Any]) -> dict[str, Any]:
+def _selection(
+    held_out: Sequence[tuple[Sample, float]], split: Split, defects: Sequence[float], tested: Mapping[str, Any]
+) -> dict[str, Any]:
     """What the choice between models may look at: labelled training defects, or else, and said so, the test."""
     if defects:
-        labels = [False] * len(normal) + [True] * len(defects)
-        auroc, on = metrics.auroc(labels, [*normal, *defects]), TRAINING_DEFECTS
-        positives, negatives = len(defects), len(normal)
+        normals = [sample for sample, _ in held_out]
+        labels = [False] * len(normals) + [True] * len(defects)
+        scores = [*(score for _, score in held_out), *defects]
+        drawn = areas(labels, scores, resamples(labels, [s.group for s in (*normals, *split.select)]))[0]
+        auroc = metrics.auroc(labels, scores) or 0.0  # both classes are there
+        low, high = auroc_bounds(auroc, drawn, labels)
+        on, positives, negatives = TRAINING_DEFECTS, len(defects), len(normals)
     else:
-        auroc, on = tested["image_auroc"], "test images"
-        positives, negatives = tested["defectives"], tested["normals"]
-    return {
-        "selection_auroc": auroc,
-        "selection_on": on,
-        "selection_positives": positives,
-        "selection_negatives": negatives,
-    }
+        auroc, low, high = (tested[f"image_auroc{end}"] for end in ("", "_low", "_high"))
+        on, positives, negatives = "test images", tested["defectives"], tested["normals"]
+    selection = {"selection_auroc": auroc, "selection_auroc_low": low, "selection_auroc_high": high}
+    return selection | {"selection_on": on, "selection_positives": positives, "selection_negatives": negatives}
+
+
+def _localisation(located: Sequence[LocatedFlaw], planted: Sequence[LocatedFlaw]) -> dict[str, Any]:
+    """Whether it shows where the flaw is: on labelled training defects with masks, or else on planted flaws."""
+    shown = localisation(located, TRAINING_DEFECTS) or localisation(planted, PLANTED_FLAWS)
+    ends = shown.interval() if shown else (None, None)
+    found = {"localisation": shown and shown.value, "localisation_low": ends[0], "localisation_high": ends[1]}
+    return found | {"localisation_on": shown and shown.on, "localisation_flaws": len(shown.each) if shown else 0}
+
+
+def _limit_move(
+    limit: Limit, located: Sequence[LocatedFlaw], planted: Sequence[LocatedFlaw], config: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Where the limit could go by labelled training defects; without any, how much room planted flaws leave."""
+    flaws, on = (located, TRAINING_DEFECTS) if located else (planted, PLANTED_FLAWS)
+    move = propose_move(limit, [flaw.score for flaw in flaws], Costs(**config["costs"]))
+    if move is None:
+        return None
+    return asdict(move) | {"on": on, "sentence": move.sentence(on, made=limit.method == "gap")}
 
 
 def _held_out(inspector: Inspector, split: Split) -> list[tuple[Sample, float]]:

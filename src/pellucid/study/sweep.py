@@ -30,9 +30,10 @@ from pellucid import detectors as catalogue
 from pellucid._io.names import named_path, printable
 from pellucid.acquisition.images import parse_size
 from pellucid.acquisition.splits import check_confidence, check_rate
+from pellucid.calibration import LimitMethod
 from pellucid.errors import DataError, ParameterError, unknown_name
+from pellucid.limits.costs import Costs
 from pellucid.study.choice import Prefer
-from pellucid.study.operating import Costs
 
 Parameters = dict[str, Any]
 
@@ -67,6 +68,7 @@ class Sweep(BaseModel):
         grid: lists of values by detector and hyper-parameter; every combination is compared.
         false_reject: promised share of good images that are rejected, in (0, 1).
         confidence: share of models that keep it, in (0, 1); None: they keep it on average.
+        limit: how limits are placed: ``conformal``, ``gap`` or ``f1``.
         seed: first seed of splits and detectors, at least 0.
         seeds: how many seeds to average over, at least 1.
         prefer: how equals are told apart: ``balanced``, ``accuracy``, ``speed`` or ``size``.
@@ -90,6 +92,7 @@ class Sweep(BaseModel):
     ] = {}
     false_reject: Annotated[float, Field(description="a number between 0 and 1")] = 0.05
     confidence: Annotated[float | None, Field(description="a number between 0 and 1")] = None
+    limit: Annotated[LimitMethod, Field(description="conformal, gap or f1")] = "conformal"
     seed: Annotated[int, Field(ge=0, description="a whole number of at least 0")] = 0
     seeds: Annotated[int, Field(ge=1, description="a whole number of at least 1")] = 1
     prefer: Annotated[Prefer, Field(description="balanced, accuracy, speed or size")] = "balanced"

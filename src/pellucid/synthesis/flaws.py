@@ -86,6 +86,26 @@ def apply_flaw(pixels: NDArray[np.float32], alpha: AlphaMask, contrast: float) -
     return np.asarray(pixels * (factor if pixels.ndim == 2 else factor[..., None]), np.float32)
 
 
+def plant_flaw(
+    rng: Generator, pixels: NDArray[np.float32], kind: str, size: float, contrast: float
+) -> tuple[NDArray[np.float32], AlphaMask]:
+    """Plant one flaw at random into an image, as an 8-bit camera would store it.
+
+    Args:
+        rng: decides place, form and sign; the same draws give a flaw the same place and form at every contrast.
+        pixels: (H, W) or (H, W, 3) in [0, 1].
+        kind: of ``FLAW_SIZES_PX``.
+        size: px, width of lines and outer diameter of the others.
+        contrast: share of the light around, above 0.
+
+    Returns:
+        A new image of the same shape, and how much of each pixel the flaw covers, (H, W) in [0, 1].
+    """
+    covered = draw_flaw(rng, kind, size, (pixels.shape[0], pixels.shape[1]))
+    flawed = apply_flaw(pixels, covered, draw_contrast_sign(rng, kind) * contrast)
+    return (np.clip(flawed, 0, 1) * 255).round().astype(np.float32) / np.float32(255), covered
+
+
 def draw_contrast_sign(rng: Generator, kind: str) -> int:
     """Draw whether a flaw of some kind is darker (-1) or brighter (1) than the glass."""
     return CONTRAST_SIGNS.get(kind) or int(rng.choice((-1, 1)))

@@ -298,7 +298,8 @@ async def _comparisons(visit: Visit) -> None:
     def side_by_side() -> None:
         body.clear()
         with body:
-            words = ("Comparison", "Detector", "Size", "AUROC", "False rejects", "Escapes", "ms per image", "MB")
+            measured = ("AUROC", "Shows where", "False rejects", "Escapes", "ms per image", "MB")
+            words = ("Comparison", "Detector", "Size", *measured)
             lines = [_leaderboard_row(visit, name, row) for name in chosen.value for row in rows[name]]
             table([t(word) for word in words], lines, text_columns=2)
 
@@ -322,6 +323,7 @@ def _leaderboard_row(visit: Visit, name: str, row: dict[str, Any]) -> tuple[str,
         best,
         str(row.get("image_size", "")),
         number("image_auroc", ".3f"),
+        number("localisation", ".2f"),
         number("false_reject_rate", ".1%"),
         number("escape_rate", ".1%"),
         number("ms_per_image_median", ".1f"),

@@ -231,6 +231,7 @@ PERSIAN = {
     "AUROC": "AUROC",
     "False rejects": "ردهای نادرست",
     "Escapes": "گریخته‌ها",
+    "Shows where": "نشان دادن جای عیب",
     "ms per image": "میلی‌ثانیه برای هر تصویر",
     "MB": "مگابایت",
     "recommended": "پیشنهادی",
