@@ -234,6 +234,23 @@ def test_a_folder_that_vanishes_is_told_and_waited_for(lines, panes, caplog):
 
 
 @pytest.mark.usefixtures("way")
+def test_a_folder_that_is_back_is_told_before_it_was_listed(tmp_path, panes):
+    (tmp_path / "line").mkdir()
+    (tmp_path / "line" / "a.png").write_bytes(panes(1))
+    found = finder.FileFinder(tmp_path / "line")
+    (tmp_path / "line").rename(tmp_path / "away")
+    found.look(lambda files, is_whole: None, everything=True)
+    assert found.away == "No such file or directory"
+    (tmp_path / "away").rename(tmp_path / "line")
+    told = []
+    found.look(
+        lambda files, is_whole: told.extend((found.away, Path(file.path).name) for file in files), everything=True
+    )
+    found.close()
+    assert told == [("", "a.png")]
+
+
+@pytest.mark.usefixtures("way")
 def test_a_folder_that_is_made_again_is_listened_to(lines, panes):
     line = lines()
     with line.watched():

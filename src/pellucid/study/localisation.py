@@ -131,7 +131,9 @@ def locate_planted(inspector: Inspector, split: Split) -> list[LocatedFlaw]:
         DataError: a file cannot be read.
     """
     found = []
-    for name, pixels, defective in track(plant(split.fit, inspector.fitted_images.bits), "planting flaws", PLANTED_IMAGES):
+    for name, pixels, defective in track(
+        plant(split.fit, inspector.fitted_images.bits), "planting flaws", PLANTED_IMAGES
+    ):
         inspected = inspector.inspect(pixels)
         found.append(LocatedFlaw(inspected.score, localise(inspected.map, defective), name))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 import time
 from collections import Counter
@@ -62,6 +63,7 @@ class FileFinder:
         """
         try:
             self._notice_replaced_folder()
+            self._tell_of_return()
             if everything or time.monotonic() >= self._list_at:
                 self._list(take)
                 listed = True
@@ -78,9 +80,6 @@ class FileFinder:
         except Exception:
             self._list_at = 0.0  # what was found could not be taken: it is found again
             raise
-        if self.away:
-            log.info("'%s' is there again", printable(str(self._folder)))
-        self.away = ""
         return listed
 
     def close(self) -> None:
@@ -103,6 +102,18 @@ class FileFinder:
             except OSError as error:
                 self._lose_events(error)
         self._identity = identity
+
+    def _tell_of_return(self) -> None:
+        """Notice that the folder can be listed again, before that is done: it may take long.
+
+        Raises:
+            OSError: it cannot.
+        """
+        if self.away:
+            with os.scandir(self._folder):
+                pass
+            log.info("'%s' is there again", printable(str(self._folder)))
+            self.away = ""
 
     def _list(self, take: Take) -> None:
         start = time.monotonic()
