@@ -13,7 +13,6 @@ import pytest
 import torch
 from commands import COMPARED
 from commands import pellucid as run_command
-from filelock import FileLock
 from hypothesis import settings
 from small import FAST, SHARED
 
@@ -60,6 +59,8 @@ def _encodable(value: Any) -> Any:
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
     """Let a folder be filled by the first of this run's processes that asks for it; nobody changes what is in it."""
+    from filelock import FileLock  # which warns where there are no locks: a test hides what Windows lacks
+
     own = tmp_path_factory.getbasetemp()
     root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 

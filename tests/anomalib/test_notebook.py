@@ -61,7 +61,7 @@ def _run(root: Path, folder: Path, epochs: int) -> str:
 
 def test_notebook_on_drawn_glass(glass, tmp_path):
     few = tmp_path / "glass"  # six detectors learn from them
-    for folder, count in (("normal_train", 20), ("abnormal_train", 2), ("normal_test", 2), ("abnormal_test", 3)):
+    for folder, count in (("normal_train", 25), ("abnormal_train", 2), ("normal_test", 2), ("abnormal_test", 3)):
         (few / folder).mkdir(parents=True)
         for file in sorted((glass / folder).iterdir())[:count]:
             shutil.copy(file, few / folder)

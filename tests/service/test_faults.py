@@ -130,7 +130,7 @@ import pellucid.service.storage.writer as w; w.ADD_TIMEOUT_S = 3
 """
     with served(folder, "--no-pages", env=cache, fault=fault) as service:
         answered, failures, end = [], 0, time.monotonic() + 300
-        while (len(answered) <= 5 or failures < 4) and time.monotonic() < end:
+        while (len(answered) <= 5 or failures == 0) and time.monotonic() < end:
             answer = service.inspect(good)
             assert answer.status_code in (200, 503), answer.text
             if answer.status_code == 200:
@@ -138,7 +138,7 @@ import pellucid.service.storage.writer as w; w.ADD_TIMEOUT_S = 3
             threads = {thread["name"]: thread for thread in service.http.get("/ready").json()["threads"]}
             failures = threads["writer"]["failures"] + threads["follow"]["failures"]
         assert len(answered) > 5
-        assert failures >= 4
+        assert failures > 0
     assert set(answered) <= {row["id"] for row in rows_of(folder)}
 
 
