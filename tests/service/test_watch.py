@@ -239,15 +239,17 @@ def test_a_folder_that_is_back_is_told_before_it_was_listed(tmp_path, panes):
     (tmp_path / "line" / "a.png").write_bytes(panes(1))
     found = finder.FileFinder(tmp_path / "line")
     (tmp_path / "line").rename(tmp_path / "away")
-    found.look(lambda files, is_whole: None, everything=True)
+    told = []
+
+    def take(files, is_whole):
+        told.extend((found.away, Path(file.path).name, is_whole) for file in files)
+
+    found.look(take, everything=True)
     assert found.away == "No such file or directory"
     (tmp_path / "away").rename(tmp_path / "line")
-    told = []
-    found.look(
-        lambda files, is_whole: told.extend((found.away, Path(file.path).name) for file in files), everything=True
-    )
+    found.look(take, everything=True)
     found.close()
-    assert told == [("", "a.png")]
+    assert told == [("", "a.png", False)]
 
 
 @pytest.mark.usefixtures("way")
