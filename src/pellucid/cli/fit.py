@@ -53,14 +53,14 @@ def fit(
     """
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
     from pellucid import detectors
-    from pellucid._io.files import check_writable
     from pellucid.acquisition.images import parse_size
     from pellucid.acquisition.splits import check_rate
     from pellucid.detectors._device import resolve_device
     from pellucid.fitting import fit as fit_plan
+    from pellucid.models.file import check_model_writable
 
     size = parse_size(image_size)
-    check_writable(output)
+    check_model_writable(output)
     resolve_device(device)
     check_rate(false_reject)
     detectors.create(detector, **parameters)  # refuses values that are not allowed
