@@ -230,6 +230,13 @@ def test_a_path_may_be_any_path_like(tmp_path):
         assert decoded.pixels[1, 0, 0] == np.float32(4) / np.float32(255)
 
 
+def test_floats_in_the_camera_s_range_are_told_that_range():
+    values = np.full((4, 4), 3000.0)
+    for bits, divisor in ((12, 4095), (14, 16383), (10, 65535), (16, 65535)):
+        with pytest.raises(DataError, match=rf"lie in \[0, 1\]: divide it by {divisor}\."):
+            read_or_convert(values, bits)
+
+
 def test_an_inspection_is_the_same_from_a_path_an_array_and_a_pil_image(glass):
     inspector = pellucid.fit(glass, "dfm", image_size=64, false_reject=0.1)
     path = next((glass / "abnormal_test").glob("*.png"))

@@ -103,7 +103,7 @@ def _lost_bits(image: PilImage) -> tuple[str, ...]:
 
 def _convert_array(image: NDArray[Any], path: Path, bits: int) -> DecodedImage:
     """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) to (H, W, 3)."""
-    if problem := _problem_of(image):
+    if problem := _problem_of(image, bits):
         raise DataError(f"'{path}' {problem}")
     if image.dtype == np.bool_:
         image = image.astype(np.uint8) * np.uint8(255)
@@ -112,7 +112,7 @@ def _convert_array(image: NDArray[Any], path: Path, bits: int) -> DecodedImage:
     return DecodedImage(np.repeat(pixels[..., None], 3, 2) if pixels.ndim == 2 else pixels, warnings=warnings)
 
 
-def _problem_of(image: NDArray[Any]) -> str:
+def _problem_of(image: NDArray[Any], bits: int) -> str:
     """What is wrong with an array and what to give instead; nothing where it is an image."""
     shape, kind = image.shape, image.dtype
     if not image.size:
@@ -132,7 +132,7 @@ def _problem_of(image: NDArray[Any]) -> str:
         return f"is an array of {kind}; bool, uint8, uint16 and floats in [0, 1] are taken."
     if kind.kind == "f" and np.isfinite(image).all() and (image.min() < 0 or image.max() > 1):
         low, high = float(image.min()), float(image.max())
-        divisor = 255 if high <= 255 else 65535
-        remedy = "undo its normalisation first" if low < 0 or high > 65535 else f"divide it by {divisor}"
+        divisor = next((top for top in (255, 2**bits - 1, 65535) if high <= top), 0)
+        remedy = f"divide it by {divisor}" if divisor and low >= 0 else "undo its normalisation first"
         return f"is an array of floats from {low:.4g} to {high:.4g}; they have to lie in [0, 1]: {remedy}."
     return ""
