@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
-from pellucid.acquisition.appearance import MAX_DIFFERENCES_SHOWN, Appearance, describe, differences
+from pellucid.acquisition.appearance import MAX_DIFFERENCES_SHOWN, Appearance, describe, differences, is_noise
 from pellucid.acquisition.images import FULL_BITS, DecodedImage, is_constant, read_image
 
 SHORT_HASH_DIGITS = 16  # of a SHA-256: two different images of a million share them once in 40 million such sets
@@ -61,12 +61,15 @@ class FittedImages(BaseModel):
         """Find out whether an image can be judged by what was learned from these, and what is odd about it."""
         if is_constant(image.pixels):
             return ImageCheck("Not judged: every pixel has the same value, as of a covered lens or a dead camera.")
-        if self.lowest is None:
+        if self.lowest is None or self.highest is None:
             return ImageCheck(warnings=image.warnings)
-        far, near = self.compare(describe(image.pixels))
+        appearance = describe(image.pixels)
+        far, near = self.compare(appearance)
         if far:
             reason = f"Not judged: compared with those fitted on, the image is far {' and '.join(far)}."
             return ImageCheck(reason, image.warnings)
+        if is_noise(image.pixels, appearance, self.highest):
+            return ImageCheck("Not judged: the image is nothing but noise, as of a covered lens.", image.warnings)
         warnings = (f"Compared with those fitted on, the image is {difference}." for difference in near)
         return ImageCheck(warnings=(*image.warnings, *warnings))
 
