@@ -17,7 +17,7 @@ from pellucid.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
-ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | PilImage"
+ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | PilImage | DecodedImage"
 NO_PATH = Path("<array>")  # of an image that was never a file
 PIL_MODES_AS_STORED = ("1", "L", "RGB", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 PIL_MODES_WITH_ALPHA = ("PA", "LA", "RGBA", "RGBa")
@@ -30,7 +30,8 @@ def read_or_convert(image: ImageLike, bits: int = FULL_BITS) -> tuple[Path, Deco
     Args:
         image: a path; a PIL image of any mode but ``LAB`` and ``La``, whose EXIF orientation is applied; or an array
             (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), colours in the order RGB, of bool, uint8, uint16 or floats in
-            [0, 1]. Alpha is dropped, with a warning where it is not opaque. It is not changed.
+            [0, 1]. Alpha is dropped, with a warning where it is not opaque. It is not changed. What was decoded already
+            is taken as it is.
         bits: significant bits of 16-bit values, 8 to 16.
 
     Returns:
@@ -41,6 +42,8 @@ def read_or_convert(image: ImageLike, bits: int = FULL_BITS) -> tuple[Path, Deco
     """
     if isinstance(image, (str, os.PathLike)):
         return Path(image), open_image(Path(image), bits)
+    if isinstance(image, DecodedImage):
+        return NO_PATH, image
     pil = sys.modules.get("PIL.Image")  # whoever has a PIL image has imported it
     if pil is not None and isinstance(image, pil.Image):
         path = Path(os.fsdecode(getattr(image, "filename", "") or NO_PATH))
@@ -95,8 +98,9 @@ def _array_of_pil(image: PilImage, path: Path) -> NDArray[Any]:
 
 def _lost_bits(image: PilImage) -> tuple[str, ...]:
     """Say that Pillow keeps 8 of the 16 bits of colours; only an image that is not loaded yet tells."""
-    loading = str(getattr(image, "tile", ""))
-    if image.mode in ("RGB", "RGBA", "LA") and ";16" in loading:
+    tiles = getattr(image, "tile", [])
+    ppm_tops = [tile[3][1] for tile in tiles if tile[0] in ("ppm", "ppm_plain")]
+    if image.mode in ("RGB", "RGBA", "LA") and (";16" in str(tiles) or max(ppm_tops, default=0) > 255):
         return ("Pillow keeps 8 of its 16 bits: give the file's path to have them all.",)
     return ()
 
