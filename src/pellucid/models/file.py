@@ -267,6 +267,8 @@ def upgrade_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def first_validation_error(error: ValidationError) -> str:
-    """Say the first thing that is wrong with a header: where, and what."""
+    """Say the first thing that is wrong with a header: where, and what; the whole has no place."""
     first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].removeprefix('Value error, ')}"
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
