@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.acquisition.appearance import TOLERANCES, Appearance, describe, differences, fitted_range
+from pellucid.acquisition.appearance import TOLERANCES, Appearance, describe, differences, fitted_range, is_noise
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import DecodedImage, read_image
 from pellucid.synthesis.glass import DEFECT_GENERATORS, draw_defective_pane, draw_pane
@@ -89,6 +89,30 @@ def test_one_flat_colour_is_a_dead_camera_even_for_a_model_that_remembers_nothin
         assert known.check(flat).reason == (
             "Not judged: every pixel has the same value, as of a covered lens or a dead camera."
         )
+
+
+@pytest.mark.parametrize("deviation", [1, 2, 5, 30])
+@pytest.mark.parametrize("mean", [1, 128, 252])
+def test_noise_alone_is_not_judged_whatever_its_level(mean, deviation, fitted):
+    for seed in range(5):
+        dead = DecodedImage(noise(mean / 255, deviation / 255, seed))
+        assert fitted.check(dead).reason.startswith("Not judged: ")
+
+
+def test_noise_of_the_light_and_contrast_of_the_fitted_images_has_its_own_sentence(fitted):
+    highest = replace(fitted.highest, sharpness_x=4.1, sharpness_y=4.1)  # as of flatglass_line
+    dead = DecodedImage(noise(0.55, 4 / 255))
+    known = fitted.model_copy(update={"highest": highest})
+    assert known.check(dead).reason == "Not judged: the image is nothing but noise, as of a covered lens."
+    grainy = fitted.model_copy(update={"highest": replace(highest, sharpness_x=7.5, sharpness_y=7.5)})
+    assert grainy.check(dead).reason == ""  # whoever fitted on noise gets it judged
+
+
+def test_a_grainy_image_that_shows_something_is_not_noise_alone(fitted):
+    ramp = np.linspace(0.4, 0.7, SIDE, dtype=np.float32)[None, :, None]
+    grainy = stored(np.repeat(ramp, 3, 2) + noise(0.5, 20 / 255) - 0.5)
+    assert not is_noise(grainy, replace(describe(grainy), sharpness_x=9, sharpness_y=9), fitted.highest)
+    assert is_noise(noise(0.5, 20 / 255), replace(describe(grainy), sharpness_x=9, sharpness_y=9), fitted.highest)
 
 
 NOTICEABLE = {

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 import pellucid
 from pellucid.acquisition.arrays import PIL_MODES_AS_STORED, PIL_MODES_TO_RGB, PIL_MODES_WITH_ALPHA, read_or_convert
-from pellucid.acquisition.images import decode_image
+from pellucid.acquisition.images import DecodedImage, decode_image
 from pellucid.errors import DataError
 
 DTYPES = ("bool", "uint8", ">u2", "<u2", "float16", "<f4", ">f4", "float64")
@@ -228,6 +228,37 @@ def test_a_path_may_be_any_path_like(tmp_path):
         named, decoded = read_or_convert(path)
         assert named == tmp_path / "a.png"
         assert decoded.pixels[1, 0, 0] == np.float32(4) / np.float32(255)
+
+
+def test_floats_in_the_camera_s_range_are_told_that_range():
+    values = np.full((4, 4), 3000.0)
+    for bits, divisor in ((12, 4095), (14, 16383), (10, 65535), (16, 65535)):
+        with pytest.raises(DataError, match=rf"lie in \[0, 1\]: divide it by {divisor}\."):
+            read_or_convert(values, bits)
+
+
+@pytest.mark.parametrize(
+    ("head", "top", "is_lost"), [("P6", 65535, True), ("P6", 1023, True), ("P3", 4095, True), ("P6", 255, False)]
+)
+def test_a_ppm_of_which_pillow_drops_bits_says_so(head, top, is_lost, tmp_path):
+    path = tmp_path / "a.ppm"
+    values = np.arange(12) * (top // 12)
+    content = (
+        values.astype(">u2" if top > 255 else np.uint8).tobytes()
+        if head == "P6"
+        else b" ".join(b"%d" % v for v in values)
+    )
+    path.write_bytes(f"{head}\n2 2\n{top}\n".encode() + content)
+    with Image.open(path) as opened:
+        warned = any("Pillow keeps 8 of its 16 bits" in warning for warning in read_or_convert(opened)[1].warnings)
+    assert warned == is_lost
+
+
+def test_what_was_decoded_already_is_neither_checked_nor_copied():
+    decoded = DecodedImage(np.zeros((4, 4, 3), np.float32), warnings=("It is odd.",))
+    path, read = read_or_convert(decoded)
+    assert read is decoded
+    assert path == Path("<array>")
 
 
 def test_an_inspection_is_the_same_from_a_path_an_array_and_a_pil_image(glass):

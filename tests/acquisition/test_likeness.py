@@ -69,6 +69,16 @@ def test_however_many_frames_there_are_of_each(panes, frames, noise):
     assert sorted(Counter(groups).values()) == [frames] * panes
 
 
+@pytest.mark.parametrize(("panes", "frames"), [(1, 30), (2, 30), (4, 15), (1, 12)])
+@pytest.mark.parametrize("others", [0, 20])
+def test_a_camera_that_gives_one_frame_again_and_again(panes, frames, others):
+    """Equal to the last pixel, in files that differ: there is no noise to know them by."""
+    images = [stored(pane(n)) for n in range(panes) for _ in range(frames)] + [
+        stored(pane(99 + n)) for n in range(others)
+    ]
+    assert sorted(Counter(_groups(images)).values()) == [1] * others + [frames] * panes
+
+
 def _product(rng, jitter):
     """A stamped part, laid down by hand: all look alike, and none is another one."""
     image, (dx, dy) = np.full((200, 200), 90, np.uint8), rng.normal(0, jitter, 2)

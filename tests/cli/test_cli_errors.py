@@ -39,6 +39,7 @@ from pellucid.errors import ParameterError, PellucidError, WeightsError
         (("fit", "{glass}", "-o", "{tmp}/m", "--detector", "PatchCore"), "did you mean 'patchcore'"),
         (("fit", "{tmp}/absent", "-o", "{tmp}/m"), "absent' does not exist"),
         (("fit", "{glass}", "-o", "{tmp}"), "it is a folder"),
+        (("fit", "{glass}", "-o", "{tmp}/text.txt"), "text.txt' is there and is not a pellucid model: give another"),
         (("fit", "{glass}", "-o", "{tmp}/text.txt/m"), "text.txt' is a file, not a folder"),
         (("compare", "{glass}", "-o", "{tmp}/o", "--detectors", ""), "Unknown detector ''"),
         (("compare", "{glass}", "-o", "{tmp}/text.txt"), "text.txt' is a file, not a folder"),

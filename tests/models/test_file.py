@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 import pellucid
 from pellucid.acquisition.folders import read_folder
 from pellucid.errors import DataError, ModelFileError, OutputError
+from pellucid.models.file import check_model_writable
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,20 @@ def test_round_trip_gives_the_same_inspection(inspector, model, glass):
 def test_two_saves_are_the_same_bytes(inspector, model, tmp_path):
     inspector.save(tmp_path / "again.pellucid")
     assert (tmp_path / "again.pellucid").read_bytes() == model.read_bytes()
+
+
+def test_nothing_but_a_model_is_replaced(model, tmp_path):
+    path = tmp_path / "m.pellucid"
+    content = model.read_bytes()
+    for earlier in (None, b"", content, content[: len(content) // 2]):  # a damaged model may be replaced too
+        if earlier is not None:
+            path.write_bytes(earlier)
+        check_model_writable(path)
+    for other in (b"x", b"path,label\n", b"12345678{" + bytes(99), bytes(99)):
+        path.write_bytes(other)
+        with pytest.raises(OutputError, match=r"m.pellucid' is there and is not a pellucid model: give another file"):
+            check_model_writable(path)
+        assert path.read_bytes() == other
 
 
 def test_pixels_and_files_agree(inspector, glass):

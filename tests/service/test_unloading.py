@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from serving import rows_of
 
 import pellucid
+from pellucid.acquisition.images import DecodedImage
 from pellucid.errors import ModelFileError, ParameterError
 from pellucid.service.access.accounts import LOCAL_ACCOUNT
 from pellucid.service.app import create_app, create_service
@@ -20,7 +21,7 @@ from pellucid.service.storage.record import Database
 from service.odd_files import png_bytes
 
 NAMES = ("a", "b", "c", "d")
-GREY = np.full((64, 64, 3), 0.5, np.float32)
+GREY = DecodedImage(np.full((64, 64, 3), 0.5, np.float32))
 
 
 @pytest.fixture

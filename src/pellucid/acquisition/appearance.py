@@ -26,6 +26,9 @@ MIN_SIDE_PX = 32  # below it, lines and coarse contrast say nothing
 MAX_ODD_SHARE = 0.02  # of the fitted images, which are no part of the range where they lie apart from all others
 RANGE_SHARE = 0.5  # of the fitted range, that an image may lie beyond it where the range is wide
 MAX_DIFFERENCES_SHOWN = 2
+NOISE_SHARPNESS = 5.0  # from which on it may be noise alone: 8 where pixels are independent, less where 8 bits cut it
+NOISE_EXCESS = 1.1  # times the sharpest fitted image, which may be noisy itself
+MAX_NOISE_CORRELATION = 0.25  # of neighbouring means over 8 px; noise has none, and what has structure has more
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,23 @@ def differences(image: Appearance, lowest: Appearance, highest: Appearance) -> l
     return found
 
 
+def is_noise(pixels: Pixels, image: Appearance, highest: Appearance) -> bool:
+    """Tell whether an image is independent noise and nothing else, while those that were fitted on are not.
+
+    Args:
+        pixels: (H, W, 3) in [0, 1].
+        image: what it looks like.
+        highest: upper end of the fitted images' range.
+    """
+    both = ((image.sharpness_x, highest.sharpness_x), (image.sharpness_y, highest.sharpness_y))
+    if any(value < max(NOISE_SHARPNESS, NOISE_EXCESS * fitted) for value, fitted in both):
+        return False
+    coarse = _coarse(_grey(pixels))
+    around = coarse - coarse.mean()
+    products = (around[1:] * around[:-1]).mean() + (around[:, 1:] * around[:, :-1]).mean()
+    return bool(products / 2 < MAX_NOISE_CORRELATION * (around**2).mean())
+
+
 def fitted_range(images: Sequence[Appearance]) -> tuple[Appearance, Appearance]:
     """Return the lowest and the highest values of images; a few that lie far apart from all others do not count.
 
@@ -177,7 +197,7 @@ def describe(pixels: Pixels) -> Appearance:
     height, width = pixels.shape[:2]
     red, green, blue = cv2.mean(pixels)[:3]
     light = (red + green + blue) / 3 + MIN_STEP
-    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
+    grey = _grey(pixels)
     return Appearance(
         height=height,
         width=width,
@@ -190,14 +210,23 @@ def describe(pixels: Pixels) -> Appearance:
     )
 
 
+def _grey(pixels: Pixels) -> Grey:
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
+
+
+def _coarse(grey: Grey) -> Grey:
+    """Means over 8 x 8 pixels."""
+    for _ in range(HALVINGS):
+        half = (grey.shape[1] // 2, grey.shape[0] // 2)
+        grey = np.asarray(cv2.resize(grey, half, interpolation=cv2.INTER_AREA), np.float32)
+    return grey
+
+
 def _structure(grey: Grey, light: float) -> dict[str, float]:
     """What :class:`Appearance` has of neighbouring pixels; of an image that is too small, the same for all."""
     if min(grey.shape) < MIN_SIDE_PX:
         return dict.fromkeys(("contrast", "sharpness_x", "sharpness_y", "line", "flattest_line"), 1.0)
-    coarse = grey
-    for _ in range(HALVINGS):
-        half = (coarse.shape[1] // 2, coarse.shape[0] // 2)
-        coarse = np.asarray(cv2.resize(coarse, half, interpolation=cv2.INTER_AREA), np.float32)
+    coarse = _coarse(grey)
     across, down = _steps(grey, 1), _steps(grey, 0)
     step_x, step_y = _mean(across), _mean(down)
     coarse_step = (_mean(_steps(coarse, 1)) + _mean(_steps(coarse, 0))) / 2

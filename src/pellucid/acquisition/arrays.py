@@ -17,7 +17,7 @@ from pellucid.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
-ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | PilImage"
+ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | PilImage | DecodedImage"
 NO_PATH = Path("<array>")  # of an image that was never a file
 PIL_MODES_AS_STORED = ("1", "L", "RGB", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 PIL_MODES_WITH_ALPHA = ("PA", "LA", "RGBA", "RGBa")
@@ -30,7 +30,8 @@ def read_or_convert(image: ImageLike, bits: int = FULL_BITS) -> tuple[Path, Deco
     Args:
         image: a path; a PIL image of any mode but ``LAB`` and ``La``, whose EXIF orientation is applied; or an array
             (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), colours in the order RGB, of bool, uint8, uint16 or floats in
-            [0, 1]. Alpha is dropped, with a warning where it is not opaque. It is not changed.
+            [0, 1]. Alpha is dropped, with a warning where it is not opaque. It is not changed. What was decoded already
+            is taken as it is.
         bits: significant bits of 16-bit values, 8 to 16.
 
     Returns:
@@ -41,6 +42,8 @@ def read_or_convert(image: ImageLike, bits: int = FULL_BITS) -> tuple[Path, Deco
     """
     if isinstance(image, (str, os.PathLike)):
         return Path(image), open_image(Path(image), bits)
+    if isinstance(image, DecodedImage):
+        return NO_PATH, image
     pil = sys.modules.get("PIL.Image")  # whoever has a PIL image has imported it
     if pil is not None and isinstance(image, pil.Image):
         path = Path(os.fsdecode(getattr(image, "filename", "") or NO_PATH))
@@ -95,15 +98,16 @@ def _array_of_pil(image: PilImage, path: Path) -> NDArray[Any]:
 
 def _lost_bits(image: PilImage) -> tuple[str, ...]:
     """Say that Pillow keeps 8 of the 16 bits of colours; only an image that is not loaded yet tells."""
-    loading = str(getattr(image, "tile", ""))
-    if image.mode in ("RGB", "RGBA", "LA") and ";16" in loading:
+    tiles = getattr(image, "tile", [])
+    ppm_tops = [tile[3][1] for tile in tiles if tile[0] in ("ppm", "ppm_plain")]
+    if image.mode in ("RGB", "RGBA", "LA") and (";16" in str(tiles) or max(ppm_tops, default=0) > 255):
         return ("Pillow keeps 8 of its 16 bits: give the file's path to have them all.",)
     return ()
 
 
 def _convert_array(image: NDArray[Any], path: Path, bits: int) -> DecodedImage:
     """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) to (H, W, 3)."""
-    if problem := _problem_of(image):
+    if problem := _problem_of(image, bits):
         raise DataError(f"'{path}' {problem}")
     if image.dtype == np.bool_:
         image = image.astype(np.uint8) * np.uint8(255)
@@ -112,7 +116,7 @@ def _convert_array(image: NDArray[Any], path: Path, bits: int) -> DecodedImage:
     return DecodedImage(np.repeat(pixels[..., None], 3, 2) if pixels.ndim == 2 else pixels, warnings=warnings)
 
 
-def _problem_of(image: NDArray[Any]) -> str:
+def _problem_of(image: NDArray[Any], bits: int) -> str:
     """What is wrong with an array and what to give instead; nothing where it is an image."""
     shape, kind = image.shape, image.dtype
     if not image.size:
@@ -132,7 +136,7 @@ def _problem_of(image: NDArray[Any]) -> str:
         return f"is an array of {kind}; bool, uint8, uint16 and floats in [0, 1] are taken."
     if kind.kind == "f" and np.isfinite(image).all() and (image.min() < 0 or image.max() > 1):
         low, high = float(image.min()), float(image.max())
-        divisor = 255 if high <= 255 else 65535
-        remedy = "undo its normalisation first" if low < 0 or high > 65535 else f"divide it by {divisor}"
+        divisor = next((top for top in (255, 2**bits - 1, 65535) if high <= top), 0)
+        remedy = f"divide it by {divisor}" if divisor and low >= 0 else "undo its normalisation first"
         return f"is an array of floats from {low:.4g} to {high:.4g}; they have to lie in [0, 1]: {remedy}."
     return ""

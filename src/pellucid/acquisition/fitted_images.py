@@ -13,7 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
-from pellucid.acquisition.appearance import MAX_DIFFERENCES_SHOWN, Appearance, Difference, describe, differences
+from pellucid.acquisition.appearance import (
+    MAX_DIFFERENCES_SHOWN,
+    Appearance,
+    Difference,
+    describe,
+    differences,
+    is_noise,
+)
 from pellucid.acquisition.images import FULL_BITS, DecodedImage, is_constant, read_image
 from pellucid.acquisition.views import CELL_PX, Framing, Layout
 
@@ -71,10 +78,13 @@ class FittedImages(BaseModel):
         """
         if is_constant(image.pixels):
             return ImageCheck("Not judged: every pixel has the same value, as of a covered lens or a dead camera.")
-        far, near = self._differences(describe(image.pixels))
+        appearance = describe(image.pixels)
+        far, near = self._differences(appearance)
         if far:
             reason = f"Not judged: compared with those fitted on, the image is far {' and '.join(far)}."
             return ImageCheck(reason, image.warnings)
+        if self.highest is not None and is_noise(image.pixels, appearance, self.highest):
+            return ImageCheck("Not judged: the image is nothing but noise, as of a covered lens.", image.warnings)
         shape = self._shape(image, layout, near)
         left = [one.sentence for one in near if not (shape and one.name in SIDES)]
         warnings = (f"Compared with those fitted on, the image is {difference}." for difference in (*shape, *left))

@@ -88,7 +88,8 @@ def find_alike(fingerprints: Sequence[Fingerprint]) -> Pairs:
     """Find which images of a set show the same thing, in whole or in part.
 
     What many images share may as well be dirt in front of a camera. It is the same thing only if no more than noise
-    differs. Of an image that looks like more than 16 others the nearest 16 are told: that puts them together.
+    differs, or nothing at all. Of an image that looks like more than 16 others the nearest 16 are told: that puts them
+    together.
 
     Args:
         fingerprints: of every image.
@@ -109,13 +110,24 @@ def find_alike(fingerprints: Sequence[Fingerprint]) -> Pairs:
     for large in np.nonzero(sizes > max(LARGE_GROUP, count // 10))[0]:
         if not _only_noise_differs(spectra[group == large]):
             in_place = in_place[group[in_place[:, 0]] != large]
-    return np.unique(np.concatenate([in_place, moved]), axis=0)
+    return np.unique(np.concatenate([in_place, moved, _equal(fingerprints)]), axis=0)
 
 
 def connected(pairs: Pairs, count: int) -> NDArray[np.int64]:
     """Number the groups that pairs join ``count`` images to: (count,), a group for each image."""
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (count, count))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+
+
+def _equal(fingerprints: Sequence[Fingerprint]) -> Pairs:
+    """Each image whose every detail is that of an earlier one, with the first such: a frame that was stored again."""
+    first: dict[bytes, int] = {}
+    pairs = []
+    for number, one in enumerate(fingerprints):
+        content = b"".join(part.tobytes() for part in (one.whole, one.patches, one.places))
+        if one.whole.any() and (earlier := first.setdefault(content, number)) != number:
+            pairs.append((earlier, number))
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def _shrink(grey: Plane, size: Size) -> Plane:

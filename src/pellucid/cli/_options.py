@@ -74,7 +74,9 @@ DetectorArgument = Annotated[
 
 ModelOutput = Annotated[
     Path,
-    typer.Option("-o", "--output", metavar="FILE", help="Model file to write, as in glass.pellucid; it is replaced."),
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Model file to write, as in glass.pellucid; a model there is replaced."
+    ),
 ]
 ExportOutput = Annotated[
     Path,

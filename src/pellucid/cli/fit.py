@@ -121,11 +121,11 @@ def _check(
 ) -> bool:
     """Refuse what is not allowed, or not there, before any image is read; whether the detector leaves images out."""
     from pellucid import detectors
-    from pellucid._io.files import check_writable
     from pellucid.acquisition.splits import check_confidence, check_rate
     from pellucid.detectors._device import resolve_device
+    from pellucid.models.file import check_model_writable
 
-    check_writable(output)
+    check_model_writable(output)
     resolve_device(device)
     check_rate(false_reject)
     check_confidence(confidence)

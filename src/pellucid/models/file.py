@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, ValidationInfo, field_validator
 
-from pellucid._io.files import write_bytes
+from pellucid._io.files import check_writable, write_bytes
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.errors import ModelFileError
+from pellucid.errors import ModelFileError, OutputError
 from pellucid.models.format1 import Tensors, recognise_backbone
 from pellucid.records import Limit, ScoreOf
 from pellucid.regions.defects import Measuring
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 VERSION = 4
 _DIGEST = re.compile(rb'sha256\\": \\"([0-9a-f]{64})\\"')
 _NO_DIGEST = "0" * 64
+_START_BYTES = 1_000_000  # of a file, that tell whether it is a model
 _RENAMED_TENSORS = {"usual_": "baseline_mean_", "spread_": "baseline_scale_"}  # since version 1
 
 
@@ -145,6 +146,27 @@ def distribution_version(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def check_model_writable(path: Path) -> None:
+    """Find out before hours of work whether a model can be written here later; nothing but a model is ever replaced.
+
+    Raises:
+        OutputError: something else is there, or the place cannot be written to.
+    """
+    check_writable(path)
+    if path.exists() and not (path.is_file() and _begins_like_a_model(path)):
+        raise OutputError(f"'{path}' is there and is not a pellucid model: give another file, or move that away.")
+
+
+def _begins_like_a_model(path: Path) -> bool:
+    """Whether it may be a model, of any version, also a damaged one; an empty file is nobody's."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START_BYTES)
+    except OSError as error:
+        raise OutputError(f"Cannot read '{path}': {error.strerror or error}.") from None
+    return not start or (start[8:9] == b"{" and b'"pellucid"' in start)
 
 
 def write_model(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
@@ -268,6 +290,8 @@ def upgrade_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def first_validation_error(error: ValidationError) -> str:
-    """Say the first thing that is wrong with a header: where, and what."""
+    """Say the first thing that is wrong with a header: where, and what; the whole has no place."""
     first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].removeprefix('Value error, ')}"
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -12,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pellucid._io.files import DISK_FULL_ERRNOS, csv_text, plain_cell, write_text
+from pellucid._io.files import DISK_FULL_ERRNOS, TEMPORARY_PREFIX, csv_text, plain_cell, write_text
 from pellucid.acquisition.csv_files import CSV_COLUMNS
 from pellucid.errors import DataError, DiskFullError, OutputError
 from pellucid.service.admission import BusyError
@@ -63,33 +64,39 @@ def decided_pictures(database: Database, pictures: PictureStore, *, accepted: in
 
 
 def export_decisions(database: Database, pictures: PictureStore, folder: Path, *, accepted: int = 0) -> int:
-    """Write ``data.csv`` and ``images/``; returns how many images they are.
+    """Write ``data.csv`` and ``images/``, whole or not at all; returns how many images they are.
 
     Args:
         database: see :func:`decided_pictures`, as for ``pictures`` and ``accepted``.
         pictures: with the image files.
-        folder: made; an earlier export in it is replaced.
+        folder: made; it may not be there yet.
         accepted: parts that nobody looked at.
 
     Raises:
         DataError: nothing has been decided, or no picture is left.
-        OutputError: the folder cannot be written to.
+        OutputError: the folder is there already, or cannot be written to.
     """
+    decided = decided_pictures(database, pictures, accepted=accepted)
+    if os.path.lexists(folder):
+        raise OutputError(f"Cannot write '{folder}': it is there already.")
     lines = []
-    images = folder / "images"
+    partial = folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}.part")
     try:
-        shutil.rmtree(images, ignore_errors=True)
-        images.mkdir(parents=True)
-        for picture in decided_pictures(database, pictures, accepted=accepted):
+        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+        (partial / "images").mkdir(parents=True)
+        for picture in decided:
             try:
-                shutil.copyfile(picture.file, folder / picture.name)
+                shutil.copyfile(picture.file, partial / picture.name)
             except FileNotFoundError:
                 continue  # removed in this moment
             lines.append(picture.line)
+        write_text(partial / "data.csv", csv_text(CSV_COLUMNS, lines))
+        partial.rename(folder)
     except OSError as error:
         kind_of = DiskFullError if error.errno in DISK_FULL_ERRNOS else OutputError
         raise kind_of(f"Cannot write '{folder}': {error.strerror or error}.") from None
-    write_text(folder / "data.csv", csv_text(CSV_COLUMNS, lines))
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return len(lines)
 
 

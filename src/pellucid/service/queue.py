@@ -264,7 +264,7 @@ class InspectionQueue:
         with self._registry.using(job.model) as model:
             image = decode_image(job.content, Path(job.file), model.inspector.fitted_images.bits)
             start = time.perf_counter()
-            inspection = model.inspect(image.pixels)
+            inspection = model.inspect(image)
             milliseconds = (time.perf_counter() - start) * 1000
         now = datetime.now(UTC)
         height, width = model.inspector.seen_size(inspection.map.shape)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from pellucid.acquisition.images import DecodedImage
 from pellucid.errors import ModelFileError, PellucidError
 from pellucid.inspector import Inspector
 from pellucid.models.file import Header
@@ -46,10 +47,10 @@ class LoadedModel:
     calibrated: Limit  # with the limit that the file holds
     slots: threading.Semaphore  # as many images at a time as the runtime computes
 
-    def inspect(self, pixels: np.ndarray[Any, np.dtype[np.float32]]) -> Inspection:
-        """Inspect pixels (H, W, 3) as soon as a slot is free."""
+    def inspect(self, image: DecodedImage) -> Inspection:
+        """Inspect an image as soon as a slot is free."""
         with self.slots:
-            return self.inspector.inspect(pixels)
+            return self.inspector.inspect(image)
 
     def known(self) -> KnownModel:
         """Tell what is known of it."""
@@ -116,7 +117,7 @@ def load_model(name: str, path: Path, runtime: Name | Literal["auto"], device: s
     slots = threading.Semaphore(throughput.parallel_requests)
     model = LoadedModel(name, path, digest, header, inspector, inspector.limit, slots)
     try:
-        model.inspect(np.full((64, 64, 3), 0.5, np.float32))
+        model.inspect(DecodedImage(np.full((64, 64, 3), 0.5, np.float32)))
     except (PellucidError, RuntimeError) as error:
         raise ModelFileError(f"The model in '{path}' loads but cannot inspect: {error}") from None
     return model

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
+import shutil
 import time
 import zipfile
 from datetime import UTC, datetime
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from serving import an_inspection_row, served, serving_folder
 
 from pellucid.acquisition.folders import read_folder
+from pellucid.errors import DataError, DiskFullError, OutputError
 from pellucid.service.admission import BusyError
 from pellucid.service.decisions_export import (
     EXPORT_STALL_S,
@@ -101,6 +105,31 @@ def test_an_export_is_packed_while_it_is_read(tmp_path):
     assert lines == ["images/00000004.png,abnormal,,scratch,,p3", "images/00000003.png,normal,,,,p2"]
     assert export_decisions(database, pictures, tmp_path / "set", accepted=9) == 2
     database.close()
+
+
+def test_an_export_into_a_folder_is_whole_or_nothing_and_replaces_nothing(tmp_path, monkeypatch):
+    database, pictures = Database(f"sqlite:///{tmp_path / 'r.db'}"), PictureStore(tmp_path / "pictures")
+    data = tmp_path / "data"
+    data.mkdir()
+    with pytest.raises(DataError, match="Nothing has been decided yet"):
+        export_decisions(database, pictures, data / "next")
+    kept = pictures.save(datetime.now(UTC), b"content", ".png", np.zeros((4, 4), np.float32), (4, 4))
+    row = database.add(an_inspection_row(picture=kept.picture, map=kept.map))
+    database.decide(row.id, "ok", None, "ann")
+    with monkeypatch.context() as broken:
+        broken.setattr(shutil, "copyfile", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(DiskFullError, match=r"Cannot write '.*next': No space left on device"):
+            export_decisions(database, pictures, data / "next")
+    assert list(data.iterdir()) == [], "the name is not taken"
+    own = data / "own" / "images" / "precious.png"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    with pytest.raises(OutputError, match=r"Cannot write '.*own': it is there already"):
+        export_decisions(database, pictures, data / "own")
+    assert export_decisions(database, pictures, data / "next") == 1
+    database.close()
+    assert sorted(path.name for path in data.iterdir()) == ["next", "own"]
+    assert own.exists()
 
 
 def test_one_export_at_a_time(monkeypatch):
