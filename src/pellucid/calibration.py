@@ -177,7 +177,8 @@ def choose_limit(
     limit = place(scores)
     if not all(one.counts(limit.pixel) for one in held_out):
         counted = [one.score if one.counts(limit.pixel) else min(scores) for one in held_out]
-        limit = replace(limit, value=place(counted).value)
+        placed = place(counted)
+        limit = replace(limit, value=placed.value, method=placed.method)
     limit = replace(limit, pixel_median=median(one.median for one in held_out))
     if method == "conformal":
         return limit

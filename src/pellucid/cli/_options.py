@@ -153,9 +153,9 @@ CONFIDENCE_HELP = (
 )
 Confidence = Annotated[float | None, typer.Option(metavar="SHARE", help=f"{CONFIDENCE_HELP}.")]
 LIMIT_METHOD_HELP = (
-    "How the limit is placed: conformal by good images alone, so that the promised share holds for new ones; gap"
-    " higher, at the least expected cost, where labelled training defects score apart from good images; f1 by these"
-    " defects as well, which is optimistic"
+    "How the limit is placed: conformal by good images alone, so that the promised share holds for new ones, or, of few"
+    " images, by a tail fitted to their scores, so that it is expected to; gap higher, at the least expected cost,"
+    " where labelled training defects score apart from good images; f1 by these defects as well, which is optimistic"
 )
 LimitMethod = Annotated[Literal["conformal", "gap", "f1"], typer.Option(help=f"{LIMIT_METHOD_HELP}.")]
 ComparedLimitMethod = Annotated[

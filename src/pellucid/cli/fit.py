@@ -155,6 +155,7 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
     from pellucid.acquisition.splits import few_groups_sentence, min_calibration_images
     from pellucid.acquisition.views import describe_view
     from pellucid.limits.conformal import realised_rate
+    from pellucid.limits.tail import tail_rates
     from pellucid.reports.tables import summary
 
     out.print(summary({detector: (inspector.detector.module_summary(), output.stat().st_size / 1e6)}))
@@ -166,7 +167,7 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
     if limit.method == "f1":
         sentence += " and labelled defects: what it shows on those images is optimistic"
     elif limit.method == "gap":
-        sentence += f" and labelled defects; for good images it promises what {limit.moved_from:.6g} did"
+        sentence += f" and labelled defects; it rejects no more good images than {limit.moved_from:.6g} would"
     elif limit.confidence is not None:
         sentence += (
             f": {limit.confidence:.0%} of models made in this way reject at most {limit.false_reject_rate:.1%} of good"
@@ -174,6 +175,13 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
         )
     elif limit.groups < min_calibration_images(inspector.false_reject):
         sentence += f", the highest score among them; they {few_groups_sentence(limit.groups, inspector.false_reject)}"
+    elif limit.method == "tail":
+        low, high = tail_rates(limit.groups, limit.false_reject_rate)
+        sentence += (
+            f" for {limit.false_reject_rate:.1%} false rejects, by a tail fitted to the highest third of their scores:"
+            f" that is expected, not guaranteed; if the tail is like that, the true rate lies between {low:.1%} and"
+            f" {high:.1%} nine times in ten"
+        )
     else:
         low, high = realised_rate(limit.groups, inspector.false_reject)
         sentence += (
