@@ -130,6 +130,8 @@ class Limit:
         pixel_median: median over the pixels of a normal image, of these images the one in the middle; None in models of
             an earlier pellucid.
         left_out: the scores are of images that were fitted on, each as if its group had been left out.
+        folds: the scores are of so many detectors, each without a fold of the images that were fitted on; None: they
+            are of the one that is kept.
         confidence: share of models made in this way that keep the rate, in (0, 1); None: they keep it on average.
         moved_from: the value that the normals alone gave, of one that was moved into the gap.
         cost_ratio: what the escapes of all defects would cost over the rejects of all good parts, where that placed it.
@@ -143,6 +145,7 @@ class Limit:
     weights: tuple[float, ...] = ()
     pixel_median: float | None = None
     left_out: bool = False
+    folds: int | None = None
     confidence: float | None = None
     moved_from: float | None = None
     cost_ratio: float | None = None

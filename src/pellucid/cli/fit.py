@@ -19,6 +19,7 @@ from pellucid.cli._options import (
     Detector,
     Device,
     FalseReject,
+    Folds,
     Ignore,
     ImageSize,
     LimitMethod,
@@ -52,6 +53,7 @@ def fit(
     settings: Set = None,
     false_reject: FalseReject = 0.05,
     confidence: Confidence = None,
+    folds: Folds = None,
     limit: LimitMethod = "conformal",
     cost_escape: CostEscape = None,
     cost_reject: CostReject = None,
@@ -79,17 +81,19 @@ def fit(
     """
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
     from pellucid.acquisition.images import parse_size
+    from pellucid.fitting import check_folds
     from pellucid.fitting import fit as fit_plan
     from pellucid.regions.defects import check_scale
 
     parse_size(image_size)  # refuses what is not allowed before anything is read
     costs = costs_of(cost_escape, cost_reject, defect_rate)
     leaves_out = _check(detector, parameters, output, device, false_reject, confidence)
+    check_folds(detector, leaves_out, folds)
     check_scale(mm_per_px)
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
         _remove_progress(checkpoint)
-    plan = read_plan(data, false_reject, seed, confidence=confidence, leaves_out=leaves_out)
+    plan = read_plan(data, false_reject, seed, confidence=confidence, folds=folds, leaves_out=leaves_out)
     zones = read_zones(ignore, only, margin, min_area, plan.split.fit[0].path)
     inspector = fit_plan(
         plan,
@@ -97,6 +101,7 @@ def fit(
         image_size=image_size,
         false_reject=false_reject,
         confidence=confidence,
+        folds=folds,
         limit=limit,
         costs=costs,
         zones=zones,

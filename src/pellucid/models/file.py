@@ -51,6 +51,7 @@ class LimitHeader(BaseModel):
     weights: tuple[FiniteFloat, ...] = ()
     pixel_median: FiniteFloat | None = None
     left_out: bool = False
+    folds: int | None = None
     confidence: float | None = None
     moved_from: FiniteFloat | None = None
     cost_ratio: FiniteFloat | None = None
