@@ -6,7 +6,7 @@ For closed-form detectors, which leave out one image after the other. All good i
 those judged are like those learned from; a data set called ``panes`` is drawn. Features are computed once; each split
 is a fit of its own on them. A row for every data set, detector, n, promise and rate asked says how the shares of good
 images rejected are spread over the splits: ``above_asked`` and ``above_twice`` are shares of splits. What cannot be
-promised from n images has no row.
+promised from n images has no row. Where a fitted tail gives the limit, a second row is of the rank that it stands for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.images import ImageBatches
 from pellucid.backbones import create
 from pellucid.errors import DataError
-from pellucid.limits.conformal import calibrate
+from pellucid.limits.conformal import calibrate, conformal_limit
 from pellucid.synthesis.glass import draw_pane, to_uint8
 
 LAYERS = ("layer1", "layer2", "layer3")  # that closed-form detectors take
@@ -114,11 +114,15 @@ def rows_of(known: tuple[object, ...], scored: Sequence[tuple[Floats, Floats]]) 
                 limits = [calibrate(s, s, asked, method="leave-one-out", confidence=confidence) for s, _ in scored]
             except DataError:
                 continue
-            rates = np.array([(new > limit.value).mean() for limit, (_, new) in zip(limits, scored, strict=True)])
             promise = "on average" if confidence is None else f"confidence {confidence:g}"
-            spread = (rates.mean(), rates.std(ddof=1), (rates > asked).mean(), (rates > 2 * asked).mean())
-            numbers = (f"{value:.4f}" for value in spread)
-            yield (*known, promise, asked, limits[0].method, len(scored), len(scored[0][1]), *numbers)
+            values = {limits[0].method: [limit.value for limit in limits]}
+            if confidence is None:
+                values["leave-one-out"] = [conformal_limit(s, asked) for s, _ in scored]
+            for method, placed in values.items():
+                rates = np.array([(new > value).mean() for value, (_, new) in zip(placed, scored, strict=True)])
+                spread = (rates.mean(), rates.std(ddof=1), (rates > asked).mean(), (rates > 2 * asked).mean())
+                numbers = (f"{value:.4f}" for value in spread)
+                yield (*known, promise, asked, method, len(scored), len(scored[0][1]), *numbers)
 
 
 def main() -> None:

@@ -177,8 +177,10 @@ def choose_limit(
     limit = place(scores)
     if not all(one.counts(limit.pixel) for one in held_out):
         counted = [one.score if one.counts(limit.pixel) else min(scores) for one in held_out]
-        limit = replace(limit, value=place(counted).value)
-    limit = replace(limit, pixel_median=median(one.median for one in held_out))
+        placed = place(counted)
+        limit = replace(limit, value=placed.value, method=placed.method)
+    middle = median(one.median for one in held_out)
+    limit = replace(limit, pixel_median=middle, folds=None if leaves_out else split.folds)
     if method == "conformal":
         return limit
     defects = [one.score for one in score_files(runtime, split.select, size, fitted_images)]

@@ -18,6 +18,7 @@ from pellucid.acquisition.splits import assign_folds, check_confidence
 from pellucid.acquisition.verify import remember
 from pellucid.acquisition.views import ImageSize, choose_view, views_of
 from pellucid.calibration import HeldOutScore, LimitMethod, choose_limit, fit_leaving_out, score_files
+from pellucid.errors import ParameterError
 from pellucid.inspector import Inspector
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import check_enough_defects
@@ -37,6 +38,7 @@ def fit(
     image_size: ImageSize = 256,
     false_reject: float = 0.05,
     confidence: float | None = None,
+    folds: int | None = None,
     limit: LimitMethod = "conformal",
     costs: Costs | None = None,
     zones: Zones = EVERYTHING,
@@ -51,13 +53,16 @@ def fit(
 
     Args:
         data: a folder, a CSV file, what :func:`pellucid.read_folder` returned, or a :class:`pellucid.Plan` made with
-            the same ``false_reject``, ``confidence`` and ``seed``.
+            the same ``false_reject``, ``confidence``, ``folds`` and ``seed``.
         detector: name of a detector, one of ``pellucid.detectors.names()``.
         image_size: N, the shorter side of what the network sees, in px, at least 32: the longer one follows the shape
             of the images, up to four times N (:func:`pellucid.acquisition.views.choose_view`); or (height, width), as
             it is. Images of another shape than most are padded or tiled, never cropped.
         false_reject: promised share of good images that are rejected, in (0, 1).
         confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
+        folds: at least 2: every normal image is learned from, and calibrates, scored by one of so many models that have
+            not seen it, at as many times the training; None: a fifth is held out where that is enough. Detectors that
+            leave images out by themselves have no need of it.
         limit: ``conformal`` chooses it from normal images alone; ``gap`` moves it up to the least expected cost where
             labelled training defects score apart from them; ``f1`` also uses these defects and is optimistic.
         costs: of an escape and of a false reject, for ``gap``; by default an escape costs 100 false rejects, and 1 % of
@@ -86,10 +91,11 @@ def fit(
     made = detectors.create(detector, **({"seed": seed} | parameters)).to(device)
     parse_size(image_size)  # refuses what is not allowed before any image is read
     check_measuring(outline, mm_per_px)
+    check_folds(detector, made.leaves_out, folds)
     plan = (
         data
         if isinstance(data, Plan)
-        else Plan.from_data(data, false_reject=false_reject, confidence=confidence, seed=seed)
+        else Plan.from_data(data, false_reject=false_reject, confidence=confidence, folds=folds, seed=seed)
     )
     return fit_split(
         made,
@@ -106,6 +112,24 @@ def fit(
         mm_per_px=mm_per_px,
         checkpoint=checkpoint,
     )
+
+
+def check_folds(name: str, leaves_out: bool, folds: int | None) -> None:
+    """Refuse folds for a detector that has no need of them.
+
+    Args:
+        name: of the detector.
+        leaves_out: whether it can leave images out of what it has learned.
+        folds: how many are asked for; None: none.
+
+    Raises:
+        ParameterError: it can.
+    """
+    if leaves_out and folds is not None:
+        raise ParameterError(
+            f"{name} needs no folds: in one fit it learns from every normal image and calibrates on each, left out in"
+            " turn. Leave --folds out."
+        )
 
 
 def fit_split(

@@ -121,14 +121,17 @@ class Limit:
     Attributes:
         value: an image is rejected when its score is higher.
         pixel: a pixel of a rejected image is defective where the map is higher.
-        false_reject_rate: promised, in (0, 1), as low as the groups of normal images allow; for ``f1`` the rate
+        false_reject_rate: asked, in (0, 1), as low as the groups of normal images allow; for ``f1`` the rate
             realised on ``scores``.
         scores: of normal images that were not fitted on, ascending.
-        method: how it was chosen; ``gap``: from labelled defects too, never below what the normals promise.
+        method: how it was chosen; ``tail``: by a tail fitted to the highest scores, so that the rate is expected,
+            not promised; ``gap``: from labelled defects too, never below what the normals promise.
         weights: of each score, 1 / (size of the image's group); empty where every image is a group of its own.
         pixel_median: median over the pixels of a normal image, of these images the one in the middle; None in models of
             an earlier pellucid.
         left_out: the scores are of images that were fitted on, each as if its group had been left out.
+        folds: the scores are of so many detectors, each without a fold of the images that were fitted on; None: they
+            are of the one that is kept.
         confidence: share of models made in this way that keep the rate, in (0, 1); None: they keep it on average.
         moved_from: the value that the normals alone gave, of one that was moved into the gap.
         cost_ratio: what the escapes of all defects would cost over the rejects of all good parts, where that placed it.
@@ -138,10 +141,11 @@ class Limit:
     pixel: float
     false_reject_rate: float
     scores: tuple[float, ...]
-    method: Literal["conformal", "leave-one-out", "cross-conformal", "f1", "gap"] = "conformal"
+    method: Literal["conformal", "leave-one-out", "cross-conformal", "tail", "f1", "gap"] = "conformal"
     weights: tuple[float, ...] = ()
     pixel_median: float | None = None
     left_out: bool = False
+    folds: int | None = None
     confidence: float | None = None
     moved_from: float | None = None
     cost_ratio: float | None = None

@@ -233,3 +233,13 @@ def test_as_many_groups_calibrate_as_the_rate_needs(size, images, calibrate, fol
     assert not {s.group for s in split.fit} & {s.group for s in split.calibrate}
     if folds is None:
         assert count_groups(split.calibrate) >= 19
+
+
+def test_folds_that_are_asked_for_leave_the_test_as_it_was():
+    samples = tuple(Sample(Path(f"{n}.png"), "normal", group=f"g{n // 2}") for n in range(300))
+    data = Samples(Path(), "CSV", (*samples, Sample(Path("flaw.png"), "abnormal")))
+    held_out, folded = plan_split(data, seed=3), plan_split(data, folds=7, seed=3)
+    assert (held_out.folds, folded.folds, folded.calibrate) == (None, 7, ())
+    assert folded.test == held_out.test
+    assert set(folded.fit) == set(held_out.normals)
+    assert set(assign_folds(folded.fit, 7, 3)) == set(range(7))

@@ -158,7 +158,7 @@ def test_a_fit_moves_it_when_asked_and_the_file_remembers(glass, tmp_path):
     settings = {"image_size": 64, "false_reject": 0.1}
     fitted = pellucid.fit(replace(data, samples=labelled), "dfm", limit="gap", costs=EVEN, **settings)
     scores = [fitted.inspect(s.path).score for s in labelled if s.label == "abnormal"]
-    plain = limit_of(fitted.limit.scores, rate=0.1)
+    plain = calibrate(fitted.limit.scores, fitted.limit.scores, 0.1, method="leave-one-out")
     assert fitted.limit.value == pytest.approx(move_into_gap(plain, scores, EVEN).value)
     assert fitted.limit.moved_from == pytest.approx(plain.value)
     fitted.save(tmp_path / "gap.pellucid")

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 import pellucid
 from pellucid.acquisition.folders import read_folder
-from pellucid.errors import DataError, ModelFileError, OutputError
+from pellucid.errors import DataError, ModelFileError, OutputError, ParameterError
 from pellucid.models.file import check_model_writable
 
 
@@ -122,14 +122,33 @@ def test_unwritable_output(inspector, tmp_path):
 
 
 def test_few_normals_calibrate_by_folds(glass):
-    inspector = pellucid.fit(glass, "stfpm", image_size=64, false_reject=0.03, epochs=1)
+    inspector = pellucid.fit(glass, "stfpm", image_size=64, false_reject=0.03, confidence=0.75, epochs=1)
     assert inspector.limit.method == "cross-conformal"
     assert len(inspector.limit.scores) == 50
 
 
+def test_folds_calibrate_where_they_are_asked_for(glass, tmp_path):
+    """Fifty normals are enough for a tenth to be held out."""
+    assert pellucid.Plan.from_data(glass, false_reject=0.1).split.folds is None
+    inspector = pellucid.fit(glass, "stfpm", image_size=64, false_reject=0.1, folds=2, epochs=1)
+    assert (len(inspector.limit.scores), inspector.limit.folds, inspector.limit.left_out) == (50, 2, False)
+    inspector.save(tmp_path / "m.pellucid")
+    assert pellucid.load(tmp_path / "m.pellucid").limit == inspector.limit
+    with pytest.raises(DataError, match="all 50 were: they are few, or folds were asked for"):
+        inspector.export(tmp_path / "int8", format="openvino", int8=glass)
+
+
+def test_folds_that_are_not_allowed(glass):
+    with pytest.raises(ParameterError, match=r"dfm needs no folds: .* left out in turn. Leave --folds out"):
+        pellucid.fit(glass, "dfm", folds=5)
+    for folds in (1, 51):
+        with pytest.raises(ParameterError, match=f"{folds} folds are not allowed: give at least 2, and at most 50"):
+            pellucid.fit(glass, "stfpm", folds=folds)
+
+
 def test_all_normals_calibrate_a_detector_that_leaves_them_out(glass, tmp_path):
     inspector = pellucid.fit(glass, "dfm", image_size=64)
-    assert (inspector.limit.method, inspector.limit.left_out) == ("leave-one-out", True)
+    assert (inspector.limit.method, inspector.limit.left_out) == ("tail", True)  # of so few
     assert len(inspector.limit.scores) == len(inspector.held_out) == 50
     inspector.save(tmp_path / "m.pellucid")
     assert pellucid.load(tmp_path / "m.pellucid").limit == inspector.limit

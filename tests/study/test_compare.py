@@ -15,7 +15,7 @@ import pytest
 from commands import SMALL, pellucid, pellucid_here
 
 from pellucid.acquisition.plan import Plan
-from pellucid.errors import DataError
+from pellucid.errors import DataError, ParameterError
 from pellucid.models.load import load
 from pellucid.study.detectability import Detectability, PlantedFlaws, measure_detectability, unseen_normal
 from pellucid.study.sweep import Sweep
@@ -204,3 +204,13 @@ def test_detectability_needs_good_images_that_are_passed(swept, glass):
     rejected = [s for s in defects if inspector.inspect(s.path).verdict == "reject"]
     with pytest.raises(DataError, match="good images are rejected without a flaw"):
         measure_detectability(inspector, rejected)
+
+
+def test_folds_of_a_sweep_are_kept_and_reach_every_seed(glass, tmp_path):
+    sweep = Sweep.from_file(glass, {"folds": 3, "seeds": 2, "detectors": ["stfpm"]})
+    (tmp_path / "again.toml").write_text(sweep.to_toml(), "utf-8")
+    assert Sweep.from_file(tmp_path / "again.toml", {}).folds == 3
+    plan = Plan.from_data(glass, false_reject=0.1, folds=3)
+    assert plan.split.folds == plan.resplit(false_reject=0.1, folds=3, seed=1).split.folds == 3
+    with pytest.raises(ParameterError, match="folds"):
+        Sweep.from_file(glass, {"folds": 1})

@@ -31,7 +31,13 @@ class Plan:
 
     @classmethod
     def from_data(
-        cls, data: str | Path | Samples, *, false_reject: float = 0.05, confidence: float | None = None, seed: int = 0
+        cls,
+        data: str | Path | Samples,
+        *,
+        false_reject: float = 0.05,
+        confidence: float | None = None,
+        folds: int | None = None,
+        seed: int = 0,
     ) -> Self:
         """Read, verify and split a data set.
 
@@ -39,21 +45,32 @@ class Plan:
             data: a folder, a CSV file, or what :func:`pellucid.read_folder` returned.
             false_reject: share of good images that may be rejected, in (0, 1); it says how many have to calibrate.
             confidence: share of models that keep it, in (0, 1); None: they keep it on average.
+            folds: calibrate by so many folds, at least 2; None: only where normal images are few.
             seed: seed of the split, at least 0.
 
         Raises:
             DataError: nothing usable, an unknown layout, or too few normal images for the rate.
+            ParameterError: more folds than independent images, or a rate or a confidence that is not allowed.
         """
         verified = verify(data if isinstance(data, Samples) else read_folder(data))
-        return cls._split(verified, false_reject, confidence, seed)
+        return cls._split(verified, false_reject, confidence, folds, seed)
 
-    def resplit(self, *, false_reject: float = 0.05, confidence: float | None = None, seed: int = 0) -> Self:
+    def resplit(
+        self,
+        *,
+        false_reject: float = 0.05,
+        confidence: float | None = None,
+        folds: int | None = None,
+        seed: int = 0,
+    ) -> Self:
         """Split the same files anew, without reading them; the arguments are those of :meth:`from_data`."""
-        return self._split(self.verified, false_reject, confidence, seed)
+        return self._split(self.verified, false_reject, confidence, folds, seed)
 
     @classmethod
-    def _split(cls, verified: VerifiedData, false_reject: float, confidence: float | None, seed: int) -> Self:
-        split = plan_split(verified.samples, false_reject=false_reject, confidence=confidence, seed=seed)
+    def _split(
+        cls, verified: VerifiedData, false_reject: float, confidence: float | None, folds: int | None, seed: int
+    ) -> Self:
+        split = plan_split(verified.samples, false_reject=false_reject, confidence=confidence, folds=folds, seed=seed)
         odd = note_odd_images(split.normals, verified, remember(split.normals, verified))
         seen = [verified.appearances[sample.path] for sample in split.normals]
         shapes = note_shapes([(one.height, one.width) for one in seen])

@@ -79,7 +79,12 @@ def count_groups(samples: Iterable[Sample]) -> int:
 
 
 def plan_split(
-    samples: Samples, *, false_reject: float = 0.05, confidence: float | None = None, seed: int = 0
+    samples: Samples,
+    *,
+    false_reject: float = 0.05,
+    confidence: float | None = None,
+    folds: int | None = None,
+    seed: int = 0,
 ) -> Split:
     """Give every sample its role.
 
@@ -95,6 +100,7 @@ def plan_split(
         samples: a data set.
         false_reject: share of good images that may be rejected, in (0, 1); it says how many have to calibrate.
         confidence: share of models that keep this rate, in (0, 1), which takes more of them; None: on average.
+        folds: calibrate by so many folds, however many normals there are; None: only where they are few.
         seed: seed of every draw, at least 0.
 
     Returns:
@@ -102,7 +108,7 @@ def plan_split(
 
     Raises:
         DataError: fewer normal images than the false-reject rate needs, or fewer groups than the confidence needs.
-        ParameterError: the rate or the confidence is not between 0 and 1.
+        ParameterError: the rate or the confidence is not between 0 and 1, or there are fewer groups than folds.
     """
     check_rate(false_reject)
     check_confidence(confidence)
@@ -127,8 +133,10 @@ def plan_split(
         )
     fifth, third = (round(share * len(train)) for share in (CALIBRATION_SHARE, MAX_CALIBRATION_SHARE))
     calibrate, fit = _draw_groups(train, fifth, rng, min_groups=need if fifth >= need else 0, max_samples=third)
-    folds = None
-    if count_groups(calibrate) < need or len(fit) < len(calibrate):
+    if folds is not None:
+        calibrate, fit = [], train
+        _check_folds(folds, train)
+    elif count_groups(calibrate) < need or len(fit) < len(calibrate):
         calibrate, fit, folds = [], train, min(MAX_FOLDS, max(2, count_groups(train)))
     return Split(
         fit=tuple(fit),
@@ -251,6 +259,16 @@ def _draw_groups(
 def _lowest_rate(count: int) -> float:
     """The smallest rate that ``count`` images can promise, rounded up to what one would type."""
     return math.ceil(1000 / (count + 1)) / 1000
+
+
+def _check_folds(folds: int, train: Sequence[Sample]) -> None:
+    """Refuse a number of folds that the normal images cannot be divided into."""
+    most = len(set(group_numbers(train)))
+    if not 2 <= folds <= most:
+        raise ParameterError(
+            f"{folds} folds are not allowed: give at least 2, and at most {most}, the number of normal training images"
+            " that are independent of each other."
+        )
 
 
 def _check_enough(train: Sequence[Sample], false_reject: float, confidence: float) -> None:

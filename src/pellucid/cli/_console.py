@@ -44,12 +44,13 @@ def read_plan(
     seed: int,
     *,
     confidence: float | None = None,
+    folds: int | None = None,
     leaves_out: bool | None = None,
 ) -> Plan:
     """Read, verify and split a data set, and say how; :func:`print_plan` says what ``leaves_out`` is."""
     from pellucid.acquisition.plan import Plan
 
-    plan = Plan.from_data(data, false_reject=false_reject, confidence=confidence, seed=seed)
+    plan = Plan.from_data(data, false_reject=false_reject, confidence=confidence, folds=folds, seed=seed)
     print_plan(plan, leaves_out=leaves_out)
     return plan
 

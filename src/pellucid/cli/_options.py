@@ -154,10 +154,16 @@ CONFIDENCE_HELP = (
     " parts promise 5 %, 149 promise 2 %; by default it is kept on average over such models"
 )
 Confidence = Annotated[float | None, typer.Option(metavar="SHARE", help=f"{CONFIDENCE_HELP}.")]
+FOLDS_HELP = (
+    "Learn from all good images and calibrate on all, each scored by one of so many models that have not seen it, at as"
+    " many times the training; by default a fifth is held out where that is enough. PatchCore, PaDiM and DFM do so by"
+    " themselves, in one fit"
+)
+Folds = Annotated[int | None, typer.Option(min=2, metavar="K", help=f"{FOLDS_HELP}.")]
 LIMIT_METHOD_HELP = (
-    "How the limit is placed: conformal by good images alone, so that the promised share holds for new ones; gap"
-    " higher, at the least expected cost, where labelled training defects score apart from good images; f1 by these"
-    " defects as well, which is optimistic"
+    "How the limit is placed: conformal by good images alone, so that the promised share holds for new ones, or, of few"
+    " images, by a tail fitted to their scores, so that it is expected to; gap higher, at the least expected cost,"
+    " where labelled training defects score apart from good images; f1 by these defects as well, which is optimistic"
 )
 LimitMethod = Annotated[Literal["conformal", "gap", "f1"], typer.Option(help=f"{LIMIT_METHOD_HELP}.")]
 ComparedLimitMethod = Annotated[

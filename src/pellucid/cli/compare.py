@@ -27,6 +27,7 @@ from pellucid.cli._options import (
     Device,
     Engine,
     FirstSeed,
+    Folds,
     Json,
     MaxMegabytes,
     MaxMilliseconds,
@@ -55,6 +56,7 @@ def compare(
     seed: FirstSeed = None,
     false_reject: ComparedFalseReject = None,
     confidence: Confidence = None,
+    folds: Folds = None,
     limit: ComparedLimitMethod = None,
     prefer: Prefer = None,
     max_ms: MaxMilliseconds = None,
@@ -82,6 +84,7 @@ def compare(
     options |= {
         "false_reject": false_reject,
         "confidence": confidence,
+        "folds": folds,
         "limit": limit,
         "prefer": prefer,
         "max_ms": max_ms,

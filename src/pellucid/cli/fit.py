@@ -19,6 +19,7 @@ from pellucid.cli._options import (
     Detector,
     Device,
     FalseReject,
+    Folds,
     Ignore,
     ImageSize,
     LimitMethod,
@@ -52,6 +53,7 @@ def fit(
     settings: Set = None,
     false_reject: FalseReject = 0.05,
     confidence: Confidence = None,
+    folds: Folds = None,
     limit: LimitMethod = "conformal",
     cost_escape: CostEscape = None,
     cost_reject: CostReject = None,
@@ -79,17 +81,19 @@ def fit(
     """
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
     from pellucid.acquisition.images import parse_size
+    from pellucid.fitting import check_folds
     from pellucid.fitting import fit as fit_plan
     from pellucid.regions.defects import check_scale
 
     parse_size(image_size)  # refuses what is not allowed before anything is read
     costs = costs_of(cost_escape, cost_reject, defect_rate)
     leaves_out = _check(detector, parameters, output, device, false_reject, confidence)
+    check_folds(detector, leaves_out, folds)
     check_scale(mm_per_px)
     checkpoint = output.with_name(output.name + ".training")
     if not resume:
         _remove_progress(checkpoint)
-    plan = read_plan(data, false_reject, seed, confidence=confidence, leaves_out=leaves_out)
+    plan = read_plan(data, false_reject, seed, confidence=confidence, folds=folds, leaves_out=leaves_out)
     zones = read_zones(ignore, only, margin, min_area, plan.split.fit[0].path)
     inspector = fit_plan(
         plan,
@@ -97,6 +101,7 @@ def fit(
         image_size=image_size,
         false_reject=false_reject,
         confidence=confidence,
+        folds=folds,
         limit=limit,
         costs=costs,
         zones=zones,
@@ -155,6 +160,7 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
     from pellucid.acquisition.splits import few_groups_sentence, min_calibration_images
     from pellucid.acquisition.views import describe_view
     from pellucid.limits.conformal import realised_rate
+    from pellucid.limits.tail import tail_rates
     from pellucid.reports.tables import summary
 
     out.print(summary({detector: (inspector.detector.module_summary(), output.stat().st_size / 1e6)}))
@@ -166,7 +172,7 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
     if limit.method == "f1":
         sentence += " and labelled defects: what it shows on those images is optimistic"
     elif limit.method == "gap":
-        sentence += f" and labelled defects; for good images it promises what {limit.moved_from:.6g} did"
+        sentence += f" and labelled defects; it rejects no more good images than {limit.moved_from:.6g} would"
     elif limit.confidence is not None:
         sentence += (
             f": {limit.confidence:.0%} of models made in this way reject at most {limit.false_reject_rate:.1%} of good"
@@ -174,6 +180,13 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
         )
     elif limit.groups < min_calibration_images(inspector.false_reject):
         sentence += f", the highest score among them; they {few_groups_sentence(limit.groups, inspector.false_reject)}"
+    elif limit.method == "tail":
+        low, high = tail_rates(limit.groups, limit.false_reject_rate)
+        sentence += (
+            f" for {limit.false_reject_rate:.1%} false rejects, by a tail fitted to the highest third of their scores:"
+            f" that is expected, not guaranteed; if the tail is like that, the true rate lies between {low:.1%} and"
+            f" {high:.1%} nine times in ten"
+        )
     else:
         low, high = realised_rate(limit.groups, inspector.false_reject)
         sentence += (

@@ -113,7 +113,8 @@ def detectability(
 
     check_writable(output / "detectability.json")
     inspector = load(model, runtime, device=device)
-    plan = read_plan(data, inspector.false_reject, inspector.seed, confidence=inspector.limit.confidence)
+    limit = inspector.limit
+    plan = read_plan(data, inspector.false_reject, inspector.seed, confidence=limit.confidence, folds=limit.folds)
     found = measure_detectability(inspector, unseen_normal(plan, inspector), flaws_per_cell=flaws_per_cell, seed=seed)
     result = found.to_dict()
     write_text(output / "detectability.csv", found.to_csv())

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import DataError
+from pellucid.limits.tail import needs_tail, tail_limit
 from pellucid.records import Limit
 
 ConformalMethod = Literal["conformal", "leave-one-out", "cross-conformal"]
@@ -99,7 +100,9 @@ def calibrate(
 ) -> Limit:
     """Choose the limit on scores, and on map pixels, from held-out normal images.
 
-    Where groups are too few for the rate, the limit is the highest score, and the rate is the lowest that they allow.
+    Where few scores lie beyond it, it is that of a fitted tail (:mod:`pellucid.limits.tail`), whose rate is expected,
+    not promised; never with confidence. Where groups are too few for the rate, the limit is the highest score, and the
+    rate is the lowest that they allow.
 
     Args:
         scores: (n,) image scores.
@@ -115,15 +118,23 @@ def calibrate(
     """
     sizes = Counter(groups)
     weights = tuple(1.0 if group is None else 1 / sizes[group] for group in groups) if any(groups) else ()
-    allowed = 1 / (round(math.fsum(weights)) + 1) if weights and confidence is None else 0.0
-    rate = max(false_reject, allowed)
+    count = round(math.fsum(weights)) if weights else len(scores)
+    rate = max(false_reject, 1 / (count + 1)) if weights and confidence is None else false_reject
+    tails: list[float | None] = [None, None]
+    if confidence is None and needs_tail(count, false_reject, held_out=method == "conformal"):
+        voices = np.asarray(weights or np.ones(len(scores)), np.float64)
+        tails = [tail_limit(np.asarray(values, np.float64), rate, voices) for values in (scores, max_values)]
+    value, pixel = (
+        conformal_limit(values, rate, weights, confidence) if tail is None else tail
+        for values, tail in zip((scores, max_values), tails, strict=True)
+    )
     order = np.argsort(scores, kind="stable")
     return Limit(
-        value=conformal_limit(scores, rate, weights, confidence),
-        pixel=conformal_limit(max_values, rate, weights, confidence),
+        value=value,
+        pixel=pixel,
         false_reject_rate=rate,
         scores=tuple(float(scores[k]) for k in order),
-        method=method,
+        method=method if tails[0] is None else "tail",
         left_out=method == "leave-one-out",
         confidence=confidence,
         weights=tuple(weights[k] for k in order) if weights else (),

@@ -48,10 +48,11 @@ class LimitHeader(BaseModel):
     pixel: FiniteFloat
     false_reject_rate: FiniteFloat
     scores: tuple[FiniteFloat, ...]
-    method: Literal["conformal", "leave-one-out", "cross-conformal", "f1", "gap"]
+    method: Literal["conformal", "leave-one-out", "cross-conformal", "tail", "f1", "gap"]
     weights: tuple[FiniteFloat, ...] = ()
     pixel_median: FiniteFloat | None = None
     left_out: bool = False
+    folds: int | None = None
     confidence: float | None = None
     moved_from: FiniteFloat | None = None
     cost_ratio: FiniteFloat | None = None

@@ -57,8 +57,8 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
     Raises:
         DataError: this is another data set, or it has too few normal images.
     """
-    confidence = header.limit.confidence
-    plan = Plan.from_data(data, false_reject=header.false_reject, confidence=confidence, seed=header.seed)
+    confidence, folds = header.limit.confidence, header.limit.folds
+    plan = Plan.from_data(data, false_reject=header.false_reject, confidence=confidence, folds=folds, seed=header.seed)
     if plan.data_sha256() != header.fitted_images.data_sha256:
         raise DataError(
             "An int8 graph is calibrated with the images that its model was fitted and calibrated on, so that none"
@@ -72,8 +72,8 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
         return Normals(learn, shifted, partial(_carried_over, header, shifted))
     if split.folds is not None:
         raise DataError(
-            f"{len(split.fit)} normal images are too few for an int8 graph: all of them were fitted on, and its"
-            " limit needs some that were not."
+            f"The limit of an int8 graph needs normal images that were not fitted on, and all {len(split.fit)} were:"
+            " they are few, or folds were asked for."
         )
 
     def recalibrated(_: Runtime, runtime: Runtime) -> Header:

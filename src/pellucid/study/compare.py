@@ -119,7 +119,13 @@ def compare(
     candidates = sweep.candidates()
     paths = _paths(sweep, candidates)
     owned.check_foreign(output, paths)
-    first = Plan.from_data(sweep.data, false_reject=sweep.false_reject, confidence=sweep.confidence, seed=sweep.seed)
+    first = Plan.from_data(
+        sweep.data,
+        false_reject=sweep.false_reject,
+        confidence=sweep.confidence,
+        folds=sweep.folds,
+        seed=sweep.seed,
+    )
     _check_outside(output, first)
     announce(first)
     owned.claim(output, paths)
@@ -185,7 +191,7 @@ def _trainings(output: Path, sweep: Sweep, first: Plan) -> list[_Training]:
     """One for every seed; the first seed's plan is there already."""
     trainings = [_Training(output, sweep.seed, first)]
     for seed in range(sweep.seed + 1, sweep.seed + sweep.seeds):
-        plan = first.resplit(false_reject=sweep.false_reject, confidence=sweep.confidence, seed=seed)
+        plan = first.resplit(false_reject=sweep.false_reject, confidence=sweep.confidence, folds=sweep.folds, seed=seed)
         trainings.append(_Training(output / f"seed-{seed}", seed, plan))
     return trainings
 

@@ -35,10 +35,11 @@ def shift(limit: Limit, scores: Sequence[float]) -> Shift | None:
 
 def _message(p_value: float, win_rate: float, tail: float, above: int, count: int, limit: Limit) -> str:
     seen = f"{above} of {count} normal test images were rejected"
+    rate = f"{limit.false_reject_rate:.1%} {'expected' if limit.method == 'tail' else 'promised'}"
     if p_value >= ALPHA and tail >= ALPHA:
         return (
             f"Normal test images score like the normal images that the limit was chosen from (p = {p_value:.2g});"
-            f" {seen}, which does not contradict the {limit.false_reject_rate:.1%} promised."
+            f" {seen}, which does not contradict the {rate}."
         )
     how = "higher than" if win_rate > 0.5 else "lower than"
     said = (
@@ -47,7 +48,7 @@ def _message(p_value: float, win_rate: float, tail: float, above: int, count: in
     )
     if tail < ALPHA:
         return (
-            f"{said} That is more than the {limit.false_reject_rate:.1%} promised allows by chance (p = {tail:.2g}):"
+            f"{said} That is more than the {rate} allows by chance (p = {tail:.2g}):"
             " calibrate on images of the line as it is now."
         )
-    return f"{said} The promise of {limit.false_reject_rate:.1%} does not carry over to them."
+    return f"{said} The rate of {rate} does not carry over to them."

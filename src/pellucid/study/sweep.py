@@ -68,6 +68,8 @@ class Sweep(BaseModel):
         grid: lists of values by detector and hyper-parameter; every combination is compared.
         false_reject: promised share of good images that are rejected, in (0, 1).
         confidence: share of models that keep it, in (0, 1); None: they keep it on average.
+        folds: how many calibrate detectors that cannot leave images out, at least 2; None: a fifth is held out where
+            that is enough.
         limit: how limits are placed: ``conformal``, ``gap`` or ``f1``.
         seed: first seed of splits and detectors, at least 0.
         seeds: how many seeds to average over, at least 1.
@@ -92,6 +94,7 @@ class Sweep(BaseModel):
     ] = {}
     false_reject: Annotated[float, Field(description="a number between 0 and 1")] = 0.05
     confidence: Annotated[float | None, Field(description="a number between 0 and 1")] = None
+    folds: Annotated[int | None, Field(ge=2, description="a whole number of at least 2")] = None
     limit: Annotated[LimitMethod, Field(description="conformal, gap or f1")] = "conformal"
     seed: Annotated[int, Field(ge=0, description="a whole number of at least 0")] = 0
     seeds: Annotated[int, Field(ge=1, description="a whole number of at least 1")] = 1

@@ -276,8 +276,8 @@ PERSIAN = {
     "Parts score lower than the good images that the limit was chosen from in {x} of pairs (p = {p}).": (
         "در {x} از جفت‌ها، قطعه‌ها پایین‌تر از تصویرهای سالمی که حد از آن‌ها برگزیده شد امتیاز می‌گیرند (p = {p})."
     ),
-    "More are rejected than the promised {rate} allows (p = {p}): more defects, or a changed line.": (
-        "بیش از {rate} قول‌داده‌شده مردود می‌شوند (p = {p}): عیب‌ها بیشتر شده‌اند یا خط تغییر کرده است."
+    "More are rejected than the rate of {rate} allows (p = {p}): more defects, or a changed line.": (
+        "بیش از نرخ {rate} مردود می‌شوند (p = {p}): عیب‌ها بیشتر شده‌اند یا خط تغییر کرده است."
     ),
     "{k} of {n} groups of {size} parts lie outside the control limits.": (
         "{k} گروه از {n} گروهِ {size}تایی بیرون از حدود کنترل‌اند."

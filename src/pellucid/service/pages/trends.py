@@ -146,7 +146,7 @@ def _shift_sentences(t: Translator, drift: Drift, promised: float) -> list[str]:
     if latest.excess_p_value < ALPHA:
         more = [
             t(
-                "More are rejected than the promised {rate} allows (p = {p}): more defects, or a changed line.",
+                "More are rejected than the rate of {rate} allows (p = {p}): more defects, or a changed line.",
                 rate=f"{promised:.1%}",
                 p=f"{latest.excess_p_value:.2g}",
             )
