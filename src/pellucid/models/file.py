@@ -53,6 +53,7 @@ class LimitHeader(BaseModel):
     left_out: bool = False
     confidence: float | None = None
     moved_from: FiniteFloat | None = None
+    moved_method: Literal["conformal", "leave-one-out", "cross-conformal", "f1"] | None = None
     cost_ratio: FiniteFloat | None = None
 
 
