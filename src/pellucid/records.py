@@ -134,6 +134,7 @@ class Limit:
             are of the one that is kept.
         confidence: share of models made in this way that keep the rate, in (0, 1); None: they keep it on average.
         moved_from: the value that the normals alone gave, of one that was moved into the gap.
+        moved_method: how that one was chosen.
         cost_ratio: what the escapes of all defects would cost over the rejects of all good parts, where that placed it.
     """
 
@@ -148,6 +149,7 @@ class Limit:
     folds: int | None = None
     confidence: float | None = None
     moved_from: float | None = None
+    moved_method: Literal["conformal", "leave-one-out", "cross-conformal", "tail", "f1"] | None = None
     cost_ratio: float | None = None
 
     def __repr__(self) -> str:

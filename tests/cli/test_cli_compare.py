@@ -83,6 +83,7 @@ def test_a_demo_says_where_its_report_is_and_what_to_type_next(compared, tmp_pat
     finished = Comparison(rows, Choice(best, "Run it.", ""), {})
     monkeypatch.setattr(compare, "_run", lambda *_, **__: finished)  # six trainings take minutes
     shown = CliRunner().invoke(cli.app, ["demo", "-o", str(tmp_path)]).stdout.splitlines()
+    assert found["promise"] in " ".join(" ".join(shown).split())
     assert shown[-3] == "The limit could be moved."
     assert shown[-2] == f"report: {tmp_path / 'report.html'}"
     assert shown[-1].startswith("next: pellucid inspect ")

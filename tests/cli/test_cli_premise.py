@@ -35,8 +35,9 @@ MISSING = "show only 12 parts or photos, and 19 are needed for 5.0% false reject
 def test_fit_says_what_is_missing_instead_of_a_rate(burst, tmp_path):
     done = pellucid_here("fit", burst, "-o", tmp_path / "m.pellucid", "--detector", "dfm", "--image-size", "64")
     said = " ".join(done.stdout.split())
-    assert "from 36 normal images in 12 groups, the highest score among them" in said
-    assert f"they {MISSING}: take images of 7 more, or allow 7.7%." in said
+    assert "from 36 normal images in 12 groups Promise: models made in this way reject at most 7.7% of good" in said
+    assert "not the 5.0% that were asked for, as the good images show only 12 parts or photos" in said
+    assert "at most 5.0% on average, needs 19 good parts, 7 more than there are." in said
     assert "nine times in ten" not in said
     assert "before _frame<n>: 12 groups, as in pane" in " ".join(done.stderr.split())
     assert MISSING in " ".join(done.stderr.split())
@@ -46,16 +47,24 @@ def test_a_rate_that_the_groups_allow_is_promised_from_them(burst, tmp_path):
     arguments = ("--detector", "dfm", "--image-size", "64", "--false-reject", "0.077")
     done = pellucid_here("fit", burst, "-o", tmp_path / "m.pellucid", *arguments)
     said = " ".join(done.stdout.split())
-    assert "(tail) from 36 normal images in 12 groups for 7.7% false rejects, by a tail fitted to the highest" in said
-    assert "that is expected, not guaranteed" in said
+    assert "(tail) from 36 normal images in 12 groups" in said
+    assert "No promise: a tail fitted to the highest scores placed the limit, so that 7.7% rejected is expected" in said
     assert "nine times in ten" in said
-    assert "not promised" not in said + " ".join(done.stderr.split())
+    assert "asked for" not in said
+    assert "not promised" not in " ".join(done.stderr.split())
 
 
 def test_compare_writes_groups_and_what_is_missing(burst, tmp_path):
     done = pellucid_here("compare", burst, "-o", tmp_path, "--detectors", "dfm", "--image-size", "64")
     assert MISSING in " ".join(done.stderr.split())
-    assert MISSING in " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
+    report = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
+    assert MISSING in report
+    promise = json.loads((tmp_path / "dfm/metrics.json").read_text(encoding="utf-8"))["promise"]
+    assert promise.startswith("Promise: models made in this way reject at most 7.7% of good parts")
+    assert promise in report
+    assert promise in " ".join(done.stdout.split())
+    tested = pellucid_here("evaluate", tmp_path / "dfm/model.pellucid", burst)
+    assert promise in " ".join(tested.stdout.split())
     rows = list(csv.DictReader((tmp_path / "splits.csv").read_text(encoding="utf-8").splitlines()))
     assert len({row["group"] for row in rows if row["role"] == "fit"}) == 12
     (row,) = json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))

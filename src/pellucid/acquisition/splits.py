@@ -285,25 +285,19 @@ def _check_enough(train: Sequence[Sample], false_reject: float, confidence: floa
 
 
 def _note_few_groups(train: Sequence[Sample], false_reject: float) -> tuple[str, ...]:
+    """Say why a rate of false rejects is not promised, and what is missing."""
     groups, need = count_groups(train), min_calibration_images(false_reject)
     if groups >= need:
         return ()
-    return (f"The {len(train)} normal training images {few_groups_sentence(groups, false_reject)}",)
-
-
-def few_groups_sentence(groups: int, false_reject: float) -> str:
-    """Say why a rate of false rejects is not promised, and what is missing.
-
-    Args:
-        groups: of normal images, fewer than the rate needs.
-        false_reject: share of good images that was to be rejected at most, in (0, 1).
-    """
-    need = min_calibration_images(false_reject)
+    said = f"The {len(train)} normal training images"
     if groups == 1:
-        return f"all show one part or photo, so nothing is promised for others: take images of {need - 1} more parts."
+        return (
+            f"{said} all show one part or photo, so nothing is promised for others: take images of {need - 1} more"
+            " parts.",
+        )
     return (
-        f"show only {groups} parts or photos, and {need} are needed for {false_reject:.1%} false rejects, so that is"
-        f" not promised: take images of {need - groups} more, or allow {_lowest_rate(groups):.1%}."
+        f"{said} show only {groups} parts or photos, and {need} are needed for {false_reject:.1%} false rejects, so"
+        f" that is not promised: take images of {need - groups} more, or allow {_lowest_rate(groups):.1%}.",
     )
 
 

@@ -167,13 +167,13 @@ def _run(
 def _print_comparison(comparison: Comparison, output: Path) -> None:
     """The networks of every model, the leaderboard, the recommendation, and where the report is."""
     from pellucid.reports.tables import leaderboard, summary
-    from pellucid.study.compare import read_cost, read_limit_move
+    from pellucid.study.compare import read_cost, read_limit_sentences
 
     rows, choice = comparison.rows, comparison.choice
     costs = {row["name"]: read_cost(output / row["name"]) for row in rows}
     out.print(summary({name: (cost["parts"], cost["model_mb"]) for name, cost in costs.items()}))
     out.print(leaderboard(rows))
     print_text(out, (choice.sentence, "bold"), f" {choice.reason}".rstrip())
-    if choice.name and (move := read_limit_move(output / choice.name)):
-        print_text(out, move)
+    for sentence in read_limit_sentences(output / choice.name) if choice.name else ():
+        print_text(out, sentence)
     print_line(out, f"report: {output / 'report.html'}")

@@ -156,44 +156,17 @@ def _propose_move(inspector: Inspector, split: Split, costs: Costs) -> LimitMove
 
 
 def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitMove | None) -> None:
-    """The networks of a new model, its limit, how far that can be trusted, and where labelled defects leave room."""
-    from pellucid.acquisition.splits import few_groups_sentence, min_calibration_images
+    """The networks of a new model, its limit, what that promises, and where labelled defects leave room."""
     from pellucid.acquisition.views import describe_view
-    from pellucid.limits.conformal import realised_rate
-    from pellucid.limits.tail import tail_rates
+    from pellucid.limits.promise import promise_sentence
     from pellucid.reports.tables import summary
 
     out.print(summary({detector: (inspector.detector.module_summary(), output.stat().st_size / 1e6)}))
     print_text(out, f"images are seen at {describe_view(inspector.image_size, inspector.fitted_images.framing)}")
     limit = inspector.limit
-    sentence = f"limit {limit.value:.6g} ({limit.method}) from {len(limit.scores)} normal images"
-    if limit.weights:
-        sentence += f" in {limit.groups} groups"
-    if limit.method == "f1":
-        sentence += " and labelled defects: what it shows on those images is optimistic"
-    elif limit.method == "gap":
-        sentence += f" and labelled defects; it rejects no more good images than {limit.moved_from:.6g} would"
-    elif limit.confidence is not None:
-        sentence += (
-            f": {limit.confidence:.0%} of models made in this way reject at most {limit.false_reject_rate:.1%} of good"
-            " parts that are like these"
-        )
-    elif limit.groups < min_calibration_images(inspector.false_reject):
-        sentence += f", the highest score among them; they {few_groups_sentence(limit.groups, inspector.false_reject)}"
-    elif limit.method == "tail":
-        low, high = tail_rates(limit.groups, limit.false_reject_rate)
-        sentence += (
-            f" for {limit.false_reject_rate:.1%} false rejects, by a tail fitted to the highest third of their scores:"
-            f" that is expected, not guaranteed; if the tail is like that, the true rate lies between {low:.1%} and"
-            f" {high:.1%} nine times in ten"
-        )
-    else:
-        low, high = realised_rate(limit.groups, inspector.false_reject)
-        sentence += (
-            f" for {inspector.false_reject:.1%} false rejects; from so many, the true rate lies between {low:.1%} and"
-            f" {high:.1%} nine times in ten"
-        )
-    print_text(out, sentence)
+    groups = f" in {limit.groups} groups" if limit.weights else ""
+    print_text(out, f"limit {limit.value:.6g} ({limit.method}) from {len(limit.scores)} normal images{groups}")
+    print_text(out, promise_sentence(limit, inspector.false_reject))
     if move is not None:
         print_text(out, move.sentence(made=limit.method == "gap"))
     if not inspector.zones.are_everything:

@@ -70,7 +70,7 @@ def evaluate(
         return
     for table in evaluation(metrics):
         out.print(table)
-    for note in (*([result.shift.message] if result.shift else []), *result.notes):
+    for note in (result.promise, *([result.shift.message] if result.shift else []), *result.notes):
         print_text(out, note)
 
 

@@ -135,7 +135,9 @@ def move_into_gap(limit: Limit, defect_scores: Sequence[float], costs: Costs) ->
     move = propose_move(limit, defect_scores, costs)
     if move is None or not move.moves:
         return limit
-    return replace(limit, value=move.proposed, method="gap", moved_from=move.limit, cost_ratio=costs.ratio)
+    first = limit.moved_method if limit.method == "gap" else limit.method
+    moved = replace(limit, value=move.proposed, method="gap", moved_from=move.limit, moved_method=first)
+    return replace(moved, cost_ratio=costs.ratio)
 
 
 def check_enough_defects(count: int) -> None:

@@ -55,6 +55,7 @@ class LimitHeader(BaseModel):
     folds: int | None = None
     confidence: float | None = None
     moved_from: FiniteFloat | None = None
+    moved_method: Literal["conformal", "leave-one-out", "cross-conformal", "tail", "f1"] | None = None
     cost_ratio: FiniteFloat | None = None
 
 

@@ -159,10 +159,10 @@ def read_cost(folder: Path) -> dict[str, Any]:
     return cost
 
 
-def read_limit_move(folder: Path) -> str | None:
-    """Return the sentence that says where a finished model's limit could go; None where too few defects are known."""
+def read_limit_sentences(folder: Path) -> list[str]:
+    """Return what a finished model's limit promises, and where it could go, unless too few defects are known."""
     tested = json.loads((folder / "metrics.json").read_text("utf-8"))
-    return tested["limit_move"] and str(tested["limit_move"]["sentence"])
+    return [tested["promise"], *([tested["limit_move"]["sentence"]] if tested["limit_move"] else [])]
 
 
 # --- the models -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from pellucid.acquisition.verify import samples_sha256, verify
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.limits.costs import Costs
+from pellucid.limits.promise import promise_sentence
 from pellucid.records import Inspection, Limit, Sample, Samples
 from pellucid.study import metrics
 from pellucid.study.intervals import areas, auroc_bounds, interval, resamples, wilson
@@ -121,7 +122,8 @@ def evaluate_plan(
     )
     if not result.scored:
         raise DataError(f"'{plan.samples.root}' has no image to test on. {' '.join(left_out.notes())}")
-    return replace(result, notes=(*left_out.notes(), *result.notes))
+    promise = promise_sentence(inspector.limit, inspector.false_reject)
+    return replace(result, promise=promise, notes=(*left_out.notes(), *result.notes))
 
 
 def evaluate_scored(

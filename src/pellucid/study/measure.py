@@ -12,7 +12,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from pellucid.fitting import fit_split
 from pellucid.inspector import Inspector
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import propose_move
+from pellucid.limits.promise import promise_sentence
 from pellucid.records import Limit, Sample, Split
 from pellucid.reports import curves
 from pellucid.study import metrics
@@ -88,6 +89,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     _draw(folder, inspector, result, root)
     planted = [] if localisation(located, TRAINING_DEFECTS) else locate_planted(inspector, split)
     selection = _selection(held_out, split, defects, result.metrics) | _localisation(located, planted)
+    result = replace(result, promise=promise_sentence(inspector.limit, inspector.false_reject))
     more = {"selection": selection, "limit_move": _limit_move(inspector.limit, located, planted, config)}
     write_text(folder / "metrics.json", json.dumps(result.to_dict() | more, indent=2) + "\n")
     run = Run(

@@ -62,6 +62,7 @@ class Evaluation:
         by: ``type``, ``size`` and ``group``: counts of each part of the test images.
         operating_points: where the limit could be, and what it would do.
         shift: whether normal test images are like those that the limit was chosen from; None with fewer than two.
+        promise: what the model's limit promises, and what the next better promise needs, in a sentence.
         notes: what the test cannot show, a sentence each.
         scored: every test image with its inspection, whose map was let go of.
     """
@@ -70,6 +71,7 @@ class Evaluation:
     by: Mapping[str, Mapping[str, Mapping[str, float | int | None]]]
     operating_points: tuple[OperatingPoint, ...] = ()
     shift: Shift | None = None
+    promise: str = ""
     notes: tuple[str, ...] = ()
     scored: tuple[ScoredSample, ...] = field(default=(), repr=False, compare=False)
 
@@ -88,8 +90,8 @@ class Evaluation:
         head = "<tr><th>metric</th><th>value</th><th>95 % interval</th></tr>"
         rows = (map(escape, row) for row in metric_rows(self.metrics))
         table = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in row)}</tr>" for row in rows)
-        said = (*([self.shift.message] if self.shift else []), *self.notes)
-        return f"<table>{head}{table}</table>" + "".join(f"<p>{escape(note)}</p>" for note in said)
+        said = (self.promise, self.shift.message if self.shift else "", *self.notes)
+        return f"<table>{head}{table}</table>" + "".join(f"<p>{escape(note)}</p>" for note in said if note)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``metrics.json`` holds."""
@@ -98,5 +100,6 @@ class Evaluation:
             **{f"by_{part}": counts for part, counts in self.by.items()},
             "operating_points": [asdict(point) for point in self.operating_points],
             "shift": None if self.shift is None else asdict(self.shift),
+            "promise": self.promise,
             "notes": list(self.notes),
         }

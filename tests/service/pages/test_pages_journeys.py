@@ -99,6 +99,8 @@ def test_from_a_training_to_a_moved_limit(page, service, data):
     page.drop(defect)
     page.with_text(".verdict.ok", "OK")
     page.open("models?model=first-try.patchcore")
+    page.says("models made in this way reject at most")
+    page.says("The one in force is higher and keeps it.")
     page.click("button", "Back to the calibrated limit")
     page.until(lambda: service.http.get("/models/first-try.patchcore/limit").json()["value"] == limit["calibrated"])
     assert not page.errors()

@@ -12,6 +12,7 @@ from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import PellucidError
+from pellucid.limits.promise import kept_sentence, promise_sentence
 from pellucid.regions.zones import Zones
 from pellucid.service.access.accounts import sentence_for
 from pellucid.service.limit_check import UnconfirmedLimitError
@@ -81,6 +82,7 @@ class _ModelPanel:
                 _LimitPanel(self._visit, model, scores, self._refresh)
                 with Tag("div"):
                     self._facts(model)
+                    self._promise(model)
                     ZonesPanel(self._visit, model, self._refresh)
             Tag("h2", self._t("What was changed"))
             self._history(changes)
@@ -102,6 +104,13 @@ class _ModelPanel:
         )
         if self._visit.is_engineer:
             ui.button(t("Read the file again"), icon="refresh", on_click=self._reload).props("outline no-caps")
+
+    def _promise(self, model: KnownModel) -> None:
+        t, calibrated = self._t, model.calibrated
+        Tag("h2", t("What is promised"))
+        Tag("p", promise_sentence(calibrated, model.header.false_reject, t))
+        if kept := kept_sentence(calibrated, model.limit.value, t):
+            Tag("p", kept)
 
     def _read(self, name: str) -> tuple[KnownModel, ScoreHistory, list[ModelChange]]:
         model = self._service.registry.known(name)

@@ -15,7 +15,7 @@ class Translator:
 
     language: Language
 
-    def __call__(self, english: str, **values: object) -> str:
+    def __call__(self, english: str, /, **values: object) -> str:
         text = PERSIAN[english] if self.language == "fa" else english
         return text.format(**values) if values else text
 
@@ -195,6 +195,60 @@ PERSIAN = {
     "Apply": "اعمال",
     "Back to the calibrated limit ({x})": "بازگشت به حد کالیبره ({x})",
     "The limit of '{name}' is now {x}.": "حد «{name}» اکنون {x} است.",
+    "What is promised": "آنچه قول داده می‌شود",
+    "This is said of the calibrated limit, {x}. The one in force is higher and keeps it.": (
+        "این دربارهٔ حد کالیبره، {x}، گفته شده است. حد کنونی بالاتر است و به آن وفا می‌کند."
+    ),
+    "This is said of the calibrated limit, {x}. The one in force is lower and does not keep it.": (
+        "این دربارهٔ حد کالیبره، {x}، گفته شده است. حد کنونی پایین‌تر است و به آن وفا نمی‌کند."
+    ),
+    "{made}; {better}.": "{made}؛ {better}.",
+    "No promise: {reason}": "هیچ قولی داده نمی‌شود: {reason}",
+    "Promise: {promise}": "قول: {promise}",
+    "{said} ({notes})": "{said} ({notes})",
+    "; ": "؛ ",
+    "labelled defects placed the limit, and what it shows on those images is optimistic": (
+        "حد با عیب‌های برچسب‌دار تعیین شده است و آنچه روی همان تصویرها نشان می‌دهد خوش‌بینانه است"
+    ),
+    "a tail fitted to the highest scores placed the limit, so that {rate} rejected is expected, not guaranteed": (
+        "حد با دنباله‌ای تعیین شده که بر بالاترین امتیازها برازش یافته است؛ رد شدن {rate} انتظار می‌رود و تضمین نیست"
+    ),
+    "all good images show one part or photo, which tells nothing about others": (
+        "همهٔ تصویرهای سالم از یک قطعه یا عکس‌اند و دربارهٔ دیگران چیزی نمی‌گویند"
+    ),
+    "approximate, as each image was scored as if left out of the fit": (
+        "تقریبی، چون هر تصویر چنان امتیاز گرفته که گویی در برازش نبوده است"
+    ),
+    "approximate, as each image was scored by a model that its fold was left out of": (
+        "تقریبی، چون هر تصویر از مدلی امتیاز گرفته که بخشِ آن تصویر در برازشش نبوده است"
+    ),
+    "not the {asked} that were asked for, as the good images show only {groups} parts or photos": (
+        "نه {asked} که خواسته شد، چون تصویرهای سالم تنها از {groups} قطعه یا عکس‌اند"
+    ),
+    "a single one between {low} and {high}, nine times in ten": "یک مدلِ تنها، نُه بار از ده بار، بین {low} و {high}",
+    "kept from the limit {x}, which labelled defects moved up to one that rejects no more": (
+        "بازمانده از حد {x} که عیب‌های برچسب‌دار آن را بالا برده‌اند، و این یکی بیش از آن رد نمی‌کند"
+    ),
+    "models made in this way reject at most {rate} of good parts like these on average": (
+        "مدل‌هایی که چنین ساخته شوند به‌طور میانگین حداکثر {rate} از قطعه‌های سالمِ مانند این‌ها را رد می‌کنند"
+    ),
+    "{models} models made in this way reject at most {rate} of good parts like these": (
+        "{models} مدلی که چنین ساخته شوند حداکثر {rate} از قطعه‌های سالمِ مانند این‌ها را رد می‌کنند"
+    ),
+    "at most {rate} on average": "حداکثر {rate} به‌طور میانگین",
+    "at most {rate} in {models} models": "حداکثر {rate} در {models} مدل",
+    "{k} of {n}": "{k} تا از {n}",
+    "{share} of": "{share} از",
+    "{promise} ({options})": "{promise} (\u2066{options}\u2069)",
+    "the next better promise, {promise}, needs no more good parts": (
+        "قول بهتر بعدی، {promise}، به قطعهٔ سالم بیشتری نیاز ندارد"
+    ),
+    "the next better promise, {promise}, needs {needed} good parts, {more} more than there are": (
+        "قول بهتر بعدی، {promise}، {needed} قطعهٔ سالم می‌خواهد، {more} تا بیش از آنچه هست"
+    ),
+    "the next better promise, {promise}, needs {needed} good parts held out of the fit, {more} more than there are": (
+        "قول بهتر بعدی، {promise}، {needed} قطعهٔ سالمِ کنارگذاشته از برازش می‌خواهد، {more} تا بیش از آنچه هست"
+    ),
     "Read the file again": "خواندن دوبارهٔ فایل",
     "'{name}' was read again.": "«{name}» دوباره خوانده شد.",
     "What was changed": "تغییرها",

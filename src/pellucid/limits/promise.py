@@ -1,0 +1,216 @@
+"""What a limit promises, in one sentence, and how many good parts the next better promise needs.
+
+One function makes the sentence for the console, the report and the pages; no rate in it is lower than the limit allows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pellucid.acquisition.splits import min_calibration_images
+from pellucid.limits.conformal import realised_rate
+from pellucid.limits.tail import tail_rates
+from pellucid.records import Limit
+
+BETTER_CONFIDENCE = 0.95  # that is proposed where a rate is kept on average
+BETTER_RATES = (0.05, 0.02, 0.01)  # that a plant would ask for
+UNPROMISED = {  # why a method promises nothing
+    "f1": "labelled defects placed the limit, and what it shows on those images is optimistic",
+    "tail": "a tail fitted to the highest scores placed the limit, so that {rate} rejected is expected, not guaranteed",
+}
+CONFIDENCE_AFTER = {
+    "tail": BETTER_CONFIDENCE
+}  # which of so few parts makes a promise where without it a tail is fitted
+APPROXIMATE = {  # why the promise of a method is not exact
+    "leave-one-out": "approximate, as each image was scored as if left out of the fit",
+    "cross-conformal": "approximate, as each image was scored by a model that its fold was left out of",
+}
+
+
+class Translate(Protocol):
+    """Says a sentence with its values, as :class:`pellucid.service.pages.texts.Translator` does."""
+
+    def __call__(self, english: str, /, **values: object) -> str: ...
+
+
+@dataclass(frozen=True)
+class Promise:
+    """At most this share of good parts, like those that placed the limit, is rejected.
+
+    Attributes:
+        rate: that share, in (0, 1).
+        confidence: share of models made in this way that keep it, in (0, 1); None: they keep it on average.
+    """
+
+    rate: float
+    confidence: float | None = None
+
+    @property
+    def needed(self) -> int:
+        """How many good parts, or groups of images, have to place a limit that promises it."""
+        return min_calibration_images(self.rate, self.confidence)
+
+
+def promise_of(limit: Limit) -> Promise | None:
+    """Return what a limit promises; None where that is nothing.
+
+    Args:
+        limit: one in the gap promises what the limit did from which it was moved up.
+    """
+    if _unmoved(limit).method in UNPROMISED or _shows_one_part(limit):
+        return None
+    lowest = 1 / (limit.groups + 1) if limit.confidence is None else 0.0  # that so many can promise
+    return Promise(max(limit.false_reject_rate, lowest), limit.confidence)
+
+
+def next_promise(limit: Limit, asked: float) -> Promise | None:
+    """Return the next better promise than a limit's; None where no plant would ask for a better one.
+
+    What was asked for comes first, then the same rate with confidence, then lower rates.
+
+    Args:
+        limit: the model's.
+        asked: share of good parts that was to be rejected at most, in (0, 1).
+    """
+    now = promise_of(limit)
+    if now is None or now.rate > asked:
+        return Promise(asked, CONFIDENCE_AFTER.get(_unmoved(limit).method))
+    if now.confidence is None or now.confidence < BETTER_CONFIDENCE:
+        return Promise(now.rate, BETTER_CONFIDENCE)
+    lower = next((rate for rate in BETTER_RATES if rate < now.rate), None)
+    return None if lower is None else Promise(lower, now.confidence)
+
+
+def fill(english: str, /, **values: object) -> str:
+    """Say an English sentence with its values."""
+    return english.format(**values)
+
+
+def promise_sentence(limit: Limit, asked: float, t: Translate = fill) -> str:
+    """Say in one sentence what a limit promises, and what the next better promise needs.
+
+    Args:
+        limit: the model's, as it was calibrated.
+        asked: share of good parts that was to be rejected at most, in (0, 1).
+        t: translates.
+    """
+    made, better = _made(limit, asked, t), _better(limit, asked, t)
+    return t("{made}; {better}.", made=made, better=better) if better else f"{made}."
+
+
+def kept_sentence(limit: Limit, value: float, t: Translate = fill) -> str:
+    """Say whether another limit, that people set, keeps what the calibrated one promises; nothing where none does.
+
+    Args:
+        limit: the model's, as it was calibrated.
+        value: of the limit in force.
+        t: translates.
+    """
+    if promise_of(limit) is None or value == limit.value:
+        return ""
+    words = "This is said of the calibrated limit, {x}. The one in force is lower and does not keep it."
+    if value > limit.value:
+        words = "This is said of the calibrated limit, {x}. The one in force is higher and keeps it."
+    return t(words, x=f"{limit.value:.4g}")
+
+
+def _unmoved(limit: Limit) -> Limit:
+    """The limit that one in the gap was moved from; any other as it is."""
+    if limit.method != "gap":
+        return limit
+    return replace(limit, method=limit.moved_method or ("leave-one-out" if limit.left_out else "conformal"))
+
+
+def _shows_one_part(limit: Limit) -> bool:
+    return bool(limit.weights) and limit.groups == 1
+
+
+def _made(limit: Limit, asked: float, t: Translate) -> str:
+    now, source = promise_of(limit), _unmoved(limit)
+    if now is None:
+        if source.method in UNPROMISED:
+            reason = t(UNPROMISED[source.method], rate=_percent(limit.false_reject_rate))
+            if source.method == "tail":
+                low, high = tail_rates(limit.groups, limit.false_reject_rate)
+                words = "a single one between {low} and {high}, nine times in ten"
+                reason += f" ({t(words, low=_percent(low, math.floor), high=_percent(high))})"
+        else:
+            reason = t("all good images show one part or photo, which tells nothing about others")
+        return t("No promise: {reason}", reason=reason)
+    notes = []
+    if source.method in APPROXIMATE:
+        notes.append(t(APPROXIMATE[source.method]))
+    if now.rate > asked:
+        words = "not the {asked} that were asked for, as the good images show only {groups} parts or photos"
+        notes.append(t(words, asked=_percent(asked), groups=limit.groups))
+    elif now.confidence is None:
+        low, high = realised_rate(limit.groups, now.rate)
+        words = "a single one between {low} and {high}, nine times in ten"
+        notes.append(t(words, low=_percent(low, math.floor), high=_percent(high)))
+    if limit.method == "gap":
+        words = "kept from the limit {x}, which labelled defects moved up to one that rejects no more"
+        notes.append(t(words, x=f"{limit.moved_from:.4g}"))
+    said = t("Promise: {promise}", promise=_in_words(now, t))
+    return t("{said} ({notes})", said=said, notes=t("; ").join(notes)) if notes else said
+
+
+def _better(limit: Limit, asked: float, t: Translate) -> str:
+    better, now = next_promise(limit, asked), promise_of(limit)
+    if better is None:
+        return ""
+    options = ["--limit conformal"] * (limit.method == "f1")
+    if better.confidence != (now and now.confidence):
+        options.append(f"--confidence {better.confidence:g}")
+    if better.rate != asked:
+        options.append(f"--false-reject {better.rate:g}")
+    named = _named(better, t)
+    if options:
+        named = t("{promise} ({options})", promise=named, options=" ".join(options))
+    more = better.needed - limit.groups
+    if more <= 0:
+        return t("the next better promise, {promise}, needs no more good parts", promise=named)
+    words = "the next better promise, {promise}, needs {needed} good parts, {more} more than there are"
+    if _unmoved(limit).method == "conformal":
+        words = (
+            "the next better promise, {promise}, needs {needed} good parts held out of the fit, {more} more than there"
+            " are"
+        )
+    return t(words, promise=named, needed=better.needed, more=more)
+
+
+def _in_words(promise: Promise, t: Translate) -> str:
+    """A promise as a clause."""
+    rate = _percent(promise.rate)
+    if promise.confidence is None:
+        return t("models made in this way reject at most {rate} of good parts like these on average", rate=rate)
+    models = _share_of_models(promise.confidence, t)
+    return t(
+        "{models} models made in this way reject at most {rate} of good parts like these", models=models, rate=rate
+    )
+
+
+def _named(promise: Promise, t: Translate) -> str:
+    """A promise as a name."""
+    rate = _percent(promise.rate)
+    if promise.confidence is None:
+        return t("at most {rate} on average", rate=rate)
+    return t("at most {rate} in {models} models", rate=rate, models=_share_of_models(promise.confidence, t))
+
+
+def _share_of_models(confidence: float, t: Translate) -> str:
+    """A confidence as people say it: 19 of 20 for 0.95."""
+    count = round(1 / (1 - confidence))
+    if math.isclose(count * (1 - confidence), 1):
+        return t("{k} of {n}", k=count - 1, n=count)
+    return t("{share} of", share=f"{100 * confidence:.6g}%")
+
+
+def _percent(rate: float, rounded: Callable[[float], int] = math.ceil) -> str:
+    """A rate in percent, to a tenth or, below 1 %, to two digits; rounded up, so that no lower one is claimed."""
+    digits = 1 if rate >= 0.01 else 1 - math.floor(math.log10(100 * rate)) if rate > 0 else 0
+    units = 100 * rate * 10**digits
+    whole = round(units) if math.isclose(units, round(units), rel_tol=1e-9) else rounded(units)
+    return f"{whole / 10**digits:.{digits}f}%"
