@@ -12,7 +12,6 @@ from typing import Protocol
 
 from pellucid.acquisition.splits import min_calibration_images
 from pellucid.limits.conformal import realised_rate
-from pellucid.limits.tail import tail_rates
 from pellucid.records import Limit
 
 BETTER_CONFIDENCE = 0.95  # that is proposed where a rate is kept on average
@@ -133,10 +132,6 @@ def _made(limit: Limit, asked: float, t: Translate) -> str:
     if now is None:
         if source.method in UNPROMISED:
             reason = t(UNPROMISED[source.method], rate=_percent(limit.false_reject_rate))
-            if source.method == "tail":
-                low, high = tail_rates(limit.groups, limit.false_reject_rate)
-                words = "a single one between {low} and {high}, nine times in ten"
-                reason += f" ({t(words, low=_percent(low, math.floor), high=_percent(high))})"
         else:
             reason = t("all good images show one part or photo, which tells nothing about others")
         return t("No promise: {reason}", reason=reason)

@@ -12,13 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.errors import DataError
-
 MAX_BEYOND_HELD_OUT = 3  # images expected beyond the limit, of n + 1: below 60 at 5 % it is a matter of luck
 MAX_BEYOND_APPROXIMATE = 10  # where a rank would promise nothing for certain either: below 200 at 5 %
 UPPER_SHARE = 1 / 3  # of the scores: more would bend the tail, less would make it luck again
 TIED_VOICES = 1.5  # images of one group may be equal
-DRAWS = 20_000  # of the tail, for the range of its rates
 Values = NDArray[np.float64]
 
 
@@ -68,25 +65,6 @@ def tail_limit(scores: Values, false_reject: float, weights: Values) -> float | 
         return None
     limit = float(level + multiple * np.average(above, weights=voices))
     return float(np.exp(limit)) if positive else limit
-
-
-def tail_rates(groups: int, false_reject: float) -> tuple[float, float]:
-    """Return between which rates the true one of a fitted limit lies nine times in ten, if the tail is like that.
-
-    Args:
-        groups: how many independent groups of normal images it was fitted to, at least 3.
-        false_reject: asked, in (0, 1 / 3).
-
-    Raises:
-        DataError: there are fewer groups.
-    """
-    if groups < 3:
-        raise DataError(f"A tail cannot be fitted to {groups} groups of scores: it needs 3.")
-    rng = np.random.default_rng(0)
-    k = max(round(UPPER_SHARE * groups), 1)
-    beyond, mean = rng.beta(k + 1, groups - k, DRAWS), rng.gamma(k, 1 / k, DRAWS)
-    low, high = np.quantile(beyond * np.exp(-_multiple(groups, k, false_reject) * mean), (0.05, 0.95))
-    return float(low), float(high)
 
 
 def _multiple(groups: float, upper: float, false_reject: float) -> float:
