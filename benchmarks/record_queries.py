@@ -174,7 +174,7 @@ def queries(database: Database, count: int) -> dict[str, Callable[[], Any]]:
         "after a kill: pictures of a day": lambda: database.pictures_of(f"{ago(days=3):%Y-%m-%d}"),
         "decisions of one": lambda: database.decisions(count // 2),
         "changes": lambda: database.changes(model="glass"),
-        "last limit": lambda: database.last_limit_change("glass", sha256),
+        "last change": lambda: database.last_change("glass", sha256, "limit"),
         "what is new": lambda: database.changes(after=1),
     }
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,8 +158,10 @@ class Inspector:
         if not reason and not accepted:
             threshold = segmentation_threshold(anomaly_map, self.limit.pixel)
 
+            pixels = cache(read)
+
             def find(place: NDArray[np.bool_]) -> tuple[Defect, ...]:
-                found = find_measured(anomaly_map, threshold, read, self.measuring, self.seen_size(file.size), place)
+                found = find_measured(anomaly_map, threshold, pixels, self.measuring, self.seen_size(file.size), place)
                 notes.extend(found.notes)
                 return found.defects
 

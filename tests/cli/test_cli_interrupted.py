@@ -60,8 +60,8 @@ def test_a_full_disk_is_one_sentence_and_the_old_file_stays(command, compared, g
     def full() -> None:  # every write beyond this size fails, as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    model = tmp_path / "m.pellucid"
-    model.write_bytes(b"old")
+    model = Path(shutil.copy(compared / "dfm/model.pellucid", tmp_path / "m.pellucid"))
+    old = model.read_bytes()
     arguments = {
         "fit": ["fit", glass, "-o", model, "--detector", "dfm", *SMALL],
         "compare": ["compare", glass, "-o", tmp_path / "out", "--detectors", "dfm", *SMALL],
@@ -74,7 +74,7 @@ def test_a_full_disk_is_one_sentence_and_the_old_file_stays(command, compared, g
     done = pellucid(*arguments, check=1, preexec_fn=full, env=uncounted)
     assert "Cannot write" in done.stderr
     assert "Traceback" not in done.stderr
-    assert model.read_bytes() == b"old"
+    assert model.read_bytes() == old
     assert not list(tmp_path.rglob("*.part"))
 
 

@@ -35,6 +35,7 @@ class GivenMap:
 
     name = "torch"
     parallel_requests = batch_size = 1
+    score_of = "peak"
     device = "cpu"
 
     def __init__(self, anomaly_map: Floats, score: float) -> None:

@@ -76,7 +76,7 @@ def test_the_scale_begins_at_what_good_pixels_score(pixel, pixel_median, level):
     assert limit.good_level <= limit.pixel
 
 
-@pytest.mark.parametrize("detector", ["padim", "fastflow"])  # distances, and negative log-likelihoods
+@pytest.mark.parametrize("detector", ["stfpm", "fastflow"])  # distances, and negative log-likelihoods
 def test_a_fit_remembers_what_good_pixels_score(detector, glass, make):
     parameters = make(detector).parameters()
     plan = pellucid.Plan.from_data(glass, false_reject=0.1)

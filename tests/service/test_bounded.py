@@ -25,8 +25,8 @@ import pellucid.service.access.deadlines as deadlines, pellucid.service.storage.
 deadlines.HEADERS_TIMEOUT_S, engine.SQLITE_LOCK_TIMEOUT_S = {HEADERS_TIMEOUT_S}, {TIMEOUT_S + 5}
 """
 MEMORY_MB = 400
-LARGE = png_bytes(np.full((2_800, 2_800), 127, np.uint8))  # 282 MB of memory while it is inspected
-TOO_LARGE = png_bytes(np.full((3_600, 3_600), 127, np.uint8))
+LARGE = png_bytes(np.full((1_750, 1_750), 127, np.uint8))  # 270 MB of memory while it is inspected
+TOO_LARGE = png_bytes(np.full((2_200, 2_200), 127, np.uint8))
 SMALL = png_bytes(np.full((64, 64), 127, np.uint8))
 LINE = b"\r\nHost: 127.0.0.1\r\n"
 STALLED = {  # what is sent, before nothing more is
@@ -209,7 +209,7 @@ def test_memory_is_bounded_by_pixels(bounded, contents):
 def test_an_image_beyond_the_whole_budget_is_refused(bounded):
     answer = _post(bounded, TOO_LARGE)
     assert answer.status_code == 413
-    assert "3600 x 3600 pixels and takes 467 MB of memory to inspect; 400 MB are allowed" in answer.json()["detail"]
+    assert "2200 x 2200 pixels and takes 426 MB of memory to inspect; 400 MB are allowed" in answer.json()["detail"]
     assert "--memory-mb" in answer.json()["detail"]
     several = bounded.inspect(("big.png", TOO_LARGE), ("small.png", SMALL))
     assert several.status_code == 207

@@ -20,9 +20,6 @@ UNPROMISED = {  # why a method promises nothing
     "f1": "labelled defects placed the limit, and what it shows on those images is optimistic",
     "tail": "a tail fitted to the highest scores placed the limit, so that {rate} rejected is expected, not guaranteed",
 }
-CONFIDENCE_AFTER = {
-    "tail": BETTER_CONFIDENCE
-}  # which of so few parts makes a promise where without it a tail is fitted
 APPROXIMATE = {  # why the promise of a method is not exact
     "leave-one-out": "approximate, as each image was scored as if left out of the fit",
     "cross-conformal": "approximate, as each image was scored by a model that its fold was left out of",
@@ -68,7 +65,8 @@ def promise_of(limit: Limit) -> Promise | None:
 def next_promise(limit: Limit, asked: float) -> Promise | None:
     """Return the next better promise than a limit's; None where no plant would ask for a better one.
 
-    What was asked for comes first, then the same rate with confidence, then lower rates.
+    What was asked for comes first, with confidence: of so few parts as would promise it on average a tail may be
+    fitted, which promises nothing. Then come the same rate with confidence, and lower rates.
 
     Args:
         limit: the model's.
@@ -76,7 +74,7 @@ def next_promise(limit: Limit, asked: float) -> Promise | None:
     """
     now = promise_of(limit)
     if now is None or now.rate > asked:
-        return Promise(asked, CONFIDENCE_AFTER.get(_unmoved(limit).method))
+        return Promise(asked, BETTER_CONFIDENCE)
     if now.confidence is None or now.confidence < BETTER_CONFIDENCE:
         return Promise(now.rate, BETTER_CONFIDENCE)
     lower = next((rate for rate in BETTER_RATES if rate < now.rate), None)

@@ -14,6 +14,9 @@ SEED_QUANTILE = 0.999  # of the pixels outside of the regions: no more than one 
 EDGE_NOISES = 2.5  # noise levels that a flaw's faintest pixels stand out by
 LEVEL_NOISES = 6.0  # contrast whose half, where the edge is drawn, is safely above the noise
 LEVEL_QUANTILE = 0.9  # of a flaw's pixels: how strong it is, thin ones and blurred edges included
+MAX_WINDOW_PIXELS = (
+    4_000_000  # of a region with its surroundings: a larger one keeps its outline, and memory is bounded
+)
 MIN_EXPLAINED = 0.5  # share of what deviates in a region that its outline has to cover: it is not the flaw otherwise
 
 
@@ -46,6 +49,9 @@ def outline(pixels: Floats, above: Mask, margin_px: int) -> Mask:
         pad = round(thickness)
         window = np.s_[max(y - pad, 0) : y + height + pad, max(x - pad, 0) : x + width + pad]
         area = labels[window] == k
+        if area.size > MAX_WINDOW_PIXELS:
+            found[window] |= above[window] & area
+            continue
         found[window] |= _outline_area(deviate(pixels[window], above[window], thickness), above[window] & area, area)
     return found
 
