@@ -14,6 +14,7 @@ from serving import an_inspection_row, rows_of
 from pellucid.acquisition.files import image_files
 from pellucid.models.file import read_header
 from pellucid.models.load import load
+from pellucid.service.storage.record import Database
 
 
 def test_it_answers_as_the_command_inspects(service, model, glass):
@@ -42,7 +43,9 @@ def test_it_answers_as_the_command_inspects(service, model, glass):
 
 def test_a_record_of_a_time_without_measures_is_still_answered(service):
     old = {"box": [1, 2, 3, 4], "area_px": 5, "peak": 1.0, "centroid": [0.5, 1.5]}
-    row = service.database.add(an_inspection_row(defects=[old]))
+    database = Database(f"sqlite:///{service.folder / 'record' / 'record.db'}")
+    row = database.add(an_inspection_row(defects=[old]))
+    database.close()
     assert service.http.get(f"/inspections/{row.id}").json()["defects"] == [old]
 
 
