@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 from pellucid import detectors
 from pellucid.acquisition.images import ImageBatches
 from pellucid.acquisition.verify import remember
+from pellucid.acquisition.views import lay_out, views_of
 from pellucid.calibration import fit_leaving_out, score_files
 from pellucid.records import Sample, Split
 from pellucid.runtimes.torch import Torch
@@ -24,15 +26,18 @@ def test_images_are_left_out_by_group_and_come_back_in_order(groups, tmp_path):
     samples = []
     for k, group in enumerate(groups):
         path = tmp_path / f"{k}.png"
-        cv2.imwrite(str(path), cv2.resize(rng.integers(90, 160, (6, 6, 3), np.uint8), (40 + k, 60), interpolation=2))
+        width = 200 if k == 3 else 40 + k  # one is seen in tiles
+        cv2.imwrite(str(path), cv2.resize(rng.integers(90, 160, (6, 6, 3), np.uint8), (width, 60), interpolation=2))
         samples.append(Sample(path, "normal", group=group))
     size, fitted_images = (32, 48), remember(samples)
     parameters = {"layers": ("layer1",), "n_features": 6}
     found = fit_leaving_out(detectors.create("padim", **parameters), samples, size, fitted_images)
+    assert len(lay_out((60, 200), size, fitted_images.framing).corners) > 1
+    see = partial(views_of, view=size, framing=fitted_images.framing)
     for sample, one in zip(samples, found, strict=True):
         alone = sample.group is None or len(set(groups)) == 1
         others = [s.path for s in samples if s is not sample and (alone or s.group != sample.group)]
-        refitted = detectors.create("padim", **parameters).fit(ImageBatches(tuple(others), size))
+        refitted = detectors.create("padim", **parameters).fit(ImageBatches(tuple(others), size, see=see))
         [slow] = score_files(Torch(refitted), [sample], size, fitted_images)
         assert one == pytest.approx(slow, rel=1e-3)
         assert one.highest != one.score  # the map's highest value at the image's own size

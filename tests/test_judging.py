@@ -31,6 +31,7 @@ class GivenRuntime:
     parallel_requests = 1
     batch_size = 1
     device = "cpu"
+    score_of = "peak"
 
     def __init__(self, score: float, value: float) -> None:
         self._score, self._value = score, value
