@@ -8,6 +8,8 @@ far three quarters, so that of two defects the worse one is seen to be worse.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ Map = NDArray[np.float32]  # (H, W)
 FIRST_SHOWN = 0.5  # of the way from the level of good pixels to the limit: up to here a map is transparent
 OPACITY_AT_LIMIT = 0.75  # and above; the image stays visible under the highest anomaly
 SMALLEST_SPAN = 1e-12  # of a scale
+BLOCK_PIXELS = 2**17  # that are coloured at a time
 
 
 def colour_map(anomaly_map: Map, good_level: float, pixel_limit: float) -> Bgra:
@@ -31,22 +34,33 @@ def colour_map(anomaly_map: Map, good_level: float, pixel_limit: float) -> Bgra:
     Returns:
         (H, W, 4), opacity last: 0 up to half of the way from ``good_level`` to ``pixel_limit``.
     """
-    way = (anomaly_map - np.float32(good_level)) / np.float32(max(pixel_limit - good_level, SMALLEST_SPAN))
-    place = np.where(
-        way < 1, way / 2, 1 - 1 / (2 * np.maximum(way, 1))
-    )  # on the scale, where the two halves meet evenly
-    colours = cv2.applyColorMap((np.clip(place, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    opacity = np.clip((way - FIRST_SHOWN) / (1 - FIRST_SHOWN), 0, 1) ** 2 * OPACITY_AT_LIMIT  # slowly at first
-    return np.dstack([colours, (opacity * 255).round().astype(np.uint8)])
+    coloured = np.empty((*anomaly_map.shape, 4), np.uint8)
+    span = np.float32(max(pixel_limit - good_level, SMALLEST_SPAN))
+    for rows in _blocks(anomaly_map.shape):
+        way = (anomaly_map[rows] - np.float32(good_level)) / span
+        place = np.where(way < 1, way / 2, 1 - 1 / (2 * np.maximum(way, 1)))  # where the two halves meet evenly
+        levels = (np.clip(place, 0, 1) * 255).astype(np.uint8)
+        coloured[rows, :, :3] = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
+        opacity = np.clip((way - FIRST_SHOWN) / (1 - FIRST_SHOWN), 0, 1) ** 2 * OPACITY_AT_LIMIT  # slowly at first
+        coloured[rows, :, 3] = (opacity * 255).round()
+    return coloured
 
 
 def lay_over(image: Bgr, coloured: Bgra) -> Bgr:
     """Lay a coloured map over its image, both of one size; where the map is transparent, the image stays to the bit."""
-    shown = coloured[..., 3] > 0
-    opacity = coloured[shown][:, 3:] / np.float32(255)
     out = image.copy()
-    out[shown] = (image[shown] * (1 - opacity) + coloured[shown][:, :3] * opacity).round()
+    for rows in _blocks(image.shape):
+        shown = coloured[rows, :, 3] > 0
+        above, below = coloured[rows][shown], image[rows][shown]
+        opacity = above[:, 3:] / np.float32(255)
+        out[rows][shown] = (below * (1 - opacity) + above[:, :3] * opacity).round()
     return out
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of an image, a few at a time: a large one takes no more memory than its pixels."""
+    count = max(1, BLOCK_PIXELS // max(shape[1], 1))
+    return (slice(first, first + count) for first in range(0, shape[0], count))
 
 
 def scale_bar(width: int, height: int) -> Bgra:
