@@ -201,6 +201,8 @@ def test_the_same_foreseen_error_is_logged_once_a_minute(caplog, monkeypatch):
     def away() -> None:
         raise RecordError("The database is away.")
 
+    caplog.set_level("INFO", logger="pellucid")
+
     def logged() -> int:  # by this test alone: threads of others may end meanwhile
         return sum("The database is away." in record.getMessage() for record in caplog.records)
 
