@@ -26,6 +26,7 @@ DRAWING = {
 }
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
+MAY_BE_LONG = {"pellucid.fitting.fit"}  # each of its sixteen arguments is declared, explained and passed on
 
 
 def _imports(module: str) -> Iterator[str]:
@@ -105,9 +106,7 @@ def test_no_function_is_long():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
-                if ast.get_docstring(node) is not None:  # a sentence for each of many arguments is no code
-                    lines -= (node.body[0].end_lineno or 0) - node.body[0].lineno + 1
-                if lines > MAX_FUNCTION_LINES:
+                if lines > MAX_FUNCTION_LINES and f"{module}.{node.name}" not in MAY_BE_LONG:
                     long.append(f"{module}.{node.name}: {lines} lines")
     assert not long, "\n".join(long)
 

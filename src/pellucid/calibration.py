@@ -9,29 +9,26 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import ImageBatches, Size, read_ahead
 from pellucid.acquisition.splits import group_numbers
-from pellucid.acquisition.views import lay_out, views_of
+from pellucid.acquisition.views import lay_out
 from pellucid.errors import TrainingError
 from pellucid.limits.conformal import ConformalMethod, calibrate, f1_optimal
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import move_into_gap
 from pellucid.limits.segmentation import segmentation_threshold
-from pellucid.records import Limit, Sample, Split
+from pellucid.records import Limit, LimitMethod, Sample, Split
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes import Runtime
 from pellucid.runtimes.scoring import Map, enlarge, merge_views, read_and_score
 
 if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
-
-
-LimitMethod = Literal["conformal", "f1", "gap"]
 
 
 class HeldOutScore(NamedTuple):
@@ -82,10 +79,10 @@ def fit_leaving_out(
     sizes: dict[Path, Size] = {}
     views = [1] * len(paths)
     if framing is not None and not framing.is_filled(size):
-        for _ in read_ahead(paths, size, bits, sizes=sizes):
+        for _ in read_ahead(paths, size, bits, lambda _: (), sizes):  # nothing is seen yet
             pass
         views = [len(lay_out(sizes[path], size, framing).corners) for path in paths]
-    batches = ImageBatches(paths, size, bits=bits, see=partial(views_of, view=size, framing=framing), sizes=sizes)
+    batches = ImageBatches(paths, size, bits=bits, see=fitted_images.seen_by(size), sizes=sizes)
     groups = [numbers[k] for k, count in zip(order, views, strict=True) for _ in range(count)]
     found = (
         (score, anomaly_map)

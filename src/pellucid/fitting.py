@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +15,14 @@ from pellucid.acquisition.images import ImageBatches, Size, parse_size, read_ima
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import assign_folds, check_confidence
 from pellucid.acquisition.verify import remember
-from pellucid.acquisition.views import ImageSize, choose_view, views_of
-from pellucid.calibration import HeldOutScore, LimitMethod, choose_limit, fit_leaving_out, score_files
+from pellucid.acquisition.views import ImageSize, choose_view
+from pellucid.calibration import HeldOutScore, choose_limit, fit_leaving_out, score_files
 from pellucid.errors import ParameterError
 from pellucid.inspector import Inspector
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import check_enough_defects
 from pellucid.outlining import Outline, check_measuring, choose_outline
-from pellucid.records import Sample, Samples, Split
+from pellucid.records import LimitMethod, Sample, Samples, Split
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes.torch import Torch
 
@@ -92,11 +91,9 @@ def fit(
     parse_size(image_size)  # refuses what is not allowed before any image is read
     check_measuring(outline, mm_per_px)
     check_folds(detector, made.leaves_out, folds)
-    plan = (
-        data
-        if isinstance(data, Plan)
-        else Plan.from_data(data, false_reject=false_reject, confidence=confidence, folds=folds, seed=seed)
-    )
+    plan = data
+    if not isinstance(plan, Plan):
+        plan = Plan.from_data(plan, false_reject=false_reject, confidence=confidence, folds=folds, seed=seed)
     return fit_split(
         made,
         plan.split,
@@ -173,20 +170,9 @@ def fit_split(
         >>> plan = pellucid.Plan.from_data("GlassDefect")
         >>> inspector = pellucid.fit_split(pellucid.detectors.create("dfm"), plan.split)
     """
-    check_measuring(outline, mm_per_px)
-    if limit == "gap":
-        check_enough_defects(len(split.select))
-    if fitted_images is None:
-        parse_size(image_size)
-        fitted_images = remember(split.normals)
-    size, framing = choose_view(image_size, fitted_images.framing)
-    fitted_images = fitted_images.model_copy(update={"framing": framing})
-    if not zones.are_everything:
-        zones.counted(read_image(split.fit[0].path).shape[:2])  # that they fit is found out before the work
-    if detector.leaves_out:
-        held_out = fit_leaving_out(detector, split.normals, size, fitted_images, zones)
-    else:
-        held_out = _fit_holding_out(detector, split, size, fitted_images, zones, seed, checkpoint)
+    _check(split, limit, zones, outline, mm_per_px)
+    size, fitted_images = _choose_view(split, image_size, fitted_images)
+    held_out = _fit_and_score(detector, split, size, fitted_images, zones, seed, checkpoint)
     chosen = choose_limit(
         Torch(detector),
         split,
@@ -204,7 +190,25 @@ def fit_split(
     return replace(inspector, measuring=choose_outline(inspector, split, outline, mm_per_px))
 
 
-def _fit_holding_out(
+def _check(split: Split, limit: LimitMethod, zones: Zones, outline: Outline, mm_per_px: float | None) -> None:
+    """Refuse before the work begins what would stop it at its end."""
+    check_measuring(outline, mm_per_px)
+    if limit == "gap":
+        check_enough_defects(len(split.select))
+    if not zones.are_everything:
+        zones.counted(read_image(split.fit[0].path).shape[:2])
+
+
+def _choose_view(split: Split, image_size: ImageSize, fitted_images: FittedImages | None) -> tuple[Size, FittedImages]:
+    """The network's height and width, and what the model remembers: also what fills that view."""
+    if fitted_images is None:
+        parse_size(image_size)  # refuses what is not allowed before any image is read
+        fitted_images = remember(split.normals)
+    size, framing = choose_view(image_size, fitted_images.framing)
+    return size, fitted_images.model_copy(update={"framing": framing})
+
+
+def _fit_and_score(
     detector: Detector,
     split: Split,
     size: Size,
@@ -213,19 +217,12 @@ def _fit_holding_out(
     seed: int,
     checkpoint: Path | None,
 ) -> list[HeldOutScore]:
-    """Fit, and score normal images by a detector that has not seen them."""
+    """Fit, and score the normal images that calibrate by detectors that have not seen them."""
+    if detector.leaves_out:
+        return fit_leaving_out(detector, split.normals, size, fitted_images, zones)
     kind, parameters = type(detector), detector.parameters()
-    paths = [sample.path for sample in split.fit]
-    shaping = (
-        kind,
-        parameters,
-        size,
-        fitted_images.framing,
-        fitted_images.data_sha256,
-        seed,
-        [*map(str, paths)],
-        split.folds,
-    )
+    seen_as = (size, fitted_images.framing, fitted_images.data_sha256)
+    shaping = (kind, parameters, *seen_as, seed, [str(s.path) for s in split.fit], split.folds)
     if split.folds is None:
         detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
         return score_files(Torch(detector), split.calibrate, size, fitted_images, zones)
@@ -250,5 +247,5 @@ def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:
 
 
 def _batches(samples: Iterable[Sample], size: Size, fitted_images: FittedImages) -> ImageBatches:
-    see = partial(views_of, view=size, framing=fitted_images.framing)
-    return ImageBatches(tuple(s.path for s in samples), size, bits=fitted_images.bits, see=see)
+    paths = tuple(sample.path for sample in samples)
+    return ImageBatches(paths, size, bits=fitted_images.bits, see=fitted_images.seen_by(size))

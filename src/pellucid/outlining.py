@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from pellucid.acquisition.images import Pixels, read_image
+from pellucid.acquisition.images import Pixels, Size, read_image
 from pellucid.acquisition.masks import read_mask
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
@@ -16,18 +16,17 @@ from pellucid.records import Sample, Split
 from pellucid.regions.background import Mask
 from pellucid.regions.defects import Measuring, OutlineSource, check_scale, margin_of
 from pellucid.regions.outline import outline as outline_by_image
-from pellucid.synthesis.flaws import FLAW_SIZES_PX, apply_flaw, draw_contrast_sign, draw_flaw
+from pellucid.synthesis.flaws import COVERED, FLAW_SIZES_PX, flaw_scale, plant_flaw
 
 if TYPE_CHECKING:
     from pellucid.inspector import Inspector
 
 Outline = Literal["auto", "image", "map"]
 MAX_LABELLED = 40  # labelled defects that the choice is made on
-PLANTED_FLAWS = 15  # flaws that it is made on where there are none
+PLANTED_IMAGES = 15  # that it is made on where there are none
 PLANTED_KINDS = ("scratch", "stone", "seed")
 PLANTED_CONTRASTS = (0.1, 0.3, 0.6)  # shares of the light around: the least that the map shows
 MIN_CHOSEN_ON = 3  # images whose map shows the defect
-COVERED = 0.5  # share of a pixel that a flaw covers where its mask is true
 
 
 def check_measuring(outline: str, mm_per_px: float | None) -> None:
@@ -62,7 +61,7 @@ def choose_outline(
         return Measuring(outline=outline, chosen_by="user", mm_per_px=mm_per_px)
     bits = inspector.fitted_images.bits
     masked = [sample for sample in split.select if sample.mask is not None]
-    planted = _planted(split.calibrate or split.fit, bits, min(inspector.image_size))
+    planted = _planted(split.calibrate or split.fit, bits, inspector.image_size)
     sources: tuple[tuple[Literal["labelled defects", "planted flaws"], Iterator[list[tuple[Pixels, Mask]]]], ...]
     sources = (("labelled defects", _labelled(masked, bits)), ("planted flaws", planted))
     for chosen_by, cases in sources:
@@ -117,15 +116,15 @@ def _labelled(samples: Sequence[Sample], bits: int) -> Iterator[list[tuple[Pixel
                 yield [(pixels, mask)]
 
 
-def _planted(samples: Sequence[Sample], bits: int, network_side: int) -> Iterator[list[tuple[Pixels, Mask]]]:
-    """Good images with a flaw, as an 8-bit camera would store them: each at every contrast, the faintest first."""
-    for n in range(PLANTED_FLAWS):
-        rng = np.random.default_rng((0, n))
-        pixels = read_image(samples[n * len(samples) // PLANTED_FLAWS].path, bits)
+def _planted(samples: Sequence[Sample], bits: int, image_size: Size) -> Iterator[list[tuple[Pixels, Mask]]]:
+    """Good images with a flaw: each at every contrast, the faintest first."""
+    for n in range(PLANTED_IMAGES):
+        pixels = read_image(samples[n * len(samples) // PLANTED_IMAGES].path, bits)
         kind = PLANTED_KINDS[n % len(PLANTED_KINDS)]
-        scale = max(1, round(min(pixels.shape[:2]) / network_side))  # what the network sees of it is as large
-        covered = draw_flaw(rng, kind, float(rng.choice(FLAW_SIZES_PX[kind])) * scale, pixels.shape[:2])
-        mask = covered >= min(COVERED, float(covered.max()))
-        sign = draw_contrast_sign(rng, kind)
-        flawed = (np.clip(apply_flaw(pixels, covered, sign * contrast), 0, 1) for contrast in PLANTED_CONTRASTS)
-        yield [((one * 255).round().astype(np.float32) / np.float32(255), mask) for one in flawed]
+        case = []
+        for contrast in PLANTED_CONTRASTS:
+            rng = np.random.default_rng((0, n))  # the same flaw at every contrast
+            size = float(rng.choice(FLAW_SIZES_PX[kind])) * flaw_scale([pixels], image_size)
+            flawed, covered = plant_flaw(rng, pixels, kind, size, contrast)
+            case.append((flawed, covered >= min(COVERED, float(covered.max()))))
+        yield case

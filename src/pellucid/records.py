@@ -25,6 +25,8 @@ Label = Literal["normal", "abnormal"]
 Role = Literal["fit", "calibrate", "select", "test"]
 Verdict = Literal["ok", "reject"]
 IgnoreReason = Literal["region", "margin", "area"]  # lies where nothing counts, too near to the border, is too small
+LimitMethod = Literal["conformal", "gap", "f1"]  # that a limit can be asked for by
+PlacedBy = Literal["conformal", "leave-one-out", "cross-conformal", "tail", "f1"]  # how one came about, unless moved
 ScoreOf = Literal["peak", "total"]  # what of its map an image's score follows: the highest value, or all of it
 
 
@@ -142,14 +144,14 @@ class Limit:
     pixel: float
     false_reject_rate: float
     scores: tuple[float, ...]
-    method: Literal["conformal", "leave-one-out", "cross-conformal", "tail", "f1", "gap"] = "conformal"
+    method: PlacedBy | Literal["gap"] = "conformal"
     weights: tuple[float, ...] = ()
     pixel_median: float | None = None
     left_out: bool = False
     folds: int | None = None
     confidence: float | None = None
     moved_from: float | None = None
-    moved_method: Literal["conformal", "leave-one-out", "cross-conformal", "tail", "f1"] | None = None
+    moved_method: PlacedBy | None = None
     cost_ratio: float | None = None
 
     def __repr__(self) -> str:

@@ -28,6 +28,7 @@ from pellucid.acquisition.shapes import (
     fill_normalised_polygon,
     fill_polygon,
     fill_runs,
+    unite,
 )
 from pellucid.errors import DataError
 
@@ -79,10 +80,7 @@ class Annotation:
 
     def region(self, size: Size) -> Region:
         """Return every pixel that any shape covers, (H, W) of the given size."""
-        region = np.zeros(size, bool)
-        for shape in self.shapes:
-            region |= shape.fill(size)
-        return region
+        return unite((shape.fill(size) for shape in self.shapes), size)
 
 
 def read_annotations(file: Path) -> tuple[Annotation, ...]:
@@ -238,10 +236,7 @@ def _coco_shape(one: dict[str, Any], label: str) -> Shape | None:
 
 def _fill_polygons(polygons: Sequence[Corners], size: Size) -> Region:
     """One object in several parts."""
-    region = np.zeros(size, bool)
-    for corners in polygons:
-        region |= fill_polygon(corners, size)
-    return region
+    return unite((fill_polygon(corners, size) for corners in polygons), size)
 
 
 def _labelme_shape(one: dict[str, Any]) -> Shape | None:

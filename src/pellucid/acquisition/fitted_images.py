@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,8 @@ from pellucid.acquisition.appearance import (
     differences,
     is_noise,
 )
-from pellucid.acquisition.images import FULL_BITS, DecodedImage, is_constant, read_image
-from pellucid.acquisition.views import CELL_PX, Framing, Layout
+from pellucid.acquisition.images import FULL_BITS, DecodedImage, See, Size, is_constant, read_image
+from pellucid.acquisition.views import CELL_PX, Framing, Layout, views_of
 
 SIDES = ("height", "width")  # of an image's appearance
 SHORT_HASH_DIGITS = 16  # of a SHA-256: two different images of a million share them once in 40 million such sets
@@ -68,6 +69,10 @@ class FittedImages(BaseModel):
         shortened = sha256[:SHORT_HASH_DIGITS]
         at = bisect_left(self.hashes, shortened)
         return self.hashes[at : at + 1] == (shortened,)
+
+    def seen_by(self, view: Size) -> See:
+        """Return what gives the views of (height, width) px that a network sees of an image."""
+        return partial(views_of, view=view, framing=self.framing)
 
     def check(self, image: DecodedImage, layout: Layout | None = None) -> ImageCheck:
         """Find out whether an image can be judged by what was learned from these, and what is odd about it.

@@ -7,7 +7,7 @@ pixel (row, column) lies at (column + 0.5, row + 0.5).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,19 @@ def fill_polygon(corners: Corners, size: Size) -> Region:
             x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
             crossed[rows, np.clip(np.ceil(x - 0.5), 0, width).astype(int)] ^= True
     return np.logical_xor.accumulate(crossed, axis=1)[:, :width]
+
+
+def unite(regions: Iterable[Region], size: Size) -> Region:
+    """Return where any of some regions of an image (H, W) is.
+
+    Args:
+        regions: (H, W) each; of none, nothing is there.
+        size: height and width of the image, px.
+    """
+    united = np.zeros(size, bool)
+    for region in regions:
+        united |= region
+    return united
 
 
 def fill_normalised_polygon(corners: Corners, size: Size) -> Region:

@@ -113,16 +113,7 @@ def plan_split(
     check_rate(false_reject)
     check_confidence(confidence)
     rng = np.random.default_rng(seed)
-    normal = [s for s in samples.samples if s.label == "normal"]
-    defects = [s for s in samples.samples if s.label == "abnormal"]
-    test = [s for s in samples.samples if s.split == "test" or (s.label == "abnormal" and s.split is None)]
-    free = [s for s in normal if s.split is None]
-    train = [s for s in normal if s.split == "train"]
-    if defects and not any(s.label == "normal" for s in test):
-        drawn, free = _draw_groups(free, round(TEST_SHARE * len(free)), rng)
-        test = drawn + test
-    train += free
-
+    train, test = _draw_test(samples, rng)
     need = min_calibration_images(false_reject, confidence)
     if confidence is not None:
         _check_enough(train, false_reject, confidence)
@@ -141,11 +132,22 @@ def plan_split(
     return Split(
         fit=tuple(fit),
         calibrate=tuple(calibrate),
-        select=tuple(s for s in defects if s.split == "train"),
+        select=tuple(s for s in samples.samples if s.label == "abnormal" and s.split == "train"),
         test=tuple(test),
         folds=folds,
         notes=(*_note_few_groups(train, false_reject), *_note_shared_groups(fit + calibrate, test)),
     )
+
+
+def _draw_test(samples: Samples, rng: np.random.Generator) -> tuple[list[Sample], list[Sample]]:
+    """The normal training images, and all that is tested on."""
+    normal = [s for s in samples.samples if s.label == "normal"]
+    test = [s for s in samples.samples if s.split == "test" or (s.label == "abnormal" and s.split is None)]
+    free = [s for s in normal if s.split is None]
+    if len(normal) < len(samples.samples) and not any(s.label == "normal" for s in test):
+        drawn, free = _draw_groups(free, round(TEST_SHARE * len(free)), rng)
+        test = drawn + test
+    return [s for s in normal if s.split == "train"] + free, test
 
 
 def assign_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[int]:

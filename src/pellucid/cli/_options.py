@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from pellucid import records
 from pellucid._io.device_names import DEVICE_NAMES, DEVICE_PATTERN
 
 MAX_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
@@ -165,9 +166,9 @@ LIMIT_METHOD_HELP = (
     " images, by a tail fitted to their scores, so that it is expected to; gap higher, at the least expected cost,"
     " where labelled training defects score apart from good images; f1 by these defects as well, which is optimistic"
 )
-LimitMethod = Annotated[Literal["conformal", "gap", "f1"], typer.Option(help=f"{LIMIT_METHOD_HELP}.")]
+LimitMethod = Annotated[records.LimitMethod, typer.Option(help=f"{LIMIT_METHOD_HELP}.")]
 ComparedLimitMethod = Annotated[
-    Literal["conformal", "gap", "f1"] | None, typer.Option(help=f"{LIMIT_METHOD_HELP}; conformal by default.")
+    records.LimitMethod | None, typer.Option(help=f"{LIMIT_METHOD_HELP}; conformal by default.")
 ]
 Outline = Annotated[
     Literal["auto", "image", "map"],

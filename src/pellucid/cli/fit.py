@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,39 +80,28 @@ def fit(
     ```
     """
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
-    from pellucid.acquisition.images import parse_size
-    from pellucid.fitting import check_folds
     from pellucid.fitting import fit as fit_plan
-    from pellucid.regions.defects import check_scale
 
-    parse_size(image_size)  # refuses what is not allowed before anything is read
     costs = costs_of(cost_escape, cost_reject, defect_rate)
-    leaves_out = _check(detector, parameters, output, device, false_reject, confidence)
-    check_folds(detector, leaves_out, folds)
-    check_scale(mm_per_px)
-    checkpoint = output.with_name(output.name + ".training")
-    if not resume:
-        _remove_progress(checkpoint)
-    plan = read_plan(data, false_reject, seed, confidence=confidence, folds=folds, leaves_out=leaves_out)
-    zones = read_zones(ignore, only, margin, min_area, plan.split.fit[0].path)
-    inspector = fit_plan(
-        plan,
-        detector,
-        image_size=image_size,
-        false_reject=false_reject,
-        confidence=confidence,
-        folds=folds,
-        limit=limit,
-        costs=costs,
-        zones=zones,
-        outline=outline,
-        mm_per_px=mm_per_px,
-        checkpoint=checkpoint,
-        device=device,
-        **parameters,
-    )
-    inspector.save(output)
-    _remove_progress(checkpoint)
+    leaves_out = _check(detector, parameters, output, image_size, device, false_reject, confidence, folds, mm_per_px)
+    with _progress(output, resume) as checkpoint:
+        plan = read_plan(data, false_reject, seed, confidence=confidence, folds=folds, leaves_out=leaves_out)
+        inspector = fit_plan(
+            plan,
+            detector,
+            image_size=image_size,
+            false_reject=false_reject,
+            confidence=confidence,
+            limit=limit,
+            costs=costs,
+            zones=read_zones(ignore, only, margin, min_area, plan.split.fit[0].path),
+            outline=outline,
+            mm_per_px=mm_per_px,
+            checkpoint=checkpoint,
+            device=device,
+            **parameters,
+        )
+        inspector.save(output)
     _print_model(inspector, detector, output, _propose_move(inspector, plan.split, costs))
 
 
@@ -120,23 +109,42 @@ def _check(
     detector: str,
     parameters: Mapping[str, Any],
     output: Path,
+    image_size: str,
     device: str,
     false_reject: float,
     confidence: float | None,
+    folds: int | None,
+    mm_per_px: float | None,
 ) -> bool:
     """Refuse what is not allowed, or not there, before any image is read; whether the detector leaves images out."""
     from pellucid import detectors
+    from pellucid.acquisition.images import parse_size
     from pellucid.acquisition.splits import check_confidence, check_rate
     from pellucid.detectors._device import resolve_device
+    from pellucid.fitting import check_folds
     from pellucid.models.file import check_model_writable
+    from pellucid.regions.defects import check_scale
 
+    parse_size(image_size)
     check_model_writable(output)
     resolve_device(device)
     check_rate(false_reject)
     check_confidence(confidence)
     made = detectors.create(detector, **parameters)
     check_backbone(parameters)
+    check_folds(detector, made.leaves_out, folds)
+    check_scale(mm_per_px)
     return made.leaves_out
+
+
+@contextlib.contextmanager
+def _progress(output: Path, resume: bool) -> Iterator[Path]:
+    """The folder for the progress of a training, removed when the model is written."""
+    folder = output.with_name(output.name + ".training")
+    if not resume:
+        _remove_progress(folder)
+    yield folder
+    _remove_progress(folder)
 
 
 def _remove_progress(folder: Path) -> None:
@@ -149,8 +157,10 @@ def _remove_progress(folder: Path) -> None:
 
 def _propose_move(inspector: Inspector, split: Split, costs: Costs) -> LimitMove | None:
     """Where the limit could go by labelled training defects; None of too few."""
-    from pellucid.limits.gap import propose_move
+    from pellucid.limits.gap import MIN_DEFECTS, propose_move
 
+    if len(split.select) < MIN_DEFECTS:
+        return None
     scored = inspector.inspect_many(sample.path for sample in split.select)
     return propose_move(inspector.limit, [found.score for found in scored], costs)
 

@@ -94,13 +94,11 @@ def inspect(
         _print_table(scored, output)
     _print_warnings(scored)
     unjudged = sum(bool(one.inspection.reason) for one in scored)
-    passed_over = f", {len(found.passed_over)} passed over" if found.passed_over else ""
     rejected = sum(one.inspection.verdict == "reject" for one in scored)
-    print_line(
-        err if as_json else out,
-        f"{len(scored)} inspected, {rejected} rejected ({unjudged} not judged), {len(skipped)} skipped{passed_over};"
-        f" computed by {inspector.runtime.name} on {inspector.runtime.device}",
-    )
+    counted = f"{len(scored)} inspected, {rejected} rejected ({unjudged} not judged), {len(skipped)} skipped"
+    passed_over = f", {len(found.passed_over)} passed over" if found.passed_over else ""
+    computed = f"computed by {inspector.runtime.name} on {inspector.runtime.device}"
+    print_line(err if as_json else out, f"{counted}{passed_over}; {computed}")
     if rejected and fail_on_reject:
         raise typer.Exit(REJECTED_EXIT_CODE)
 

@@ -22,6 +22,8 @@ from pellucid.errors import DataError
 from pellucid.limits.costs import Costs
 from pellucid.records import Limit
 
+TRAINING_DEFECTS = "labelled training defects"
+PLANTED_FLAWS = "planted flaws"
 MIN_DEFECTS = 10  # of fewer, a tail cannot be fitted
 TRIED_LIMITS = 1000  # between the promised limit and the lowest defect
 MAX_EXPONENT = 50.0  # beyond it a share is 1 in float64
@@ -68,7 +70,7 @@ class LimitMove:
         """Whether the proposed limit is another one."""
         return self.proposed > self.limit
 
-    def sentence(self, on: str = "labelled training defects", *, made: bool = False) -> str:
+    def sentence(self, on: str = TRAINING_DEFECTS, *, made: bool = False) -> str:
         """Say what the move does, or why there is none.
 
         Args:
@@ -82,7 +84,7 @@ class LimitMove:
             )
         if not self.moves:
             return f"The limit stays at {self.limit:.5g}: by its expected cost, no higher one is better."
-        planted = on == "planted flaws"
+        planted = on == PLANTED_FLAWS
         moved = "has room" if planted else "was moved" if made else "could be moved (--limit gap)"
         before, after = self.before, self.after
         said = (

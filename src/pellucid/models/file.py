@@ -22,7 +22,7 @@ from pellucid._io.files import check_writable, write_bytes
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.errors import ModelFileError, OutputError
 from pellucid.models.format1 import Tensors, recognise_backbone
-from pellucid.records import Limit, ScoreOf
+from pellucid.records import Limit, PlacedBy, ScoreOf
 from pellucid.regions.defects import Measuring
 from pellucid.regions.zones import EVERYTHING, Zones
 
@@ -48,14 +48,14 @@ class LimitHeader(BaseModel):
     pixel: FiniteFloat
     false_reject_rate: FiniteFloat
     scores: tuple[FiniteFloat, ...]
-    method: Literal["conformal", "leave-one-out", "cross-conformal", "tail", "f1", "gap"]
+    method: PlacedBy | Literal["gap"]
     weights: tuple[FiniteFloat, ...] = ()
     pixel_median: FiniteFloat | None = None
     left_out: bool = False
     folds: int | None = None
     confidence: float | None = None
     moved_from: FiniteFloat | None = None
-    moved_method: Literal["conformal", "leave-one-out", "cross-conformal", "tail", "f1"] | None = None
+    moved_method: PlacedBy | None = None
     cost_ratio: FiniteFloat | None = None
 
 

@@ -20,7 +20,6 @@ import numpy as np
 
 from pellucid.acquisition.images import Planes, read_ahead
 from pellucid.acquisition.plan import Plan
-from pellucid.acquisition.views import views_of
 from pellucid.calibration import choose_limit, score_files
 from pellucid.errors import DataError, ExportError, ParameterError, missing_extra
 from pellucid.limits.costs import Costs
@@ -98,8 +97,8 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
 def _views(samples: Iterable[Sample], header: Header) -> list[Planes]:
     """What the network sees of images."""
     images, size = header.fitted_images, header.image_size
-    see = partial(views_of, view=size, framing=images.framing)
-    return [view for seen in read_ahead([s.path for s in samples], size, images.bits, see) for view in seen]
+    paths = [sample.path for sample in samples]
+    return [view for seen in read_ahead(paths, size, images.bits, images.seen_by(size)) for view in seen]
 
 
 def _carried_over(header: Header, images: Sequence[Planes], reference: Runtime, runtime: Runtime) -> Header:

@@ -100,7 +100,8 @@ def find_measured(
         seen_size: height and width that the image was brought to for the network, px.
         place: where regions of the map are taken from, (H, W); everywhere by default.
     """
-    if not (anomaly_map > limit if place is None else (anomaly_map > limit) & place).any():
+    above = _above(anomaly_map, limit, place)
+    if not above.any():
         return Defects()
     notes = []
     pixels = None
@@ -109,15 +110,7 @@ def find_measured(
     except DataError as error:
         notes.append(f"Its defects are outlined by the map alone, without contrast: {error}")
     margin_px = margin_of(anomaly_map.shape, seen_size)
-    defects = find_defects(
-        anomaly_map,
-        limit,
-        pixels,
-        place=place,
-        source=measuring.outline,
-        margin_px=margin_px,
-        mm_per_px=measuring.mm_per_px,
-    )
+    defects = _outlined(anomaly_map, above, pixels, measuring.outline, margin_px, measuring.mm_per_px)
     if len(defects) > MAX_MEASURED_DEFECTS:
         notes.append(f"Of its {len(defects)} defects, the {MAX_MEASURED_DEFECTS} with the highest peaks are measured.")
     return Defects(defects, tuple(notes))
@@ -150,7 +143,23 @@ def find_defects(
         margin_px: how far a defect in the image may reach beyond its region of the map.
         mm_per_px: scale of the image, above 0; None: it is not known.
     """
-    above = anomaly_map > limit if place is None else (anomaly_map > limit) & place
+    return _outlined(anomaly_map, _above(anomaly_map, limit, place), pixels, source, margin_px, mm_per_px)
+
+
+def _above(anomaly_map: Floats, limit: float, place: Mask | None) -> Mask:
+    above = anomaly_map > limit
+    return above if place is None else above & place
+
+
+def _outlined(
+    anomaly_map: Floats,
+    above: Mask,
+    pixels: Floats | None,
+    source: OutlineSource,
+    margin_px: int,
+    mm_per_px: float | None,
+) -> tuple[Defect, ...]:
+    """The defects in and around some regions of a map, the highest peak first."""
     bridge_px = 0
     if pixels is not None:
         pixels = without_repeated_channels(pixels)

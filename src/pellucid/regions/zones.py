@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pellucid.acquisition.images import Size, read_image
-from pellucid.acquisition.shapes import Region, checked_runs, fill_runs
+from pellucid.acquisition.shapes import Region, checked_runs, fill_runs, unite
 from pellucid.errors import DataError
 from pellucid.records import Defect, Ignored, IgnoreReason
 
@@ -72,8 +72,10 @@ class Zones(BaseModel):
         zones = cls(margin=margin, min_area=min_area)
         if scored or ignored:
             size = _size_of((*scored, *ignored)[0])
-            counted = _union(scored, size) if scored else np.ones(size, bool)
-            zones = cls._drawn(counted & ~_union(ignored, size), margin=margin, min_area=min_area)
+            counted = unite((_scale(region, size) for region in scored), size) if scored else np.ones(size, bool)
+            zones = cls._drawn(
+                counted & ~unite((_scale(region, size) for region in ignored), size), margin=margin, min_area=min_area
+            )
         if zones.drawn_size is not None:
             zones.counted(zones.drawn_size)  # something is left
         return zones
@@ -241,13 +243,6 @@ def _read_drawing(path: Path, image: Path | None) -> Region:
     if not region.any():
         raise DataError(f"'{path}' marks nothing: it should mark, as a mask or by polygons, what counts or does not.")
     return region
-
-
-def _union(regions: Iterable[Region], size: Size) -> Region:
-    united = np.zeros(size, bool)
-    for region in regions:
-        united |= _scale(region, size)
-    return united
 
 
 def _scale(region: Region, size: Size) -> Region:

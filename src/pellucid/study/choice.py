@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.limits.gap import TRAINING_DEFECTS
 from pellucid.study.intervals import Interval, areas, interval, resamples
 
 Prefer = Literal["balanced", "accuracy", "speed", "size"]
@@ -200,7 +201,7 @@ def _where(best: Row, ties: Sequence[Row], shown: Sequence[Row]) -> Iterator[str
         said += f"; within {TIE_MARGIN_LOCALISATION:g} of the best ({clearest['name']}, {clearest['localisation']:.2f})"
         said += f" {'is' if len(shown) == 1 else 'are'} {len(shown)} of the {len(ties)} that tie"
     yield f"{said}."
-    if best["localisation_on"] != "labelled training defects":
+    if best["localisation_on"] != TRAINING_DEFECTS:
         yield (
             "Planted flaws stand in for real ones: in one study they kept the order of detectors on MVTec AD and VisA,"
             " and lost it on MVTec AD 2."

@@ -119,13 +119,7 @@ def compare(
     candidates = sweep.candidates()
     paths = _paths(sweep, candidates)
     owned.check_foreign(output, paths)
-    first = Plan.from_data(
-        sweep.data,
-        false_reject=sweep.false_reject,
-        confidence=sweep.confidence,
-        folds=sweep.folds,
-        seed=sweep.seed,
-    )
+    first = _plan(sweep)
     _check_outside(output, first)
     announce(first)
     owned.claim(output, paths)
@@ -151,6 +145,12 @@ def compare(
     _write(output, rows, choice, notes, command, first)
     owned.forget_previous(output)
     return Comparison(rows, choice, reasons)
+
+
+def _plan(sweep: Sweep) -> Plan:
+    """Read the data of a sweep, split by its first seed."""
+    rate, confidence, folds = sweep.false_reject, sweep.confidence, sweep.folds
+    return Plan.from_data(sweep.data, false_reject=rate, confidence=confidence, folds=folds, seed=sweep.seed)
 
 
 def read_cost(folder: Path) -> dict[str, Any]:

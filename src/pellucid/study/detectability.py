@@ -10,13 +10,13 @@ import numpy as np
 
 from pellucid._io.files import csv_text
 from pellucid._io.progress import track
-from pellucid.acquisition.images import Pixels, Size, read_image
+from pellucid.acquisition.images import Pixels, read_image
 from pellucid.acquisition.plan import Plan
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.records import Sample
 from pellucid.study.intervals import wilson
-from pellucid.synthesis.flaws import FLAW_SIZES_PX, plant_flaw
+from pellucid.synthesis.flaws import FLAW_SIZES_PX, flaw_scale, plant_flaw
 
 FLAW_CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # shares of the light around
 DETECTION_TARGET = 0.9  # share of flaws of one kind: "nine times in ten"
@@ -153,17 +153,6 @@ def measure_detectability(
         low, high = wilson(found, flaws_per_cell) or (0.0, 1.0)
         cells.append(PlantedFlaws(kind, size, contrast, flaws_per_cell, found, low, high))
     return Detectability(inspector.limit.value, len(images), rejected, tuple(cells))
-
-
-def flaw_scale(images: Sequence[Pixels], image_size: Size) -> int:
-    """Return how many times larger than ``FLAW_SIZES_PX`` flaws are drawn, so that the network sees those sizes.
-
-    Args:
-        images: that flaws are planted into, (H, W, 3).
-        image_size: height and width that the network takes, px.
-    """
-    smallest_side: int = min(min(i.shape[:2]) for i in images)
-    return max(1, round(smallest_side / min(image_size)))
 
 
 def _accepted(inspector: Inspector, samples: Sequence[Sample], count: int) -> tuple[list[Pixels], int]:

@@ -1,7 +1,7 @@
 """Is the flaw found where it is? Average precision of a map's pixels, image by image.
 
-On labelled training defects that have masks; where those are too few, on flaws planted into good images that the
-detector was not fitted on, the same for every detector. Pixel metrics of the test images are elsewhere and choose
+On labelled training defects that have masks; where those are too few, on flaws planted into good images that every
+detector was fitted on, the same for each. Pixel metrics of the test images are elsewhere and choose
 nothing (:mod:`pellucid.study.pixels`).
 """
 
@@ -18,19 +18,16 @@ from pellucid.acquisition.images import Pixels, read_image
 from pellucid.acquisition.truth import open_truth
 from pellucid.inspector import Inspector
 from pellucid.records import Sample, Split
-from pellucid.study.detectability import flaw_scale
 from pellucid.study.intervals import Interval, interval, resamples
 from pellucid.study.pixels import PixelMetrics
 from pellucid.study.results import ScoredSample
-from pellucid.synthesis.flaws import FLAW_SIZES_PX, plant_flaw
+from pellucid.synthesis.flaws import COVERED, FLAW_SIZES_PX, flaw_scale, plant_flaw
 
-PLANTED_FLAWS = "planted flaws"
 MIN_LOCATED_FLAWS = 3  # whose places are known; of fewer, one odd mask would decide
 PLANTED_IMAGES = 40
 PLANTED_CONTRASTS = (0.1, 0.2, 0.4)  # shares of the light around: seen by most detectors, so that places are compared
 PLANTED_SIZES = 2  # the largest of each kind
 PLANTED_SIDE_PX = (256, 256)  # of the image for which the sizes are; the same for detectors of every image size
-COVERED = 0.5  # of a pixel, from which on the flaw is there
 
 
 @dataclass(frozen=True)
@@ -143,14 +140,14 @@ def plant(ground: Sequence[Sample], bits: int) -> Iterator[tuple[str, Pixels, ND
     """Plant ``PLANTED_IMAGES`` flaws into good images in turn.
 
     Args:
-        ground: good images; of none, nothing is planted.
+        ground: good images, at least one.
         bits: significant bits of 16-bit values.
 
     Yields:
         Name of the image, pixels (H, W, 3), and where the flaw is, (H, W).
     """
     cases = [(kind, size) for kind, sizes in FLAW_SIZES_PX.items() for size in sizes[-PLANTED_SIZES:]]
-    for k in range(PLANTED_IMAGES if ground else 0):
+    for k in range(PLANTED_IMAGES):
         rng, (kind, size), sample = np.random.default_rng(k), cases[k % len(cases)], ground[k % len(ground)]
         clean = read_image(sample.path, bits)
         contrast = PLANTED_CONTRASTS[k // len(cases) % len(PLANTED_CONTRASTS)]

@@ -30,21 +30,14 @@ from pellucid.errors import PellucidError
 from pellucid.fitting import fit_split
 from pellucid.inspector import Inspector
 from pellucid.limits.costs import Costs
-from pellucid.limits.gap import propose_move
+from pellucid.limits.gap import PLANTED_FLAWS, TRAINING_DEFECTS, propose_move
 from pellucid.limits.promise import promise_sentence
 from pellucid.records import Limit, Sample, Split
 from pellucid.reports import curves
 from pellucid.study import metrics
 from pellucid.study.evaluate import evaluate_scored
 from pellucid.study.intervals import areas, auroc_bounds, resamples
-from pellucid.study.localisation import (
-    PLANTED_FLAWS,
-    LocatedFlaw,
-    localisation,
-    locate_defects,
-    locate_planted,
-)
-from pellucid.study.operating import TRAINING_DEFECTS
+from pellucid.study.localisation import LocatedFlaw, localisation, locate_defects, locate_planted
 from pellucid.study.reference import Reference, processor_seconds
 from pellucid.study.results import Evaluation, ScoredSample
 from pellucid.study.scores import by_label, finite_scores, score_samples, scores_csv

@@ -13,6 +13,7 @@ import numpy as np
 from pellucid.acquisition.splits import min_calibration_images
 from pellucid.limits.conformal import conformal_limit
 from pellucid.limits.costs import Costs
+from pellucid.limits.gap import TRAINING_DEFECTS
 from pellucid.records import Limit
 from pellucid.study import metrics
 from pellucid.study.results import OperatingPoint
@@ -20,7 +21,6 @@ from pellucid.study.results import OperatingPoint
 FALSE_REJECT_RATES = (0.01, 0.05, 0.1)  # that rules promise
 ESCAPE_RATES = (0.01, 0.05, 0.1)  # that rules promise
 HELD_OUT_NORMALS = "normal images that were held out"
-TRAINING_DEFECTS = "labelled training defects"
 TEST_LABELS = "test labels: optimistic"
 
 

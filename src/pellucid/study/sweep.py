@@ -30,9 +30,9 @@ from pellucid import detectors as catalogue
 from pellucid._io.names import named_path, printable
 from pellucid.acquisition.images import parse_size
 from pellucid.acquisition.splits import check_confidence, check_rate
-from pellucid.calibration import LimitMethod
 from pellucid.errors import DataError, ParameterError, unknown_name
 from pellucid.limits.costs import Costs
+from pellucid.records import LimitMethod
 from pellucid.study.choice import Prefer
 
 Parameters = dict[str, Any]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 AlphaMask = NDArray[np.float32]  # (H, W) in [0, 1], how much of each pixel is covered
+COVERED = 0.5  # of a pixel, from which on the flaw is there
 SUPERSAMPLING = 8  # times larger that flaws are drawn before they are averaged: sizes are exact to 1/8 px
 CONTRAST_SIGNS = {"dust": -1, "stone": -1}  # of what is always darker than the glass; all others are either
 FLAW_SIZES_PX = {  # width of lines, outer diameter of the others
@@ -104,6 +107,17 @@ def plant_flaw(
     covered = draw_flaw(rng, kind, size, (pixels.shape[0], pixels.shape[1]))
     flawed = apply_flaw(pixels, covered, draw_contrast_sign(rng, kind) * contrast)
     return (np.clip(flawed, 0, 1) * 255).round().astype(np.float32) / np.float32(255), covered
+
+
+def flaw_scale(images: Sequence[NDArray[np.float32]], image_size: tuple[int, int]) -> int:
+    """Return how many times larger than ``FLAW_SIZES_PX`` flaws are drawn, so that the network sees those sizes.
+
+    Args:
+        images: that flaws are planted into, (H, W, 3).
+        image_size: height and width that the network takes, px.
+    """
+    smallest_side: int = min(min(i.shape[:2]) for i in images)
+    return max(1, round(smallest_side / min(image_size)))
 
 
 def draw_contrast_sign(rng: Generator, kind: str) -> int:
