@@ -129,7 +129,7 @@ def hit():
     while True:
         written.acquire(), written.acquire(), time.sleep(random.uniform(0, 1))
         for thread in threading.enumerate():
-            if thread.name in ("writer", "follow", "retention", "load", "watch"):
+            if thread.name in ("writer", "follow", "retention", "load", "watch", "memory"):
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
 threading.Thread(target=hit, daemon=True).start()
 w.ADD_TIMEOUT_S = 3
