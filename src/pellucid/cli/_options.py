@@ -89,7 +89,8 @@ InspectOutput = Annotated[
         "-o",
         "--output",
         metavar="DIR",
-        help="Folder for scores.csv, defects.csv and a picture of every result; nothing is written by default.",
+        help="Folder for scores.csv, results.jsonl, defects.csv and a picture of every result; nothing is written by"
+        " default.",
     ),
 ]
 EvaluateOutput = Annotated[
@@ -340,7 +341,11 @@ FlawSeed = Annotated[
     ),
 ]
 FailOnReject = Annotated[
-    bool, typer.Option("--fail-on-reject", help="End with exit code 3 when an image was rejected, not with 0.")
+    bool,
+    typer.Option(
+        "--fail-on-reject",
+        help="End with exit code 3 when an image was rejected, or with --grade when one was not graded ok.",
+    ),
 ]
 
 # --- how a model is exported ----------------------------------------------------------------------------------------

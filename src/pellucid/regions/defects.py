@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pellucid.errors import DataError, ParameterError
 from pellucid.records import Defect
+from pellucid.records.grades import Sheet
 from pellucid.regions.background import Floats, Mask, without_repeated_channels
 from pellucid.regions.kinds import kind_of
 from pellucid.regions.measure import (
@@ -52,6 +53,13 @@ class Measuring(BaseModel):
     image_iou: float | None = None
     map_iou: float | None = None
     mm_per_px: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    def sheet(self, size: tuple[int, ...]) -> Sheet | None:
+        """Return what an image of (height, width) px shows, in mm; None where the scale is not known."""
+        if self.mm_per_px is None:
+            return None
+        across = down = self.mm_per_px
+        return Sheet(size[1] * across, size[0] * down, (across, down), self.outline)
 
 
 class Defects(NamedTuple):
