@@ -22,9 +22,10 @@ from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
 from pellucid.records import Defect, Ignored, Inspection, Limit, Samples
-from pellucid.regions.defects import Measuring, check_scale, find_measured
+from pellucid.regions.defects import Measuring, find_measured
 from pellucid.regions.grading import Grading
 from pellucid.regions.rules import Rules, read_rules
+from pellucid.regions.scale import Scale, check_scale
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes import Runtime
 from pellucid.runtimes.scoring import OpenFile, ScoredFile, enlarge, read_and_score, score_file
@@ -189,11 +190,14 @@ class Inspector:
         )
         return found if self.grading is None else self.grading.apply(found)
 
-    def with_scale(self, mm_per_px: float | None) -> Inspector:
+    def with_scale(self, mm_per_px: Scale | None) -> Inspector:
         """Return one that also measures in mm; with None, this one.
 
+        Args:
+            mm_per_px: along both axes, or along x and along y.
+
         Raises:
-            ParameterError: the scale is not a number above 0.
+            ParameterError: the scale is not a number above 0, or the two differ too much.
         """
         if mm_per_px is None:
             return self

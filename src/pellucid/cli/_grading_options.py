@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -38,5 +38,28 @@ RegradeOutput = Annotated[
         "--output",
         metavar="DIR",
         help="Folder for scores.csv, results.jsonl and defects.csv; nothing is written by default.",
+    ),
+]
+ChartImage = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CHART", help="Picture of a chessboard or of a grid of circles, with a bright rim around it."
+    ),
+]
+SquareMillimetres = Annotated[
+    float,
+    typer.Option(
+        metavar="MM",
+        help="Side of a square of the chart, or distance of two circles' centres, in mm, above 0; measure it, printers"
+        " scale.",
+    ),
+]
+Chart = Annotated[Literal["chessboard", "circles"], typer.Option(help="What the chart is.")]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMNSxROWS",
+        help="Inner corners of the chessboard, or circles, along both sides, each 3 or more; needed for circles, by"
+        " default all corners that are found.",
     ),
 ]

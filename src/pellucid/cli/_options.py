@@ -179,12 +179,16 @@ Outline = Annotated[
         " planted into good images."
     ),
 ]
-MM_PER_PX_HELP = "Millimetres that a pixel of the image file is wide, above 0, for measures in mm"
+MM_PER_PX_HELP = (
+    "Millimetres that a pixel of the image file is wide, above 0, for measures in mm, as `pellucid calibrate` measures"
+    " it; of pixels that are not square X,Y, along both axes"
+)
 MillimetresPerPixel = Annotated[
-    float | None, typer.Option("--mm-per-px", metavar="MM", help=f"{MM_PER_PX_HELP}; px alone by default.")
+    str | None, typer.Option("--mm-per-px", metavar="X[,Y]", help=f"{MM_PER_PX_HELP}; px alone by default.")
 ]
 InspectedMillimetresPerPixel = Annotated[
-    float | None, typer.Option("--mm-per-px", metavar="MM", help=f"{MM_PER_PX_HELP}; by default, what the model knows.")
+    str | None,
+    typer.Option("--mm-per-px", metavar="X[,Y]", help=f"{MM_PER_PX_HELP}; by default, what the model knows."),
 ]
 Seed = Annotated[
     int,

@@ -1,13 +1,60 @@
-"""Grading by rules: which there are, and stored results under another one."""
+"""Grading by rules in mm: the scale of a camera, the rules that there are, and stored results under another one."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from pellucid.cli._console import out, print_line, print_text
-from pellucid.cli._grading_options import Panes, RegradeOutput, RequiredGrade, Results, RulesArgument
+from pellucid.cli._grading_options import (
+    Chart,
+    ChartImage,
+    Panes,
+    Pattern,
+    RegradeOutput,
+    RequiredGrade,
+    Results,
+    RulesArgument,
+    SquareMillimetres,
+)
 from pellucid.cli._options import Json
+
+
+def calibrate(
+    image: ChartImage,
+    square_mm: SquareMillimetres,
+    chart: Chart = "chessboard",
+    pattern: Pattern = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the scale of a camera by a picture of a chart that lies where the glass lies.
+
+    Reads one picture, taken and stored as the images to inspect are; the chart may be turned and should fill it. Writes
+    nothing. Prints the mm per px along both axes with their uncertainty, and how large an error the angle between the
+    axes, perspective and lens leave: nothing corrects these.
+
+    ```
+    pellucid calibrate chart.png --square-mm 10
+    ```
+    """
+    from pellucid.acquisition.chart import calibrate as measure
+    from pellucid.acquisition.chart import parse_pattern
+
+    found = measure(image, square_mm, chart, parse_pattern(pattern))
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))
+        return
+    for axis, scale, uncertainty in zip("xy", found.mm_per_px, found.uncertainty, strict=True):
+        print_line(out, f"along {axis}: {scale:.6g} mm per px, ± {uncertainty:.2g} (19 of 20)")
+    print_line(
+        out, f"from {found.corners[0]}x{found.corners[1]} corners; the axes are {90 + found.skew_degrees:.2f}° apart"
+    )
+    print_line(
+        out,
+        f"what a constant scale leaves: positions are off by up to {found.position_error_mm:.3g} mm, lengths by up to"
+        f" {found.length_error_percent:.2g} %",
+    )
+    print_line(out, f"to measure with it: --mm-per-px {found.option}")
 
 
 def rules(name: RulesArgument = None, as_json: Json = False) -> None:

@@ -13,7 +13,7 @@ import typer
 from pellucid._io.names import printable
 from pellucid.cli._console import err, find_images, out, print_line
 from pellucid.cli._grading_options import Grade, Panes
-from pellucid.cli._models import read_zones
+from pellucid.cli._models import read_zones, scale_of
 from pellucid.cli._options import (
     Device,
     FailOnReject,
@@ -76,12 +76,13 @@ def inspect(
     from pellucid.models.load import load
     from pellucid.study.stored import result_text, write_results
 
+    scale = scale_of(mm_per_px)
     if output is not None:
         check_writable(output / "scores.csv")
     found = find_images(images)
     paths = found.images
     zones = read_zones(ignore, only, margin, min_area, paths[0])
-    inspector = load(model, runtime, images=len(paths), device=device).with_scale(mm_per_px)
+    inspector = load(model, runtime, images=len(paths), device=device).with_scale(scale)
     inspector = replace(inspector, zones=inspector.zones.and_ignore(zones))
     inspector = inspector if grade is None else inspector.with_grading(grade, panes)
     scored: list[ScoredSample] = []
