@@ -62,7 +62,8 @@ def test_inspect_keeps_verdict_and_grade_apart(inspected):
         assert line["sheet"]["width_mm"] > 0
         assert line["grade"]["rules"] == "c1036-q3"
         assert (row["verdict"], row["grade"]) == (line["verdict"], line["grade"]["verdict"])
-        assert row["clauses"] == ", ".join(one["clause"] for one in line["grade"]["broken"])
+        decided = [one["clause"] for one in line["grade"]["broken"] if one["verdict"] == row["grade"]]
+        assert row["clauses"] == ", ".join(decided)
         assert line["defects"] or line["grade"]["verdict"] == "ok"
         for broken in line["grade"]["broken"]:
             assert set(broken["defects"]) <= set(range(len(line["defects"])))
@@ -88,7 +89,7 @@ def test_a_table_names_the_clauses_and_their_source(inspected, loose, tmp_path):
     folder, _ = inspected
     done = pellucid_here("regrade", folder, "--grade", "c1036-q3", "-o", tmp_path)
     assert "https://jada.com/Features/Glazing" in done.stdout
-    assert re.search(r"reject: \S+\.png: points-larger: Point blemishes above 2.4 mm: none; \d+ defects", done.stdout)
+    assert re.search(r"reject: \S+\.png: points-larger: Point blemishes above 2.4 mm: none; found [1-9]", done.stdout)
     assert re.search(r"graded by c1036-q3: \d+ ok, \d+ look, [1-9]\d* reject", done.stdout)
     assert re.search(
         r"graded by loose: \d+ ok, 0 look, 0 reject", pellucid_here("regrade", folder, "--grade", loose).stdout

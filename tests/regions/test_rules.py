@@ -52,8 +52,7 @@ PERCENT = {"zones": [{"name": "border", "width_percent": 10, "source": "s"}, {"n
 )
 def test_a_zone_by_percent_is_of_the_width_at_the_sides_and_of_the_height_above_and_below(x, y, where):
     values = rule({"name": "border", "zones": ["border"]}, {"name": "centre", "zones": ["centre"]}, **PERCENT)
-    verdict, clauses = graded(values, pane(1000, 500), defect(x, y))
-    assert (verdict, clauses.split(", ")[0]) == ("reject", where)  # what lies on the border reaches the other one, too
+    assert graded(values, pane(1000, 500), defect(x, y)) == ("reject", where)
 
 
 @pytest.mark.parametrize(

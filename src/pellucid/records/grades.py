@@ -61,8 +61,9 @@ class BrokenClause:
     defects: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        """The clause with what was found, as in ``spots-M-2: none of Ø > 2 mm; 1 of 0 (defects 3)``."""
-        numbers = "" if self.found is None else f"; {self.found:.4g} {self.unit} found, limit {self.limit:.4g}"
+        """The clause with what was found, as in ``sum: at most 45 mm; found 60 mm, limit 45 (number 0, 3)``."""
+        unit = " mm" if self.unit == "mm" else ""
+        numbers = "" if self.found is None else f"; found {self.found:.4g}{unit}, limit {self.limit:.4g}"
         which = f" (number {', '.join(map(str, self.defects))})" if self.defects else ""
         return f"{self.clause}: {self.text}{numbers}{which}"
 
@@ -75,7 +76,7 @@ class Grade:
         rules: name of the rule.
         verdict: ``ok``: every clause is kept, whatever the measures leave open; ``reject``: one is broken, whatever
             they leave open; ``look``: neither.
-        broken: the clauses that decided, those that reject first.
+        broken: the clauses that are broken or may be, those that reject first.
         panes: of glass that the unit has, where the rule counts them.
     """
 
@@ -87,7 +88,7 @@ class Grade:
     @property
     def clauses(self) -> str:
         """Names of the clauses that decided, as in ``spots-M-2, scratches-M-sum``."""
-        return ", ".join(one.clause for one in self.broken)
+        return ", ".join(one.clause for one in self.broken if one.verdict == self.verdict)
 
     def __str__(self) -> str:
         """The verdict with what decided, as in ``REJECT by en1279: spots-M-2``."""
