@@ -73,7 +73,7 @@ def test_what_cannot_be_updated_is_refused(batches):
     with pytest.raises(NotFittedError, match="call fit first"):
         list(detectors.create("dfm").update_leaving_out(batches, [*range(12)]))
     trained = detectors.create("stfpm", epochs=1).fit(batches)
-    with pytest.raises(ParameterError, match="Stfpm cannot learn more images on top .*: fit it again"):
+    with pytest.raises(ParameterError, match=r"Stfpm cannot learn more images on top .*: fit it again"):
         list(trained.update_leaving_out(batches, [*range(12)]))
 
 

@@ -373,7 +373,9 @@ def needed(learned: Tensor | None) -> Tensor:
         ParameterError: it is None.
     """
     if learned is None:
-        raise ParameterError("This model is of an earlier pellucid, which did not keep what an update needs: fit it again.")
+        raise ParameterError(
+            "This model is of an earlier pellucid, which did not keep what an update needs: fit it again."
+        )
     return learned
 
 

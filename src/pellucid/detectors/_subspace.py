@@ -23,20 +23,20 @@ class Subspace(NamedTuple):
         U: orthonormal directions by falling variance, (D, k).
         variance: along each of them, (k,).
         rest: the other directions with any variance, each times its standard deviation, (r, D).
-        count: how many features they are of.
+        images: how many features they are of.
     """
 
     mu: Tensor
     U: Tensor
     variance: Tensor
     rest: Tensor
-    count: int
+    images: int
 
 
 class Moments(NamedTuple):
-    """Features that are no longer there: how many, their mean (D,), and rows (r, D) whose scatter about 0 is theirs."""
+    """Features that are not there any more: of how many images, their mean (D,), and rows (r, D) with their scatter."""
 
-    count: int
+    images: int
     mu: Tensor
     rows: Tensor
 
@@ -45,7 +45,7 @@ class Moments(NamedTuple):
         """Return those of the features by what was found in them."""
         rows = torch.cat([(found.U * found.variance.sqrt()).T, found.rest])
         rows = rows.to(double_precision_device(rows.device)).double()
-        return cls(found.count, found.mu.to(rows), rows * (found.count - 1) ** 0.5)
+        return cls(found.images, found.mu.to(rows), rows * (found.images - 1) ** 0.5)
 
 
 def principal_subspace(rows: Iterable[Tensor], level: float) -> Subspace:
@@ -98,8 +98,8 @@ class LeftOutSubspaces:
         self.mu, self.device, self.count = X.mean(0), rows.device, len(X)
         scattered = X - self.mu
         if earlier is not None:
-            apart, self.count = self.mu - earlier.mu, len(X) + earlier.count
-            between = apart * (len(X) * earlier.count / self.count) ** 0.5
+            apart, self.count = self.mu - earlier.mu, len(X) + earlier.images
+            between = apart * (len(X) * earlier.images / self.count) ** 0.5
             scattered = torch.cat([earlier.rows, scattered, between[None]])
             self.mu = earlier.mu + apart * (len(X) / self.count)
         if len(scattered) <= X.shape[1]:
@@ -176,5 +176,5 @@ def _subspace(
     k = max(1, min(int((share < level).sum()) + 1, varying))
     variance = (eigenvalues / (N - 1)).clamp(min=1e-12)
     rest = (directions[:, k:varying] * variance[k:varying].sqrt()).T
-    found = (mu, directions[:, :k], variance[:k], rest)
-    return Subspace(*(part.float().clone().to(device) for part in found), count=N)
+    mu, U, variance, rest = (part.float().clone().to(device) for part in (mu, directions[:, :k], variance[:k], rest))
+    return Subspace(mu, U, variance, rest, N)

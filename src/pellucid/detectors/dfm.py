@@ -99,8 +99,8 @@ class Dfm(Detector):
         yield from self._leave_out(maps, groups, earlier)
 
     def _keep(self, found: Subspace) -> None:
-        self.mu_, self.U_, self.variance_, self.rest_, count = found
-        self.count_ = torch.tensor(count, device=self.device)
+        self.rest_, self.count_ = found.rest, torch.tensor(found.images, device=self.device)
+        self.mu_, self.U_, self.variance_ = found.mu, found.U, found.variance
 
     def _leave_out(
         self, maps: Tensor, groups: Sequence[int], earlier: Moments | None

@@ -204,4 +204,5 @@ class Padim(Detector):
 def _inverse(triangles: Tensor) -> Tensor:
     """Invert lower triangular matrices (P, C, C)."""
     identity = torch.eye(triangles.shape[-1], device=triangles.device, dtype=triangles.dtype).expand_as(triangles)
-    return torch.linalg.solve_triangular(triangles, identity, upper=False)
+    inverse: Tensor = torch.linalg.solve_triangular(triangles, identity, upper=False)
+    return inverse

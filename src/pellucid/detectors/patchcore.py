@@ -149,7 +149,9 @@ class Patchcore(Detector):
             if len(projected):
                 points, known = projected, known @ self._projection(known, torch.Generator().manual_seed(self.seed))
             chosen = k_center_greedy(points, count, known=known)
-        images_of = torch.cat([needed(self.images_), chosen.to(self.device) // (len(patches) // count_images) + earlier])
+        images_of = torch.cat(
+            [needed(self.images_), chosen.to(self.device) // (len(patches) // count_images) + earlier]
+        )
         self._remember(torch.cat([self.bank_, patches[chosen]]), images_of)
 
     def _remember(self, bank: Tensor, images: Tensor) -> None:
@@ -168,7 +170,8 @@ class Patchcore(Detector):
         """Draw a random Gaussian projection (D, PROJECTED_CHANNELS) of features (N, D), which keeps distances (Johnson
         & Lindenstrauss, 1984)."""
         matrix = torch.randn(features.shape[1], PROJECTED_CHANNELS, generator=generator)
-        return matrix.to(features) / PROJECTED_CHANNELS**0.5
+        scaled: Tensor = matrix.to(features) / PROJECTED_CHANNELS**0.5
+        return scaled
 
     def _gather(self, images: Images, generator: torch.Generator, patches: DiskTensor, projected: DiskTensor) -> int:
         """Collect all patches (N, D), and where D is large their projection; return of how many images they are."""
