@@ -37,8 +37,9 @@ from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.splits import group_numbers
 from pellucid.acquisition.verify import verify
 from pellucid.detectors._base import Detector
-from pellucid.limits.conformal import calibrate
+from pellucid.limits.conformal import calibrate, conformal_limit
 from pellucid.limits.lot import move_to_lot
+from pellucid.limits.tail import tail_limit
 from pellucid.records import Limit, Sample
 
 FALSE_REJECT, LEARNED = 0.05, 8
@@ -102,17 +103,25 @@ class Images:
 
 def limits_after(limit: Limit, scores: Floats) -> dict[str, float]:
     """What may become of a limit by the left-out scores of a lot."""
-    together = [*limit.scores, *scores]
     return {
         "kept": limit.value,
-        "pooled": calibrate(together, together, FALSE_REJECT, method="leave-one-out").value,
+        "pooled": pooled(limit, scores),
         "highest": float(scores.max()),
-        "moved by a factor": float(np.exp(_moved(np.log(limit.scores), np.log(limit.value), np.log(scores)))),
+        "to the mean": to_the_mean(np.asarray(limit.scores), limit.value, scores),
+        "to the mean of logs": float(np.exp(to_the_mean(np.log(limit.scores), np.log(limit.value), np.log(scores)))),
         "moved": move_to_lot(limit, scores.tolist(), range(len(scores))).value,
     }
 
 
-def _moved(earlier: Floats, value: float, scores: Floats) -> float:
+def pooled(limit: Limit, scores: Floats) -> float:
+    """The limit from both, each new image a group of its own, as in a fit."""
+    together = np.concatenate([limit.scores, scores])
+    weights = np.concatenate([limit.weights or np.ones(len(limit.scores)), np.ones(len(scores))])
+    tail = tail_limit(together, FALSE_REJECT, weights) if limit.method == "tail" else None
+    return conformal_limit(together, FALSE_REJECT, weights) if tail is None else tail
+
+
+def to_the_mean(earlier: Floats, value: float, scores: Floats) -> float:
     return float(scores.mean() + np.sqrt(1 + 1 / len(scores)) * (value - earlier.mean()))
 
 

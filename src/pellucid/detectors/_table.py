@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': '5801bad27ce625f85d66f532e6a57f8e546c00d104767fca5959e09ec7c722eb'},
+         'source_sha256': '0c40c07899d6b3b8a126f0810ea1e97e80663c287cda0094a715db0efdf5d6bb'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
@@ -43,7 +43,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'n_features': 100,
                         'epsilon': 0.01,
                         'seed': 0},
-           'source_sha256': '56eda6d88e992cf61e5141e0ce4b1f4d7ead421aed729101303381ab9455e5ce'},
+           'source_sha256': '4659529c4bee74538b55dc261d2955ddc2e888d56ed57091e0d5e0f8d8261415'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -55,7 +55,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'seed': 0},
-               'source_sha256': '86b1f0e75798065bd6d5daf44876eb1dc6ba5e6c105056fe87db95c6fcdf882d'},
+               'source_sha256': 'd11548eaef6776c936bf053f65e7725a4e96dd5d22f6efc63e87b38b5d3571bc'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "
