@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,9 +15,9 @@ from pellucid.acquisition.fitted_images import describe_files
 from pellucid.acquisition.folders import CSV_SUFFIXES, LAYOUT_FOLDERS, read_folder
 from pellucid.acquisition.images import read_image
 from pellucid.acquisition.splits import group_numbers
-from pellucid.acquisition.verify import VerifiedData, verify
+from pellucid.acquisition.verify import VerifiedData, samples_sha256, verify
 from pellucid.calibration import HeldOutScore, choose_limit, fit_leaving_out, score_files
-from pellucid.errors import DataError, ParameterError, join_names
+from pellucid.errors import DataError, join_names
 from pellucid.inspector import Inspector
 from pellucid.limits.lot import move_to_lot
 from pellucid.limits.promise import BETTER_CONFIDENCE, Promise
@@ -42,7 +41,6 @@ class Update:
         accepted: it does not find fewer planted flaws than chance explains.
         step: what was done, as the model's file remembers it.
         rejected: how many of the images the model rejected before.
-        limit: before the update.
         found: how many of the planted flaws the model found as it was.
         notes: what was left out, and what is odd about the images, a sentence each.
     """
@@ -51,7 +49,6 @@ class Update:
     accepted: bool
     step: Ancestor
     rejected: int
-    limit: Limit
     found: int
     notes: tuple[str, ...] = ()
 
@@ -90,8 +87,7 @@ def update(
 
     Args:
         model: a model file of a detector in closed form.
-        images: files and folders of good images; or a data set in a known layout or a CSV file, whose normal images
-            that are not for testing are learned.
+        images: files and folders of good images, or data sets, whose normal images that are not for testing are taken.
         false_alarms: the model rejected the images, and people passed them.
         device: where to compute, as for :func:`pellucid.load`.
 
@@ -109,49 +105,30 @@ def update(
         ...     found.inspector.save("glass.pellucid")
     """
     before = load(model, device=device)
-    check_updates(before)
+    before.detector.check_updates()
     data, inspections = _learnable(before, images, 1 if false_alarms else MIN_LOT_IMAGES)
-    samples = data.samples.samples
-    after, held_out = _learn(before, data, samples)
-    moved = before.limit
+    after, held_out = _learn(before, data, data.samples.samples)
+    moved = limit = before.limit
     if not false_alarms:
-        moved, limit = _place_limits(before, after, samples, held_out)
-        after = replace(after, limit=limit)
+        moved, limit = _place_limits(before, after, data.samples.samples, held_out)
+    after = replace(after, limit=limit)
     as_it_was, earlier, later = _find_flaws(before, moved, after, data)
     step = Ancestor(
         date=datetime.now(UTC).date().isoformat(),
         model_sha256=read_header(Path(model))[1],
         learned="false alarms" if false_alarms else "lot",
-        images=len(samples),
-        data_sha256=hashlib.sha256("".join(sorted(data.hashes[s.path] for s in samples)).encode()).hexdigest(),
+        images=len(data.samples.samples),
+        data_sha256=samples_sha256(data.samples.samples, data.hashes),
         limit=before.limit.value,
         updated_limit=after.limit.value,
         planted=len(later),
         found=sum(earlier),
         updated_found=sum(later),
     )
-    return Update(
-        inspector=replace(after, ancestry=(*before.ancestry, step)),
-        accepted=not fewer_than_chance(earlier, later),
-        step=step,
-        rejected=sum(one.verdict == "reject" for one in inspections),
-        limit=before.limit,
-        found=sum(as_it_was),
-        notes=data.samples.notes,
-    )
-
-
-def check_updates(inspector: Inspector) -> None:
-    """Refuse a model that cannot learn on.
-
-    Raises:
-        ParameterError: it was exported, or its detector has to be fitted again.
-    """
-    if not inspector.detector.updates:
-        raise ParameterError(
-            f"A {type(inspector.detector).__name__} cannot learn more images on top of those that it was fitted on: fit"
-            " it again, on all of them."
-        )
+    rejected = sum(one.verdict == "reject" for one in inspections)
+    after = replace(after, ancestry=(*before.ancestry, step))
+    accepted = not fewer_than_chance(earlier, later)
+    return Update(after, accepted, step, rejected, sum(as_it_was), data.samples.notes)
 
 
 def _learnable(
@@ -176,15 +153,8 @@ def _learnable(
     samples = replace(data.samples, samples=tuple(s for s, _ in judged), notes=(*data.samples.notes, *left_out))
     independent = len({s.group or s.path for s, _ in judged})
     if independent < fewest:
-        raise DataError(
-            " ".join(
-                (
-                    f"An update needs {fewest} new good images that are independent of each other, and there are"
-                    f" {independent}: take more of them.",
-                    *left_out,
-                )
-            )
-        )
+        words = f"An update needs {fewest} new good images that are independent of each other, and there are"
+        raise DataError(" ".join((f"{words} {independent}: take more of them.", *left_out)))
     return replace(data, samples=samples), [one for _, one in judged]
 
 

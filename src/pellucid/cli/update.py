@@ -25,11 +25,11 @@ def update(
 ) -> None:
     """Learn more good images on top of a model, without a fit from scratch: a new lot, a new light.
 
-    Four to thirty good images of a new lot, not picked by how they score, are learned, and the limit moves to where
-    they score. Images that the model rejected and people passed are learned with --false-alarms, and the limit stays.
-    Then flaws are planted into the images, and the model is written only if it finds no fewer of them than chance
-    explains; otherwise the exit code is 1, and a model that is there stays. The file remembers what was done. For
-    detectors in closed form: patchcore, padim, dfm.
+    Reads a model of a detector in closed form (patchcore, padim, dfm), and good images. Four to thirty of a new lot,
+    not picked by how they score, also move the limit to where they score. Images that the model rejected and people
+    passed are learned with --false-alarms, and the limit stays. Then flaws are planted into the images. Writes the
+    updated model, which remembers what was done, only if it finds no fewer of them than chance explains; otherwise the
+    exit code is 1, and a model that is there stays. Prints limit, false rejects and planted flaws before and after.
 
     ```
     pellucid update glass.pellucid new_lot/ -o glass.pellucid

@@ -199,10 +199,17 @@ class Detector(ABC):
                 yield maps.float().cpu(), scores.float().cpu()
         self._prepare_scoring()
 
-    @property
-    def updates(self) -> bool:
-        """Whether it can learn more images without those that it has learned from already."""
-        return type(self)._update_leaving_out is not Detector._update_leaving_out
+    def check_updates(self) -> None:
+        """Refuse to learn more images where that needs those that were learned from already.
+
+        Raises:
+            ParameterError: the detector has to be fitted again.
+        """
+        if type(self)._update_leaving_out is Detector._update_leaving_out:
+            raise ParameterError(
+                f"{type(self).__name__} cannot learn more images on top of those that it was fitted on: fit it again,"
+                " on all of them."
+            )
 
     def update_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Learn more normal images, and score each of them as if its group had been left out of these.
@@ -222,11 +229,7 @@ class Detector(ABC):
         """
         if not hasattr(self, "size_"):
             raise NotFittedError(f"This {type(self).__name__} has not been fitted: call fit first.")
-        if not self.updates:
-            raise ParameterError(
-                f"{type(self).__name__} cannot learn more images on top of those that it was fitted on: fit it again,"
-                " on all of them."
-            )
+        self.check_updates()
         with full_float32():
             for maps, scores in self._update_leaving_out(images, groups):
                 yield maps.float().cpu(), scores.float().cpu()
