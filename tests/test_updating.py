@@ -199,6 +199,28 @@ def test_planted_flaws_are_found_at_a_limit_and_in_their_place(padim, lot):
     assert 0 < found[:, 1].sum() < 200
 
 
+def test_no_image_is_judged_by_a_model_that_learned_it(padim, lot, monkeypatch):
+    asked = []
+    real = updating._learn
+
+    def learn(before, data, samples):
+        after, held_out = real(before, data, samples)
+        asked.append((after.runtime, {read_image(s.path).tobytes() for s in samples}))
+        return after, held_out
+
+    def judge(images, models, limits):
+        for image, model in zip(images, models, strict=True):
+            taught = [learned for runtime, learned in asked if runtime is model.runtime]
+            assert all(image.tobytes() not in learned for learned in taught)
+            assert len(limits) == 2 or len(taught[0]) == len(LOT) / 2
+        return [(True,) * len(limits)]
+
+    monkeypatch.setattr(updating, "_learn", learn)
+    monkeypatch.setattr(updating, "find_flaws", judge)
+    assert pellucid.update(padim, lot).accepted
+    assert [len(learned) for _, learned in asked] == [8, 4, 4]
+
+
 @pytest.mark.parametrize(("lost", "gained", "fewer"), [(0, 0, False), (3, 1, False), (5, 0, True), (20, 9, True)])
 def test_fewer_is_told_from_chance_by_the_sign_test(lost, gained, fewer):
     before = [True] * lost + [False] * gained + [True, False] * 20
