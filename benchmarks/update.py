@@ -45,7 +45,19 @@ from pellucid.records import Limit, Sample
 
 FALSE_REJECT, LEARNED = 0.05, 8
 MIN_JUDGED = 3  # other good images of a session
-COLUMNS = ("data", "detector", "seed", "session", "learned", "limit", "draws", "good", "rejected", "within")
+COLUMNS = (
+    "data",
+    "image_size",
+    "detector",
+    "seed",
+    "session",
+    "learned",
+    "limit",
+    "draws",
+    "good",
+    "rejected",
+    "within",
+)
 COLUMNS += ("defects", "escaped")
 PLANTED_COLUMNS = ("data", "detector", "session", "limit", "updated_limit", "planted", "found_before")
 PLANTED_COLUMNS += ("found_at_lot_limit", "found_after", "accepted")
@@ -160,7 +172,8 @@ def measure(images: Images, name: str, seed: int, draws: int) -> Iterator[tuple[
         for way, values in found.items():
             rejected, within, escaped = (f"{mean:.4f}" for mean in np.array(values, float).mean(0))
             count = len(good) - LEARNED
-            yield (images.data.name, name, seed, session, *way, draws, count, rejected, within, len(bad), escaped)
+            known = (images.data.name, images.size, name, seed, session)
+            yield (*known, *way, draws, count, rejected, within, len(bad), escaped)
 
 
 def plant(images: Images, name: str) -> Iterator[tuple[object, ...]]:

@@ -135,7 +135,7 @@ class Padim(Detector):
         inverse = self.whiten_.new_zeros(*self.mean_.shape, self.mean_.shape[1])
         inverse[:, rows, columns] = self.whiten_
         L = _inverse(inverse.to(double_precision_device(self.device)))
-        covariance = (L.double() @ L.double().mT).float().to(self.device)
+        covariance = (L @ L.mT).to(self.device)
         covariance.diagonal(dim1=1, dim2=2).sub_(self.epsilon)
         return covariance * (int(needed(self.count_)) - 1)
 
