@@ -43,7 +43,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'n_features': 100,
                         'epsilon': 0.01,
                         'seed': 0},
-           'source_sha256': '4659529c4bee74538b55dc261d2955ddc2e888d56ed57091e0d5e0f8d8261415'},
+           'source_sha256': '2ca69779f89ae0c890aa93cd68f329e9677ae7bbdcf8d9d9626535e413061118'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
