@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pellucid.regions.zones import Zones as Zones
     from pellucid.study.evaluate import evaluate as evaluate
     from pellucid.study.results import Evaluation as Evaluation
+    from pellucid.updating import Update as Update
+    from pellucid.updating import update as update
 
     __version__: str
 
@@ -46,6 +48,7 @@ _HOMES = {  # every public name and the module that it is imported from when it 
     "Sample": "pellucid.records",
     "Samples": "pellucid.records",
     "Split": "pellucid.records",
+    "Update": "pellucid.updating",
     "Zones": "pellucid.regions.zones",
     "backbones": None,
     "detectors": None,
@@ -55,6 +58,7 @@ _HOMES = {  # every public name and the module that it is imported from when it 
     "fit_split": "pellucid.fitting",
     "load": "pellucid.models.load",
     "read_folder": "pellucid.acquisition.folders",
+    "update": "pellucid.updating",
 }
 __all__ = sorted([*_HOMES, "__version__"])
 

@@ -52,7 +52,13 @@ class HeldOutScore(NamedTuple):
 
 
 def fit_leaving_out(
-    detector: Detector, samples: Sequence[Sample], size: Size, fitted_images: FittedImages, zones: Zones = EVERYTHING
+    detector: Detector,
+    samples: Sequence[Sample],
+    size: Size,
+    fitted_images: FittedImages,
+    zones: Zones = EVERYTHING,
+    *,
+    update: bool = False,
 ) -> list[HeldOutScore]:
     """Fit a detector that can leave images out, and score each of them as if its group had not been fitted on.
 
@@ -64,6 +70,7 @@ def fit_leaving_out(
         size: height and width that the network takes.
         fitted_images: what the model remembers of them.
         zones: what counts.
+        update: the detector is fitted, and learns these images on top.
 
     Returns:
         What is known of every sample, in order.
@@ -84,9 +91,10 @@ def fit_leaving_out(
         views = [len(lay_out(sizes[path], size, framing).corners) for path in paths]
     batches = ImageBatches(paths, size, bits=bits, see=fitted_images.seen_by(size), sizes=sizes)
     groups = [numbers[k] for k, count in zip(order, views, strict=True) for _ in range(count)]
+    learn = detector.update_leaving_out if update else detector.fit_leaving_out
     found = (
         (score, anomaly_map)
-        for maps, scores in detector.fit_leaving_out(batches, groups)
+        for maps, scores in learn(batches, groups)
         for anomaly_map, score in zip(maps.numpy(), scores.tolist(), strict=True)
     )
     by_place: dict[int, HeldOutScore] = {}

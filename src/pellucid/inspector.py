@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pellucid.acquisition.arrays import ImageLike
     from pellucid.detectors._base import Detector
     from pellucid.models.export import ExportHeader, Format
-    from pellucid.models.file import Header
+    from pellucid.models.file import Ancestor, Header
 
 MIN_IMAGES_FOR_THROUGHPUT = 16  # from which on a runtime is set up to compute several at the same time
 
@@ -60,6 +60,7 @@ class Inspector:
         zones: where and from what size on a defect counts; an image is rejected only for what does.
         measuring: how defects are outlined and measured.
         grading: rule that every inspection is graded by; None: by none. A model file does not hold it.
+        ancestry: the models that it was updated from, the oldest first.
     """
 
     runtime: Runtime
@@ -72,6 +73,7 @@ class Inspector:
     zones: Zones = EVERYTHING
     measuring: Measuring = field(default=Measuring(), kw_only=True)
     grading: Grading | None = field(default=None, kw_only=True)
+    ancestry: tuple[Ancestor, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         model: str = self.runtime.name
@@ -247,6 +249,7 @@ class Inspector:
             false_reject=self.false_reject,
             zones=self.zones,
             measuring=self.measuring,
+            ancestry=self.ancestry,
         )
 
     def save(self, path: str | Path) -> None:

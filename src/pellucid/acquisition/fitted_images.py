@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +70,24 @@ class FittedImages(BaseModel):
         shortened = sha256[:SHORT_HASH_DIGITS]
         at = bisect_left(self.hashes, shortened)
         return self.hashes[at : at + 1] == (shortened,)
+
+    def with_more(self, hashes: Iterable[str], appearances: Iterable[Appearance]) -> FittedImages:
+        """Return what a model remembers that has learned more images.
+
+        Args:
+            hashes: SHA-256 of each of their files.
+            appearances: what they look like.
+        """
+        hashes = sorted(hashes)
+        ends = [astuple(one) for one in (self.lowest, self.highest, *appearances) if one is not None]
+        return self.model_copy(
+            update={
+                "data_sha256": hashlib.sha256("".join((self.data_sha256, *hashes)).encode()).hexdigest(),
+                "hashes": tuple(sorted({*self.hashes, *(digest[:SHORT_HASH_DIGITS] for digest in hashes)})),
+                "lowest": self.lowest and Appearance(*map(min, zip(*ends, strict=True))),
+                "highest": self.highest and Appearance(*map(max, zip(*ends, strict=True))),
+            }
+        )
 
     def seen_by(self, view: Size) -> See:
         """Return what gives the views of (height, width) px that a network sees of an image."""

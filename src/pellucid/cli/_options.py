@@ -62,6 +62,14 @@ Images = Annotated[
         help="Image files, and folders whose images are all taken, with those in the folders inside.",
     ),
 ]
+LearnedImages = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IMAGE|FOLDER|DATA",
+        help="Images of good parts, and folders of them; or data sets in a known layout or as a CSV file, whose images"
+        " of good parts that are not for testing are taken.",
+    ),
+]
 DetectorArgument = Annotated[
     str | None,
     typer.Argument(
@@ -211,6 +219,14 @@ FirstSeed = Annotated[
 Seeds = Annotated[
     int | None,
     typer.Option(metavar="COUNT", help="How many splits and trainings, 1 or more, to average over; 1 by default."),
+]
+FalseAlarms = Annotated[
+    bool,
+    typer.Option(
+        "--false-alarms",
+        help="The model rejected these images, and people passed them: they are learned, and the limit stays, because"
+        " images that were picked by their scores cannot place it.",
+    ),
 ]
 Resume = Annotated[
     bool,

@@ -99,6 +99,18 @@ class Detector(ABC):
         """
         raise NotImplementedError
 
+    def _update_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Learn more images on top of those learned before, then yield what :meth:`update_leaving_out` asks for.
+
+        For detectors in closed form that need not see the earlier images again; others leave it out. Tensors are
+        replaced, never changed in place: a copy of the detector may share them.
+
+        Args:
+            images: as :meth:`_fit` gets them; only the new ones.
+            groups: a number for each of them, in order; images of a group follow each other.
+        """
+        raise NotImplementedError
+
     def _check_parameters(self) -> None:  # noqa: B027 - some take every value
         """Refuse values of hyper-parameters that are not allowed, by :func:`require`, before any data are read."""
 
@@ -184,6 +196,42 @@ class Detector(ABC):
         """
         with self._fitting(images):
             for maps, scores in self._fit_leaving_out(images, groups):
+                yield maps.float().cpu(), scores.float().cpu()
+        self._prepare_scoring()
+
+    def check_updates(self) -> None:
+        """Refuse to learn more images where that needs those that were learned from already.
+
+        Raises:
+            ParameterError: the detector has to be fitted again.
+        """
+        if type(self)._update_leaving_out is Detector._update_leaving_out:
+            raise ParameterError(
+                f"{type(self).__name__} cannot learn more images on top of those that it was fitted on: fit it again,"
+                " on all of them."
+            )
+
+    def update_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Learn more normal images, and score each of them as if its group had been left out of these.
+
+        What was learned before stays; nothing is fitted anew. The detector is updated when all have been taken.
+
+        Args:
+            images: re-iterable of float32 batches (B, 3, H, W) in [0, 1], of the size that was fitted on.
+            groups: a number for each image, in order; images of one group are left out together and follow each other.
+
+        Yields:
+            Maps (B, H, W) and scores (B,), float32 on the CPU, in the order of the images.
+
+        Raises:
+            NotFittedError: there is nothing to be updated.
+            ParameterError: it cannot learn on, or what is needed for it was not kept by an earlier pellucid.
+        """
+        if not hasattr(self, "size_"):
+            raise NotFittedError(f"This {type(self).__name__} has not been fitted: call fit first.")
+        self.check_updates()
+        with full_float32():
+            for maps, scores in self._update_leaving_out(images, groups):
                 yield maps.float().cpu(), scores.float().cpu()
         self._prepare_scoring()
 
@@ -316,6 +364,22 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """
     if not condition:
         raise ParameterError(f"{name}={value!r} is not allowed: it has to be {allowed}.")
+
+
+def needed(learned: Tensor | None) -> Tensor:
+    """Return what an update needs of what was learned.
+
+    Args:
+        learned: None in a model that a pellucid fitted which did not keep it.
+
+    Raises:
+        ParameterError: it is None.
+    """
+    if learned is None:
+        raise ParameterError(
+            "This model is of an earlier pellucid, which did not keep what an update needs: fit it again."
+        )
+    return learned
 
 
 def _check_shape(pixels: Tensor) -> None:

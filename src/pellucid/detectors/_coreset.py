@@ -14,7 +14,9 @@ GPU_WORKING_SET = 32768  # the same two for a GPU, on which a step costs as much
 GPU_UPDATE_BLOCK = 8192
 
 
-def k_center_greedy(points: Tensor | DiskTensor, count: int, first: int) -> Tensor:
+def k_center_greedy(
+    points: Tensor | DiskTensor, count: int, first: int | None = None, *, known: Tensor | None = None
+) -> Tensor:
     """Select the greedy k-center coreset (Sener & Savarese, ICLR 2018): always the point farthest from all centres.
 
     Exact, but lazy: distances to the nearest centre only ever shrink, so a stale one is an upper bound. Greedy runs
@@ -26,7 +28,8 @@ def k_center_greedy(points: Tensor | DiskTensor, count: int, first: int) -> Tens
     Args:
         points: (N, d).
         count: how many to select, from 1 to N.
-        first: index of the first centre.
+        first: index of the first centre; None: the point farthest from those that are ``known``.
+        known: points (n, d) that are centres already and are not selected again.
 
     Returns:
         Indices (count,) of the centres, in the order of their selection.
@@ -34,19 +37,24 @@ def k_center_greedy(points: Tensor | DiskTensor, count: int, first: int) -> Tens
     on_cpu = points.device.type == "cpu"
     working_set, block = (WORKING_SET, UPDATE_BLOCK) if on_cpu else (GPU_WORKING_SET, GPU_UPDATE_BLOCK)
     bounds = torch.full((len(points),), torch.inf, dtype=points.dtype, device=points.device)
+    if known is not None:
+        _lower_bounds(bounds, points, known, -1.0, block)
+    first = int(bounds.argmax()) if first is None else first
     centres, new, radius = [first], [first], 0.0  # all; those that the bounds do not know of yet; squared
     with progress_bar() as progress:
         task = progress.add_task("choosing patches", total=count)
         while True:
-            _update_bounds(bounds, points, torch.tensor(new, device=points.device), radius / 4, block)
+            chosen = torch.tensor(new, device=points.device)
+            _lower_bounds(bounds, points, points[chosen], radius / 4, block)
+            bounds[chosen] = -1.0
             progress.update(task, completed=len(centres))
             if len(centres) == count:
                 return torch.tensor(centres)
             largest, working = torch.topk(bounds, min(working_set, len(points)))
             outside = float(largest[-1]) if len(working) < len(points) else -1.0
-            chosen, radius = _greedy(points[working], largest, outside, count - len(centres))
+            places, radius = _greedy(points[working], largest, outside, count - len(centres))
             numbers = working.tolist()
-            new = [numbers[at] for at in chosen]
+            new = [numbers[at] for at in places]
             centres += new
 
 
@@ -78,9 +86,8 @@ def _greedy(points: Tensor, bounds: Tensor, outside: float, count: int) -> tuple
     return chosen, radius
 
 
-def _update_bounds(bounds: Tensor, points: Tensor | DiskTensor, centres: Tensor, settled: float, block: int) -> None:
-    """Lower the bounds (N,) above ``settled`` to the squared distance from the nearest of the new centres (n,)."""
-    new = points[centres]
+def _lower_bounds(bounds: Tensor, points: Tensor | DiskTensor, new: Tensor, settled: float, block: int) -> None:
+    """Lower the bounds (N,) above ``settled`` to the squared distance from the nearest of the new centres (n, d)."""
     norms = (new * new).sum(1)
     for start in range(0, len(points), block):
         rows = slice(start, start + block)
@@ -88,4 +95,3 @@ def _update_bounds(bounds: Tensor, points: Tensor | DiskTensor, centres: Tensor,
         x = points[rows][moving]
         distance = torch.addmm(norms, x, new.T, alpha=-2).amin(1) + (x * x).sum(1)
         bounds[start + moving] = torch.minimum(bounds[start + moving], distance)
-    bounds[centres] = -1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +15,40 @@ MIN_EIGENVALUE = 1e-10  # share of the largest, below which there is no variance
 SCATTER_BLOCK = 512  # rows that are added to the scatter matrix at a time
 
 
-def principal_subspace(rows: Iterable[Tensor], level: float) -> tuple[Tensor, Tensor, Tensor]:
+class Subspace(NamedTuple):
+    """What keeps a share of the variance of features, and what is left of it.
+
+    Attributes:
+        mu: mean of the features, (D,).
+        U: orthonormal directions by falling variance, (D, k).
+        variance: along each of them, (k,).
+        rest: the other directions with any variance, each times its standard deviation, (r, D).
+        images: how many features they are of.
+    """
+
+    mu: Tensor
+    U: Tensor
+    variance: Tensor
+    rest: Tensor
+    images: int
+
+
+class Moments(NamedTuple):
+    """Features that are not there any more: of how many images, their mean (D,), and rows (r, D) with their scatter."""
+
+    images: int
+    mu: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, found: Subspace) -> Moments:
+        """Return those of the features by what was found in them."""
+        rows = torch.cat([(found.U * found.variance.sqrt()).T, found.rest])
+        rows = rows.to(double_precision_device(rows.device)).double()
+        return cls(found.images, found.mu.to(rows), rows * (found.images - 1) ** 0.5)
+
+
+def principal_subspace(rows: Iterable[Tensor], level: float) -> Subspace:
     """Compute the mean of features and the subspace that keeps a share of their variance.
 
     Up to D features are kept, and the N x N Gram matrix is decomposed, which has the eigenvalues of their covariance
@@ -23,9 +57,6 @@ def principal_subspace(rows: Iterable[Tensor], level: float) -> tuple[Tensor, Te
     Args:
         rows: batches (B, D) of features.
         level: share of the variance to keep, in (0, 1].
-
-    Returns:
-        Mean (D,), orthonormal directions (D, k) by falling variance, and the variance along each (k,).
 
     Raises:
         DataError: there are fewer than two features.
@@ -58,31 +89,37 @@ class LeftOutSubspaces:
     Args:
         rows: features (N, D).
         level: share of the variance to keep, in (0, 1].
+        earlier: more features, none of which is ever left out.
     """
 
-    def __init__(self, rows: Tensor, level: float) -> None:
+    def __init__(self, rows: Tensor, level: float, earlier: Moments | None = None) -> None:
         self.level = level
         X = rows.to(double_precision_device(rows.device)).double()
-        self.mu, self.device = X.mean(0), rows.device
-        centred = X - self.mu
-        if len(X) <= X.shape[1]:
-            eigenvalues, V = torch.linalg.eigh(centred @ centred.T)
+        self.mu, self.device, self.count = X.mean(0), rows.device, len(X)
+        scattered = X - self.mu
+        if earlier is not None:
+            apart, self.count = self.mu - earlier.mu, len(X) + earlier.images
+            between = apart * (len(X) * earlier.images / self.count) ** 0.5
+            scattered = torch.cat([earlier.rows, scattered, between[None]])
+            self.mu = earlier.mu + apart * (len(X) / self.count)
+        if len(scattered) <= X.shape[1]:
+            eigenvalues, V = torch.linalg.eigh(scattered @ scattered.T)
             kept = eigenvalues > MIN_EIGENVALUE * eigenvalues[-1]
-            self.directions = centred.T @ V[:, kept] / eigenvalues[kept].sqrt()  # (D, r)
+            self.directions = scattered.T @ V[:, kept] / eigenvalues[kept].sqrt()  # (D, r)
         else:
-            eigenvalues, V = torch.linalg.eigh(centred.T @ centred)
+            eigenvalues, V = torch.linalg.eigh(scattered.T @ scattered)
             kept = eigenvalues > MIN_EIGENVALUE * eigenvalues[-1]
             self.directions = V[:, kept]
         self.eigenvalues = eigenvalues[kept]  # of the scatter matrix, ascending, (r,)
-        self.coordinates = centred @ self.directions  # (N, r)
+        self.coordinates = (X - self.mu) @ self.directions  # (N, r)
 
-    def without(self, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what is found without the features that are ``own`` (N,).
+    def without(self, own: Tensor) -> Subspace:
+        """Return what is found without the features that are ``own`` (N,); with none of them, what is found in all.
 
         Raises:
             DataError: fewer than two are left.
         """
-        left = len(own) - int(own.sum())
+        left = self.count - int(own.sum())
         if left < 2:
             raise DataError("DFM needs at least two images to estimate a subspace without one image or group.")
         d = self.coordinates[own.to(self.coordinates.device)]  # (g, r)
@@ -90,9 +127,8 @@ class LeftOutSubspaces:
         scatter = torch.diag(self.eigenvalues) - d.T @ d - torch.outer(total, total) / left
         eigenvalues, W = torch.linalg.eigh(scatter)
         eigenvalues, W = eigenvalues.flip(0).clamp(min=0), W.flip(1)
-        k = _dimensions(eigenvalues, left, self.level)
-        mu, U = self.mu - self.directions @ total / left, self.directions @ W[:, :k]
-        return mu.float().to(self.device), U.float().to(self.device), _variance(eigenvalues[:k], left).to(self.device)
+        mu = self.mu - self.directions @ total / left
+        return _subspace(mu, self.directions @ W, eigenvalues, left, self.level, self.device)
 
 
 class _Scatter:
@@ -112,33 +148,33 @@ class _Scatter:
             self.products.addmm_(x.T, x)
 
 
-def _by_gram(X: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
+def _by_gram(X: Tensor, level: float) -> Subspace:
     """From all features (N, D), where N is at most D."""
     mu = X.mean(0)
     centred = (X - mu).to(double_precision_device(X.device)).double()
     eigenvalues, V = torch.linalg.eigh(centred @ centred.T)
     eigenvalues, V = eigenvalues.flip(0).clamp(min=0), V.flip(1)
-    k = _dimensions(eigenvalues, len(X), level)
-    U = centred.T @ V[:, :k] / eigenvalues[:k].sqrt().clamp(min=1e-30)
-    return mu.clone(), U.float().to(X.device), _variance(eigenvalues[:k], len(X)).to(X.device)
+    directions = centred.T @ V / eigenvalues.sqrt().clamp(min=1e-30)
+    return _subspace(mu, directions, eigenvalues, len(X), level, X.device)
 
 
-def _by_scatter(scatter: _Scatter, level: float) -> tuple[Tensor, Tensor, Tensor]:
+def _by_scatter(scatter: _Scatter, level: float) -> Subspace:
     """From the scatter matrix about a point, moved to the mean."""
     N, total = scatter.count, scatter.total
     eigenvalues, V = torch.linalg.eigh(scatter.products.addr_(total, total, alpha=-1 / N))
     eigenvalues, V = eigenvalues.flip(0).clamp(min=0), V.flip(1)
-    k = _dimensions(eigenvalues, N, level)
-    mu, device = scatter.centre + total / N, scatter.device
-    return mu.float().to(device), V[:, :k].float().to(device), _variance(eigenvalues[:k], N).to(device)
+    return _subspace(scatter.centre + total / N, V, eigenvalues, N, level, scatter.device)
 
 
-def _dimensions(eigenvalues: Tensor, N: int, level: float) -> int:
-    """How many directions keep ``level`` of the variance, of those that have any."""
+def _subspace(
+    mu: Tensor, directions: Tensor, eigenvalues: Tensor, N: int, level: float, device: torch.device
+) -> Subspace:
+    """From the directions (D, m) of the scatter matrix of N features by falling eigenvalues (m,), those kept that have
+    ``level`` of the variance."""
     share = eigenvalues.cumsum(0) / eigenvalues.sum().clamp(min=1e-30)
-    k = min(int((share < level).sum()) + 1, N - 1)
-    return max(1, min(k, int((eigenvalues > MIN_EIGENVALUE * eigenvalues[0]).sum())))
-
-
-def _variance(eigenvalues: Tensor, N: int) -> Tensor:
-    return (eigenvalues / (N - 1)).clamp(min=1e-12).float()
+    varying = min(int((eigenvalues > MIN_EIGENVALUE * eigenvalues[0]).sum()), N - 1)
+    k = max(1, min(int((share < level).sum()) + 1, varying))
+    variance = (eigenvalues / (N - 1)).clamp(min=1e-12)
+    rest = (directions[:, k:varying] * variance[k:varying].sqrt()).T
+    mu, U, variance, rest = (part.float().clone().to(device) for part in (mu, directions[:, :k], variance[:k], rest))
+    return Subspace(mu, U, variance, rest, N)

@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': 'c14863504753460cc3184123ecdc5be63a4a88f0305982b1097d4fdc3d09fac3'},
+         'source_sha256': '0c40c07899d6b3b8a126f0810ea1e97e80663c287cda0094a715db0efdf5d6bb'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
@@ -43,7 +43,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'n_features': 100,
                         'epsilon': 0.01,
                         'seed': 0},
-           'source_sha256': 'd5e60e348c84f5ea5a6dfa3808e7ddf9712257374d9e53a9483e760062d75f24'},
+           'source_sha256': '2ca69779f89ae0c890aa93cd68f329e9677ae7bbdcf8d9d9626535e413061118'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -55,7 +55,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'seed': 0},
-               'source_sha256': 'af72d53eff206399ee0382253ffa56f75dfc3aef6848f4cb393150bdb8d77626'},
+               'source_sha256': 'd11548eaef6776c936bf053f65e7725a4e96dd5d22f6efc63e87b38b5d3571bc'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "

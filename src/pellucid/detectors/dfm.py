@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid._io.progress import track
-from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._base import Detector, Images, needed, require
 from pellucid.detectors._maps import smooth_map
-from pellucid.detectors._subspace import LeftOutSubspaces, principal_subspace
+from pellucid.detectors._subspace import LeftOutSubspaces, Moments, Subspace, principal_subspace
 
 
 class Dfm(Detector):
@@ -48,6 +48,8 @@ class Dfm(Detector):
     mu_: Tensor  # (D,)
     U_: Tensor  # principal directions, (D, k)
     variance_: Tensor  # along each of them, (k,)
+    rest_: Tensor | None = None  # directions that are not principal, times their deviation, (r - k, D): for updates
+    count_: Tensor | None = None  # of the images that were fitted on
 
     def __init__(
         self,
@@ -77,22 +79,42 @@ class Dfm(Detector):
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
         with torch.inference_mode():
             rows = (self._embed(x.to(self.device)).flatten(1) for x in track(images, "extracting features"))
-            self.mu_, self.U_, self.variance_ = principal_subspace(rows, self.pca_level)
+            self._keep(principal_subspace(rows, self.pca_level))
 
     def _fit_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Compute the subspace of the others for each group: exact, from the features of all, which are kept."""
-        height, width = (int(side) for side in self.size_)
         with torch.inference_mode():
-            parts = [self._embed(x.to(self.device)) for x in track(images, "extracting features")]
-            rows, shape = torch.cat([maps.flatten(1) for maps in parts]), parts[0].shape[1:]
-            self.mu_, self.U_, self.variance_ = principal_subspace((maps.flatten(1) for maps in parts), self.pca_level)
-        numbers = torch.tensor(groups, device=self.device)
-        others = LeftOutSubspaces(rows, self.pca_level)
+            maps = [self._embed(x.to(self.device)) for x in track(images, "extracting features")]
+            self._keep(principal_subspace((part.flatten(1) for part in maps), self.pca_level))
+        yield from self._leave_out(torch.cat(maps), groups, None)
+
+    def _update_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Add the images to count, mean and scatter matrix, which are all kept: exact but for rounding."""
+        rest, count = needed(self.rest_), int(needed(self.count_))
+        earlier = Moments.of(Subspace(self.mu_, self.U_, self.variance_, rest, count))
+        with torch.inference_mode():
+            maps = torch.cat([self._embed(x.to(self.device)) for x in track(images, "extracting features")])
+            everything = LeftOutSubspaces(maps.flatten(1), self.pca_level, earlier)
+            self._keep(everything.without(torch.zeros(len(maps), dtype=torch.bool)))
+        yield from self._leave_out(maps, groups, earlier)
+
+    def _keep(self, found: Subspace) -> None:
+        self.rest_, self.count_ = found.rest, torch.tensor(found.images, device=self.device)
+        self.mu_, self.U_, self.variance_ = found.mu, found.U, found.variance
+
+    def _leave_out(
+        self, maps: Tensor, groups: Sequence[int], earlier: Moments | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Score features (N, C, h, w), each by the subspace of the others and of ``earlier`` ones."""
+        height, width = (int(side) for side in self.size_)
+        rows, numbers = maps.flatten(1), torch.tensor(groups, device=self.device)
+        others = LeftOutSubspaces(rows, self.pca_level, earlier)
         for group in track(dict.fromkeys(groups), "leaving images out"):
             with torch.inference_mode():
                 own = numbers == group
-                mu, U, variance = others.without(own)
-                found = self._map_and_score((rows[own] - mu).view(-1, *shape), U, variance, (height, width))
+                mu, U, variance, *_ = others.without(own)
+                deviation = (rows[own] - mu).view(-1, *maps.shape[1:])
+                found = self._map_and_score(deviation, U, variance, (height, width))
             yield found
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid._io.progress import track
-from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._base import Detector, Images, needed, require
 from pellucid.detectors._device import double_precision_device
 from pellucid.detectors._downdate import left_out_distances
 from pellucid.detectors._maps import image_score, resize_to, smooth_map
@@ -94,39 +94,63 @@ class Padim(Detector):
         drawn = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(self.seed))
         self.channels_ = drawn[: self.n_features].sort().values.to(self.device)
         self._picks = self._pick(counts)
-        with torch.inference_mode():
-            count, mean, covariance = self._moments(images)
-            self.count_ = torch.tensor(count, device=self.device)
-            covariance.diagonal(dim1=1, dim2=2).add_(self.epsilon)
-            L = torch.linalg.cholesky(covariance.to(double_precision_device(self.device)))
-            identity = torch.eye(L.shape[-1], device=L.device).expand_as(L)
-            inverse = torch.linalg.solve_triangular(L, identity, upper=False)  # Sigma^-1 = inverse^T inverse
-            rows, columns = torch.tril_indices(*L.shape[1:], device=L.device)
-            self.mean_, self.whiten_ = mean.clone(), inverse[:, rows, columns].clone().to(self.device)
+        self._learn(images)
 
-    def _moments(self, images: Images) -> tuple[int, Tensor, Tensor]:
-        """Count the images; estimate mean (P, C) and unbiased covariance (P, C, C), streamed (Chan, Golub & LeVeque,
-        1979)."""
-        n, mean, scatter = 0, torch.empty(0), torch.empty(0)
+    @torch.inference_mode()
+    def _learn(self, images: Images, n: int = 0, mean: Tensor | None = None, scatter: Tensor | None = None) -> None:
+        """Estimate the Gaussians from images and from the moments of ``n`` earlier ones."""
+        count, mean, scatter = self._moments(images, n, mean, scatter)
+        self.count_ = torch.tensor(count, device=self.device)
+        covariance = scatter.div_(count - 1)
+        covariance.diagonal(dim1=1, dim2=2).add_(self.epsilon)
+        L = torch.linalg.cholesky(covariance.to(double_precision_device(self.device)))
+        inverse = _inverse(L)  # Sigma^-1 = inverse^T inverse
+        rows, columns = torch.tril_indices(*L.shape[1:], device=L.device)
+        self.mean_, self.whiten_ = mean.clone(), inverse[:, rows, columns].clone().to(self.device)
+
+    def _moments(
+        self, images: Images, n: int, mean: Tensor | None, scatter: Tensor | None
+    ) -> tuple[int, Tensor, Tensor]:
+        """Count images; add up their mean (P, C) and scatter (P, C, C), streamed (Chan, Golub & LeVeque, 1979), to
+        those of ``n`` earlier ones."""
         for batch in track(images, "extracting features"):
             x = self._embed(batch.to(self.device))  # (P, B, C)
             b, batch_mean = x.shape[1], x.mean(1)
             centred = x - batch_mean[:, None]
-            if n == 0:
+            if mean is None or scatter is None:
                 n, mean, scatter = b, batch_mean, centred.mT @ centred
                 continue
             delta = batch_mean - mean
             rows = torch.cat([centred, delta[:, None] * (n * b / (n + b)) ** 0.5], 1)
             scatter.baddbmm_(rows.mT, rows)
-            mean += delta * (b / (n + b))
+            mean = mean + delta * (b / (n + b))
             n += b
-        if n < 2:
+        if n < 2 or mean is None or scatter is None:
             raise DataError("PaDiM needs at least two images to estimate a covariance.")
-        return n, mean, scatter.div_(n - 1)
+        return n, mean, scatter
+
+    def _scatter(self) -> Tensor:
+        """Compute the scatter (P, C, C) that the Gaussians were estimated from."""
+        rows, columns = torch.tril_indices(*[self.mean_.shape[1]] * 2, device=self.whiten_.device)
+        inverse = self.whiten_.new_zeros(*self.mean_.shape, self.mean_.shape[1])
+        inverse[:, rows, columns] = self.whiten_
+        L = _inverse(inverse.to(double_precision_device(self.device)))
+        covariance = (L @ L.mT).to(self.device)
+        covariance.diagonal(dim1=1, dim2=2).sub_(self.epsilon)
+        return covariance * (int(needed(self.count_)) - 1)
 
     def _fit_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Take each group out of mean and covariance by an exact downdate, see :mod:`pellucid.detectors._downdate`."""
         self._fit(images, None)
+        yield from self._leave_out(images, groups)
+
+    def _update_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Add the images to count, mean and scatter: exact but for rounding."""
+        with torch.inference_mode():
+            self._learn(images, int(needed(self.count_)), self.mean_, self._scatter())
+        yield from self._leave_out(images, groups)
+
+    def _leave_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         self._prepare_scoring()
         numbers = torch.tensor(groups, device=self.device)
         waiting, done = self.mean_[:, None][:, :0], 0  # deviations of what is not scored yet, (P, n, C)
@@ -175,3 +199,10 @@ class Padim(Detector):
         """Make maps of ``size`` from distances (P, B)."""
         anomaly_map = smooth_map(distance.T.reshape(distance.shape[1], *self._grid), size)
         return anomaly_map, image_score(anomaly_map)
+
+
+def _inverse(triangles: Tensor) -> Tensor:
+    """Invert lower triangular matrices (P, C, C)."""
+    identity = torch.eye(triangles.shape[-1], device=triangles.device, dtype=triangles.dtype).expand_as(triangles)
+    inverse: Tensor = torch.linalg.solve_triangular(triangles, identity, upper=False)
+    return inverse

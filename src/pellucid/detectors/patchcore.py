@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid._io.progress import track
 from pellucid._io.space import estimate_fit_space, warn_of_little_room
-from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._base import Detector, Images, needed, require
 from pellucid.detectors._coreset import k_center_greedy
 from pellucid.detectors._maps import concatenate, locally_aware, smooth_map
 from pellucid.detectors._search import BoundedSearch, nearest, neighbours, principal_directions
@@ -94,23 +94,37 @@ class Patchcore(Detector):
         A bank chosen without these images would hold a few other patches in their stead: scores here are a little
         higher than those of a fit without the group.
         """
-        height, width = (int(side) for side in self.size_)
-        h, w = self.backbone_.shapes(height, width)[0][1:]
         with DiskTensor(self.device) as patches:
             self._learn(images, patches)
-            assert self.images_ is not None  # they were just learned
-            numbers = torch.tensor(groups, device=self.device)
-            for n, group in enumerate(track(groups, "leaving images out")):
-                own = numbers[self.images_.long()] == group  # (M,)
-                if own.all():
-                    raise DataError(
-                        f"The bank of {len(own)} patches holds those of one image or group only, and nothing is left"
-                        " without it: give more images, or a larger coreset_size."
-                    )
-                with torch.inference_mode():
-                    rows = patches[n * h * w : (n + 1) * h * w].view(1, h, w, -1)
-                    found = self._score_patches(rows, (height, width), own)
-                yield found
+            yield from self._leave_out(patches, groups)
+
+    def _update_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Add to the bank, by the same rule, the new patches that are farthest from it: as large a share of them as of
+        the earlier ones. With the whole bank kept it is a fit on all images."""
+        earlier = int(needed(self.images_).max()) + 1  # images
+        with DiskTensor(self.device) as patches:
+            self._learn_more(images, patches, earlier)
+            yield from self._leave_out(patches, groups, earlier)
+
+    def _leave_out(
+        self, patches: DiskTensor, groups: Sequence[int], earlier: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Score the images that ``patches`` are of, each without the memories of its group, after ``earlier`` ones."""
+        height, width = (int(side) for side in self.size_)
+        h, w = self.backbone_.shapes(height, width)[0][1:]
+        assert self.images_ is not None  # they were just learned
+        numbers = torch.tensor([-1] * earlier + list(groups), device=self.device)
+        for n, group in enumerate(track(groups, "leaving images out")):
+            own = numbers[self.images_.long()] == group  # (M,)
+            if own.all():
+                raise DataError(
+                    f"The bank of {len(own)} patches holds those of one image or group only, and nothing is left"
+                    " without it: give more images, or a larger coreset_size."
+                )
+            with torch.inference_mode():
+                rows = patches[n * h * w : (n + 1) * h * w].view(1, h, w, -1)
+                found = self._score_patches(rows, (height, width), own)
+            yield found
 
     @torch.inference_mode()
     def _learn(self, images: Images, patches: DiskTensor) -> None:
@@ -122,9 +136,29 @@ class Patchcore(Detector):
             count = min(size or max(1, round(ratio * len(patches))), len(patches))
             first = int(torch.randint(len(patches), (1,), generator=generator))
             chosen = k_center_greedy(projected if len(projected) else patches, count, first)
-        self.bank_ = patches[chosen]
-        self.images_ = (chosen // (len(patches) // count_images)).int().to(self.device)
+        self._remember(patches[chosen], chosen // (len(patches) // count_images))
+
+    @torch.inference_mode()
+    def _learn_more(self, images: Images, patches: DiskTensor, earlier: int) -> None:
+        """Choose what the bank gains from new patches (N, D), which are gathered into ``patches``."""
+        generator = torch.Generator().manual_seed(self.seed)
+        with DiskTensor(self.device) as projected:
+            count_images = self._gather(images, generator, patches, projected)
+            count = min(max(1, round(len(self.bank_) * count_images / earlier)), len(patches))
+            points, known = patches, self.bank_
+            if len(projected):
+                points, known = projected, known @ self._projection(known, torch.Generator().manual_seed(self.seed))
+            chosen = k_center_greedy(points, count, known=known)
+        images_of = torch.cat(
+            [needed(self.images_), chosen.to(self.device) // (len(patches) // count_images) + earlier]
+        )
+        self._remember(torch.cat([self.bank_, patches[chosen]]), images_of)
+
+    def _remember(self, bank: Tensor, images: Tensor) -> None:
+        """Take patches (M, D) of images (M,) for the bank, and prepare the search in it."""
+        self.bank_, self.images_ = bank, images.int().to(self.device)
         self.norms_ = (self.bank_ * self.bank_).sum(1)
+        count = len(bank)
         long = MIN_CHANNELS_TO_BOUND <= self.bank_.shape[1] < count
         self.directions_ = principal_directions(self.bank_) if long else None
         self._prepare_scoring()
@@ -132,9 +166,15 @@ class Patchcore(Detector):
         table = self._search.neighbours(b) if self._search else neighbours(self.bank_, self.bank_, self.norms_, b)
         self.neighbours_ = table.int()
 
+    def _projection(self, features: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a random Gaussian projection (D, PROJECTED_CHANNELS) of features (N, D), which keeps distances (Johnson
+        & Lindenstrauss, 1984)."""
+        matrix = torch.randn(features.shape[1], PROJECTED_CHANNELS, generator=generator)
+        scaled: Tensor = matrix.to(features) / PROJECTED_CHANNELS**0.5
+        return scaled
+
     def _gather(self, images: Images, generator: torch.Generator, patches: DiskTensor, projected: DiskTensor) -> int:
-        """Collect all patches (N, D), and where D is large a random Gaussian projection (N, PROJECTED_CHANNELS) of
-        them, which keeps distances (Johnson & Lindenstrauss, 1984); return of how many images they are."""
+        """Collect all patches (N, D), and where D is large their projection; return of how many images they are."""
         matrix, count_images = None, 0
         for x in track(images, "extracting features"):
             embedded = self._embed(x.to(self.device)).flatten(0, 2)  # (B * h * w, D)
@@ -145,9 +185,7 @@ class Patchcore(Detector):
                 warn_of_little_room(estimate_fit_space(length_hint(images) * len(x), [shape], kept_share=kept))
             patches.append(embedded)
             if embedded.shape[1] > PROJECTED_CHANNELS:
-                if matrix is None:
-                    shape = (embedded.shape[1], PROJECTED_CHANNELS)
-                    matrix = torch.randn(*shape, generator=generator).to(embedded) / PROJECTED_CHANNELS**0.5
+                matrix = self._projection(embedded, generator) if matrix is None else matrix
                 projected.append(embedded @ matrix)
         return count_images
 

@@ -19,6 +19,10 @@ BETTER_RATES = (0.05, 0.02, 0.01)  # that a plant would ask for
 UNPROMISED = {  # why a method promises nothing
     "f1": "labelled defects placed the limit, and what it shows on those images is optimistic",
     "tail": "a tail fitted to the highest scores placed the limit, so that {rate} rejected is expected, not guaranteed",
+    "lot": (
+        "the limit was moved to where {images} images of a new lot score, so that {rate} of that lot's good parts"
+        " rejected is expected if their scores are spread like the earlier ones, not guaranteed"
+    ),
 }
 APPROXIMATE = {  # why the promise of a method is not exact
     "leave-one-out": "approximate, as each image was scored as if left out of the fit",
@@ -56,7 +60,7 @@ def promise_of(limit: Limit) -> Promise | None:
     Args:
         limit: one in the gap promises what the limit did from which it was moved up.
     """
-    if _unmoved(limit).method in UNPROMISED or _shows_one_part(limit):
+    if _unpromised(limit) or _shows_one_part(limit):
         return None
     lowest = 1 / (limit.groups + 1) if limit.confidence is None else 0.0  # that so many can promise
     return Promise(max(limit.false_reject_rate, lowest), limit.confidence)
@@ -121,6 +125,12 @@ def _unmoved(limit: Limit) -> Limit:
     return replace(limit, method=limit.moved_method or ("leave-one-out" if limit.left_out else "conformal"))
 
 
+def _unpromised(limit: Limit) -> str:
+    """Why nothing is promised, a key of ``UNPROMISED``; empty where something is."""
+    method = _unmoved(limit).method
+    return "lot" if limit.lot_images is not None else method if method in UNPROMISED else ""
+
+
 def _shows_one_part(limit: Limit) -> bool:
     return bool(limit.weights) and limit.groups == 1
 
@@ -128,8 +138,8 @@ def _shows_one_part(limit: Limit) -> bool:
 def _made(limit: Limit, asked: float, t: Translate) -> str:
     now, source = promise_of(limit), _unmoved(limit)
     if now is None:
-        if source.method in UNPROMISED:
-            reason = t(UNPROMISED[source.method], rate=_percent(limit.false_reject_rate))
+        if why := _unpromised(limit):
+            reason = t(UNPROMISED[why], rate=_percent(limit.false_reject_rate), images=limit.lot_images)
         else:
             reason = t("all good images show one part or photo, which tells nothing about others")
         return t("No promise: {reason}", reason=reason)
@@ -162,11 +172,13 @@ def _better(limit: Limit, asked: float, t: Translate) -> str:
     named = _named(better, t)
     if options:
         named = t("{promise} ({options})", promise=named, options=" ".join(options))
-    more = better.needed - limit.groups
+    more = better.needed - (limit.lot_images or limit.groups)
     if more <= 0:
         return t("the next better promise, {promise}, needs no more good parts", promise=named)
     words = "the next better promise, {promise}, needs {needed} good parts, {more} more than there are"
-    if _unmoved(limit).method == "conformal":
+    if limit.lot_images is not None:
+        words = "the next better promise, {promise}, needs {needed} good parts of that lot, {more} more than there are"
+    elif _unmoved(limit).method == "conformal":
         words = (
             "the next better promise, {promise}, needs {needed} good parts held out of the fit, {more} more than there"
             " are"

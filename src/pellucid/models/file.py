@@ -57,6 +57,37 @@ class LimitHeader(BaseModel):
     moved_from: FiniteFloat | None = None
     moved_method: PlacedBy | None = None
     cost_ratio: FiniteFloat | None = None
+    lot_images: int | None = None
+
+
+class Ancestor(BaseModel):
+    """A model that this one was updated from, and what the update did to it.
+
+    Attributes:
+        date: of the update, as in 2026-11-27.
+        model_sha256: of its file.
+        learned: what was learned on top: images of a new ``lot``, or ``false alarms`` that people passed.
+        images: how many of them.
+        data_sha256: over their contents.
+        limit: before the update.
+        updated_limit: after it.
+        planted: how many flaws were planted into these images, to find out whether it still finds them.
+        found: how many of them it found before, at the limit that it would have had without learning.
+        updated_found: how many after.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    date: str
+    model_sha256: str
+    learned: Literal["lot", "false alarms"]
+    images: int
+    data_sha256: str
+    limit: FiniteFloat
+    updated_limit: FiniteFloat
+    planted: int
+    found: int
+    updated_found: int
 
 
 class Preprocessing(BaseModel):
@@ -97,6 +128,7 @@ class Header(BaseModel):
     versions: dict[str, str]
     zones: Zones = EVERYTHING
     score_of: ScoreOf = "peak"
+    ancestry: tuple[Ancestor, ...] = ()  # the oldest first
 
 
 def header_of(
@@ -109,6 +141,7 @@ def header_of(
     false_reject: float,
     measuring: Measuring,
     zones: Zones = EVERYTHING,
+    ancestry: tuple[Ancestor, ...] = (),
 ) -> Header:
     """Describe a fitted detector, its limit, and how its defects are measured.
 
@@ -139,6 +172,7 @@ def header_of(
         },
         zones=zones,
         score_of=detector.score_of,
+        ancestry=ancestry,
     )
 
 

@@ -139,6 +139,7 @@ class Limit:
         moved_from: the value that the normals alone gave, of one that was moved into the gap.
         moved_method: how that one was chosen.
         cost_ratio: what the escapes of all defects would cost over the rejects of all good parts, where that placed it.
+        lot_images: of so many independent images of a new lot, to where those score all of this was moved; None: not.
     """
 
     value: float
@@ -154,6 +155,7 @@ class Limit:
     moved_from: float | None = None
     moved_method: PlacedBy | None = None
     cost_ratio: float | None = None
+    lot_images: int | None = None
 
     def __repr__(self) -> str:
         normals = f"{len(self.scores)} normals{f' in {self.groups} groups' if self.weights else ''}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import betabinom, cramervonmises_2samp
 
+from pellucid.limits.promise import promise_of
 from pellucid.records import Limit
 from pellucid.study.results import Shift
 
@@ -35,7 +36,7 @@ def shift(limit: Limit, scores: Sequence[float]) -> Shift | None:
 
 def _message(p_value: float, win_rate: float, tail: float, above: int, count: int, limit: Limit) -> str:
     seen = f"{above} of {count} normal test images were rejected"
-    rate = f"{limit.false_reject_rate:.1%} {'expected' if limit.method == 'tail' else 'promised'}"
+    rate = f"{limit.false_reject_rate:.1%} {'expected' if promise_of(limit) is None else 'promised'}"
     if p_value >= ALPHA and tail >= ALPHA:
         return (
             f"Normal test images score like the normal images that the limit was chosen from (p = {p_value:.2g});"

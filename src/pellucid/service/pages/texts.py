@@ -213,6 +213,11 @@ PERSIAN = {
     "a tail fitted to the highest scores placed the limit, so that {rate} rejected is expected, not guaranteed": (
         "حد با دنباله‌ای تعیین شده که بر بالاترین امتیازها برازش یافته است؛ رد شدن {rate} انتظار می‌رود و تضمین نیست"
     ),
+    "the limit was moved to where {images} images of a new lot score, so that {rate} of that lot's good parts"
+    " rejected is expected if their scores are spread like the earlier ones, not guaranteed": (
+        "حد به جایی برده شده که {images} تصویر از یک بهر تازه امتیاز می‌گیرند؛ اگر امتیازهای آن بهر مانند پیشین‌ها"
+        " پراکنده باشند، رد شدن {rate} از قطعه‌های سالمش انتظار می‌رود و تضمین نیست"
+    ),
     "all good images show one part or photo, which tells nothing about others": (
         "همهٔ تصویرهای سالم از یک قطعه یا عکس‌اند و دربارهٔ دیگران چیزی نمی‌گویند"
     ),
@@ -245,6 +250,9 @@ PERSIAN = {
     ),
     "the next better promise, {promise}, needs {needed} good parts, {more} more than there are": (
         "قول بهتر بعدی، {promise}، {needed} قطعهٔ سالم می‌خواهد، {more} تا بیش از آنچه هست"
+    ),
+    "the next better promise, {promise}, needs {needed} good parts of that lot, {more} more than there are": (
+        "قول بهتر بعدی، {promise}، {needed} قطعهٔ سالم از آن بهر می‌خواهد، {more} تا بیش از آنچه هست"
     ),
     "the next better promise, {promise}, needs {needed} good parts held out of the fit, {more} more than there are": (
         "قول بهتر بعدی، {promise}، {needed} قطعهٔ سالمِ کنارگذاشته از برازش می‌خواهد، {more} تا بیش از آنچه هست"
