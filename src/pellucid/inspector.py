@@ -18,6 +18,7 @@ from pellucid.acquisition.arrays import read_or_convert
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import Size, open_image, read_image
 from pellucid.acquisition.views import lay_out, views_of
+from pellucid.detectors._taught import Taught
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
@@ -56,6 +57,9 @@ class Inspector:
             a file.
         zones: where and from what size on a defect counts; an image is rejected only for what does.
         measuring: how defects are outlined and measured.
+        taught: what labelled defects taught the detector; None: nobody asked for that.
+        held_out_defects: scores of these defects, in order, each as if it had not been learned from; empty once the
+            model was loaded from a file, and where nobody asked.
     """
 
     runtime: Runtime
@@ -67,6 +71,8 @@ class Inspector:
     held_out: tuple[float, ...] = ()
     zones: Zones = EVERYTHING
     measuring: Measuring = field(default=Measuring(), kw_only=True)
+    taught: Taught | None = field(default=None, kw_only=True)
+    held_out_defects: tuple[float, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         model: str = self.runtime.name
@@ -220,6 +226,7 @@ class Inspector:
             false_reject=self.false_reject,
             zones=self.zones,
             measuring=self.measuring,
+            taught=self.taught,
         )
 
     def save(self, path: str | Path) -> None:

@@ -102,6 +102,7 @@ def _inspector(runtime: Runtime, header: Header) -> Inspector:
         header.false_reject,
         zones=header.zones,
         measuring=header.measuring,
+        taught=header.taught,
     )
 
 

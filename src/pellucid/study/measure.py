@@ -68,7 +68,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     detector = detectors.create(config["detector"], **config["parameters"])
     known = FittedImages.model_validate_json((folder.parent / FITTED_IMAGES_FILE).read_bytes())
     inspector, cost = _fit(folder, config, detector, split, known)
-    located = locate_defects(score_samples(inspector, split.select, f"{folder.name}: selection"))
+    located = _located(inspector, split, f"{folder.name}: selection")
     defects = finite_scores(flaw.score for flaw in located)
     result = evaluate_scored(
         score_samples(inspector, split.test, f"{folder.name}: testing"),
@@ -84,6 +84,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     selection = _selection(held_out, split, defects, result.metrics) | _localisation(located, planted)
     result = replace(result, promise=promise_sentence(inspector.limit, inspector.false_reject))
     more = {"selection": selection, "limit_move": _limit_move(inspector.limit, located, planted, config)}
+    more |= {"taught": inspector.taught and inspector.taught.to_dict()}
     write_text(folder / "metrics.json", json.dumps(result.to_dict() | more, indent=2) + "\n")
     run = Run(
         name=folder.name,
@@ -114,6 +115,7 @@ def _fit(
             confidence=config.get("confidence"),
             limit=config["limit"],
             costs=Costs(**config["costs"]),
+            learn_defects=config.get("learn_defects", False),
             seed=config["seed"],
         )
         return time.perf_counter() - start, fitted
@@ -136,6 +138,15 @@ def _fit(
         "peak_ram_mb": peak_ram_mb(),
         "parts": detector.module_summary(),
     }
+
+
+def _located(inspector: Inspector, split: Split, description: str) -> list[LocatedFlaw]:
+    """Labelled training defects as the model sees them; as if each had not been learned from, where they taught it."""
+    located = locate_defects(score_samples(inspector, split.select, description))
+    if inspector.taught is None or not inspector.taught.weight:
+        return located
+    scores = inspector.held_out_defects
+    return [LocatedFlaw(score, None, flaw.group) for score, flaw in zip(scores, located, strict=True)]
 
 
 def _numbers(cost: dict[str, Any]) -> dict[str, float]:
