@@ -260,14 +260,14 @@ class _Fit:
 
     def teach(self) -> Lesson:
         """Do the same, and let the labelled defects teach it."""
-        split, batch_size = self.split, Torch(self.detector).batch_size
+        split = self.split
         if self.detector.leaves_out:
             folds = assign_folds(split.normals, min(FOLDS, len(set(group_numbers(split.normals)))), self.seed)
             learned = Normals(split.normals, self._see(split.normals), folds)
             return self._teach(leave_out(self.detector, learned.seen), learned, learned)
         if split.folds is None:
             self._fit(self.detector, split.fit)
-            seen = self._see(split.calibrate, batch_size=batch_size)
+            seen = self._see(split.calibrate, batch_size=Torch(self.detector).batch_size)
             judged = Normals(split.calibrate, seen, [-1] * len(split.calibrate))
             learned = Normals(split.fit, self._see(split.fit), [0] * len(split.fit))
             return self._teach(score_views(self.detector, judged.seen), judged, learned)
@@ -276,7 +276,7 @@ class _Fit:
         found = (
             one
             for part, left in self._parts()
-            for one in score_views(part, self._see(left, [0] * len(left), batch_size=batch_size))
+            for one in score_views(part, self._see(left, [0] * len(left), Torch(part).batch_size))
         )
         return self._teach(found, learned, learned)
 

@@ -36,9 +36,10 @@ from pellucid.runtimes.scoring import Map
 
 MIN_TEACHERS = 10  # labelled defects: of fewer, cross-validation tells nothing
 FOLDS = 5  # of good images, and of defects
-QUIET_SHARE = 0.9  # of good images that what is learned adds nothing to
+QUIET_SHARE = 0.5  # of good images that what is learned adds nothing to
 COVERED_SHARE = 0.5  # of a cell that is defective, from which on it is learned from as defective
 TOP_SHARE = 0.005  # of a view's cells, the highest of the map, that stand for a defect whose place is not known
+MARGIN = 5  # cells, from a defective one to either side: in their features, its neighbours see it, too
 MAX_CELLS = 1024  # of a view of a good image that are learned from: neighbours are nearly the same again
 Found = tuple[float, Map]  # score and map of a view
 
@@ -135,7 +136,7 @@ def teach(
         cross_validation = CrossValidation(
             _scores(normals, scale),
             np.array(group_numbers(judged.samples)),
-            _scores(_Views(shown, own, caches[1], [directions[-1]] * len(shown.images)), scale),
+            _scores(_Views(shown, own, caches[1], [directions[-1]] * len(shown.images)), scale, lessons),
             np.array(group_numbers(defects)),
             choices.known,
             choices.unknown,
@@ -203,10 +204,18 @@ class Choices:
 
 
 class _Lesson(NamedTuple):
-    """What one labelled defect shows: features of the defect, and of what is good beside it, if that is known."""
+    """What one labelled defect shows.
+
+    Attributes:
+        defective: features of the defect.
+        good: of what is good beside it; None where nobody knows.
+        places: (V, H, W) of its views, true at the defect and near it; everywhere where nobody knows where it is.
+        outlined: whether somebody does.
+    """
 
     defective: Moments
     good: Moments | None
+    places: Tensor
     outlined: bool
 
 
@@ -236,17 +245,19 @@ def _lessons(
         cells = torch.stack([embed(features[torch.tensor([view])])[0] for view in numbers])  # (V, D, h, w)
         grid = (cells.shape[2], cells.shape[3])
         covered = _covered(defects[image], shown, fitted_images, grid)
+        places = torch.ones(len(numbers), *shown.batches.size, dtype=torch.bool)
         if covered is None:
             highest = F.adaptive_avg_pool2d(torch.stack([own[view][1] for view in numbers])[:, None], grid)[:, 0]
             least = highest.flatten().sort(descending=True).values[round(TOP_SHARE * highest.numel())]
             defective, good = highest >= least, None
         else:
             defective = (covered > 0) & (covered >= min(COVERED_SHARE, float(covered.max())))
-            good = F.max_pool2d(covered[:, None], 3, 1, 1)[:, 0] == 0  # neither the defect nor next to it
+            near = (F.max_pool2d(covered[:, None], MARGIN, 1, MARGIN // 2) > 0).float()
+            good, places = near[:, 0] == 0, F.interpolate(near, size=shown.batches.size)[:, 0] > 0
         rows = cells.permute(0, 2, 3, 1).cpu()
         count = int(defective.sum())
         beside = None if good is None or not good.any() else Moments.of(rows[good])
-        lessons.append(_Lesson(Moments.of(rows[defective], 1 / count), beside, covered is not None))
+        lessons.append(_Lesson(Moments.of(rows[defective], 1 / count), beside, places, covered is not None))
     return lessons
 
 
@@ -262,7 +273,11 @@ def _covered(defect: Sample, shown: SeenImages, fitted_images: FittedImages, gri
 
 
 def _directions(good: Mapping[int, Moments], lessons: Sequence[_Lesson], choices: Choices) -> dict[int, Tensor]:
-    """Find the directions (D, C) of all choices, without each fold of good images; under -1 with all of them."""
+    """Find the directions (D, C) of all choices, without each fold of good images; under -1 with all of them.
+
+    What is good beside the defects counts as much as all good images: else what tells the day on which the defects were
+    photographed from that of the good images would be taken for a defect.
+    """
     everything = _sum(list(good.values()))
     found = {}
     for fold, rest in {-1: everything, **{fold: everything - own for fold, own in good.items()}}.items():
@@ -274,7 +289,8 @@ def _directions(good: Mapping[int, Moments], lessons: Sequence[_Lesson], choices
                 if not {kind, number} & left_out
             ]
             beside = [lesson.good for lesson in kept if lesson.good is not None]
-            columns.append(fisher_direction(_sum([rest, *beside]), _sum([lesson.defective for lesson in kept])))
+            alike = [rest.normalised(), *([_sum(beside).normalised()] if beside else [])]
+            columns.append(fisher_direction(_sum(alike), _sum([lesson.defective for lesson in kept])))
         found[fold] = torch.stack(columns, 1).float()
     return found
 
@@ -345,12 +361,17 @@ class _Scale:
         return Head(directions[:, 0] * unit, self.threshold[0] * unit, self.gain)
 
 
-def _scores(views: _Views, scale: _Scale) -> NDArray[np.float64]:
-    """Score images with every choice of defects and every weight, 0 first: (N, C, 1 + W)."""
+def _scores(views: _Views, scale: _Scale, lessons: Sequence[_Lesson] = ()) -> NDArray[np.float64]:
+    """Score images with every choice of defects and every weight, 0 first: (N, C, 1 + W).
+
+    What is added to a labelled defect counts at its place alone: elsewhere it is no merit.
+    """
+    places = [place for lesson in lessons for place in lesson.places]
     scores = []
     for view in track(range(len(views.seen.images)), "cross-validating"):
         score, anomaly_map = views.alone[view]
         more = (views.along(view) - scale.threshold[:, None, None]).clamp_min(0) * scale.unit[:, None, None]
+        more = more * places[view] if places else more
         peaks = torch.stack([(anomaly_map + weight * more).flatten(1).amax(1) for weight in WEIGHTS], 1)  # (C, W)
         raised = score + scale.gain * (peaks - anomaly_map.max())
         scores.append(torch.cat([score.expand(len(raised), 1), raised], 1))

@@ -171,9 +171,9 @@ ComparedLimitMethod = Annotated[
     records.LimitMethod | None, typer.Option(help=f"{LIMIT_METHOD_HELP}; conformal by default.")
 ]
 LEARN_DEFECTS_HELP = (
-    "Let labelled training defects (abnormal_train/, or split=train in a CSV file), ten at least, teach the detector what"
-    " known defects look like, as far as cross-validation shows that this helps and costs nothing on types that nobody"
-    " labelled"
+    "Let labelled training defects (abnormal_train/, or split=train in a CSV file), ten at least, teach the detector"
+    " what known defects look like, as far as cross-validation shows that this helps and costs nothing on types that"
+    " nobody labelled"
 )
 LearnDefects = Annotated[bool, typer.Option("--learn-defects", help=f"{LEARN_DEFECTS_HELP}.")]
 ComparedLearnDefects = Annotated[

@@ -74,8 +74,9 @@ def fit(
 
     Reads the images of good parts in DATA, fits one detector on them and places the limit by scores of images that it
     has not seen: each is left out in turn, or a fifth is kept aside for detectors that cannot do that. Defects in DATA
-    are not learned from, unless --learn-defects asks for that. What is to be ignored is stored in the model, and the limit is placed for what counts. Writes
-    the model file, whole or not at all, and prints the networks inside it and the limit.
+    are not learned from, unless --learn-defects asks for it. What is to be ignored is stored in the model, and the
+    limit is placed for what counts. Writes the model file, whole or not at all, and prints the networks inside it and
+    the limit.
 
     ```
     pellucid fit GlassDefect -o glass.pellucid --detector padim --image-size 192x320

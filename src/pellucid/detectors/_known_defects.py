@@ -45,6 +45,10 @@ class Moments:
     def __sub__(self, other: Moments) -> Moments:
         return Moments(self.count - other.count, self.total - other.total, self.products - other.products)
 
+    def normalised(self) -> Moments:
+        """Return the same features, which all together count one."""
+        return Moments(1.0, self.total / self.count, self.products / self.count)
+
     @property
     def mean(self) -> Tensor:
         """(D,)."""

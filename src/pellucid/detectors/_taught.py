@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-WEIGHTS = (0.5, 1.0, 2.0)  # that are tried: spreads of the map's peaks for one spread of the head's
-MAX_UNTESTED_WEIGHT = 0.5  # where no type can be left out, so that nobody knows what it does to others
+WEIGHTS = (0.25, 0.5, 1.0, 2.0)  # that are tried: spreads of the map's peaks for one spread of the head's
+MAX_UNTESTED_WEIGHT = 0.25  # where no type can be left out, so that nobody knows what it does to others
 MAX_LOSS_AUROC = 0.005  # on types that were left out, its standard error included
 UNNAMED = "unnamed"  # type of defects whose type nobody has named
 Values = NDArray[np.float64]
@@ -139,14 +139,15 @@ class CrossValidation:
         return np.asarray((own > normals) + 0.5 * (own == normals), np.float64)
 
     def choose(self, weights: Sequence[float], defects: Mapping[str, int], outlined: int) -> Taught:
-        """Choose the weight that gains most on known defects, one standard error taken off, or 0.
+        """Choose the lowest weight that is as good as the best one, as far as the images can tell, or 0.
 
-        A weight is refused that then gains nothing, or that may lose more than :data:`MAX_LOSS_AUROC` on types that
-        were left out, one standard error included. Where types cannot be left out, none above
-        :data:`MAX_UNTESTED_WEIGHT` is taken.
+        A weight is refused whose gain on known defects is within its standard error, or whose loss on types that were
+        left out may be more than :data:`MAX_LOSS_AUROC`, one standard error included. Where types cannot be left out,
+        so is every weight above :data:`MAX_UNTESTED_WEIGHT`. Of the others it is the lowest whose gain is within one
+        standard error of the highest (Breiman et al., "Classification and regression trees", 1984).
 
         Args:
-            weights: that were tried, (W,).
+            weights: that were tried, ascending, (W,).
             defects: how many were learned from, by type.
             outlined: of how many the place was known.
         """
@@ -155,7 +156,8 @@ class CrossValidation:
         allowed = [
             k for k in possible if known[k].least > 0 and (unknown is None or unknown[k].least >= -MAX_LOSS_AUROC)
         ]
-        best = max(allowed or possible, key=lambda k: known[k].least)
+        highest = known[max(allowed or possible, key=lambda k: known[k].gain)]
+        best = next(k for k in allowed or possible if known[k].gain >= highest.least)
         return Taught(
             weight=weights[best] if allowed else 0.0,
             tried=weights[best],

@@ -84,7 +84,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     selection = _selection(held_out, split, defects, result.metrics) | _localisation(located, planted)
     result = replace(result, promise=promise_sentence(inspector.limit, inspector.false_reject))
     more = {"selection": selection, "limit_move": _limit_move(inspector.limit, located, planted, config)}
-    more |= {"taught": inspector.taught and inspector.taught.to_dict()}
+    more |= {"taught": None if inspector.taught is None else inspector.taught.to_dict()}
     write_text(folder / "metrics.json", json.dumps(result.to_dict() | more, indent=2) + "\n")
     run = Run(
         name=folder.name,
