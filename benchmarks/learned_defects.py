@@ -84,7 +84,8 @@ def measure(samples: Samples, detector: str, image_size: int, count: int, seed: 
     seconds, inspector = fit(plan, detector, image_size, seed, learn_defects=True)
     taught = inspector.taught
     assert taught is not None  # it was asked for
-    row: dict[str, Any] = {"left_out": left_out, "weight": taught.weight}
+    device = inspector.detector.device.type
+    row: dict[str, Any] = {"device": device, "left_out": left_out, "weight": taught.weight}
     scored = {
         when: _scores(one, plan.split.test) for when, one in (("without", untaught(inspector)), ("with", inspector))
     }
@@ -94,7 +95,9 @@ def measure(samples: Samples, detector: str, image_size: int, count: int, seed: 
             labels = [s.label == "abnormal" for s, keep in zip(plan.split.test, kept, strict=True) if keep]
             mine = [score for score, keep in zip(scores, kept, strict=True) if keep]
             row[f"{kind}_auroc_{when}"] = round(metrics.auroc(labels, mine) or 0.0, 4)
-    promised = [value for key, value in taught.to_dict().items() if key.startswith(("known", "unknown"))]
+    promised = [
+        value and round(value, 4) for key, value in taught.to_dict().items() if key.startswith(("known", "unknown"))
+    ]
     row |= dict(zip(("cv_known_without", "cv_known_with", "cv_known_se", *_CV_UNKNOWN), promised, strict=True))
     good = [score for s, score in zip(plan.split.test, scored["with"], strict=True) if s.label == "normal"]
     row["false_reject_rate"] = round(float(np.mean(np.array(good) > inspector.limit.value)), 4)

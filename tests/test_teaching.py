@@ -129,6 +129,7 @@ def test_the_scores_that_place_the_limit_are_of_heads_that_have_not_seen_the_ima
     assert (kept < np.array(taught.held_out)).mean() > 0.9
     assert np.mean(np.array(taught.held_out) >= np.array(alone.held_out)) == 1.0  # nothing is taken off
     assert len(taught.held_out_defects) == 12
+    assert (taught.limit.taught, alone.limit.taught) == (True, False)
 
 
 @pytest.mark.parametrize("folds", [None, 2])

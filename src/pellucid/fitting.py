@@ -202,13 +202,18 @@ def fit_split(
         method=limit,
         confidence=check_confidence(confidence),
         costs=costs,
-        defects=None if lesson is None else lesson.defects,
+        defects=lesson and lesson.defects,
     )
     in_order = tuple(one.score for one in held_out)
     inspector = Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order, zones)
-    if lesson is not None:
-        inspector = replace(inspector, taught=lesson.taught, held_out_defects=lesson.defects)
+    inspector = inspector if lesson is None else _remember(inspector, lesson)
     return replace(inspector, measuring=choose_outline(inspector, split, outline, mm_per_px))
+
+
+def _remember(inspector: Inspector, lesson: Lesson) -> Inspector:
+    """The inspector that knows what labelled defects taught its detector."""
+    limit = replace(inspector.limit, taught=lesson.taught.weight > 0)
+    return replace(inspector, limit=limit, taught=lesson.taught, held_out_defects=lesson.defects)
 
 
 def _check(

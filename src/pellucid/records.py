@@ -138,6 +138,7 @@ class Limit:
         moved_from: the value that the normals alone gave, of one that was moved into the gap.
         moved_method: how that one was chosen.
         cost_ratio: what the escapes of all defects would cost over the rejects of all good parts, where that placed it.
+        taught: labelled defects taught the detector, and these images also chose by how much.
     """
 
     value: float
@@ -153,6 +154,7 @@ class Limit:
     moved_from: float | None = None
     moved_method: PlacedBy | None = None
     cost_ratio: float | None = None
+    taught: bool = False
 
     def __repr__(self) -> str:
         normals = f"{len(self.scores)} normals{f' in {self.groups} groups' if self.weights else ''}"

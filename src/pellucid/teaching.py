@@ -114,11 +114,7 @@ def teach(
     """
     with ExitStack() as stack:
         alone = stack.enter_context(_SpilledScores(found, judged.seen))
-        if not detector.can_be_taught:
-            raise ParameterError(
-                f"{type(detector).__name__} cannot learn from defects: its scoring does not send an image through its"
-                " backbone once. Leave --learn-defects out."
-            )
+        _check_can_be_taught(detector)
         stack.enter_context(torch.no_grad())
         size = judged.seen.batches.size
         shown = see_images(defects, size, fitted_images, range(len(defects)))
@@ -141,8 +137,7 @@ def teach(
             choices.known,
             choices.unknown,
         )
-        outlined = sum(one.outlined for one in lessons)
-        taught = cross_validation.choose(WEIGHTS, Counter(choices.types), outlined)
+        taught = cross_validation.choose(WEIGHTS, Counter(choices.types), sum(one.outlined for one in lessons))
         held_out = held_out_scores(
             judged.seen, _fuse(normals, scale, taught.weight), fitted_images, detector.score_of, zones
         )
@@ -151,6 +146,14 @@ def teach(
     weight = (0.0, *WEIGHTS).index(taught.weight)
     own_scores = cross_validation.defects[np.arange(len(defects)), choices.known, weight]
     return Lesson(taught, tuple(own_scores.tolist()), held_out)
+
+
+def _check_can_be_taught(detector: Detector) -> None:
+    if not detector.can_be_taught:
+        raise ParameterError(
+            f"{type(detector).__name__} cannot learn from defects: its scoring does not send an image through its"
+            " backbone once. Leave --learn-defects out."
+        )
 
 
 class _SpilledScores(AbstractContextManager["_SpilledScores"]):

@@ -136,6 +136,8 @@ def _made(limit: Limit, asked: float, t: Translate) -> str:
     notes = []
     if source.method in APPROXIMATE:
         notes.append(t(APPROXIMATE[source.method]))
+    elif source.taught:
+        notes.append(t("approximate, as the same images also weighed what labelled defects taught"))
     if now.rate > asked:
         words = "not the {asked} that were asked for, as the good images show only {groups} parts or photos"
         notes.append(t(words, asked=_percent(asked), groups=limit.groups))

@@ -58,6 +58,7 @@ class LimitHeader(BaseModel):
     moved_from: FiniteFloat | None = None
     moved_method: PlacedBy | None = None
     cost_ratio: FiniteFloat | None = None
+    taught: bool = False
 
 
 class Preprocessing(BaseModel):
