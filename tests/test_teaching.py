@@ -111,6 +111,7 @@ def test_what_noise_teaches_changes_no_byte(split, alone, tmp_path):
     assert "the model is the one without them" in found.taught.sentence
     assert found.limit == alone.limit
     assert found.held_out == alone.held_out
+    assert found.held_out_defects == tuple(alone.inspect(s.path).score for s in noise)
     own, other = found.detector.state(), alone.detector.state()
     assert own.keys() == other.keys()
     assert all(torch.equal(own[name], other[name]) for name in own)

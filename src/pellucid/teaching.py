@@ -33,6 +33,7 @@ from pellucid.errors import DataError, ParameterError
 from pellucid.records import Sample
 from pellucid.regions.zones import Zones
 from pellucid.runtimes.scoring import Map
+from pellucid.runtimes.torch import Torch
 
 MIN_TEACHERS = 10  # labelled defects: of fewer, cross-validation tells nothing
 FOLDS = 5  # of good images, and of defects
@@ -117,9 +118,9 @@ def teach(
         _check_can_be_taught(detector)
         stack.enter_context(torch.no_grad())
         size = judged.seen.batches.size
-        shown = see_images(defects, size, fitted_images, range(len(defects)))
+        shown = see_images(defects, size, fitted_images, range(len(defects)), Torch(detector).batch_size)
         own = stack.enter_context(_SpilledScores(score_views(detector, shown), shown))
-        stack.enter_context(detector.computing(len(judged.seen.images) + len(learned.seen.images)))
+        stack.enter_context(detector.extracting(len(judged.seen.images) + len(learned.seen.images)))
         parts = [judged.seen, shown] + [learned.seen] * (learned.seen is not judged.seen)
         caches = [stack.enter_context(FeatureCache(s.batches, detector.backbone_, detector.device)) for s in parts]
         choices = Choices.of(defects, seed)
@@ -128,24 +129,24 @@ def teach(
         directions = _directions(good, lessons, choices)
         folds = [judged.folds[k] for k in judged.seen.images]
         normals = _Views(judged.seen, alone, caches[0], [directions[fold] for fold in folds])
+        labelled = _Views(shown, own, caches[1], [directions[-1]] * len(shown.images))
         scale = _Scale.of(normals)
         cross_validation = CrossValidation(
             _scores(normals, scale),
             np.array(group_numbers(judged.samples)),
-            _scores(_Views(shown, own, caches[1], [directions[-1]] * len(shown.images)), scale, lessons),
+            _scores(labelled, scale, lessons),
             np.array(group_numbers(defects)),
             choices.known,
             choices.unknown,
         )
         taught = cross_validation.choose(WEIGHTS, Counter(choices.types), sum(one.outlined for one in lessons))
-        held_out = held_out_scores(
-            judged.seen, _fuse(normals, scale, taught.weight), fitted_images, detector.score_of, zones
-        )
+        fused = _fuse(normals, scale, taught.weight, [0] * len(folds))
+        held_out = held_out_scores(normals.seen, fused, fitted_images, detector.score_of, zones)
+        fused = _fuse(labelled, scale, taught.weight, [int(choices.known[k]) for k in shown.images])
+        of_defects = held_out_scores(shown, fused, fitted_images, detector.score_of)
         if taught.weight:
             detector.teach(scale.head(directions[-1], taught.weight))
-    weight = (0.0, *WEIGHTS).index(taught.weight)
-    own_scores = cross_validation.defects[np.arange(len(defects)), choices.known, weight]
-    return Lesson(taught, tuple(own_scores.tolist()), held_out)
+    return Lesson(taught, tuple(one.score for one in of_defects), held_out)
 
 
 def _check_can_be_taught(detector: Detector) -> None:
@@ -358,10 +359,10 @@ class _Scale:
         gain = score_spread / map_spread if map_spread > 0 else torch.ones(())
         return cls(peaks.quantile(QUIET_SHARE, 0), map_spread / spread, gain)
 
-    def head(self, directions: Tensor, weight: float) -> Head:
-        """Return what the first of the directions (D, C) adds to a detector."""
-        unit = weight * self.unit[0]
-        return Head(directions[:, 0] * unit, self.threshold[0] * unit, self.gain)
+    def head(self, directions: Tensor, weight: float, choice: int = 0) -> Head:
+        """Return what one of the directions (D, C) adds to a detector."""
+        unit = weight * self.unit[choice]
+        return Head(directions[:, choice] * unit, self.threshold[choice] * unit, self.gain)
 
 
 def _scores(views: _Views, scale: _Scale, lessons: Sequence[_Lesson] = ()) -> NDArray[np.float64]:
@@ -381,12 +382,12 @@ def _scores(views: _Views, scale: _Scale, lessons: Sequence[_Lesson] = ()) -> ND
     return views.by_image(torch.stack(scores)).double().numpy()
 
 
-def _fuse(views: _Views, scale: _Scale, weight: float) -> Iterator[Found]:
-    """Yield score and map of every view as the taught detector would score it, had it not seen it."""
+def _fuse(views: _Views, scale: _Scale, weight: float, choices: Sequence[int]) -> Iterator[Found]:
+    """Yield score and map of every view as the taught detector would give them, had it not learned from that view."""
     for view in range(len(views.seen.images)):
         score, anomaly_map = views.alone[view]
         if weight:
-            head = scale.head(views.directions[view], weight)
+            head = scale.head(views.directions[view], weight, choices[view])
             maps, scores = head.fuse(anomaly_map[None], score[None], [m.cpu() for m in views.maps(view)])
             score, anomaly_map = scores[0], maps[0]
         yield float(score), anomaly_map.numpy()

@@ -145,8 +145,8 @@ def limit_of(parts, rate=0.05, frames=1, **options):
             " parts, 19 more than there are.",
         ),
         (
-            replace(limit_of(40), taught=True),
-            promise_sentence(limit_of(40), 0.05).replace(
+            replace(limit_of(220, method="conformal"), taught=True),
+            promise_sentence(limit_of(220, method="conformal"), 0.05).replace(
                 "(", "(approximate, as the same images also weighed what labelled defects taught; ", 1
             ),
         ),

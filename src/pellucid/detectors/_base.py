@@ -207,12 +207,12 @@ class Detector(ABC):
         self.size_ = torch.tensor([height, width])
         self._build(height, width)
         self._move_networks()
-        with self.computing(length_hint(images) * len(first)):
+        with self.extracting(length_hint(images) * len(first)):
             yield
 
     @contextmanager
-    def computing(self, count: int) -> Iterator[None]:
-        """Compute in full float32 while it is open, and on a processor by a compiled backbone where that pays.
+    def extracting(self, count: int) -> Iterator[None]:
+        """Extract features in full float32 while it is open, on a processor by a compiled backbone where that pays.
 
         Args:
             count: of images that will go through the backbone.
