@@ -274,7 +274,7 @@ class _Fit:
             self._fit(self.detector, split.fit)
             seen = self._see(split.calibrate, batch_size=Torch(self.detector).batch_size)
             judged = Normals(split.calibrate, seen, [-1] * len(split.calibrate))
-            learned = Normals(split.fit, self._see(split.fit), [0] * len(split.fit))
+            learned = Normals(split.fit, self._see(split.fit), [-1] * len(split.fit))
             return self._teach(score_views(self.detector, judged.seen), judged, learned)
         folds = assign_folds(split.fit, split.folds, self.seed)
         learned = Normals(split.fit, self._see(split.fit, folds), folds)

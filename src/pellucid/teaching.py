@@ -60,12 +60,12 @@ def check_teachers(defects: Sequence[Sample]) -> None:
 
 
 class Normals(NamedTuple):
-    """Good images as the network sees them, and a fold for each: heads without that fold have not seen it.
+    """Good images as the network sees them, and a fold for each: heads without that fold have not learned from it.
 
     Attributes:
         samples: the images.
         seen: their views.
-        folds: of each sample; -1: no head learns from it.
+        folds: of each sample; -1: it is learned from by all heads, or by none.
     """
 
     samples: Sequence[Sample]
@@ -284,7 +284,8 @@ def _directions(good: Mapping[int, Moments], lessons: Sequence[_Lesson], choices
     """
     everything = _sum(list(good.values()))
     found = {}
-    for fold, rest in {-1: everything, **{fold: everything - own for fold, own in good.items()}}.items():
+    without = {fold: everything - own for fold, own in good.items() if fold >= 0}
+    for fold, rest in {-1: everything, **without}.items():
         columns = []
         for left_out in choices.left_out:
             kept = [

@@ -200,8 +200,8 @@ class Detector(ABC):
             raise DataError("There are no images to fit on.")
         _check_shape(first)
         height, width = first.shape[-2:]
-        for name in [name for name in vars(self) if name.startswith("head_")]:
-            delattr(self, name)
+        for part in Head._fields:
+            vars(self).pop(f"head_{part}_", None)
         torch.manual_seed(self.seed)  # of the CPU, where what is random is drawn: the same on every device
         self.backbone_ = create(self.backbone, layers=self.layers, weights=self.weights)
         self.size_ = torch.tensor([height, width])
