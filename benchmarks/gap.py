@@ -25,7 +25,8 @@ from pellucid._io.files import write_text
 from pellucid.acquisition.plan import Plan
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import propose_move
-from pellucid.records import Limit, Samples
+from pellucid.records import Samples
+from pellucid.records.limits import Limit
 from pretraining.evaluate import sets
 
 RESULTS = Path(__file__).with_suffix(".csv")

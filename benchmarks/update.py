@@ -41,7 +41,8 @@ from pellucid.detectors._base import Detector
 from pellucid.limits.conformal import calibrate, conformal_limit
 from pellucid.limits.lot import move_to_lot
 from pellucid.limits.tail import tail_limit
-from pellucid.records import Limit, Sample
+from pellucid.records import Sample
+from pellucid.records.limits import Limit
 
 FALSE_REJECT, LEARNED = 0.05, 8
 MIN_JUDGED = 3  # other good images of a session

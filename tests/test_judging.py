@@ -18,7 +18,8 @@ from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.calibration import score_files
 from pellucid.errors import DataError, ModelFileError, TrainingError
 from pellucid.inspector import Inspector
-from pellucid.records import Limit, Sample
+from pellucid.records import Sample
+from pellucid.records.limits import Limit
 from pellucid.runtimes import Floats
 
 SIDE = 64

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from pellucid.errors import DataError
-from pellucid.records import MAX_DEFECTS_SHOWN, Defect, Inspection, Limit, Sample, Samples, Split
+from pellucid.records import MAX_DEFECTS_SHOWN, Defect, Inspection, Sample, Samples, Split
+from pellucid.records.limits import Limit
 from pellucid.regions.defects import find_defects
 
 

@@ -19,7 +19,7 @@ from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.views import choose_view, framing_of, lay_out
 from pellucid.cli import fit as command
 from pellucid.inspector import Inspector
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.study.compare import compare
 from pellucid.study.measure import measure
 from pellucid.study.sweep import Sweep
@@ -262,7 +262,7 @@ def test_a_squeeze_is_only_what_was_asked_for(oblong):
     inspector = pellucid.fit(oblong, "dfm", image_size="64x64", false_reject=0.2)
     assert inspector.image_size == (64, 64)
     header = json.loads(inspector.header().model_dump_json())
-    assert header["format_version"] == 4
+    assert header["format_version"] == 5
     assert header["score_of"] == "total"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from commands import pellucid_here
 from scipy.stats import binomtest
 
@@ -18,6 +19,7 @@ import pellucid
 from pellucid import updating
 from pellucid.acquisition.images import read_image
 from pellucid.acquisition.verify import verify
+from pellucid.detectors._known_defects import Head
 from pellucid.errors import DataError, ModelFileError, ParameterError
 from pellucid.models.file import read_header
 from pellucid.records import Sample, Samples
@@ -171,6 +173,11 @@ def test_what_cannot_learn_on_is_refused(glass, lot, padim, tmp_path):
     trained = tmp_path / "trained.pellucid"
     pellucid.fit(glass, "stfpm", image_size=64, false_reject=0.1, epochs=1).save(trained)
     with pytest.raises(ParameterError, match=r"Stfpm cannot learn more images on top .*: fit it again, on all of them"):
+        pellucid.update(trained, lot)
+    taught = pellucid.load(padim)
+    taught.detector.teach(Head(torch.ones(1), torch.zeros(1), torch.ones(1)))
+    taught.save(trained)
+    with pytest.raises(ParameterError, match=r"Labelled defects taught this Padim .*: fit it again, .* --learn-def"):
         pellucid.update(trained, lot)
     pellucid.load(padim).export(tmp_path / "exported", "onnx")
     with pytest.raises(ParameterError, match="An exported model only inspects: use the model file"):

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from pellucid.records import Defect as Defect
     from pellucid.records import Ignored as Ignored
     from pellucid.records import Inspection as Inspection
-    from pellucid.records import Limit as Limit
     from pellucid.records import Sample as Sample
     from pellucid.records import Samples as Samples
     from pellucid.records import Split as Split
+    from pellucid.records.limits import Limit as Limit
     from pellucid.regions.zones import Zones as Zones
     from pellucid.study.evaluate import evaluate as evaluate
     from pellucid.study.results import Evaluation as Evaluation
@@ -42,7 +42,7 @@ _HOMES = {  # every public name and the module that it is imported from when it 
     "Ignored": "pellucid.records",
     "Inspection": "pellucid.records",
     "Inspector": "pellucid.inspector",
-    "Limit": "pellucid.records",
+    "Limit": "pellucid.records.limits",
     "PellucidError": "pellucid.errors",
     "Plan": "pellucid.acquisition.plan",
     "Sample": "pellucid.records",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +22,8 @@ from pellucid.limits.conformal import ConformalMethod, calibrate, f1_optimal
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import move_into_gap
 from pellucid.limits.segmentation import segmentation_threshold
-from pellucid.records import Limit, LimitMethod, Sample, Split
+from pellucid.records import Sample, ScoreOf, Split
+from pellucid.records.limits import Limit, LimitMethod
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes import Runtime
 from pellucid.runtimes.scoring import Map, enlarge, merge_views, read_and_score
@@ -79,8 +80,50 @@ def fit_leaving_out(
         DataError: a file cannot be read, or too little is left without a group.
         TrainingError: a score or a map is not finite.
     """
-    numbers = group_numbers(samples)
-    order = sorted(range(len(samples)), key=numbers.__getitem__)  # images of a group follow each other
+    seen = see_images(samples, size, fitted_images)
+    found = leave_out(detector, seen, update=update)
+    return held_out_scores(seen, found, fitted_images, detector.score_of, zones)
+
+
+@dataclass(frozen=True, eq=False)
+class SeenImages:
+    """Normal images as the network sees them, view after view; those of one number follow each other.
+
+    Attributes:
+        batches: of all views, in order.
+        numbers: of the group or fold that the image of each view is of.
+        images: which image each view is of, as an index into what was given.
+        sizes: height and width of every file, px, once it was read.
+    """
+
+    batches: ImageBatches
+    numbers: tuple[int, ...]
+    images: tuple[int, ...]
+    sizes: dict[Path, Size]
+
+
+def see_images(
+    samples: Sequence[Sample],
+    size: Size,
+    fitted_images: FittedImages,
+    numbers: Sequence[int] | None = None,
+    batch_size: int = ImageBatches.batch_size,
+) -> SeenImages:
+    """Lay out how images are seen.
+
+    Args:
+        samples: images.
+        size: height and width that the network takes.
+        fitted_images: what the model remembers of them.
+        numbers: of each image, by which they are ordered; by default that of its group, where all are of one group its
+            own.
+        batch_size: views in a batch.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    numbers = group_numbers(samples) if numbers is None else numbers
+    order = sorted(range(len(samples)), key=numbers.__getitem__)
     paths = tuple(samples[k].path for k in order)
     framing, bits = fitted_images.framing, fitted_images.bits
     sizes: dict[Path, Size] = {}
@@ -89,21 +132,67 @@ def fit_leaving_out(
         for _ in read_ahead(paths, size, bits, lambda _: (), sizes):  # nothing is seen yet
             pass
         views = [len(lay_out(sizes[path], size, framing).corners) for path in paths]
-    batches = ImageBatches(paths, size, bits=bits, see=fitted_images.seen_by(size), sizes=sizes)
-    groups = [numbers[k] for k, count in zip(order, views, strict=True) for _ in range(count)]
+    batches = ImageBatches(paths, size, batch_size, bits=bits, see=fitted_images.seen_by(size), sizes=sizes)
+    images = tuple(k for k, count in zip(order, views, strict=True) for _ in range(count))
+    return SeenImages(batches, tuple(numbers[k] for k in images), images, sizes)
+
+
+def leave_out(detector: Detector, seen: SeenImages, *, update: bool = False) -> Iterator[tuple[float, Map]]:
+    """Fit a detector that can leave images out, and yield score and map of every view as if its group were not there.
+
+    The detector is fitted when all were taken.
+
+    Args:
+        detector: not fitted yet.
+        seen: normal images by their groups.
+        update: the detector is fitted, and learns these images on top.
+
+    Raises:
+        DataError: a file cannot be read, or too little is left without a group.
+    """
     learn = detector.update_leaving_out if update else detector.fit_leaving_out
-    found = (
-        (score, anomaly_map)
-        for maps, scores in learn(batches, groups)
-        for anomaly_map, score in zip(maps.numpy(), scores.tolist(), strict=True)
-    )
-    by_place: dict[int, HeldOutScore] = {}
-    for k, path, count in zip(order, paths, views, strict=True):
-        seen = list(islice(found, count))  # by then all images were read
-        score, anomaly_map = merge_views(lay_out(sizes[path], size, framing), seen, detector.score_of)
-        by_place[k] = _held_out_score(path, score, anomaly_map, sizes[path], zones)
-    next(found, None)  # it is fitted when all were taken
-    return [by_place[k] for k in range(len(samples))]
+    for maps, scores in learn(seen.batches, seen.numbers):
+        yield from zip(scores.tolist(), maps.numpy(), strict=True)
+
+
+def score_views(detector: Detector, seen: SeenImages) -> Iterator[tuple[float, Map]]:
+    """Yield score and map of every view of images by a fitted detector."""
+    for pixels in seen.batches:
+        maps, scores = detector.score(pixels)
+        yield from zip(scores.tolist(), maps.numpy(), strict=True)
+
+
+def held_out_scores(
+    seen: SeenImages,
+    found: Iterator[tuple[float, Map]],
+    fitted_images: FittedImages,
+    score_of: ScoreOf,
+    zones: Zones = EVERYTHING,
+) -> list[HeldOutScore]:
+    """Join what was found on the views of normal images.
+
+    Args:
+        seen: the images.
+        found: score and map of every view, in order; read to its end.
+        fitted_images: what the model remembers of them.
+        score_of: what of its map a score follows.
+        zones: what counts.
+
+    Returns:
+        What is known of every image, in the order in which they were given.
+
+    Raises:
+        DataError: the zones do not fit an image.
+        TrainingError: a score or a map is not finite.
+    """
+    framing, view = fitted_images.framing, seen.batches.size
+    by_image: dict[int, HeldOutScore] = {}
+    for path, (k, views) in zip(seen.batches.paths, groupby(seen.images), strict=True):
+        of_image = list(islice(found, len(list(views))))  # by then it was read
+        score, anomaly_map = merge_views(lay_out(seen.sizes[path], view, framing), of_image, score_of)
+        by_image[k] = _held_out_score(path, score, anomaly_map, seen.sizes[path], zones)
+    next(found, None)  # a detector that leaves images out is fitted when all were taken
+    return [by_image[k] for k in range(len(by_image))]
 
 
 def score_files(
@@ -149,6 +238,7 @@ def choose_limit(
     method: LimitMethod,
     confidence: float | None = None,
     costs: Costs | None = None,
+    defects: Sequence[float] | None = None,
 ) -> Limit:
     """Choose the limit from normal images that were not fitted on, for what counts.
 
@@ -168,6 +258,8 @@ def choose_limit(
             least expected cost where they score apart.
         confidence: that the rate is kept by this limit, in (0, 1); None: it is kept on average.
         costs: for ``gap``; by default an escape costs 100 false rejects, and 1 % of parts are defective.
+        defects: scores of the labelled defects, where they are known: of a detector that was taught by these, as if it
+            had not been taught by the one that is scored.
     """
     by_folds: ConformalMethod = "conformal" if split.folds is None else "cross-conformal"
     place = partial(
@@ -188,5 +280,6 @@ def choose_limit(
     limit = replace(limit, pixel_median=middle, folds=None if leaves_out else split.folds)
     if method == "conformal":
         return limit
-    defects = [one.score for one in score_files(runtime, split.select, size, fitted_images)]
+    if defects is None:
+        defects = [one.score for one in score_files(runtime, split.select, size, fitted_images)]
     return f1_optimal(limit, defects) if method == "f1" else move_into_gap(limit, defects, costs or Costs())

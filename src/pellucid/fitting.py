@@ -1,11 +1,11 @@
-"""A model's way from folder to inspector: fit, calibrate."""
+"""A model's way from folder to inspector: fit, teach, calibrate."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +13,30 @@ from pellucid import detectors
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import ImageBatches, Size, parse_size, read_image
 from pellucid.acquisition.plan import Plan
-from pellucid.acquisition.splits import assign_folds, check_confidence
+from pellucid.acquisition.splits import assign_folds, check_confidence, group_numbers
 from pellucid.acquisition.verify import remember
 from pellucid.acquisition.views import ImageSize, choose_view
-from pellucid.calibration import HeldOutScore, choose_limit, fit_leaving_out, score_files
+from pellucid.calibration import (
+    HeldOutScore,
+    SeenImages,
+    choose_limit,
+    fit_leaving_out,
+    leave_out,
+    score_files,
+    score_views,
+    see_images,
+)
 from pellucid.errors import ParameterError
 from pellucid.inspector import Inspector
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import check_enough_defects
 from pellucid.outlining import Outline, check_measuring, choose_outline
-from pellucid.records import LimitMethod, Sample, Samples, Split
+from pellucid.records import Sample, Samples, Split
+from pellucid.records.limits import LimitMethod
 from pellucid.regions.scale import Scale
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes.torch import Torch
+from pellucid.teaching import FOLDS, Found, Lesson, Normals, check_teachers, teach
 
 if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
@@ -41,6 +52,7 @@ def fit(
     folds: int | None = None,
     limit: LimitMethod = "conformal",
     costs: Costs | None = None,
+    learn_defects: bool = False,
     zones: Zones = EVERYTHING,
     seed: int = 0,
     outline: Outline = "auto",
@@ -67,6 +79,8 @@ def fit(
             labelled training defects score apart from them; ``f1`` also uses these defects and is optimistic.
         costs: of an escape and of a false reject, for ``gap``; by default an escape costs 100 false rejects, and 1 % of
             parts are defective.
+        learn_defects: let labelled training defects teach the detector what known defects look like, as far as
+            cross-validation shows that it gains and that types which nobody labelled lose nothing.
         zones: where and from what size on a defect counts, as :meth:`pellucid.Zones.read` reads it; the limit is chosen
             for what does.
         seed: seed of the split and of the detector, at least 0.
@@ -105,6 +119,7 @@ def fit(
         confidence=confidence,
         limit=limit,
         costs=costs,
+        learn_defects=learn_defects,
         zones=zones,
         seed=seed,
         outline=outline,
@@ -141,6 +156,7 @@ def fit_split(
     confidence: float | None = None,
     limit: LimitMethod = "conformal",
     costs: Costs | None = None,
+    learn_defects: bool = False,
     zones: Zones = EVERYTHING,
     seed: int = 0,
     outline: Outline = "auto",
@@ -159,6 +175,7 @@ def fit_split(
         confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
         limit: ``conformal``, ``gap`` or ``f1``.
         costs: for ``gap``.
+        learn_defects: whether the labelled defects of ``split.select`` teach the detector.
         zones: where and from what size on a defect counts.
         seed: seed of the folds.
         outline: ``auto``, ``image`` or ``map``.
@@ -172,9 +189,11 @@ def fit_split(
         >>> plan = pellucid.Plan.from_data("GlassDefect")
         >>> inspector = pellucid.fit_split(pellucid.detectors.create("dfm"), plan.split)
     """
-    _check(split, limit, zones, outline, mm_per_px)
+    _check(split, limit, zones, outline, mm_per_px, learn_defects)
     size, fitted_images = _choose_view(split, image_size, fitted_images)
-    held_out = _fit_and_score(detector, split, size, fitted_images, zones, seed, checkpoint)
+    work = _Fit(detector, split, size, fitted_images, zones, seed, checkpoint)
+    lesson = work.teach() if learn_defects else None
+    held_out = work.score() if lesson is None else lesson.held_out
     chosen = choose_limit(
         Torch(detector),
         split,
@@ -186,15 +205,27 @@ def fit_split(
         method=limit,
         confidence=check_confidence(confidence),
         costs=costs,
+        defects=lesson and lesson.defects,
     )
     in_order = tuple(one.score for one in held_out)
     inspector = Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order, zones)
+    inspector = inspector if lesson is None else _remember(inspector, lesson)
     return replace(inspector, measuring=choose_outline(inspector, split, outline, mm_per_px))
 
 
-def _check(split: Split, limit: LimitMethod, zones: Zones, outline: Outline, mm_per_px: Scale | None) -> None:
+def _remember(inspector: Inspector, lesson: Lesson) -> Inspector:
+    """The inspector that knows what labelled defects taught its detector."""
+    limit = replace(inspector.limit, taught=lesson.taught.weight > 0)
+    return replace(inspector, limit=limit, taught=lesson.taught, held_out_defects=lesson.defects)
+
+
+def _check(
+    split: Split, limit: LimitMethod, zones: Zones, outline: Outline, mm_per_px: Scale | None, learn_defects: bool
+) -> None:
     """Refuse before the work begins what would stop it at its end."""
     check_measuring(outline, mm_per_px)
+    if learn_defects:
+        check_teachers(split.select)
     if limit == "gap":
         check_enough_defects(len(split.select))
     if not zones.are_everything:
@@ -210,34 +241,80 @@ def _choose_view(split: Split, image_size: ImageSize, fitted_images: FittedImage
     return size, fitted_images.model_copy(update={"framing": framing})
 
 
-def _fit_and_score(
-    detector: Detector,
-    split: Split,
-    size: Size,
-    fitted_images: FittedImages,
-    zones: Zones,
-    seed: int,
-    checkpoint: Path | None,
-) -> list[HeldOutScore]:
-    """Fit, and score the normal images that calibrate by detectors that have not seen them."""
-    if detector.leaves_out:
-        return fit_leaving_out(detector, split.normals, size, fitted_images, zones)
-    kind, parameters = type(detector), detector.parameters()
-    seen_as = (size, fitted_images.framing, fitted_images.data_sha256)
-    shaping = (kind, parameters, *seen_as, seed, [str(s.path) for s in split.fit], split.folds)
-    if split.folds is None:
-        detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
-        return score_files(Torch(detector), split.calibrate, size, fitted_images, zones)
-    by_sample: dict[Sample, HeldOutScore] = {}  # few normals: all are learned from in the end
-    numbers = assign_folds(split.fit, split.folds, seed)
-    for fold in range(split.folds):
-        part = kind(**parameters).to(detector.device)
-        seen = [s for s, n in zip(split.fit, numbers, strict=True) if n != fold]
-        part.fit(_batches(seen, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping, fold))
-        left = [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]
-        by_sample |= zip(left, score_files(Torch(part), left, size, fitted_images, zones), strict=True)
-    detector.fit(_batches(split.fit, size, fitted_images), checkpoint=_checkpoint_path(checkpoint, *shaping))
-    return [by_sample[s] for s in split.fit]
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """A detector on its way to be fitted and calibrated; :func:`fit_split` says what its parts are."""
+
+    detector: Detector
+    split: Split
+    size: Size
+    fitted_images: FittedImages
+    zones: Zones
+    seed: int
+    checkpoint: Path | None
+
+    def score(self) -> list[HeldOutScore]:
+        """Fit, and score the good images that calibrate by detectors that have not seen them."""
+        if self.detector.leaves_out:
+            return fit_leaving_out(self.detector, self.split.normals, self.size, self.fitted_images, self.zones)
+        if self.split.folds is None:
+            self._fit(self.detector, self.split.fit)
+            return score_files(Torch(self.detector), self.split.calibrate, self.size, self.fitted_images, self.zones)
+        by_sample: dict[Sample, HeldOutScore] = {}
+        for part, left in self._parts():
+            found = score_files(Torch(part), left, self.size, self.fitted_images, self.zones)
+            by_sample |= zip(left, found, strict=True)
+        return [by_sample[s] for s in self.split.fit]
+
+    def teach(self) -> Lesson:
+        """Do the same, and let the labelled defects teach it."""
+        split = self.split
+        if self.detector.leaves_out:
+            folds = assign_folds(split.normals, min(FOLDS, len(set(group_numbers(split.normals)))), self.seed)
+            learned = Normals(split.normals, self._see(split.normals), folds)
+            return self._teach(leave_out(self.detector, learned.seen), learned, learned)
+        if split.folds is None:
+            self._fit(self.detector, split.fit)
+            seen = self._see(split.calibrate, batch_size=Torch(self.detector).batch_size)
+            judged = Normals(split.calibrate, seen, [-1] * len(split.calibrate))
+            learned = Normals(split.fit, self._see(split.fit), [-1] * len(split.fit))
+            return self._teach(score_views(self.detector, judged.seen), judged, learned)
+        folds = assign_folds(split.fit, split.folds, self.seed)
+        learned = Normals(split.fit, self._see(split.fit, folds), folds)
+        found = (
+            one
+            for part, left in self._parts()
+            for one in score_views(part, self._see(left, [0] * len(left), Torch(part).batch_size))
+        )
+        return self._teach(found, learned, learned)
+
+    def _teach(self, found: Iterator[Found], judged: Normals, learned: Normals) -> Lesson:
+        defects, known, zones = self.split.select, self.fitted_images, self.zones
+        return teach(self.detector, found, judged, learned, defects, known, zones, self.seed)
+
+    def _see(self, samples: Sequence[Sample], numbers: Sequence[int] | None = None, batch_size: int = 8) -> SeenImages:
+        return see_images(samples, self.size, self.fitted_images, numbers, batch_size)
+
+    def _parts(self) -> Iterator[tuple[Detector, list[Sample]]]:
+        """Yield for each fold a detector that has not seen it, and its images; at last fit the detector on all."""
+        split, detector = self.split, self.detector
+        assert split.folds is not None  # they are why this is called
+        numbers = assign_folds(split.fit, split.folds, self.seed)
+        for fold in range(split.folds):
+            part = type(detector)(**detector.parameters()).to(detector.device)
+            self._fit(part, [s for s, n in zip(split.fit, numbers, strict=True) if n != fold], fold)
+            yield part, [s for s, n in zip(split.fit, numbers, strict=True) if n == fold]
+        self._fit(detector, split.fit)
+
+    def _fit(self, detector: Detector, samples: Sequence[Sample], *fold: int) -> None:
+        """Fit on samples; the progress is kept under the name of all that shapes it."""
+        split, known = self.split, self.fitted_images
+        seen_as = (self.size, known.framing, known.data_sha256)
+        shaping = (type(detector), detector.parameters(), *seen_as, self.seed, [str(s.path) for s in split.fit])
+        path = _checkpoint_path(self.checkpoint, *shaping, split.folds, *fold)
+        paths = tuple(sample.path for sample in samples)
+        batches = ImageBatches(paths, self.size, bits=known.bits, see=known.seen_by(self.size))
+        detector.fit(batches, checkpoint=path)
 
 
 def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:
@@ -246,8 +323,3 @@ def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:
         return None
     digest = hashlib.sha256(json.dumps(shaping, default=str).encode()).hexdigest()
     return folder / f"{digest[:16]}.pt"
-
-
-def _batches(samples: Iterable[Sample], size: Size, fitted_images: FittedImages) -> ImageBatches:
-    paths = tuple(sample.path for sample in samples)
-    return ImageBatches(paths, size, bits=fitted_images.bits, see=fitted_images.seen_by(size))

@@ -18,10 +18,12 @@ from pellucid.acquisition.arrays import read_or_convert
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import Size, open_image, read_image
 from pellucid.acquisition.views import lay_out, views_of
+from pellucid.detectors._taught import Taught
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
-from pellucid.records import Defect, Ignored, Inspection, Limit, Samples
+from pellucid.records import Defect, Ignored, Inspection, Samples
+from pellucid.records.limits import Limit
 from pellucid.regions.defects import Measuring, find_measured
 from pellucid.regions.grading import Grading
 from pellucid.regions.rules import Rules, read_rules
@@ -61,6 +63,9 @@ class Inspector:
         measuring: how defects are outlined and measured.
         grading: rule that every inspection is graded by; None: by none. A model file does not hold it.
         ancestry: the models that it was updated from, the oldest first.
+        taught: what labelled defects taught the detector; None: nobody asked for that.
+        held_out_defects: scores of these defects, in order, each as if it had not been learned from; empty once the
+            model was loaded from a file, and where nobody asked.
     """
 
     runtime: Runtime
@@ -74,6 +79,8 @@ class Inspector:
     measuring: Measuring = field(default=Measuring(), kw_only=True)
     grading: Grading | None = field(default=None, kw_only=True)
     ancestry: tuple[Ancestor, ...] = field(default=(), kw_only=True)
+    taught: Taught | None = field(default=None, kw_only=True)
+    held_out_defects: tuple[float, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         model: str = self.runtime.name
@@ -250,6 +257,7 @@ class Inspector:
             zones=self.zones,
             measuring=self.measuring,
             ancestry=self.ancestry,
+            taught=self.taught,
         )
 
     def save(self, path: str | Path) -> None:

@@ -35,7 +35,7 @@ from pellucid.detectors._base import Detector
 from pellucid.errors import DataError, NotFittedError, ParameterError, PellucidError, WeightsError
 from pellucid.inspector import Inspector
 from pellucid.models.export import Format, export
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.runtimes.torch import Torch
 
 SIDE_PX = 64  # of the images that are fitted on

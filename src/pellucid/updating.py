@@ -23,7 +23,8 @@ from pellucid.limits.lot import move_to_lot
 from pellucid.limits.promise import BETTER_CONFIDENCE, Promise
 from pellucid.models.file import Ancestor, read_header
 from pellucid.models.load import load
-from pellucid.records import Inspection, Limit, Sample, Samples, Split
+from pellucid.records import Inspection, Sample, Samples, Split
+from pellucid.records.limits import Limit
 from pellucid.runtimes.torch import Torch
 from pellucid.study.intervals import Interval, wilson
 from pellucid.study.planted import fewer_than_chance, find_flaws

@@ -17,7 +17,7 @@ from pellucid._io.plugins import find_plugins
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.errors import ModelFileError, ParameterError
 from pellucid.inspector import Inspector
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.runtimes.torch import Torch
 from pellucid.study.sweep import Sweep
 

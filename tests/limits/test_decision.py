@@ -15,7 +15,8 @@ from pellucid.acquisition.splits import check_rate, min_calibration_images, plan
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.conformal import calibrate, conformal_limit, f1_optimal, realised_rate
 from pellucid.limits.segmentation import segmentation_threshold
-from pellucid.records import Limit, Sample, Samples
+from pellucid.records import Sample, Samples
+from pellucid.records.limits import Limit
 from pellucid.regions.defects import find_defects
 from pellucid.study import metrics
 

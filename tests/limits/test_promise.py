@@ -145,6 +145,12 @@ def limit_of(parts, rate=0.05, frames=1, **options):
             " parts, 19 more than there are.",
         ),
         (
+            replace(limit_of(220, method="conformal"), taught=True),
+            promise_sentence(limit_of(220, method="conformal"), 0.05).replace(
+                "(", "(approximate, as the same images also weighed what labelled defects taught; ", 1
+            ),
+        ),
+        (
             replace(limit_of(40), method="tail"),
             "No promise: a tail fitted to the highest scores placed the limit, so that 5.0% rejected is expected, not"
             " guaranteed; the next better promise, at most 5.0% in 19 of 20 models (--confidence 0.95), needs 59 good"

@@ -19,7 +19,7 @@ from pellucid.calibration import HeldOutScore
 from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.limits.segmentation import segmentation_threshold
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.regions.defects import find_defects
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes import Floats

@@ -13,7 +13,7 @@ from matplotlib import colormaps
 
 import pellucid
 from pellucid.acquisition.images import read_image
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.reports import colours, pictures
 
 LEVELS = [(0.0, 1.0), (3.7, 5.7), (-250.0, -3.0), (-40.0, 0.0), (0.0, 1e-6), (-1.0, 2e6)]  # of good pixels, and limits

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from pellucid.errors import ParameterError
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.service.access.accounts import Account, RoleError
 from pellucid.service.app import create_app, create_service
 from pellucid.service.limit_check import UnconfirmedLimitError, check_limit

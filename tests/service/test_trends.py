@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from serving import an_inspection_row
 
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.service.served_model import LoadedModel
 from pellucid.service.storage.record import Database
 from pellucid.service.trends import CHART_GROUP_ROWS, POSITION_GRID_CELLS, control_limits, read_trends

@@ -14,7 +14,8 @@ from scipy.stats import kstest
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.conformal import calibrate
 from pellucid.limits.costs import Costs
-from pellucid.records import Inspection, Limit, Sample
+from pellucid.records import Inspection, Sample
+from pellucid.records.limits import Limit
 from pellucid.study.evaluate import evaluate_scored
 from pellucid.study.measure import worth_seeing
 from pellucid.study.operating import (

@@ -25,6 +25,7 @@ from pellucid.acquisition.truth import verify_truth
 from pellucid.anomalib.data import DataModule, PredictDataset
 from pellucid.anomalib.loggers import AnomalibLogger, next_version
 from pellucid.anomalib.models import AnomalyModule
+from pellucid.detectors._networks import summarise_networks
 from pellucid.errors import DataError, ParameterError, join_names, unknown_name
 from pellucid.fitting import fit_split
 from pellucid.inspector import Inspector
@@ -154,7 +155,7 @@ class Engine:
         write_text(run / "config.json", json.dumps(config, indent=2) + "\n")
         self._runs[id(model)] = run
         self.trainer.checkpoint_callback.best_model_path = str(path)
-        summarised = {type(model).__name__: (model.inspector.detector.module_summary(), path.stat().st_size / 1e6)}
+        summarised = {type(model).__name__: (summarise_networks(model.inspector.detector), path.stat().st_size / 1e6)}
         self._console.print(summary(summarised))
 
     def test(

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from pellucid._io.convert import convert
 from pellucid.backbones._families import make_network
 
 FOREIGN = "pretrained"  # where a network keeps one that is another library's
+_overheard: ContextVar[list[list[Tensor]] | None] = ContextVar("_overheard", default=None)  # of this thread alone
 _log = logging.getLogger(__name__)
 
 
@@ -58,6 +60,12 @@ class Backbone(nn.Module):
         return ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
+        maps = self._maps(pixels)
+        if (calls := _overheard.get()) is not None:
+            calls.append(maps)
+        return maps
+
+    def _maps(self, pixels: Tensor) -> list[Tensor]:
         if self._compiled is not None and not torch.is_autocast_enabled("cpu"):
             found = self._compiled([pixels.contiguous().numpy()])
             return [
@@ -66,6 +74,17 @@ class Backbone(nn.Module):
         net = self._folded[0] if self._folded else self.net
         maps = net(self.normalise(pixels), self._last)
         return [maps[name] for name in self.layers]
+
+    @staticmethod
+    @contextmanager
+    def overheard() -> Iterator[list[list[Tensor]]]:
+        """Collect the maps that every call returns while it is open, so that nobody has to compute them again."""
+        calls: list[list[Tensor]] = []
+        token = _overheard.set(calls)
+        try:
+            yield calls
+        finally:
+            _overheard.reset(token)
 
     def shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Return (C, h, w) of every map for images of ``height`` and ``width`` px."""

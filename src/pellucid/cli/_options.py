@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from pellucid import records
 from pellucid._io.device_names import DEVICE_NAMES, DEVICE_PATTERN
+from pellucid.records import limits
 
 MAX_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
 
@@ -60,14 +60,6 @@ Images = Annotated[
     typer.Argument(
         metavar="IMAGE|FOLDER",
         help="Image files, and folders whose images are all taken, with those in the folders inside.",
-    ),
-]
-LearnedImages = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="IMAGE|FOLDER|DATA",
-        help="Images of good parts, and folders of them; or data sets in a known layout or as a CSV file, whose images"
-        " of good parts that are not for testing are taken.",
     ),
 ]
 DetectorArgument = Annotated[
@@ -175,9 +167,18 @@ LIMIT_METHOD_HELP = (
     " images, by a tail fitted to their scores, so that it is expected to; gap higher, at the least expected cost,"
     " where labelled training defects score apart from good images; f1 by these defects as well, which is optimistic"
 )
-LimitMethod = Annotated[records.LimitMethod, typer.Option(help=f"{LIMIT_METHOD_HELP}.")]
+LimitMethod = Annotated[limits.LimitMethod, typer.Option(help=f"{LIMIT_METHOD_HELP}.")]
 ComparedLimitMethod = Annotated[
-    records.LimitMethod | None, typer.Option(help=f"{LIMIT_METHOD_HELP}; conformal by default.")
+    limits.LimitMethod | None, typer.Option(help=f"{LIMIT_METHOD_HELP}; conformal by default.")
+]
+LEARN_DEFECTS_HELP = (
+    "Let labelled training defects (abnormal_train/, or split=train in a CSV file), ten at least, teach the detector"
+    " what known defects look like, as far as cross-validation shows that this helps and costs nothing on types that"
+    " nobody labelled"
+)
+LearnDefects = Annotated[bool, typer.Option("--learn-defects", help=f"{LEARN_DEFECTS_HELP}.")]
+ComparedLearnDefects = Annotated[
+    bool | None, typer.Option("--learn-defects/--no-learn-defects", help=f"{LEARN_DEFECTS_HELP}; not by default.")
 ]
 Outline = Annotated[
     Literal["auto", "image", "map"],
@@ -219,14 +220,6 @@ FirstSeed = Annotated[
 Seeds = Annotated[
     int | None,
     typer.Option(metavar="COUNT", help="How many splits and trainings, 1 or more, to average over; 1 by default."),
-]
-FalseAlarms = Annotated[
-    bool,
-    typer.Option(
-        "--false-alarms",
-        help="The model rejected these images, and people passed them: they are learned, and the limit stays, because"
-        " images that were picked by their scores cannot place it.",
-    ),
 ]
 Resume = Annotated[
     bool,

@@ -22,6 +22,7 @@ from pellucid.cli._options import (
     Folds,
     Ignore,
     ImageSize,
+    LearnDefects,
     LimitMethod,
     Margin,
     MillimetresPerPixel,
@@ -58,6 +59,7 @@ def fit(
     cost_escape: CostEscape = None,
     cost_reject: CostReject = None,
     defect_rate: DefectRate = None,
+    learn_defects: LearnDefects = False,
     ignore: Ignore = None,
     only: Only = None,
     margin: Margin = 0,
@@ -72,8 +74,9 @@ def fit(
 
     Reads the images of good parts in DATA, fits one detector on them and places the limit by scores of images that it
     has not seen: each is left out in turn, or a fifth is kept aside for detectors that cannot do that. Defects in DATA
-    are not learned from. What is to be ignored is stored in the model, and the limit is placed for what counts. Writes
-    the model file, whole or not at all, and prints the networks inside it and the limit.
+    are not learned from, unless --learn-defects asks for it. What is to be ignored is stored in the model, and the
+    limit is placed for what counts. Writes the model file, whole or not at all, and prints the networks inside it and
+    the limit.
 
     ```
     pellucid fit GlassDefect -o glass.pellucid --detector padim --image-size 192x320
@@ -94,6 +97,7 @@ def fit(
             confidence=confidence,
             limit=limit,
             costs=costs,
+            learn_defects=learn_defects,
             zones=read_zones(ignore, only, margin, min_area, plan.split.fit[0].path),
             outline=outline,
             mm_per_px=scale,
@@ -158,17 +162,20 @@ def _propose_move(inspector: Inspector, split: Split, costs: Costs) -> LimitMove
 
     if len(split.select) < MIN_DEFECTS:
         return None
-    scored = inspector.inspect_many(sample.path for sample in split.select)
-    return propose_move(inspector.limit, [found.score for found in scored], costs)
+    scores = list(inspector.held_out_defects) or [
+        found.score for found in inspector.inspect_many(sample.path for sample in split.select)
+    ]
+    return propose_move(inspector.limit, scores, costs)
 
 
 def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitMove | None) -> None:
     """The networks of a new model, its limit, what that promises, and where labelled defects leave room."""
     from pellucid.acquisition.views import describe_view
+    from pellucid.detectors._networks import summarise_networks
     from pellucid.limits.promise import promise_sentence
     from pellucid.reports.tables import summary
 
-    out.print(summary({detector: (inspector.detector.module_summary(), output.stat().st_size / 1e6)}))
+    out.print(summary({detector: (summarise_networks(inspector.detector), output.stat().st_size / 1e6)}))
     print_text(out, f"images are seen at {describe_view(inspector.image_size, inspector.fitted_images.framing)}")
     limit = inspector.limit
     groups = f" in {limit.groups} groups" if limit.weights else ""
@@ -176,6 +183,8 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
     print_text(out, promise_sentence(limit, inspector.false_reject))
     if move is not None:
         print_text(out, move.sentence(made=limit.method == "gap"))
+    if inspector.taught is not None:
+        print_text(out, inspector.taught.sentence)
     if not inspector.zones.are_everything:
         print_text(out, f"what counts: {inspector.zones}")
     print_text(out, _outline_sentence(inspector.measuring))

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from pellucid.cli._console import out, print_line, print_notes, print_text
-from pellucid.cli._options import Device, FalseAlarms, Json, LearnedImages, ModelFile, ModelOutput
+from pellucid.cli._options import Device, Json, ModelFile, ModelOutput
+from pellucid.cli._update_options import FalseAlarms, LearnedImages
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from pellucid.backbones import create
 from pellucid.backbones._extractor import Backbone
 from pellucid.detectors._device import full_float32, resolve_device
+from pellucid.detectors._known_defects import Head
 from pellucid.errors import DataError, NotFittedError, ParameterError, WeightsError
 from pellucid.records import ScoreOf
 
@@ -61,6 +62,9 @@ class Detector(ABC):
 
     backbone_: Backbone  # pixels (B, 3, H, W) -> one map (B, C, h, w) for each of ``layers``, frozen
     size_: Tensor  # (2,) height and width that the detector was fitted on, px
+    head_direction_: Tensor | None = None  # what labelled defects taught, if anything: see :class:`Head`
+    head_threshold_: Tensor
+    head_gain_: Tensor
     _device: torch.device | None = None  # chosen by :meth:`to`, or resolved when it was first needed
     score_of: ClassVar[ScoreOf] = "peak"  # what of its map a score follows; "total" is all of it
     _renamed: ClassVar[Mapping[str, tuple[str, Mapping[Any, Any]]]] = {}  # old name -> new one, and new values by old
@@ -205,10 +209,15 @@ class Detector(ABC):
         Raises:
             ParameterError: the detector has to be fitted again.
         """
+        name = type(self).__name__
         if type(self)._update_leaving_out is Detector._update_leaving_out:
             raise ParameterError(
-                f"{type(self).__name__} cannot learn more images on top of those that it was fitted on: fit it again,"
-                " on all of them."
+                f"{name} cannot learn more images on top of those that it was fitted on: fit it again, on all of them."
+            )
+        if self.head_direction_ is not None:
+            raise ParameterError(
+                f"Labelled defects taught this {name} beside the images that it was fitted on: fit it again, on all of"
+                " them, with --learn-defects."
             )
 
     def update_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -244,12 +253,25 @@ class Detector(ABC):
             raise DataError("There are no images to fit on.")
         _check_shape(first)
         height, width = first.shape[-2:]
+        for part in Head._fields:
+            vars(self).pop(f"head_{part}_", None)
         torch.manual_seed(self.seed)  # of the CPU, where what is random is drawn: the same on every device
         self.backbone_ = create(self.backbone, layers=self.layers, weights=self.weights)
         self.size_ = torch.tensor([height, width])
         self._build(height, width)
         self._move_networks()
-        many = length_hint(images) * len(first) * height * width >= MIN_PIXELS_TO_COMPILE and self.device.type == "cpu"
+        with self.extracting(length_hint(images) * len(first)):
+            yield
+
+    @contextmanager
+    def extracting(self, count: int) -> Iterator[None]:
+        """Extract features in full float32 while it is open, on a processor by a compiled backbone where that pays.
+
+        Args:
+            count: of images that will go through the backbone.
+        """
+        height, width = (int(side) for side in self.size_)
+        many = count * height * width >= MIN_PIXELS_TO_COMPILE and self.device.type == "cpu"
         with full_float32(), self.backbone_.compiled(height, width) if many else nullcontext():
             yield
 
@@ -274,8 +296,32 @@ class Detector(ABC):
             got = "x".join(str(side) for side in pixels.shape[-2:])
             raise DataError(f"The detector was fitted on {height}x{width} images but got {got}.")
         with torch.inference_mode(), full_float32():
-            anomaly_map, score = self._score(pixels.to(self.device))
+            anomaly_map, score = self.compute(pixels.to(self.device))
         return anomaly_map.float().cpu(), score.float().cpu()
+
+    def compute(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute what :meth:`score` returns, of a batch (B, 3, H, W) on the device, unchecked: what exports trace.
+
+        What labelled defects taught looks at the maps that the detector's own scoring computes anyway.
+        """
+        if self.head_direction_ is None:
+            return self._score(pixels)
+        with self.backbone_.overheard() as calls:
+            anomaly_map, score = self._score(pixels)
+        head = Head(self.head_direction_, self.head_threshold_, self.head_gain_)
+        return head.fuse(anomaly_map, score, calls[0])
+
+    @property
+    def can_be_taught(self) -> bool:
+        """Whether labelled defects can teach it, once fitted: scoring sends a batch through the backbone once."""
+        height, width = (int(side) for side in self.size_)
+        with torch.inference_mode(), self.backbone_.overheard() as calls:
+            self._score(torch.zeros(1, 3, height, width, device=self.device))
+        return len(calls) == 1 and len(calls[0][0]) == 1
+
+    def teach(self, head: Head) -> None:
+        """Add what labelled defects taught to every map and score from now on; another fit forgets it."""
+        self.head_direction_, self.head_threshold_, self.head_gain_ = (part.float().to(self.device) for part in head)
 
     def state(self) -> dict[str, Tensor]:
         """Return everything learned, as tensors on the CPU by name, the backbone's weights included."""
@@ -320,24 +366,6 @@ class Detector(ABC):
         self._move()
         return self
 
-    def count_parameters(self) -> tuple[int, int]:
-        """Count (all, trained) parameters of the networks; what is estimated without gradients does not count."""
-        own = [p for m in vars(self).values() if isinstance(m, nn.Module) for p in m.parameters()]
-        return sum(p.numel() for p in own), sum(p.numel() for p in own if p.requires_grad)
-
-    def module_summary(self) -> list[tuple[str, str, int, int]]:
-        """List (name, type, parameters, trained parameters) of every network inside."""
-        return [
-            (
-                name.rstrip("_"),
-                type(getattr(m, "net", m)).__name__,
-                sum(p.numel() for p in m.parameters()),
-                sum(p.numel() for p in m.parameters() if p.requires_grad),
-            )
-            for name, m in vars(self).items()
-            if isinstance(m, nn.Module)
-        ]
-
     def _move(self) -> None:
         """Bring what was learned to the device, and derive there what scoring needs."""
         self._move_networks()
@@ -364,22 +392,6 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """
     if not condition:
         raise ParameterError(f"{name}={value!r} is not allowed: it has to be {allowed}.")
-
-
-def needed(learned: Tensor | None) -> Tensor:
-    """Return what an update needs of what was learned.
-
-    Args:
-        learned: None in a model that a pellucid fitted which did not keep it.
-
-    Raises:
-        ParameterError: it is None.
-    """
-    if learned is None:
-        raise ParameterError(
-            "This model is of an earlier pellucid, which did not keep what an update needs: fit it again."
-        )
-    return learned
 
 
 def _check_shape(pixels: Tensor) -> None:

@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': '0c40c07899d6b3b8a126f0810ea1e97e80663c287cda0094a715db0efdf5d6bb'},
+         'source_sha256': 'c5fb7988a58d49c1887dea6a6d854e052d762617b98b96a2db2a4e5f76025a3c'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
@@ -43,7 +43,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'n_features': 100,
                         'epsilon': 0.01,
                         'seed': 0},
-           'source_sha256': '2ca69779f89ae0c890aa93cd68f329e9677ae7bbdcf8d9d9626535e413061118'},
+           'source_sha256': 'fb36a67e1683b18300aff8099f97e1befb6e261c1e6b4b525ebffb635e7f3709'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -55,7 +55,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'seed': 0},
-               'source_sha256': 'd11548eaef6776c936bf053f65e7725a4e96dd5d22f6efc63e87b38b5d3571bc'},
+               'source_sha256': '79b109c7b8d164f11379fcd9441848bfd6d303892af5f2f00021d88ab540a68e'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid._io.progress import track
-from pellucid.detectors._base import Detector, Images, needed, require
+from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._earlier import needed
 from pellucid.detectors._maps import smooth_map
 from pellucid.detectors._subspace import LeftOutSubspaces, Moments, Subspace, principal_subspace
 

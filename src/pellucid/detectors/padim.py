@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from pellucid._io.progress import track
-from pellucid.detectors._base import Detector, Images, needed, require
+from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._device import double_precision_device
 from pellucid.detectors._downdate import left_out_distances
+from pellucid.detectors._earlier import needed
 from pellucid.detectors._maps import image_score, resize_to, smooth_map
 from pellucid.errors import DataError
 

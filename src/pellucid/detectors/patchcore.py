@@ -11,8 +11,9 @@ from torch import Tensor
 
 from pellucid._io.progress import track
 from pellucid._io.space import estimate_fit_space, warn_of_little_room
-from pellucid.detectors._base import Detector, Images, needed, require
+from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._coreset import k_center_greedy
+from pellucid.detectors._earlier import needed
 from pellucid.detectors._maps import concatenate, locally_aware, smooth_map
 from pellucid.detectors._search import BoundedSearch, nearest, neighbours, principal_directions
 from pellucid.detectors._spill import DiskTensor

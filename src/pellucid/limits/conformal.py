@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import DataError
 from pellucid.limits.tail import needs_tail, tail_limit
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 
 ConformalMethod = Literal["conformal", "leave-one-out", "cross-conformal"]
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import DataError
 from pellucid.limits.costs import Costs
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 
 TRAINING_DEFECTS = "labelled training defects"
 PLANTED_FLAWS = "planted flaws"

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 
 LOT_SPREAD = 0.5  # of the means of lots, at least, as a share of the spread of scores within one
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pellucid.acquisition.splits import min_calibration_images
 from pellucid.limits.conformal import realised_rate
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 
 BETTER_CONFIDENCE = 0.95  # that is proposed where a rate is kept on average
 BETTER_RATES = (0.05, 0.02, 0.01)  # that a plant would ask for
@@ -146,6 +146,8 @@ def _made(limit: Limit, asked: float, t: Translate) -> str:
     notes = []
     if source.method in APPROXIMATE:
         notes.append(t(APPROXIMATE[source.method]))
+    elif source.taught:
+        notes.append(t("approximate, as the same images also weighed what labelled defects taught"))
     if now.rate > asked:
         words = "not the {asked} that were asked for, as the good images show only {groups} parts or photos"
         notes.append(t(words, asked=_percent(asked), groups=limit.groups))

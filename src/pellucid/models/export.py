@@ -262,7 +262,7 @@ def _graph(detector: Detector) -> nn.Module:
                     self.add_module(name, value)
 
         def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-            return detector._score(pixels)
+            return detector.compute(pixels)
 
     return Graph().eval()
 

@@ -20,9 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from pellucid._io.files import check_writable, write_bytes
 from pellucid.acquisition.fitted_images import FittedImages
+from pellucid.detectors._taught import Taught
 from pellucid.errors import ModelFileError, OutputError
 from pellucid.models.format1 import Tensors, recognise_backbone
-from pellucid.records import Limit, PlacedBy, ScoreOf
+from pellucid.records import ScoreOf
+from pellucid.records.limits import Limit, PlacedBy
 from pellucid.regions.defects import Measuring
 from pellucid.regions.zones import EVERYTHING, Zones
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from pellucid.acquisition.images import Size
     from pellucid.detectors._base import Detector
 
-VERSION = 4
+VERSION = 5
 _DIGEST = re.compile(rb'sha256\\": \\"([0-9a-f]{64})\\"')
 _NO_DIGEST = "0" * 64
 _START_BYTES = 1_000_000  # of a file, that tell whether it is a model
@@ -58,6 +60,7 @@ class LimitHeader(BaseModel):
     moved_method: PlacedBy | None = None
     cost_ratio: FiniteFloat | None = None
     lot_images: int | None = None
+    taught: bool = False
 
 
 class Ancestor(BaseModel):
@@ -113,7 +116,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[4] = 4
+    format_version: Literal[5] = 5
     detector: str
     parameters: dict[str, Any]
     backbone: str  # its weights with their version; without one they were a file's
@@ -129,6 +132,7 @@ class Header(BaseModel):
     zones: Zones = EVERYTHING
     score_of: ScoreOf = "peak"
     ancestry: tuple[Ancestor, ...] = ()  # the oldest first
+    taught: Taught | None = None
 
 
 def header_of(
@@ -142,8 +146,9 @@ def header_of(
     measuring: Measuring,
     zones: Zones = EVERYTHING,
     ancestry: tuple[Ancestor, ...] = (),
+    taught: Taught | None = None,
 ) -> Header:
-    """Describe a fitted detector, its limit, and how its defects are measured.
+    """Describe a fitted detector, its limit, how its defects are measured, and what labelled ones taught it.
 
     Raises:
         ParameterError: the detector has no name, see :func:`pellucid.detectors.name_of`.
@@ -173,6 +178,7 @@ def header_of(
         zones=zones,
         score_of=detector.score_of,
         ancestry=ancestry,
+        taught=taught,
     )
 
 
@@ -297,8 +303,8 @@ def upgrade_header(values: Any, tensors: Tensors | None = None, data: memoryview
         kept = {name: value for name, value in values.items() if name != "data_sha256"}
         fitted_images = {"data_sha256": values.get("data_sha256")}
         values = kept | {"format_version": 3, "fitted_images": fitted_images}
-    if isinstance(values, dict) and values.get("format_version") == 3:  # what it lacks has a default
-        values = values | {"format_version": 4}
+    if isinstance(values, dict) and values.get("format_version") in (3, 4):  # what they lack has a default
+        values = values | {"format_version": 5}
     return values
 
 

@@ -13,7 +13,7 @@ from pellucid.inspector import Inspector
 from pellucid.models.cache import cached_folder, new_folder
 from pellucid.models.export import Format, open_export
 from pellucid.models.file import Header, read_header, read_model
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.runtimes import Name, Runtime, is_installed
 from pellucid.runtimes.torch import Torch
 
@@ -103,6 +103,7 @@ def _inspector(runtime: Runtime, header: Header) -> Inspector:
         zones=header.zones,
         measuring=header.measuring,
         ancestry=header.ancestry,
+        taught=header.taught,
     )
 
 

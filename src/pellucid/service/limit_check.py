@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pellucid.errors import ParameterError
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 
 
 class UnconfirmedLimitError(ParameterError):

@@ -19,7 +19,7 @@ import numpy as np
 from pellucid._io.names import named_path, printable
 from pellucid.errors import DataError, ModelFileError, ParameterError, PellucidError, unknown_name
 from pellucid.models.file import Header
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.runtimes import Name
 from pellucid.service.access.accounts import Account
 from pellucid.service.limit_check import check_limit

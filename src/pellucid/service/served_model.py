@@ -14,7 +14,8 @@ from pellucid.errors import ModelFileError, PellucidError
 from pellucid.inspector import Inspector
 from pellucid.models.file import Header
 from pellucid.models.load import load
-from pellucid.records import Inspection, Limit
+from pellucid.records import Inspection
+from pellucid.records.limits import Limit
 from pellucid.regions.zones import Zones
 from pellucid.runtimes import Name
 from pellucid.service.model_folder import read_any_header

@@ -50,6 +50,11 @@ SELECTION_COLUMNS = (
     *("selection_auroc", "selection_auroc_low", "selection_auroc_high", "selection_positives", "selection_negatives"),
     *("localisation", "localisation_low", "localisation_high", "localisation_flaws"),
 )
+TAUGHT_COLUMNS = (  # of --learn-defects; empty without it
+    *("taught_weight", "taught_defects"),
+    *("known_auroc_without", "known_auroc_with", "known_auroc_se"),  # of types that were learned from
+    *("unknown_auroc_without", "unknown_auroc_with", "unknown_auroc_se"),  # of types that were left out
+)
 SELECTED_ON_COLUMNS = ("selection_on", "localisation_on")
 COLUMNS_WITH_SPREAD = (
     *("image_auroc", "image_ap", "image_f1", "false_reject_rate", "escape_rate"),
@@ -58,6 +63,7 @@ COLUMNS_WITH_SPREAD = (
 RANKING_COLUMNS = ("behind", "behind_low", "behind_high", "pareto", "recommended")  # behind the leaderboard's first
 LEADERBOARD_COLUMNS = (
     *(*SETTING_COLUMNS, *TEST_COLUMNS, *COST_COLUMNS, "peak_ram_mb", *SELECTION_COLUMNS, *SELECTED_ON_COLUMNS),
+    *TAUGHT_COLUMNS,
     *(*(f"{name}_sd" for name in COLUMNS_WITH_SPREAD), *RANKING_COLUMNS),
 )
 
@@ -160,9 +166,12 @@ def read_cost(folder: Path) -> dict[str, Any]:
 
 
 def read_limit_sentences(folder: Path) -> list[str]:
-    """Return what a finished model's limit promises, and where it could go, unless too few defects are known."""
+    """Return what a finished model's limit promises, where it could go, and what labelled defects taught it.
+
+    The second is left out where too few defects are known, the third where nobody asked.
+    """
     tested = json.loads((folder / "metrics.json").read_text("utf-8"))
-    return [tested["promise"], *([tested["limit_move"]["sentence"]] if tested["limit_move"] else [])]
+    return [tested["promise"], *(tested[key]["sentence"] for key in ("limit_move", "taught") if tested[key])]
 
 
 # --- the models -----------------------------------------------------------------------------------------------------
@@ -226,6 +235,7 @@ def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
         "false_reject": sweep.false_reject,
         "confidence": sweep.confidence,
         "limit": sweep.limit,
+        "learn_defects": sweep.learn_defects or None,
         "seed": training.seed,
         "folds": plan.split.folds,
         "weights_sha256": _sha256(candidate.parameters["weights"]),
@@ -256,6 +266,7 @@ def _row(candidate: Candidate, trainings: Sequence[_Training]) -> Row:
     row |= {key: _mean([f[key] for f in found]) for key in (*TEST_COLUMNS, *COST_COLUMNS, *SELECTION_COLUMNS)}
     row |= {"peak_ram_mb": max(f["peak_ram_mb"] for f in found)}
     row |= {key: found[0][key] for key in SELECTED_ON_COLUMNS}
+    row |= {key: _mean([t["taught"] and t["taught"][key] for t in tested]) for key in TAUGHT_COLUMNS}
     return row | {f"{key}_sd": _spread([f[key] for f in found]) for key in COLUMNS_WITH_SPREAD}
 
 

@@ -18,7 +18,8 @@ from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.limits.costs import Costs
 from pellucid.limits.promise import promise_sentence
-from pellucid.records import Inspection, Limit, Sample, Samples
+from pellucid.records import Inspection, Sample, Samples
+from pellucid.records.limits import Limit
 from pellucid.study import metrics
 from pellucid.study.intervals import areas, auroc_bounds, interval, resamples, wilson
 from pellucid.study.metrics import Counts

@@ -26,13 +26,15 @@ from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import Pixels, read_image
 from pellucid.acquisition.splits import path_in_data, read_splits_csv
 from pellucid.detectors._base import Detector
+from pellucid.detectors._networks import count_parameters, summarise_networks
 from pellucid.errors import PellucidError
 from pellucid.fitting import fit_split
 from pellucid.inspector import Inspector
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import PLANTED_FLAWS, TRAINING_DEFECTS, propose_move
 from pellucid.limits.promise import promise_sentence
-from pellucid.records import Limit, Sample, Split
+from pellucid.records import Sample, Split
+from pellucid.records.limits import Limit
 from pellucid.reports import curves
 from pellucid.study import metrics
 from pellucid.study.evaluate import evaluate_scored
@@ -68,7 +70,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     detector = detectors.create(config["detector"], **config["parameters"])
     known = FittedImages.model_validate_json((folder.parent / FITTED_IMAGES_FILE).read_bytes())
     inspector, cost = _fit(folder, config, detector, split, known)
-    located = locate_defects(score_samples(inspector, split.select, f"{folder.name}: selection"))
+    located = _located(inspector, split, f"{folder.name}: selection")
     defects = finite_scores(flaw.score for flaw in located)
     result = evaluate_scored(
         score_samples(inspector, split.test, f"{folder.name}: testing"),
@@ -84,6 +86,7 @@ def measure(folder: Path, trackers: Sequence[str] = ()) -> None:
     selection = _selection(held_out, split, defects, result.metrics) | _localisation(located, planted)
     result = replace(result, promise=promise_sentence(inspector.limit, inspector.false_reject))
     more = {"selection": selection, "limit_move": _limit_move(inspector.limit, located, planted, config)}
+    more |= {"taught": None if inspector.taught is None else inspector.taught.to_dict()}
     write_text(folder / "metrics.json", json.dumps(result.to_dict() | more, indent=2) + "\n")
     run = Run(
         name=folder.name,
@@ -114,6 +117,7 @@ def _fit(
             confidence=config.get("confidence"),
             limit=config["limit"],
             costs=Costs(**config["costs"]),
+            learn_defects=config.get("learn_defects", False),
             seed=config["seed"],
         )
         return time.perf_counter() - start, fitted
@@ -123,7 +127,7 @@ def _fit(
     timed = (split.test or split.fit)[:MAX_TIMED_IMAGES]
     images = [read_image(sample.path, inspector.fitted_images.bits) for sample in timed]
     milliseconds, image_cost = time_images(inspector, images, reference)
-    total, trained = detector.count_parameters()
+    total, trained = count_parameters(detector)
     return inspector, {
         "fit_seconds": seconds,
         "fit_cost": fit_cost,
@@ -134,8 +138,17 @@ def _fit(
         "params_total": total,
         "params_trained": trained,
         "peak_ram_mb": peak_ram_mb(),
-        "parts": detector.module_summary(),
+        "parts": summarise_networks(detector),
     }
+
+
+def _located(inspector: Inspector, split: Split, description: str) -> list[LocatedFlaw]:
+    """Labelled training defects as the model sees them; as if each had not been learned from, where they taught it."""
+    located = locate_defects(score_samples(inspector, split.select, description))
+    if inspector.taught is None or not inspector.taught.weight:
+        return located
+    scores = inspector.held_out_defects
+    return [LocatedFlaw(score, None, flaw.group) for score, flaw in zip(scores, located, strict=True)]
 
 
 def _numbers(cost: dict[str, Any]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from pellucid.acquisition.splits import min_calibration_images
 from pellucid.limits.conformal import conformal_limit
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import TRAINING_DEFECTS
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.study import metrics
 from pellucid.study.results import OperatingPoint
 

@@ -10,7 +10,7 @@ import numpy as np
 from pellucid._io.progress import track
 from pellucid.acquisition.images import DecodedImage, Pixels
 from pellucid.inspector import Inspector
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.runtimes.scoring import enlarge, score_file
 from pellucid.study.detectability import FLAW_CONTRASTS
 from pellucid.synthesis.flaws import FLAW_SIZES_PX, AlphaMask, flaw_scale, plant_flaw

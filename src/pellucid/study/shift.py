@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import betabinom, cramervonmises_2samp
 
 from pellucid.limits.promise import promise_of
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 from pellucid.study.results import Shift
 
 ALPHA = 0.05  # level of the tests: a smaller p-value is called a difference

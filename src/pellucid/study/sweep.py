@@ -32,7 +32,7 @@ from pellucid.acquisition.images import parse_size
 from pellucid.acquisition.splits import check_confidence, check_rate
 from pellucid.errors import ParameterError, unknown_name
 from pellucid.limits.costs import Costs
-from pellucid.records import LimitMethod
+from pellucid.records.limits import LimitMethod
 from pellucid.study.choice import Prefer
 
 Parameters = dict[str, Any]
@@ -71,6 +71,7 @@ class Sweep(BaseModel):
         folds: how many calibrate detectors that cannot leave images out, at least 2; None: a fifth is held out where
             that is enough.
         limit: how limits are placed: ``conformal``, ``gap`` or ``f1``.
+        learn_defects: whether labelled training defects teach the detectors.
         seed: first seed of splits and detectors, at least 0.
         seeds: how many seeds to average over, at least 1.
         prefer: how equals are told apart: ``balanced``, ``accuracy``, ``speed`` or ``size``.
@@ -96,6 +97,7 @@ class Sweep(BaseModel):
     confidence: Annotated[float | None, Field(description="a number between 0 and 1")] = None
     folds: Annotated[int | None, Field(ge=2, description="a whole number of at least 2")] = None
     limit: Annotated[LimitMethod, Field(description="conformal, gap or f1")] = "conformal"
+    learn_defects: Annotated[bool, Field(description="true or false")] = False
     seed: Annotated[int, Field(ge=0, description="a whole number of at least 0")] = 0
     seeds: Annotated[int, Field(ge=1, description="a whole number of at least 1")] = 1
     prefer: Annotated[Prefer, Field(description="balanced, accuracy, speed or size")] = "balanced"

@@ -77,6 +77,9 @@ def main() -> None:
     elif commit == "c92d78b":
         write("v3_padim.pellucid", "padim", folder)
         write("v3_patchcore.pellucid", "patchcore", folder, export=True)
+    elif commit == "5bed4b0":
+        write("v4_padim.pellucid", "padim", folder)
+        write("v4_patchcore.pellucid", "patchcore", folder, export=True)
     else:
         write(f"v1_{commit}_prism_s.pellucid", "padim", folder)
 

@@ -13,7 +13,7 @@ import pellucid
 from pellucid.acquisition.folders import read_folder
 from pellucid.models.file import read_header
 from pellucid.models.load import load
-from pellucid.records import Limit
+from pellucid.records.limits import Limit
 
 
 def test_a_limit_is_moved_kept_and_audited(model, cache, tmp_path, good):

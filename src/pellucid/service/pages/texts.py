@@ -221,6 +221,9 @@ PERSIAN = {
     "all good images show one part or photo, which tells nothing about others": (
         "همهٔ تصویرهای سالم از یک قطعه یا عکس‌اند و دربارهٔ دیگران چیزی نمی‌گویند"
     ),
+    "approximate, as the same images also weighed what labelled defects taught": (
+        "تقریبی، چون وزن آنچه نقص‌های برچسب‌خورده آموختند نیز با همین تصویرها انتخاب شد"
+    ),
     "approximate, as each image was scored as if left out of the fit": (
         "تقریبی، چون هر تصویر چنان امتیاز گرفته که گویی در برازش نبوده است"
     ),
