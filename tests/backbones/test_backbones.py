@@ -336,3 +336,16 @@ def fills_its_range(field):
     assert np.isfinite(field).all()
     assert field.min() >= 0
     assert field.max() <= 1
+
+
+def test_pdn_describes_the_33_pixels_around_every_fourth():
+    torch.manual_seed(0)
+    net = network("pdn_s")
+    pixels = torch.rand(1, 3, 80, 96, requires_grad=True)
+    described = net(pixels)["layer1"]
+    assert described.shape == (1, 192, 20, 24)
+    torch.testing.assert_close(described[..., 4:-4, 4:-4], net.layer1(pixels))  # nothing but the border is padded
+    described[0, :, 8, 10].square().sum().backward()
+    seen = pixels.grad[0].abs().sum(0).nonzero()
+    assert seen.amin(0).tolist() == [8 * 4 - 16, 10 * 4 - 16]
+    assert seen.amax(0).tolist() == [8 * 4 + 16, 10 * 4 + 16]

@@ -18,6 +18,7 @@ ENTRY_POINTS = "pellucid.backbones"  # the group in which other distributions na
 PLUGIN = "plugin"  # the family of a backbone from another distribution
 
 FEATURE_CHANNELS = (24, 32, 160)  # of layer1 to layer3 of every Prism
+PDN_CHANNELS = 192  # of layers 2 and 3 of its teacher
 CONTRAST_WEIGHT = 0.75  # in every feature, of the contrast that the gain control has taken away
 GAIN_CONTROL = {
     "target_deviation": 0.12,  # local standard deviation, of [0, 1], that is aimed at
@@ -145,6 +146,16 @@ _ENTRIES = (  # the newest version of a name comes first
     _prism("prism_s.v1", _V1, 1_636_952, [24, 48, 96, 160], [1, 2, 3]),
     _prism("prism_m.v2", _M2, 5_462_360, [32, 64, 128, 256], [2, 3, 4], embedded="sees more, in three times the time"),
     _prism("prism_m.v1", _M1, 1_667_640, [24, 48, 96, 160], [1, 2, 3]),
+    Entry(
+        name="pdn_s",
+        version="v1",
+        family="pdn",
+        config={"channels": PDN_CHANNELS},
+        parameters=1_907_520,
+        licence="Apache-2.0",
+        teacher="prism_m.v2 (Apache-2.0)",
+        source="--weights FILE",
+    ),
     Entry(
         name="mobilenet_v2",
         family="mobilenet",

@@ -17,6 +17,22 @@ TABLE: dict[str, dict[str, Any]] = \
                       'score_type': 'fre',
                       'seed': 0},
          'source_sha256': 'c14863504753460cc3184123ecdc5be63a4a88f0305982b1097d4fdc3d09fac3'},
+ 'efficientad': {'paper': 'EfficientAD (Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at '
+                          'Millisecond-Level Latencies", WACV 2024, arXiv 2303.14535).',
+                 'summary': 'A student that cannot follow its teacher shows local flaws, one that cannot '
+                            'follow an autoencoder logical ones.',
+                 'defaults': {'backbone': 'pdn_s',
+                              'layers': ('layer1',),
+                              'weights': None,
+                              'p_hard': 0.999,
+                              'penalty_images': 256,
+                              'epochs': 40,
+                              'batch_size': 8,
+                              'lr': 0.001,
+                              'weight_decay': 1e-05,
+                              'precision': 'auto',
+                              'seed': 0},
+                 'source_sha256': '2b8b065fe54af85e97bfa1af8892b5349b79ec425c4eb18ce1d8228090993764'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
