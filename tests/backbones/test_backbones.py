@@ -20,10 +20,15 @@ from pellucid.synthesis.fields import FIELD_COMBINATIONS, FIELD_GENERATORS, FIEL
 from pellucid.synthesis.textures import scene
 
 
-@pytest.mark.parametrize("name", backbones.embedded_names())
-def test_embedded_weights_agree_with_their_record(name):
-    out = create(name, layers=("layer1", "layer2", "layer3"))(torch.rand(1, 3, 64, 96))
-    assert [tuple(m.shape) for m in out] == [(1, 24, 16, 24), (1, 32, 8, 12), (1, 160, 4, 6)]
+PRISM_SHAPES = [(1, 24, 16, 24), (1, 32, 8, 12), (1, 160, 4, 6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"), [("prism_s", PRISM_SHAPES), ("prism_m", PRISM_SHAPES), ("pdn_s", [(1, 192, 16, 24)])]
+)
+def test_embedded_weights_agree_with_their_record(name, shapes):
+    out = create(name, layers=network(name).layers)(torch.rand(1, 3, 64, 96))
+    assert [tuple(m.shape) for m in out] == shapes
 
 
 @pytest.mark.parametrize("name", backbones.embedded_names())
@@ -31,12 +36,12 @@ def test_embedded_weights_compute_what_they_computed_after_their_training(name):
     record = resources.files("pellucid.backbones") / "weights" / f"{name}.activations.safetensors"
     expected = load(record.read_bytes())
     pixels = torch.from_numpy(scene(np.random.default_rng(0), 64)).permute(2, 0, 1)[None]
-    out = create(name, layers=("layer1", "layer2", "layer3"))(pixels)
-    for layer, features in zip(("layer1", "layer2", "layer3"), out, strict=True):
+    layers = network(name).layers
+    for layer, features in zip(layers, create(name, layers=layers)(pixels), strict=True):
         torch.testing.assert_close(features, expected[layer].float(), atol=2e-2, rtol=2e-2)
 
 
-@pytest.mark.parametrize(("name", "millions"), [("prism_s", 2), ("prism_m", 8)])
+@pytest.mark.parametrize(("name", "millions"), [("prism_s", 2), ("prism_m", 8), ("pdn_s", 2)])
 def test_embedded_weights_are_as_small_as_promised(name, millions):
     assert sum(p.numel() for p in network(name).parameters()) <= millions * 1_000_000
     content = (resources.files("pellucid.backbones") / "weights" / f"{name}.safetensors").read_bytes()

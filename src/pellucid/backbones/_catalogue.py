@@ -126,6 +126,7 @@ _V5 = "28b36cc877f56a093fbdd1bf3b4c052b6c3f34e9b2516cda8aa08f8acf4b4528"
 _V6 = "85129c9bed8e01a52f7009717ef2f54137efbcd9e0f1a424304a7b405e6f11df"
 _M1 = "db796adf4adb58dc49b3f5b11443ad3f9ab611b115a91e2fea9126d90041a5dc"
 _M2 = "3fe164b31c180653f2f3cb9f32a4e20138dc59c67ffd158c74abbe62e84fa660"
+_PDN1 = "614d6349d5bcc09dcd861997acc49b3732aee755c6b85deed30b7a8b59d2539b"
 
 _MOBILENET_STAGES = [  # expansion, channels, blocks, stride of the first
     [1, 16, 1, 1],
@@ -154,7 +155,9 @@ _ENTRIES = (  # the newest version of a name comes first
         parameters=1_907_520,
         licence="Apache-2.0",
         teacher="prism_m.v2 (Apache-2.0)",
-        source="--weights FILE",
+        sha256=_PDN1,
+        source="embedded in the package: EfficientAD's teacher",
+        embedded=True,
     ),
     Entry(
         name="mobilenet_v2",

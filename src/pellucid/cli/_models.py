@@ -27,7 +27,7 @@ def costs_of(escape: float | None, reject: float | None, defect_rate: float | No
 
 
 def model_parameters(
-    detector: str, backbone: str, weights: Path | None, settings: Sequence[str], seed: int
+    detector: str, backbone: str | None, weights: Path | None, settings: Sequence[str], seed: int
 ) -> dict[str, Any]:
     """Return all hyper-parameters of a detector: its defaults, the options, then --set.
 

@@ -113,13 +113,11 @@ Detectors = Annotated[
     typer.Option(metavar="NAMES", help="Names of the detectors to compare, with commas between; all by default."),
 ]
 Backbone = Annotated[
-    str, typer.Option(metavar="NAME", help="Network that turns pixels into features, one of `pellucid backbones`.")
-]
-ComparedBackbone = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Network that turns pixels into features, one of `pellucid backbones`; prism_s by default.",
+        help="Network that turns pixels into features, one of `pellucid backbones`; by default the detector's own,"
+        " prism_s for most.",
     ),
 ]
 Weights = Annotated[

@@ -2,7 +2,7 @@
 
 data = "GlassDefect"                       # relative to this file
 detectors = ["patchcore", "padim"]         # all by default
-backbone = ["prism_s", "resnet18"]         # one, or a list to compare
+backbone = ["prism_s", "resnet18"]         # one, or a list to compare; each detector's own by default
 image_size = [128, 256, "192x320"]
 seeds = 3
 
@@ -61,7 +61,7 @@ class Sweep(BaseModel):
     Attributes:
         data: folder or CSV file of the data set.
         detectors: names; all that there are by default.
-        backbone: name of the network that features come from, or a list to compare.
+        backbone: name of the network that features come from, or a list to compare; None: each detector's own.
         weights: checkpoint files by backbone.
         image_size: N, the shorter side of what the network sees, or "HxW", in px, or a list to compare.
         parameters: hyper-parameters by detector.
@@ -85,7 +85,7 @@ class Sweep(BaseModel):
 
     data: Annotated[Path, Field(description="the path of a folder or a CSV file")]
     detectors: Annotated[list[str], Field(description="a list of names")] = []
-    backbone: Annotated[str | list[str], Field(description="a name or a list of names")] = "prism_s"
+    backbone: Annotated[str | list[str] | None, Field(description="a name or a list of names")] = None
     weights: Annotated[dict[str, Path], Field(description="a table of files by backbone")] = {}
     image_size: Annotated[int | str | list[int | str], Field(description="N or HxW, or a list of such sizes")] = 256
     parameters: Annotated[dict[str, Parameters], Field(description="a table of values by detector")] = {}
@@ -170,7 +170,7 @@ class Sweep(BaseModel):
             parts += [backbone.replace("/", "_")] if isinstance(self.backbone, list) else []
             parts += [str(size)] if isinstance(self.image_size, list) else []
             parts += [f"{key}={_plain(value)}" for key, value in varied.items()]
-            weights = self.weights.get(backbone)
+            weights = self.weights.get(backbone or catalogue.describe(detector).defaults["backbone"])
             own = self.parameters.get(detector, {}) | varied
             parameters = catalogue.complete(detector, own, backbone, weights)
             parse_size(size)  # refuses what is not allowed
