@@ -55,7 +55,9 @@ def test_every_released_version_is_in_the_catalogue(name, sha256):
         create(name, layers=("layer1",))
 
 
-@pytest.mark.parametrize("name", ["prism_s", "prism_m", "pdn_s", "mobilenet_v2", "resnet18", "resnet50", "dinov2_small"])
+@pytest.mark.parametrize(
+    "name", ["prism_s", "prism_m", "pdn_s", "mobilenet_v2", "resnet18", "resnet50", "dinov2_small"]
+)
 def test_the_catalogue_counts_parameters(name):
     for known in backbones.versions(name):
         assert sum(p.numel() for p in network(known.full_name).parameters()) == known.parameters

@@ -19,7 +19,6 @@ from pellucid.errors import ParameterError, WeightsError
 from pellucid.synthesis.fields import FIELD_COMBINATIONS, FIELD_GENERATORS, FIELD_TRANSFORMS, random_program
 from pellucid.synthesis.textures import scene
 
-
 PRISM_SHAPES = [(1, 24, 16, 24), (1, 32, 8, 12), (1, 160, 4, 6)]
 
 
