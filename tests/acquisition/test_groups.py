@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from panes import frame, pane
 import pellucid
 from pellucid.acquisition.file_names import groups_in_names
 from pellucid.acquisition.folders import read_folder
+from pellucid.acquisition.groups import with_groups
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import assign_folds, count_groups, plan_split, splits_csv
 from pellucid.acquisition.verify import verify
@@ -185,6 +187,20 @@ def test_one_part_promises_nothing_for_others(tmp_path):
     assert "all show one part or photo, so nothing is promised for others: take images of 18 more" in plan.notes[-1]
     assert set(assign_folds(plan.split.fit, plan.split.folds, 0)) == {0, 1}
     assert pellucid.fit(plan, "dfm", image_size=64).limit.groups == 1
+
+
+def test_what_may_be_frames_of_one_part_is_said_where_nothing_else_tells():
+    names = [Path(f"normal_train/{n}.png") for n in range(30)]
+    free = Samples(Path(), "CSV", tuple(Sample(path, "normal", "train") for path in names))
+    said = with_groups(free, (), [names[:12], names[15:28]])
+    assert not any(s.group for s in said.samples)
+    (note,) = said.notes
+    assert "25 normal training images look alike, in 2 groups, and more than noise differs: 0.png = 1.png, 15" in note
+    assert "If they are frames of one part, the promised rate does not hold: say which belong together in" in note
+    grouped = replace(free, samples=tuple(replace(s, group=s.path.stem) for s in free.samples))
+    tested = replace(free, samples=tuple(replace(s, split="test") for s in free.samples))
+    for told in (grouped, tested):
+        assert with_groups(told, (), [names[:12]]).notes == ()
 
 
 def test_the_same_file_twice_is_one_group(tmp_path):

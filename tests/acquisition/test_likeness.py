@@ -18,8 +18,11 @@ PANES = 12
 
 def _groups(images):
     """A group for each image, as found."""
-    fingerprints = [fingerprint(np.repeat(np.float32(i / 255)[..., None], 3, 2)) for i in images]
-    return connected(find_alike(fingerprints), len(images)).tolist()
+    return connected(find_alike([_fingerprint(i) for i in images]).pairs, len(images)).tolist()
+
+
+def _fingerprint(grey):
+    return fingerprint(np.repeat(np.float32(grey / 255)[..., None], 3, 2))
 
 
 def _tiles(grey):
@@ -77,6 +80,22 @@ def test_a_camera_that_gives_one_frame_again_and_again(panes, frames, others):
         stored(pane(99 + n)) for n in range(others)
     ]
     assert sorted(Counter(_groups(images)).values()) == [1] * others + [frames] * panes
+
+
+def test_a_long_burst_of_which_more_than_noise_differs_is_undecided():
+    """A light that wanders over 40 frames of each of two parts; ten others of their own are no part of it."""
+    rng = np.random.default_rng(3)
+    light = np.hypot(*(np.mgrid[:160, :160] - np.reshape([60, 100], (2, 1, 1))))
+    images = [
+        frame(moved(pane(n), *rng.integers(-1, 2, 2)) + rng.uniform(-20, 20) * np.sin(light / 30), rng)
+        for n in range(2)
+        for _ in range(40)
+    ] + [frame(pane(99 + n), rng) for n in range(10)]
+    found = find_alike([_fingerprint(image) for image in images])
+    truth = np.repeat([0, 1, *range(2, 12)], [40, 40, *[1] * 10])
+    assert found.undecided
+    assert sum(map(len, found.undecided)) >= 60
+    assert all(len(set(truth[group])) == 1 and len(group) > 10 for group in found.undecided)
 
 
 def _product(rng, jitter):
@@ -152,10 +171,10 @@ def test_many_images_are_compared_in_cells(monkeypatch):
     tiles = [frame(moved(pane(2000 + n), -32 * k, 0)[:112, :112], rng, noise=1) for n in range(30) for k in range(2)]
     fingerprints = [fingerprint(np.repeat(np.float32(i / 255)[..., None], 3, 2)) for i in [*images, *tiles]]
     true = {(120 + 2 * n, 121 + 2 * n) for n in range(30)}
-    all_at_once = set(map(tuple, find_alike(fingerprints).tolist()))
+    all_at_once = set(map(tuple, find_alike(fingerprints).pairs.tolist()))
     monkeypatch.setattr(likeness, "CELL_SIZE", 256)
     assert sum(len(f.places) for f in fingerprints) > 8 * likeness.CELL_SIZE
-    in_cells = set(map(tuple, find_alike(fingerprints).tolist()))
+    in_cells = set(map(tuple, find_alike(fingerprints).pairs.tolist()))
     assert len(all_at_once & true) >= 27
     assert len(in_cells & true) >= 24
     assert len(all_at_once - true) <= 2
@@ -168,7 +187,7 @@ def test_many_images_are_compared_in_cells(monkeypatch):
 )
 def test_real_sets_are_not_fused(shared, folder, groups, largest):
     paths = sorted((shared / "data" / folder).iterdir())
-    found = Counter(connected(find_alike([fingerprint(read_image(p)) for p in paths]), len(paths)).tolist())
+    found = Counter(connected(find_alike([fingerprint(read_image(p)) for p in paths]).pairs, len(paths)).tolist())
     assert groups[0] <= len(found) <= groups[1]
     assert max(found.values()) <= largest
 
@@ -176,7 +195,7 @@ def test_real_sets_are_not_fused(shared, folder, groups, largest):
 def test_exposures_of_one_tile_are_found(shared):
     """Objects of magnetic_tile were taken up to six times; the exposures of one have numbers that are near."""
     paths = sorted((shared / "data/magnetic_tile/train/good").iterdir())
-    pairs = find_alike([fingerprint(read_image(p)) for p in paths])
+    pairs = find_alike([fingerprint(read_image(p)) for p in paths]).pairs
     numbers = [int(p.stem.rpartition("_")[2]) for p in paths]
     assert len(pairs) >= 80
     near = [abs(numbers[a] - numbers[b]) < 600 for a, b in pairs]

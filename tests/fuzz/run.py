@@ -40,6 +40,8 @@ def main() -> int:
         return 0
     from fuzz.parsers import FOUND, PARSERS
 
+    if unknown := sorted(set(options.parsers) - set(PARSERS)):
+        arguments.error(f"no parser is called {unknown[0]}; there are {', '.join(PARSERS)}")
     before = {path for path in FOUND.rglob("*") if path.is_file()}
     failed = False
     for name in options.parsers or PARSERS:

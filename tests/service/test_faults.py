@@ -115,18 +115,24 @@ def test_a_stop_ends_whatever_hangs(model, cache, tmp_path, good, fault):
 
 @posix_only
 def test_threads_that_are_hit_go_on_and_lose_nothing(model, cache, tmp_path, good):
-    """Every two seconds SystemExit is raised in every thread of the service, wherever it is."""
+    """SystemExit is raised in every thread of the service, wherever it is, whenever two more answers are there."""
     folder = serving_folder(tmp_path, model)
     fault = """
-import ctypes, threading, time
+import ctypes, random, threading, time
+import pellucid.service.storage.writer as w
+write, written = w.InspectionWriter._write, threading.Semaphore(0)
+def counted(writer, batch):
+    write(writer, batch)
+    written.release(len(batch))
+w.InspectionWriter._write = counted
 def hit():
     while True:
-        time.sleep(2)
+        written.acquire(), written.acquire(), time.sleep(random.uniform(0, 1))
         for thread in threading.enumerate():
-            if thread.name in ("writer", "follow", "retention", "load", "watch"):
+            if thread.name in ("writer", "follow", "retention", "load", "watch", "memory"):
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
 threading.Thread(target=hit, daemon=True).start()
-import pellucid.service.storage.writer as w; w.ADD_TIMEOUT_S = 3
+w.ADD_TIMEOUT_S = 3
 """
     with served(folder, "--no-pages", env=cache, fault=fault) as service:
         answered, failures, end = [], 0, time.monotonic() + 300

@@ -15,7 +15,9 @@ from pellucid.errors import join_names
 from pellucid.records import Sample, Samples
 
 
-def with_groups(samples: Samples, alike: Sequence[tuple[Path, Path]]) -> Samples:
+def with_groups(
+    samples: Samples, alike: Sequence[tuple[Path, Path]], undecided: Sequence[Sequence[Path]] = ()
+) -> Samples:
     """Put into one group what file names or the images themselves tell to be one thing.
 
     A group that the data set gives is never changed, and where it gives any, names are not looked at. Images are put
@@ -24,6 +26,7 @@ def with_groups(samples: Samples, alike: Sequence[tuple[Path, Path]]) -> Samples
     Args:
         samples: a data set.
         alike: paths of images that show the same, two by two.
+        undecided: paths of images that may show the same, group by group; this is said, and they are left apart.
 
     Returns:
         The samples with their groups, and notes about those that were found.
@@ -38,6 +41,7 @@ def with_groups(samples: Samples, alike: Sequence[tuple[Path, Path]]) -> Samples
         if one in learned and other in learned and not (items[learned[one]].group and items[learned[other]].group)
     ]
     named: dict[str, int] = {}
+    notes += _note_undecided(samples, undecided, set(names))
     pairs = [*like, *((named.setdefault(names[s.path], n), n) for n, s in enumerate(items) if s.path in names)]
     if not pairs:
         return replace(samples, notes=(*samples.notes, *notes))
@@ -67,4 +71,18 @@ def _note_alike(items: Sequence[Sample], pairs: Sequence[tuple[int, int]]) -> tu
     return (
         f"{count} normal training images show the same as another one (frames of a burst, a photo stored twice, tiles"
         f" that overlap) and are kept together, in {groups} groups: {shown}.",
+    )
+
+
+def _note_undecided(samples: Samples, undecided: Sequence[Sequence[Path]], named: set[Path]) -> tuple[str, ...]:
+    """Say which normal training images without a group may be frames of one part."""
+    free = {s.path for s in samples.samples if s.label == "normal" and s.split != "test" and not s.group} - named
+    found = [members for group in undecided if len(members := [path for path in group if path in free]) > 1]
+    if not found:
+        return ()
+    count, shown = sum(map(len, found)), join_names([f"{one.name} = {other.name}" for one, other, *_ in found])
+    return (
+        f"{count} normal training images look alike, in {len(found)} groups, and more than noise differs: {shown}. They"
+        " count as parts of their own. If they are frames of one part, the promised rate does not hold: say which"
+        " belong together in the column `group` of a CSV file.",
     )

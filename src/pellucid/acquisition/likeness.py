@@ -70,6 +70,20 @@ class Fingerprint:
     places: NDArray[np.int16]
 
 
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """Which images of a set show the same thing.
+
+    Attributes:
+        pairs: their numbers, two by two, each pair once.
+        undecided: numbers of the images of each large group that looks alike without moving, and differs by more than
+            noise: frames of a long burst under a light that changes, or parts in front of the same dirt.
+    """
+
+    pairs: Pairs
+    undecided: tuple[NDArray[np.int64], ...] = ()
+
+
 def fingerprint(pixels: Pixels) -> Fingerprint:
     """Compute what an image is recognised by.
 
@@ -84,33 +98,32 @@ def fingerprint(pixels: Pixels) -> Fingerprint:
     return Fingerprint(np.round(50 * _detail(small, 2.0)).astype(np.int8), patches, places)
 
 
-def find_alike(fingerprints: Sequence[Fingerprint]) -> Pairs:
+def find_alike(fingerprints: Sequence[Fingerprint]) -> Likeness:
     """Find which images of a set show the same thing, in whole or in part.
 
     What many images share may as well be dirt in front of a camera. It is the same thing only if no more than noise
-    differs, or nothing at all. Of an image that looks like more than 16 others the nearest 16 are told: that puts them
-    together.
+    differs, or nothing at all; otherwise it is undecided. Of an image that looks like more than 16 others the nearest
+    16 are told: that puts them together.
 
     Args:
         fingerprints: of every image.
-
-    Returns:
-        Their numbers, two by two, each pair once.
     """
     count = len(fingerprints)
     if count < 2:
-        return np.zeros((0, 2), np.int64)
+        return Likeness(np.zeros((0, 2), np.int64))
     spectra = _spectra(np.stack([f.whole for f in fingerprints]))
     if _show_one_thing(spectra):
-        return np.stack([np.arange(count - 1), np.arange(1, count)], 1)
+        return Likeness(np.stack([np.arange(count - 1), np.arange(1, count)], 1))
     moved, unmoved = _overlaps(fingerprints)
     in_place = np.concatenate([_same_wholes(spectra), unmoved])
     group = connected(in_place, count)
     sizes = np.bincount(group, minlength=count)
+    undecided = []
     for large in np.nonzero(sizes > max(LARGE_GROUP, count // 10))[0]:
         if not _only_noise_differs(spectra[group == large]):
             in_place = in_place[group[in_place[:, 0]] != large]
-    return np.unique(np.concatenate([in_place, moved, _equal(fingerprints)]), axis=0)
+            undecided.append(np.nonzero(group == large)[0])
+    return Likeness(np.unique(np.concatenate([in_place, moved, _equal(fingerprints)]), axis=0), tuple(undecided))
 
 
 def connected(pairs: Pairs, count: int) -> NDArray[np.int64]:

@@ -76,19 +76,17 @@ def verify(samples: Samples, *, training_required: bool = True) -> VerifiedData:
         )
     hashes = {path: one.digest for path, one in good.items()}
     fingerprints = {path: one.fingerprint for path, one in good.items() if one.fingerprint}
-    alike = tuple(dict.fromkeys([*_same_bytes(hashes), *_same_content(fingerprints)]))
+    seen = list(fingerprints)
+    likeness = find_alike([fingerprints[path] for path in seen])
+    alike = tuple(dict.fromkeys([*_same_bytes(hashes), *((seen[one], seen[other]) for one, other in likeness.pairs)]))
+    undecided = [[seen[number] for number in group] for group in likeness.undecided]
     read = replace(samples, samples=kept, notes=(*samples.notes, *notes, *note_truth(truth)))
-    return VerifiedData(with_groups(read, alike), hashes, appearances, bits, alike)
+    return VerifiedData(with_groups(read, alike, undecided), hashes, appearances, bits, alike)
 
 
 def _same_bytes(hashes: Mapping[Path, str]) -> list[tuple[Path, Path]]:
     first: dict[str, Path] = {}
     return [(one, path) for path, digest in hashes.items() if (one := first.setdefault(digest, path)) != path]
-
-
-def _same_content(fingerprints: Mapping[Path, Fingerprint]) -> list[tuple[Path, Path]]:
-    paths = list(fingerprints)
-    return [(paths[one], paths[other]) for one, other in find_alike(list(fingerprints.values()))]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from pellucid.service.api.system import STATIC_FOLDER
 from pellucid.service.decisions_export import ExportLease
 from pellucid.service.loading import ModelLoader
 from pellucid.service.logs import begin_log
+from pellucid.service.memory import trim_memory
 from pellucid.service.metrics import Metrics
 from pellucid.service.queue import InspectionQueue
 from pellucid.service.registry import ModelRegistry, newest_model
@@ -66,6 +67,7 @@ class Threads:
     loader: ModelLoader
     follower: Worker
     retention: Retention
+    trimmer: Worker
     watcher: FolderWatcher | None
 
     def start(self) -> None:
@@ -73,6 +75,7 @@ class Threads:
         self.loader.start()
         self.follower.start()
         self.retention.start()
+        self.trimmer.start()
         if self.watcher is not None:
             self.watcher.start()
 
@@ -83,6 +86,7 @@ class Threads:
         self.loader.close()
         self.follower.close()
         self.retention.close()
+        self.trimmer.close()
 
 
 def create_service(settings: Settings) -> Service:
@@ -174,6 +178,7 @@ def create_threads(service: Service) -> Threads:
             keep_ok=settings.keep_ok,
             keep_reject=settings.keep_reject,
         ),
+        trimmer=Worker(supervisor, "memory", trim_memory, is_vital=False),
         watcher=service.watcher,
     )
 

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from serving import an_inspection_row, serving_folder
+from sqlalchemy import event
 
 from pellucid.errors import ParameterError, RecordError
 from pellucid.service.storage.record import Database, Filter
@@ -135,3 +137,17 @@ def test_files_of_watched_folders_are_kept_once(database):
     assert sorted(files.known([*digests, 7])) == sorted(digests)
     database.add(an_inspection_row(key="watch:é.png:1:2"))
     assert files.recorded_keys(["watch:é.png:1:2", "watch:other.png:1:2"]) == ["watch:é.png:1:2"]
+
+
+def test_few_statements_are_kept_however_many_rows_they_are_of(database):
+    """A driver keeps a statement of each text with all its values: memory would grow with every new number of rows."""
+    texts = set()
+    event.listen(database._engine._engine, "before_cursor_execute", lambda *told: texts.add(told[2]))
+    for count in range(1, 130):
+        database.watched_files.known(range(count))
+        database.watched_files.add(range(count))
+        database.watched_files.recorded_keys([f"key {n}" for n in range(count)])
+    for count in (1, 2, 3, 5, 8, 13):
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(database.add, [an_inspection_row() for _ in range(count)]))
+    assert len(texts) < 30

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pellucid.service.storage.engine import DatabaseEngine
 from pellucid.service.storage.tables import inspections, watched_files
+
+Value = TypeVar("Value", int, str)
 
 
 class WatchedFiles:
@@ -29,7 +32,7 @@ class WatchedFiles:
         """
         column = watched_files.c.digest
         with self._engine.connect() as connection:
-            return list(connection.execute(select(column).where(column.in_(digests))).scalars())
+            return list(connection.execute(select(column).where(column.in_(_padded(digests)))).scalars())
 
     def add(self, digests: Collection[int]) -> None:
         """Keep digests; some may be kept already.
@@ -49,5 +52,12 @@ class WatchedFiles:
         Raises:
             RecordError: the database cannot be read.
         """
+        column = inspections.c.key
         with self._engine.connect() as connection:
-            return list(connection.execute(select(inspections.c.key).where(inspections.c.key.in_(keys))).scalars())
+            return list(connection.execute(select(column).where(column.in_(_padded(keys)))).scalars())
+
+
+def _padded(values: Collection[Value]) -> list[Value]:
+    """Repeat a value until there are a power of two: drivers keep a statement of every length, each large."""
+    listed = list(values)
+    return listed + listed[-1:] * ((1 << (len(listed) - 1).bit_length()) - len(listed) if listed else 0)

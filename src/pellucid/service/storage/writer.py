@@ -30,6 +30,7 @@ ADD_TO_HOURS = text(
     " ON CONFLICT (model, hour) DO UPDATE"
     " SET inspected = hours.inspected + excluded.inspected, rejected = hours.rejected + excluded.rejected"
 )
+INSERT = insert(inspections).returning(inspections.c.id)
 Pending = tuple[InspectionRow, "Future[InspectionRow]"]
 
 
@@ -129,16 +130,15 @@ class InspectionWriter:
         """Find out whether a row can be written now, leaving nothing of it."""
         self._engine.reconnect()
         with self._engine.begin() as connection:
-            statement = insert(inspections).returning(inspections.c.id)
-            number = connection.execute(statement, _values(replace(row, key=None))).scalar_one()
+            number = connection.execute(INSERT, _values(replace(row, key=None))).scalar_one()
             connection.execute(delete(inspections).where(inspections.c.id == number))
         self._failed = None
 
     def _insert(self, batch: Sequence[Pending]) -> None:
-        statement = insert(inspections).returning(inspections.c.id, sort_by_parameter_order=True)
         try:
             with self._engine.begin() as connection:
-                ids = list(connection.execute(statement, [_values(row) for row, _ in batch]).scalars())
+                # one after the other: drivers keep a statement of every number of rows, some hundred kilobytes each
+                ids = [connection.execute(INSERT, _values(row)).scalar_one() for row, _ in batch]
                 _count_hours(connection, [row for row, _ in batch])
         except RefusedRowError:  # one of them is at fault: the others do not suffer for it
             for row, done in batch:
@@ -150,7 +150,7 @@ class InspectionWriter:
     def _insert_one(self, row: InspectionRow, done: Future[InspectionRow]) -> None:
         try:
             with self._engine.begin() as connection:
-                number = connection.execute(insert(inspections).returning(inspections.c.id), _values(row)).scalar_one()
+                number = connection.execute(INSERT, _values(row)).scalar_one()
                 _count_hours(connection, [row])
             done.set_result(replace(row, id=number))
         except RefusedRowError as error:
