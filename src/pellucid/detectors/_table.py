@@ -27,12 +27,12 @@ TABLE: dict[str, dict[str, Any]] = \
                               'p_hard': 0.999,
                               'penalty_images': 256,
                               'epochs': 40,
-                              'batch_size': 8,
-                              'lr': 0.001,
+                              'batch_size': 2,
+                              'lr': 0.0001,
                               'weight_decay': 1e-05,
                               'precision': 'auto',
                               'seed': 0},
-                 'source_sha256': '2b8b065fe54af85e97bfa1af8892b5349b79ec425c4eb18ce1d8228090993764'},
+                 'source_sha256': '112406d7afc2967ceeac5fe1a6fce3df78ef2cdf09f3805157e8d4ee5e300805'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '

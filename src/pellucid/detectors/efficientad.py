@@ -39,7 +39,7 @@ class EfficientAd(Detector):
     pictures in the student's penalty, too. Networks see the image mirrored at its borders instead of zeros, so that no
     border is blind. Every tenth image is held out: their loss ends the training when it has not fallen for ten epochs,
     the best epoch's weights are kept, and quantiles are taken of their maps before these are enlarged; of fewer than
-    ten images none is held out. Batches of 8 at a constant, higher learning rate instead of 70,000 single images; the
+    ten images none is held out. Forty epochs in batches of 2 instead of 70,000 single images, at one learning rate; the
     hard features are chosen in each image of a batch. The autoencoder's sizes are those of table 8 for 256x256 px and
     in proportion for others; its bottleneck is one position always. The teacher's features pass through float16.
 
@@ -53,8 +53,8 @@ class EfficientAd(Detector):
         penalty_images: how many drawings the student must not describe as the teacher does, 0 or more, default 256;
             each is drawn once, and 0 is the paper's ablation without the penalty.
         epochs: passes over the images, at most; 1 or more, default 40.
-        batch_size: images a step, 1 or more, default 8; 1 in the paper.
-        lr: learning rate of Adam, above 0, default 0.001; 0.0001 in the paper.
+        batch_size: images a step, 1 or more, default 2; 1 in the paper.
+        lr: learning rate of Adam, above 0, default 0.0001 as in the paper.
         weight_decay: of the same, 0 or more, default 1e-5 as in the paper.
         precision: of the training: ``32-true``, ``bf16-mixed``, or ``auto``, the default: bfloat16 where it is native.
         seed: of the weights, drawings and the order of images, an integer, default 0.
@@ -83,8 +83,8 @@ class EfficientAd(Detector):
         p_hard: float = 0.999,
         penalty_images: int = 256,
         epochs: int = 40,
-        batch_size: int = 8,
-        lr: float = 0.001,
+        batch_size: int = 2,
+        lr: float = 0.0001,
         weight_decay: float = 1e-5,
         precision: str = "auto",
         seed: int = 0,
