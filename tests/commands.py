@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 SMALL = ("--image-size", "64", "--false-reject", "0.1")
 COMPARED = ("--detectors", "patchcore,padim,dfm", *SMALL)
-SCORES_HEADER = "path,label,type,score,limit,p_value,verdict,reason,warnings,ignored"
+SCORES_HEADER = "path,label,type,score,limit,p_value,verdict,reason,warnings,ignored,grade,clauses"
 
 
 def command_line(*arguments: object) -> list[str]:

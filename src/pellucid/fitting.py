@@ -23,6 +23,7 @@ from pellucid.limits.costs import Costs
 from pellucid.limits.gap import check_enough_defects
 from pellucid.outlining import Outline, check_measuring, choose_outline
 from pellucid.records import LimitMethod, Sample, Samples, Split
+from pellucid.regions.scale import Scale
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes.torch import Torch
 
@@ -43,7 +44,7 @@ def fit(
     zones: Zones = EVERYTHING,
     seed: int = 0,
     outline: Outline = "auto",
-    mm_per_px: float | None = None,
+    mm_per_px: Scale | None = None,
     checkpoint: Path | None = None,
     device: str = "auto",
     **parameters: Any,
@@ -70,7 +71,8 @@ def fit(
             for what does.
         seed: seed of the split and of the detector, at least 0.
         outline: what outlines defects: ``image``, ``map``, or ``auto``, see :func:`pellucid.outlining.choose_outline`.
-        mm_per_px: scale of the images at their own size, for measures in mm; None: it is not known.
+        mm_per_px: scale of the images at their own size, for measures in mm, along both axes or along x and along y;
+            None: it is not known.
         checkpoint: folder where gradient-trained detectors keep their progress; a killed fit of the same detector,
             parameters and data goes on from there, any other starts afresh.
         device: where to compute: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``, which is the environment variable
@@ -142,7 +144,7 @@ def fit_split(
     zones: Zones = EVERYTHING,
     seed: int = 0,
     outline: Outline = "auto",
-    mm_per_px: float | None = None,
+    mm_per_px: Scale | None = None,
     checkpoint: Path | None = None,
 ) -> Inspector:
     """Fit and calibrate on a split of your own; :func:`fit` says what the other arguments mean.
@@ -190,7 +192,7 @@ def fit_split(
     return replace(inspector, measuring=choose_outline(inspector, split, outline, mm_per_px))
 
 
-def _check(split: Split, limit: LimitMethod, zones: Zones, outline: Outline, mm_per_px: float | None) -> None:
+def _check(split: Split, limit: LimitMethod, zones: Zones, outline: Outline, mm_per_px: Scale | None) -> None:
     """Refuse before the work begins what would stop it at its end."""
     check_measuring(outline, mm_per_px)
     if limit == "gap":

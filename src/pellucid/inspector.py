@@ -22,7 +22,10 @@ from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
 from pellucid.records import Defect, Ignored, Inspection, Limit, Samples
-from pellucid.regions.defects import Measuring, check_scale, find_measured
+from pellucid.regions.defects import Measuring, find_measured
+from pellucid.regions.grading import Grading
+from pellucid.regions.rules import Rules, read_rules
+from pellucid.regions.scale import Scale, check_scale
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes import Runtime
 from pellucid.runtimes.scoring import OpenFile, ScoredFile, enlarge, read_and_score, score_file
@@ -56,6 +59,7 @@ class Inspector:
             a file.
         zones: where and from what size on a defect counts; an image is rejected only for what does.
         measuring: how defects are outlined and measured.
+        grading: rule that every inspection is graded by; None: by none. A model file does not hold it.
     """
 
     runtime: Runtime
@@ -67,6 +71,7 @@ class Inspector:
     held_out: tuple[float, ...] = ()
     zones: Zones = EVERYTHING
     measuring: Measuring = field(default=Measuring(), kw_only=True)
+    grading: Grading | None = field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
         model: str = self.runtime.name
@@ -167,7 +172,7 @@ class Inspector:
 
             defects, ignored = self.zones.sort(file.size, find)
             accepted = bool(ignored) and not defects
-        return Inspection(
+        found = Inspection(
             path=file.path,
             score=score,
             limit=self.limit.value,
@@ -181,18 +186,40 @@ class Inspector:
             bits=self.fitted_images.bits,
             reason=reason,
             warnings=(*file.check.warnings, *notes),
+            sheet=self.measuring.sheet(file.size),
         )
+        return found if self.grading is None else self.grading.apply(found)
 
-    def with_scale(self, mm_per_px: float | None) -> Inspector:
+    def with_scale(self, mm_per_px: Scale | None) -> Inspector:
         """Return one that also measures in mm; with None, this one.
 
+        Args:
+            mm_per_px: along both axes, or along x and along y.
+
         Raises:
-            ParameterError: the scale is not a number above 0.
+            ParameterError: the scale is not a number above 0, or the two differ too much.
         """
         if mm_per_px is None:
             return self
         check_scale(mm_per_px)
         return replace(self, measuring=self.measuring.model_copy(update={"mm_per_px": mm_per_px}))
+
+    def with_grading(self, rules: str | Path | Rules, panes: int | None = None) -> Inspector:
+        """Return one that also grades what it finds.
+
+        Args:
+            rules: the name of a rule of ``pellucid rules``, the path of one's own, or one that was read.
+            panes: of glass that the unit has, laminated ones included; None: as many as the rule is written for.
+
+        Raises:
+            DataError: the file cannot be read.
+            ParameterError: there is no such rule, it cannot be understood or does not count panes, or the scale of the
+                images is not known.
+        """
+        grading = Grading(rules if isinstance(rules, Rules) else read_rules(rules), panes)
+        if self.measuring.mm_per_px is None:
+            raise ParameterError("Grading needs a scale: give --mm-per-px, as pellucid calibrate measures it.")
+        return replace(self, grading=grading)
 
     def seen_size(self, size: tuple[int, ...]) -> Size:
         """Return the height and width, px, that an image of such a height and width is brought to before it is seen."""

@@ -14,8 +14,9 @@ from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.records import Sample, Split
 from pellucid.regions.background import Mask
-from pellucid.regions.defects import Measuring, OutlineSource, check_scale, margin_of
+from pellucid.regions.defects import Measuring, OutlineSource, margin_of
 from pellucid.regions.outline import outline as outline_by_image
+from pellucid.regions.scale import Scale, check_scale
 from pellucid.synthesis.flaws import COVERED, FLAW_SIZES_PX, flaw_scale, plant_flaw
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ PLANTED_CONTRASTS = (0.1, 0.3, 0.6)  # shares of the light around: the least tha
 MIN_CHOSEN_ON = 3  # images whose map shows the defect
 
 
-def check_measuring(outline: str, mm_per_px: float | None) -> None:
+def check_measuring(outline: str, mm_per_px: Scale | None) -> None:
     """Refuse what a model's defects cannot be outlined by, and what is no scale.
 
     Raises:
@@ -41,7 +42,7 @@ def check_measuring(outline: str, mm_per_px: float | None) -> None:
 
 
 def choose_outline(
-    inspector: Inspector, split: Split, outline: Outline = "auto", mm_per_px: float | None = None
+    inspector: Inspector, split: Split, outline: Outline = "auto", mm_per_px: Scale | None = None
 ) -> Measuring:
     """Choose what outlines a model's defects: the one whose outlines have more in common with known ones.
 

@@ -21,6 +21,7 @@ def test_inspect_gives_the_score_of_scores_csv(compared, glass, tmp_path):
     assert found["verdict"] == row["verdict"]
     (written,) = csv.DictReader((tmp_path / "scores.csv").read_text().splitlines())
     assert found["warnings"] == []
+    assert (found["grade"], found["sheet"], written.pop("grade"), written.pop("clauses")) == (None, None, "", "")
     assert {key: str(found[key]) for key in written} == written | {"warnings": "[]", "ignored": "[]"}
     assert "1 inspected, " in done.stderr
     assert "computed by torch on cpu" in done.stderr

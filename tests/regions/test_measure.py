@@ -11,6 +11,8 @@ from scipy.spatial.distance import pdist
 from skimage.measure import label, regionprops
 from skimage.morphology import skeletonize
 
+from pellucid.errors import ParameterError
+from pellucid.regions.defects import find_defects
 from pellucid.regions.kinds import KINDS, kind_of
 from pellucid.regions.measure import (
     MAX_OUTLINE_POINTS,
@@ -19,7 +21,9 @@ from pellucid.regions.measure import (
     measure_shape,
     perimeter_px,
     trace,
+    with_square_pixels,
 )
+from pellucid.regions.scale import parse_scale
 from pellucid.regions.skeleton import MAX_THICKNESS_PX, inscribed_widths, longest_line, thin
 
 SIDE = 140
@@ -138,7 +142,7 @@ def test_inscribed_widths_are_twice_the_distance_to_the_nearest_pixel_outside(ma
 def test_the_uncertainty_holds_in_19_of_20_cases_and_scales(diameter, dx, dy):
     mask = disc(diameter, dx, dy)
     shape = measure_shape(mask)
-    found = in_millimetres(shape, int(mask.sum()), 7, perimeter_px(mask), 0.05)
+    found = in_millimetres(shape, 0.05, mask.sum() * 0.05**2, 0.35, 0.05 * perimeter_px(mask), 0.05)
     assert found["length_mm"] == pytest.approx(0.05 * shape.length_px)
     assert (found["border_mm"], found["area_mm2"]) == (pytest.approx(0.35), pytest.approx(mask.sum() * 0.0025))
     assert found["uncertainty_mm"] == pytest.approx(0.05 * 2 * np.sqrt(2 / 12))
@@ -208,7 +212,7 @@ def test_contrast_is_of_the_channel_that_shows_it_and_none_without_surroundings(
 )
 def test_kinds_are_told_by_form_and_sign(mask, kind):
     shape = measure_shape(mask)
-    found = [kind_of(shape, contrast, (256, 256)) for contrast in (None, 0.1, -0.1)]
+    found = [kind_of(shape, contrast, 256) for contrast in (None, 0.1, -0.1)]
     assert found == [kind, f"bright {kind}", f"dark {kind}"]
     assert set(found) <= set(KINDS)
 
@@ -219,3 +223,69 @@ def test_a_ring_is_measured_with_what_it_encloses():
     assert ring.is_ring
     assert (ring.length_px, ring.width_px) == (whole.length_px, whole.width_px)
     assert ring.diameter_px < whole.diameter_px
+
+
+@settings(max_examples=30)
+@given(st.floats(0.25, 1), st.floats(30, 60), st.floats(3, 10), degrees, offsets, st.booleans())
+def test_pixels_that_are_not_square_are_measured_in_mm(ratio, length, width, angle, dx, turned):
+    """A bar in mm, seen by pixels of 1 mm along one axis and less along the other."""
+    axes = (1.0, ratio) if turned else (ratio, 1.0)
+    radians = np.deg2rad(angle)
+    rows, columns = np.mgrid[0 : round(SIDE / axes[1]), 0 : round(SIDE / axes[0])]
+    x, y = (columns + 0.5) * axes[0] - SIDE / 2 - dx, (rows + 0.5) * axes[1] - SIDE / 2
+    along, across = x * np.cos(radians) + y * np.sin(radians), y * np.cos(radians) - x * np.sin(radians)
+    mask = (np.abs(along) < length / 2) & (np.abs(across) < width / 2)
+    square, side = with_square_pixels(mask, axes)
+    assert square.sum() * side**2 == pytest.approx(mask.sum() * ratio, rel=0.03)
+    shape = measure_shape(square)
+    assert shape.length_px * side == pytest.approx(length, abs=1.7, rel=0.04)
+    assert shape.width_mean_px * side == pytest.approx(width, abs=1.2)
+    assert shape.feret_max_px * side == pytest.approx(np.hypot(length, width), abs=2)
+
+
+def test_square_pixels_stay_as_they_are():
+    mask = disc(20)
+    square, side = with_square_pixels(mask, (0.2, 0.2))
+    assert square is mask
+    assert side == 0.2
+    assert len(measure_shape(mask)) == len(measure_shape(square))
+
+
+def test_defects_of_pixels_that_are_not_square():
+    """A disc in mm is an ellipse in px: of no length, and as far from the border as it is in mm."""
+    x, y = (X + 0.5) * 0.1, (Y + 0.5) * 0.2
+    anomaly_map = (np.hypot(x - 6, y - 14) <= 2).astype(np.float32)
+    (found,) = find_defects(anomaly_map, 0.5, mm_per_px=(0.1, 0.2))
+    assert found.length_px == pytest.approx(40, abs=1.5)
+    for measured in (found.length_mm, found.feret_max_mm, found.feret_min_mm, found.diameter_mm):
+        assert measured == pytest.approx(4, abs=0.25)
+    assert found.area_mm2 == pytest.approx(4 * np.pi, rel=0.03)
+    assert found.border_mm == pytest.approx(4, abs=0.2)
+    assert found.uncertainty_mm == pytest.approx(0.2 * 2 * np.sqrt(2 / 12))
+    assert find_defects(anomaly_map, 0.5, mm_per_px=(0.1, 0.1))[0].border_mm == pytest.approx(4, abs=0.2)
+    thin = np.zeros((SIDE, SIDE), np.float32)
+    thin[40:60, 50:54] = 1  # 4 by 20 px are 1.6 by 2 mm: no line
+    assert find_defects(thin, 0.5, mm_per_px=(0.4, 0.1))[0].kind == "area"
+    assert find_defects(thin, 0.5, mm_per_px=(0.1, 0.1))[0].kind == "line"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("wide", "mm_per_px=wide is not understood: write X or X,Y"),
+        ("1,2,3", "is not understood"),
+        ("0", "above 0"),
+        ("1,-1", "mm_per_px=1,-1: a scale is a number above 0"),
+        ("nan", "above 0"),
+        ("1,4.1", "more than 4 times as long as wide cannot be measured"),
+    ],
+)
+def test_what_is_no_scale(text, message):
+    with pytest.raises(ParameterError, match=message):
+        parse_scale(text)
+
+
+def test_a_scale_is_one_number_or_two():
+    assert parse_scale(None) is None
+    assert parse_scale("0.05") == 0.05
+    assert parse_scale("0.05,0.2") == (0.05, 0.2)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import pellucid
-from pellucid.cli import catalogue, compare, export, fit, inspect, serve, study
+from pellucid.cli import catalogue, compare, export, fit, grading, inspect, serve, study
 from pellucid.cli._console import err, print_line
 from pellucid.cli._renamed import CommandGroup
 from pellucid.errors import PellucidError
@@ -28,9 +28,12 @@ app = typer.Typer(
 app.command(rich_help_panel=START, epilog=EXIT_CODES)(compare.demo)
 app.command(rich_help_panel=CHOOSE, epilog=EXIT_CODES)(catalogue.backbones)
 app.command(rich_help_panel=CHOOSE, epilog=EXIT_CODES)(catalogue.detectors)
+app.command(rich_help_panel=CHOOSE, epilog=EXIT_CODES)(grading.rules)
+app.command(rich_help_panel=LEARN, epilog=EXIT_CODES)(grading.calibrate)
 app.command(rich_help_panel=LEARN, epilog=EXIT_CODES)(fit.fit)
 app.command(rich_help_panel=LEARN, epilog=EXIT_CODES)(compare.compare)
 app.command(rich_help_panel=INSPECT, epilog=INSPECT_EXIT_CODES)(inspect.inspect)
+app.command(rich_help_panel=INSPECT, epilog=EXIT_CODES)(grading.regrade)
 app.command(rich_help_panel=INSPECT, epilog=EXIT_CODES)(export.export)
 app.command(rich_help_panel=TEST, epilog=EXIT_CODES)(study.evaluate)
 app.command(rich_help_panel=TEST, epilog=EXIT_CODES)(study.detectability)

@@ -11,6 +11,7 @@ from pellucid.errors import ParameterError
 
 if TYPE_CHECKING:
     from pellucid.limits.costs import Costs
+    from pellucid.regions.scale import Scale
     from pellucid.regions.zones import Zones
 
 
@@ -24,6 +25,17 @@ def costs_of(escape: float | None, reject: float | None, defect_rate: float | No
 
     given = {"escape": escape, "reject": reject, "defect_rate": defect_rate}
     return Costs(**{name: value for name, value in given.items() if value is not None})
+
+
+def scale_of(mm_per_px: str | None) -> Scale | None:
+    """Return the scale that --mm-per-px gives.
+
+    Raises:
+        ParameterError: it is none.
+    """
+    from pellucid.regions.scale import parse_scale
+
+    return parse_scale(mm_per_px)
 
 
 def model_parameters(

@@ -89,7 +89,8 @@ InspectOutput = Annotated[
         "-o",
         "--output",
         metavar="DIR",
-        help="Folder for scores.csv, defects.csv and a picture of every result; nothing is written by default.",
+        help="Folder for scores.csv, results.jsonl, defects.csv and a picture of every result; nothing is written by"
+        " default.",
     ),
 ]
 EvaluateOutput = Annotated[
@@ -180,12 +181,16 @@ Outline = Annotated[
         " planted into good images."
     ),
 ]
-MM_PER_PX_HELP = "Millimetres that a pixel of the image file is wide, above 0, for measures in mm"
+MM_PER_PX_HELP = (
+    "Millimetres that a pixel of the image file is wide, above 0, for measures in mm, as `pellucid calibrate` measures"
+    " it; of pixels that are not square X,Y, along both axes"
+)
 MillimetresPerPixel = Annotated[
-    float | None, typer.Option("--mm-per-px", metavar="MM", help=f"{MM_PER_PX_HELP}; px alone by default.")
+    str | None, typer.Option("--mm-per-px", metavar="X[,Y]", help=f"{MM_PER_PX_HELP}; px alone by default.")
 ]
 InspectedMillimetresPerPixel = Annotated[
-    float | None, typer.Option("--mm-per-px", metavar="MM", help=f"{MM_PER_PX_HELP}; by default, what the model knows.")
+    str | None,
+    typer.Option("--mm-per-px", metavar="X[,Y]", help=f"{MM_PER_PX_HELP}; by default, what the model knows."),
 ]
 Seed = Annotated[
     int,
@@ -342,7 +347,11 @@ FlawSeed = Annotated[
     ),
 ]
 FailOnReject = Annotated[
-    bool, typer.Option("--fail-on-reject", help="End with exit code 3 when an image was rejected, not with 0.")
+    bool,
+    typer.Option(
+        "--fail-on-reject",
+        help="End with exit code 3 when an image was rejected, or with --grade when one was not graded ok.",
+    ),
 ]
 
 # --- how a model is exported ----------------------------------------------------------------------------------------

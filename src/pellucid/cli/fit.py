@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli._console import out, print_line, print_text, read_plan
-from pellucid.cli._models import check_backbone, costs_of, model_parameters, read_zones
+from pellucid.cli._models import check_backbone, costs_of, model_parameters, read_zones, scale_of
 from pellucid.cli._options import (
     Backbone,
     Confidence,
@@ -82,8 +82,8 @@ def fit(
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
     from pellucid.fitting import fit as fit_plan
 
-    costs = costs_of(cost_escape, cost_reject, defect_rate)
-    leaves_out = _check(detector, parameters, output, image_size, device, false_reject, confidence, folds, mm_per_px)
+    costs, scale = costs_of(cost_escape, cost_reject, defect_rate), scale_of(mm_per_px)
+    leaves_out = _check(detector, parameters, output, image_size, device, false_reject, confidence, folds)
     with _progress(output, resume) as checkpoint:
         plan = read_plan(data, false_reject, seed, confidence=confidence, folds=folds, leaves_out=leaves_out)
         inspector = fit_plan(
@@ -96,7 +96,7 @@ def fit(
             costs=costs,
             zones=read_zones(ignore, only, margin, min_area, plan.split.fit[0].path),
             outline=outline,
-            mm_per_px=mm_per_px,
+            mm_per_px=scale,
             checkpoint=checkpoint,
             device=device,
             **parameters,
@@ -114,7 +114,6 @@ def _check(
     false_reject: float,
     confidence: float | None,
     folds: int | None,
-    mm_per_px: float | None,
 ) -> bool:
     """Refuse what is not allowed, or not there, before any image is read; whether the detector leaves images out."""
     from pellucid import detectors
@@ -123,7 +122,6 @@ def _check(
     from pellucid.detectors._device import resolve_device
     from pellucid.fitting import check_folds
     from pellucid.models.file import check_model_writable
-    from pellucid.regions.defects import check_scale
 
     parse_size(image_size)
     check_model_writable(output)
@@ -133,7 +131,6 @@ def _check(
     made = detectors.create(detector, **parameters)
     check_backbone(parameters)
     check_folds(detector, made.leaves_out, folds)
-    check_scale(mm_per_px)
     return made.leaves_out
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from pellucid._io.names import printable
 from pellucid.cli._console import err, find_images, out, print_line
-from pellucid.cli._models import read_zones
+from pellucid.cli._grading_options import Grade, Panes
+from pellucid.cli._models import read_zones, scale_of
 from pellucid.cli._options import (
     Device,
     FailOnReject,
@@ -33,6 +33,7 @@ from pellucid.errors import DataError
 if TYPE_CHECKING:
     from pellucid.inspector import Inspector
     from pellucid.records import Inspection
+    from pellucid.regions.grading import Grading
     from pellucid.study.results import ScoredSample
 
 MAX_TABLE_ROWS = 200
@@ -52,6 +53,8 @@ def inspect(
     runtime: Runtime = "auto",
     device: Device = "auto",
     mm_per_px: InspectedMillimetresPerPixel = None,
+    grade: Grade = None,
+    panes: Panes = None,
     as_json: Json = False,
     fail_on_reject: FailOnReject = False,
 ) -> None:
@@ -60,47 +63,61 @@ def inspect(
     An image is rejected only for defects that count; what is ignored here comes on top of what the model ignores, and
     is listed. Reads a model and images; a file that cannot be read is skipped and counted, one of a kind that is not
     read is passed over and counted. Prints a table, or with --json a line for every image with the columns of
-    scores.csv and the defects with all their measures. With -o, writes scores.csv, defects.csv with a line for every
-    defect, and images/, where every result is drawn: the image, its map, its defects, the verdict.
+    scores.csv and the defects with all their measures. With -o, writes scores.csv, results.jsonl with the lines of
+    --json, defects.csv with a line for every defect, and images/, where every result is drawn: the image, its map, its
+    defects, the verdict. With --grade, a rule about sizes, numbers and distances in mm grades what was found: ok,
+    reject, or look where the measures leave it open; it says by which clause, and never changes the verdict.
 
     ```
     pellucid inspect glass.pellucid new_images/ -o results
     ```
     """
-    from pellucid._io.files import check_writable, write_text
+    from pellucid._io.files import check_writable
     from pellucid.models.load import load
-    from pellucid.reports.defects import defects_csv
-    from pellucid.study.scores import scores_csv
+    from pellucid.study.stored import result_text, write_results
 
+    scale = scale_of(mm_per_px)
     if output is not None:
         check_writable(output / "scores.csv")
     found = find_images(images)
     paths = found.images
     zones = read_zones(ignore, only, margin, min_area, paths[0])
-    inspector = load(model, runtime, images=len(paths), device=device).with_scale(mm_per_px)
+    inspector = load(model, runtime, images=len(paths), device=device).with_scale(scale)
     inspector = replace(inspector, zones=inspector.zones.and_ignore(zones))
+    inspector = inspector if grade is None else inspector.with_grading(grade, panes)
     scored: list[ScoredSample] = []
     skipped: list[str] = []
     for one in _inspections(inspector, paths, output, skipped):
         scored.append(one)
         if as_json:
-            print(json.dumps(_json_line(one)))
+            print(result_text(one))
     if not scored:
         raise DataError(f"None of the {len(paths)} files could be inspected. First: {skipped[0]}")
     if output is not None:
-        write_text(output / "scores.csv", scores_csv(scored, Path.cwd(), labelled=False))
-        write_text(output / "defects.csv", defects_csv((one.inspection for one in scored), Path.cwd()))
+        write_results(scored, output)
     if not as_json:
-        _print_table(scored, output)
+        print_results(scored, output)
     _print_warnings(scored)
+    for sentence in _summary(scored, len(skipped), len(found.passed_over), inspector):
+        print_line(err if as_json else out, sentence)
+    if fail_on_reject and any(_is_rejected(one.inspection) for one in scored):
+        raise typer.Exit(REJECTED_EXIT_CODE)
+
+
+def _summary(scored: Sequence[ScoredSample], skipped: int, passed_over: int, inspector: Inspector) -> Iterator[str]:
+    """What became of the images, a sentence each for the detector and for a rule."""
     unjudged = sum(bool(one.inspection.reason) for one in scored)
     rejected = sum(one.inspection.verdict == "reject" for one in scored)
-    counted = f"{len(scored)} inspected, {rejected} rejected ({unjudged} not judged), {len(skipped)} skipped"
-    passed_over = f", {len(found.passed_over)} passed over" if found.passed_over else ""
-    computed = f"computed by {inspector.runtime.name} on {inspector.runtime.device}"
-    print_line(err if as_json else out, f"{counted}{passed_over}; {computed}")
-    if rejected and fail_on_reject:
-        raise typer.Exit(REJECTED_EXIT_CODE)
+    counted = f"{len(scored)} inspected, {rejected} rejected ({unjudged} not judged), {skipped} skipped"
+    passed = f", {passed_over} passed over" if passed_over else ""
+    yield f"{counted}{passed}; computed by {inspector.runtime.name} on {inspector.runtime.device}"
+    if inspector.grading is not None:
+        yield graded_sentence(scored, inspector.grading)
+
+
+def _is_rejected(found: Inspection) -> bool:
+    """Whether the detector rejected an image; where a rule grades it, whether that did not find it ok."""
+    return found.verdict == "reject" if found.grade is None else found.grade.verdict != "ok"
 
 
 def _inspections(
@@ -126,14 +143,16 @@ def _inspections(
         yield ScoredSample(Sample(inspection.path, "normal"), replace(inspection, map=inspection.map[:0]))
 
 
-def _print_table(scored: Sequence[ScoredSample], output: Path | None) -> None:
+def print_results(scored: Sequence[ScoredSample], output: Path | None) -> None:
     """A row for every image, as far as a console can show them."""
     from rich.markup import escape
     from rich.table import Table
 
     from pellucid.study.scores import ignored_text
 
-    table = Table("image", "verdict", "score", "limit", "p", "defects (kind, length x width, contrast, x, y)")
+    graded = any(one.inspection.grade for one in scored)
+    columns = ("image", "verdict", *(["grade"] if graded else []), "score", "limit", "p")
+    table = Table(*columns, "defects (kind, length x width, contrast, x, y)")
     for one in scored[:MAX_TABLE_ROWS]:
         found = one.inspection
         colour = "red" if found.verdict == "reject" else "green"
@@ -144,11 +163,31 @@ def _print_table(scored: Sequence[ScoredSample], output: Path | None) -> None:
         if ignored := ignored_text(found):
             boxes += f"{'; ' if boxes else ''}ignored: {ignored}"
         shown = escape(found.reason) or boxes
-        table.add_row(escape(printable(found.path.name)), f"[{colour}]{found.verdict}[/]", *numbers, shown)
+        grade = (found.grade.verdict,) if found.grade else ("",) if graded else ()
+        table.add_row(escape(printable(found.path.name)), f"[{colour}]{found.verdict}[/]", *grade, *numbers, shown)
     out.print(table)
+    _print_grades([one.inspection for one in scored if one.inspection.grade and _is_rejected(one.inspection)])
     if len(scored) > MAX_TABLE_ROWS:
         place = "scores.csv with -o DIR" if output is None else output / "scores.csv"
         print_line(out, f"{MAX_TABLE_ROWS} of {len(scored)} images shown; all are in {place}")
+
+
+def graded_sentence(scored: Sequence[ScoredSample], grading: Grading) -> str:
+    """Count the grades."""
+    counts = Counter(one.inspection.grade.verdict for one in scored if one.inspection.grade)
+    shown = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("ok", "look", "reject"))
+    return f"graded by {grading}: {shown}"
+
+
+def _print_grades(found: Sequence[Inspection]) -> None:
+    """Say by which clauses and which defects, for the first images that are not ok."""
+    for one in found[:MAX_WARNED_IMAGES]:
+        for broken in one.grade.broken if one.grade else ():
+            colour = "red" if broken.verdict == "reject" else "yellow"
+            source = f" [{broken.source}]" if broken.source else ""
+            print_line(out, (f"{broken.verdict}:", colour), f" {one.path.name}: {broken}{source}")
+    if len(found) > MAX_WARNED_IMAGES:
+        print_line(out, f"{len(found)} images are not ok; the clauses of {MAX_WARNED_IMAGES} are shown")
 
 
 def _print_warnings(scored: Sequence[ScoredSample]) -> None:
@@ -158,16 +197,3 @@ def _print_warnings(scored: Sequence[ScoredSample]) -> None:
         print_line(err, ("warning:", "yellow"), f" '{inspection.path}': {' '.join(inspection.warnings)}")
     if len(warned) > MAX_WARNED_IMAGES:
         print_line(err, ("warning:", "yellow"), f" {len(warned)} images have warnings; {MAX_WARNED_IMAGES} are shown")
-
-
-def _json_line(scored: ScoredSample) -> dict[str, Any]:
-    """What scores.csv has of one image, and its defects."""
-    from pellucid.study.scores import SCORES_COLUMNS, scores_row
-
-    row = scores_row(scored, Path.cwd(), labelled=False)
-    found = scored.inspection
-    defects = [asdict(defect) for defect in found.defects]
-    ignored = [asdict(one.defect) | {"reason": one.reason} for one in found.ignored]
-    score = found.score if math.isfinite(found.score) else None  # JSON knows no infinity
-    lists = {"score": score, "warnings": found.warnings, "defects": defects, "ignored": ignored}
-    return dict(zip(SCORES_COLUMNS, row, strict=True)) | lists

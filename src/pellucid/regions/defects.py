@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from typing import Annotated, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from pellucid.errors import DataError, ParameterError
+from pellucid.errors import DataError
 from pellucid.records import Defect
+from pellucid.records.grades import Sheet
 from pellucid.regions.background import Floats, Mask, without_repeated_channels
 from pellucid.regions.kinds import kind_of
 from pellucid.regions.measure import (
@@ -21,8 +21,10 @@ from pellucid.regions.measure import (
     measure_shape,
     perimeter_px,
     trace,
+    with_square_pixels,
 )
 from pellucid.regions.outline import outline
+from pellucid.regions.scale import Scale, scale_axes
 
 OutlineSource = Literal["image", "map"]
 MAX_MEASURED_DEFECTS = 100  # of one image; the others are listed with box, area, peak and centroid alone
@@ -41,7 +43,7 @@ class Measuring(BaseModel):
         chosen_on: number of images that it was chosen on.
         image_iou: mean over these of the intersection by the union of what the image outlines and the mask.
         map_iou: the same of what the map outlines.
-        mm_per_px: scale of the images; None: it is not known.
+        mm_per_px: scale of the images, along both axes or along x and along y; None: it is not known.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +53,14 @@ class Measuring(BaseModel):
     chosen_on: int = 0
     image_iou: float | None = None
     map_iou: float | None = None
-    mm_per_px: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    mm_per_px: Scale | None = None
+
+    def sheet(self, size: tuple[int, ...]) -> Sheet | None:
+        """Return what an image of (height, width) px shows, in mm; None where the scale is not known."""
+        if self.mm_per_px is None:
+            return None
+        across, down = scale_axes(self.mm_per_px)
+        return Sheet(size[1] * across, size[0] * down, (across, down), self.outline)
 
 
 class Defects(NamedTuple):
@@ -59,18 +68,6 @@ class Defects(NamedTuple):
 
     defects: tuple[Defect, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def check_scale(mm_per_px: float | None) -> None:
-    """Refuse what is no scale.
-
-    Raises:
-        ParameterError: it is not a number above 0.
-    """
-    if mm_per_px is not None and not (math.isfinite(mm_per_px) and mm_per_px > 0):
-        raise ParameterError(
-            f"mm_per_px={mm_per_px:g}: a scale is a number above 0, as 0.05 where a pixel is 50 µm wide."
-        )
 
 
 class _Region(NamedTuple):
@@ -130,7 +127,7 @@ def find_defects(
     place: Mask | None = None,
     source: OutlineSource = "map",
     margin_px: int = 8,
-    mm_per_px: float | None = None,
+    mm_per_px: Scale | None = None,
 ) -> tuple[Defect, ...]:
     """Return the defects of a rejected image, the highest peak first; more than a hundred are not all measured.
 
@@ -157,7 +154,7 @@ def _outlined(
     pixels: Floats | None,
     source: OutlineSource,
     margin_px: int,
-    mm_per_px: float | None,
+    mm_per_px: Scale | None,
 ) -> tuple[Defect, ...]:
     """The defects in and around some regions of a map, the highest peak first."""
     bridge_px = 0
@@ -196,7 +193,7 @@ def _listed(region: _Region) -> Defect:
     return Defect((region.left, region.top, width, height), area, region.peak, (region.left + x, region.top + y))
 
 
-def _measured(region: _Region, inside: Mask, pixels: Floats | None, bridge_px: int, mm_per_px: float | None) -> Defect:
+def _measured(region: _Region, inside: Mask, pixels: Floats | None, bridge_px: int, mm_per_px: Scale | None) -> Defect:
     """A defect with all its measures."""
     listed = _listed(region)
     left, top, width, height = listed.box
@@ -210,15 +207,25 @@ def _measured(region: _Region, inside: Mask, pixels: Floats | None, bridge_px: i
         mask = np.zeros(inside[window].shape, np.bool_)
         mask[top - low[0] : top - low[0] + height, left - low[1] : left - low[1] + width] = region.mask
         appearance = measure_appearance(pixels[window], mask, inside[window] & ~mask)
-    in_mm = {}
+    in_mm: dict[str, Any] = {}
+    form, shorter_side = shape, float(min(inside.shape))
     if mm_per_px is not None:
-        in_mm = in_millimetres(shape, listed.area_px, border_px, perimeter_px(region.mask), mm_per_px)
+        across, down = scale_axes(mm_per_px)
+        square, side = with_square_pixels(region.mask, (across, down))
+        if square is not region.mask:
+            form = measure_shape(square, round(bridge_px * max(across, down) / side))
+            shorter_side = min(inside.shape[1] * across, inside.shape[0] * down) / side
+        border_mm = min(
+            min(left, inside.shape[1] - left - width) * across, min(top, inside.shape[0] - top - height) * down
+        )
+        area_mm2 = listed.area_px * across * down
+        in_mm = in_millimetres(form, side, area_mm2, border_mm, perimeter_px(square) * side, max(across, down))
     return Defect(
         listed.box,
         listed.area_px,
         listed.peak,
         listed.centroid,
-        kind=kind_of(shape, None if appearance is None else appearance.contrast, inside.shape),
+        kind=kind_of(form, None if appearance is None else appearance.contrast, shorter_side),
         outline=trace(region.mask, left, top),
         border_px=border_px,
         **{name: value for name, value in shape._asdict().items() if name != "is_ring"},

@@ -11,13 +11,13 @@ FORMS = ("line", "point", "area", "ring")
 KINDS = (*FORMS, *(f"{tone} {form}" for tone in ("bright", "dark") for form in FORMS))
 
 
-def kind_of(shape: Shape, contrast: float | None, image_size: tuple[int, int]) -> str:
+def kind_of(shape: Shape, contrast: float | None, shorter_side: float) -> str:
     """Name the kind of a flaw.
 
     Args:
         shape: what was measured.
         contrast: below zero for what is darker than the light around it; None where that is not known.
-        image_size: height and width, px.
+        shorter_side: of the image, in the shape's own px.
 
     Returns:
         ``line``, ``ring``, ``point`` or ``area``, after ``bright`` or ``dark`` where that is known.
@@ -27,7 +27,7 @@ def kind_of(shape: Shape, contrast: float | None, image_size: tuple[int, int]) -
     elif shape.length_px >= LINE_ELONGATION * shape.width_mean_px:
         form = "line"
     else:
-        form = "point" if shape.feret_max_px <= POINT_SHARE * min(image_size) else "area"
+        form = "point" if shape.feret_max_px <= POINT_SHARE * shorter_side else "area"
     if contrast is None:
         return form
     return f"{'dark' if contrast < 0 else 'bright'} {form}"

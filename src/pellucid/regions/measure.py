@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ SURROUNDINGS_PX = (
 )  # least and most of how far a halo is looked for; beyond it, as far again, is the light around
 HALO_NOISES = 3.0  # noise levels of the light around, that a halo deviates by
 CORE_SHARE = 0.5  # of a flaw's contrast, that its core has at least
+HALF_COVERED = 0.49  # pixels that touch at a corner have a half there, and stay one shape
 STRONGEST_QUANTILE = 0.9  # of a flaw's deviations, that its contrast is told by
 
 
@@ -191,19 +192,51 @@ def _slope(values: Floats) -> tuple[Floats, Floats]:
     return np.asarray(right, np.float32), np.asarray(down, np.float32)
 
 
-def in_millimetres(shape: Shape, area_px: int, border_px: int, perimeter: float, mm_per_px: float) -> dict[str, Any]:
+def with_square_pixels(mask: Mask, mm_per_px: tuple[float, float]) -> tuple[Mask, float]:
+    """Return a mask with pixels that are as wide as high, and how many mm that is.
+
+    One whose pixels are so already stays; another is stretched onto pixels of half the shorter side, so that its size
+    is rounded to a quarter of a pixel, and interpolated, so that its rim has no steps for a skeleton to run into.
+
+    Args:
+        mask: (h, w).
+        mm_per_px: along x and along y.
+    """
+    across, down = mm_per_px
+    if across == down:
+        return mask, across
+    side = min(mm_per_px) / 2
+    size = (round(mask.shape[1] * across / side), round(mask.shape[0] * down / side))
+    padded = np.pad(mask, 1).astype(np.float32)  # what lies at the rim ends half a pixel beyond it, as elsewhere
+    grown = (size[0] + 2 * round(across / side), size[1] + 2 * round(down / side))
+    stretched = cv2.resize(padded, grown, interpolation=cv2.INTER_LINEAR)
+    return stretched > HALF_COVERED, side
+
+
+def in_millimetres(
+    shape: Shape, side_mm: float, area_mm2: float, border_mm: float, perimeter_mm: float, coarsest_mm: float
+) -> dict[str, float]:
     """Return the measures in mm, with the uncertainty that comes of pixels.
 
     The true edge lies anywhere in its pixel, so its standard uncertainty is 1/sqrt(12) px, and that of a length between
     two edges sqrt(2) times as much; twice that, 0.82 px, holds in 19 of 20 cases. An area is as uncertain as if each
     point of the outline were off by half of that. The scale itself is taken as exact.
+
+    Args:
+        shape: measured in square pixels.
+        side_mm: of these.
+        area_mm2: of the defect.
+        border_mm: from its box to the nearest border of the image.
+        perimeter_mm: of its outline.
+        coarsest_mm: the image's pixels along the axis that shows less.
     """
-    length_uncertainty_px = float(COVERAGE_FACTOR * np.sqrt(2) * EDGE_UNCERTAINTY_PX)
+    uncertainty_mm = float(COVERAGE_FACTOR * np.sqrt(2) * EDGE_UNCERTAINTY_PX) * coarsest_mm
     lengths = {name.removesuffix("_px"): value for name, value in shape._asdict().items() if name.endswith("_px")}
     return {
-        **{f"{name}_mm": value * mm_per_px for name, value in lengths.items()},
-        "border_mm": border_px * mm_per_px,
-        "area_mm2": area_px * mm_per_px**2,
-        "uncertainty_mm": length_uncertainty_px * mm_per_px,
-        "area_uncertainty_mm2": perimeter / 2 * length_uncertainty_px * mm_per_px**2,
+        **{f"{name}_mm": value * side_mm for name, value in lengths.items()},
+        "diameter_mm": float(np.sqrt(4 * area_mm2 / np.pi)),
+        "border_mm": border_mm,
+        "area_mm2": area_mm2,
+        "uncertainty_mm": uncertainty_mm,
+        "area_uncertainty_mm2": perimeter_mm / 2 * uncertainty_mm,
     }

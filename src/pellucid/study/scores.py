@@ -17,7 +17,10 @@ from pellucid.inspector import Inspector
 from pellucid.records import Inspection, Sample
 from pellucid.study.results import ScoredSample
 
-SCORES_COLUMNS = ("path", "label", "type", "score", "limit", "p_value", "verdict", "reason", "warnings", "ignored")
+SCORES_COLUMNS = (
+    *("path", "label", "type", "score", "limit", "p_value", "verdict", "reason", "warnings", "ignored"),
+    *("grade", "clauses"),  # of a grading rule, where one was asked for, and which of its clauses decided
+)
 ABOVE_ALL_SHARE = 0.05  # of the range of scores, that an image which was not judged lies above it
 
 
@@ -133,7 +136,8 @@ def scores_row(scored: ScoredSample, root: Path, *, labelled: bool = True) -> tu
     sample, found = scored.sample, scored.inspection
     known = (path_in_data(found.path, root), sample.label if labelled else "", sample.type or "")
     numbers = (found.score, found.limit, found.p_value)
-    return (*known, *numbers, found.verdict, found.reason, " ".join(found.warnings), ignored_text(found))
+    graded = ("", "") if found.grade is None else (found.grade.verdict, found.grade.clauses)
+    return (*known, *numbers, found.verdict, found.reason, " ".join(found.warnings), ignored_text(found), *graded)
 
 
 def ignored_text(found: Inspection) -> str:

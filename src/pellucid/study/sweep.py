@@ -15,7 +15,6 @@ coreset_sampling_ratio = [0.01, 0.1]
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -28,9 +27,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pellucid import backbones
 from pellucid import detectors as catalogue
 from pellucid._io.names import named_path, printable
+from pellucid._io.toml import read_toml
 from pellucid.acquisition.images import parse_size
 from pellucid.acquisition.splits import check_confidence, check_rate
-from pellucid.errors import DataError, ParameterError, unknown_name
+from pellucid.errors import ParameterError, unknown_name
 from pellucid.limits.costs import Costs
 from pellucid.records import LimitMethod
 from pellucid.study.choice import Prefer
@@ -190,12 +190,7 @@ def _plain(value: Any) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     """Read a sweep file; its relative paths count from where it lies."""
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from None
-    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or brackets without end
-        raise DataError(f"'{path}' is not a TOML file: {error}.") from None
+    values = read_toml(path)
     if isinstance(values.get("data"), str):
         values["data"] = named_path(str(path.parent / values["data"]))
     if isinstance(values.get("weights"), dict):

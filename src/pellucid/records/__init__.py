@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pellucid._io.names import printable
 from pellucid.errors import DataError
+from pellucid.records.grades import Grade, Sheet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -299,6 +300,8 @@ class Inspection:
         good_level: map value that pixels of good images usually have; between the two lies the scale of colours.
         pixels: what was inspected, (H, W, 3) RGB in [0, 1]; None once they were let go of.
         bits: significant bits of 16-bit values, by which the file is read again for drawing.
+        sheet: the pane that the image shows, in mm; None where the scale is not known.
+        grade: what a grading rule says of it, whatever the verdict is; None where it was not asked.
     """
 
     path: Path
@@ -315,12 +318,14 @@ class Inspection:
     reason: str = field(default="", kw_only=True)
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
     ignored: tuple[Ignored, ...] = field(default=(), kw_only=True)
+    sheet: Sheet | None = field(default=None, kw_only=True, repr=False)
+    grade: Grade | None = field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
         defects = f", {len(self.defects)} defect{'' if len(self.defects) == 1 else 's'}" if self.defects else ""
         defects += f", {len(self.ignored)} ignored" if self.ignored else ""
         numbers = f"score {self.score:.6g}, limit {self.limit:.6g}, p {self.p_value:.3g}"
-        more = "".join(f", {text}" for text in (self.reason, *self.warnings) if text)
+        more = "".join(f", {text}" for text in (self.grade, self.reason, *self.warnings) if text)
         return f"Inspection({str(self.path)!r}, {self.verdict}, {numbers}{defects}{more})"
 
     def picture(self, mask: Path | None = None) -> PilImage:
@@ -368,7 +373,8 @@ class Inspection:
         )
 
     def _numbers(self) -> str:
-        return f"score {self.score:.4g}   limit {self.limit:.4g}   p {self.p_value:.3f}"
+        numbers = f"score {self.score:.4g}   limit {self.limit:.4g}   p {self.p_value:.3f}"
+        return numbers if self.grade is None else f"{numbers}   {self.grade}"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the picture, or why there is none, and a table of the defects."""
@@ -388,5 +394,6 @@ class Inspection:
             for d, why in shown
         )
         table = f"<table>{head}{rows}</table>" if shown else ""
-        remarks = "".join(f"<p>{escape(text)}</p>" for text in (self.reason, *self.warnings) if text)
+        clauses = map(str, self.grade.broken if self.grade else ())
+        remarks = "".join(f"<p>{escape(text)}</p>" for text in (self.reason, *self.warnings, *clauses) if text)
         return picture + remarks + table + (f"<p>and {hidden} more</p>" if hidden > 0 else "")
