@@ -25,11 +25,11 @@ from pellucid import detectors
 from pellucid._io.files import write_text
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.plan import Plan
-from pellucid.backbones import embedded_names, entry
+from pellucid.backbones import entry
 from pellucid.records import Samples
 from pellucid.study import metrics
 from pretraining import flaws
-from pretraining.train import add_teacher_options, file_sha256, run_command
+from pretraining.train import add_teacher_options, file_sha256, prism_names, run_command
 
 FOLDER = Path(__file__).parent
 Compared = tuple[str, Path | None, str]  # a backbone's name, file of weights, and how its SHA-256 begins
@@ -70,10 +70,10 @@ class Measurements:
 
 
 def compared(teacher: str, weights: Path | None) -> list[Compared]:
-    """Return the teacher and the embedded backbones."""
+    """Return the teacher and the Prisms."""
     return [
         (teacher, weights, (file_sha256(weights) or "from the hub")[:12]),
-        *((name, None, str(entry(name).sha256)[:12]) for name in embedded_names()),
+        *((name, None, str(entry(name).sha256)[:12]) for name in prism_names()),
     ]
 
 

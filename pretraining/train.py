@@ -104,6 +104,11 @@ def provenance(path: Path | None) -> dict[str, Any] | None:
     return cast(dict[str, Any], json.loads(beside.read_text())) if beside.exists() else {"sha256": file_sha256(path)}
 
 
+def prism_names() -> list[str]:
+    """Return the names of the Prisms whose weights are in the package, the default first."""
+    return [name for name in backbones.embedded_names() if backbones.entry(name).family == "prism"]
+
+
 def add_teacher_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every command here has."""
     known = ", ".join(name for name in backbones.names() if name not in backbones.embedded_names())
@@ -113,7 +118,7 @@ def add_teacher_options(parser: argparse.ArgumentParser) -> None:
 
 def add_student_option(parser: argparse.ArgumentParser) -> None:
     """Add the choice of a Prism."""
-    known = backbones.embedded_names()
+    known = prism_names()
     parser.add_argument("--student", default=known[0], choices=known, help="the Prism that learns from the teacher")
 
 

@@ -11,5 +11,6 @@ FAST: dict[str, dict[str, Any]] = {
     "padim": {"n_features": 20},
     "stfpm": {"epochs": 2},
     "fastflow": {"epochs": 1, "flow_steps": 2},
+    "efficientad": {"epochs": 2, "batch_size": 4, "penalty_images": 4},
     "reverse_distillation": {"epochs": 40, "batch_size": 4},
 }

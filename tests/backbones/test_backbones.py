@@ -20,11 +20,15 @@ from pellucid.errors import ParameterError, WeightsError
 from pellucid.synthesis.fields import FIELD_COMBINATIONS, FIELD_GENERATORS, FIELD_TRANSFORMS, random_program
 from pellucid.synthesis.textures import scene
 
+PRISM_SHAPES = [(1, 24, 16, 24), (1, 32, 8, 12), (1, 160, 4, 6)]
 
-@pytest.mark.parametrize("name", backbones.embedded_names())
-def test_embedded_weights_agree_with_their_record(name):
-    out = create(name, layers=("layer1", "layer2", "layer3"))(torch.rand(1, 3, 64, 96))
-    assert [tuple(m.shape) for m in out] == [(1, 24, 16, 24), (1, 32, 8, 12), (1, 160, 4, 6)]
+
+@pytest.mark.parametrize(
+    ("name", "shapes"), [("prism_s", PRISM_SHAPES), ("prism_m", PRISM_SHAPES), ("pdn_s", [(1, 192, 16, 24)])]
+)
+def test_embedded_weights_agree_with_their_record(name, shapes):
+    out = create(name, layers=network(name).layers)(torch.rand(1, 3, 64, 96))
+    assert [tuple(m.shape) for m in out] == shapes
 
 
 @pytest.mark.parametrize("name", backbones.embedded_names())
@@ -32,12 +36,12 @@ def test_embedded_weights_compute_what_they_computed_after_their_training(name):
     record = resources.files("pellucid.backbones") / "weights" / f"{name}.activations.safetensors"
     expected = load(record.read_bytes())
     pixels = torch.from_numpy(scene(np.random.default_rng(0), 64)).permute(2, 0, 1)[None]
-    out = create(name, layers=("layer1", "layer2", "layer3"))(pixels)
-    for layer, features in zip(("layer1", "layer2", "layer3"), out, strict=True):
+    layers = network(name).layers
+    for layer, features in zip(layers, create(name, layers=layers)(pixels), strict=True):
         torch.testing.assert_close(features, expected[layer].float(), atol=2e-2, rtol=2e-2)
 
 
-@pytest.mark.parametrize(("name", "millions"), [("prism_s", 2), ("prism_m", 8)])
+@pytest.mark.parametrize(("name", "millions"), [("prism_s", 2), ("prism_m", 8), ("pdn_s", 2)])
 def test_embedded_weights_are_as_small_as_promised(name, millions):
     assert sum(p.numel() for p in network(name).parameters()) <= millions * 1_000_000
     content = (resources.files("pellucid.backbones") / "weights" / f"{name}.safetensors").read_bytes()
@@ -335,5 +339,18 @@ def fills_its_range(field):
     assert field.shape == (64, 64)
     assert field.dtype == np.float32
     assert np.isfinite(field).all()
-    assert field.min() >= 0
-    assert field.max() <= 1
+    assert field.min() >= -1e-6, "but for rounding"
+    assert field.max() <= 1 + 1e-6
+
+
+def test_pdn_describes_the_33_pixels_around_every_fourth():
+    torch.manual_seed(0)
+    net = network("pdn_s")
+    pixels = torch.rand(1, 3, 80, 96, requires_grad=True)
+    described = net(pixels)["layer1"]
+    assert described.shape == (1, 192, 20, 24)
+    torch.testing.assert_close(described[..., 4:-4, 4:-4], net.layer1(pixels))  # nothing but the border is padded
+    described[0, :, 8, 10].square().sum().backward()
+    seen = pixels.grad[0].abs().sum(0).nonzero()
+    assert seen.amin(0).tolist() == [8 * 4 - 16, 10 * 4 - 16]
+    assert seen.amax(0).tolist() == [8 * 4 + 16, 10 * 4 + 16]

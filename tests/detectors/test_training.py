@@ -11,7 +11,15 @@ from torch import nn
 
 import pellucid
 from pellucid import detectors
-from pellucid.detectors._training import FeatureCache, _shuffled, _split, _stalled, native_precision, train
+from pellucid.detectors._training import (
+    FeatureCache,
+    _shuffled,
+    _split,
+    _stalled,
+    held_out_images,
+    native_precision,
+    train,
+)
 from pellucid.errors import ParameterError, WeightsError
 
 
@@ -24,8 +32,15 @@ class Mean(nn.Module):
         return (pixels.mean((1, 2, 3)) - self.value).square().mean()
 
 
-def _run(batches, epochs, checkpoint=None, **options):
-    module = Mean()
+class Noisy(Mean):
+    """Draws while it is trained, as dropout does."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().forward(pixels + torch.rand(()) if self.training else pixels)
+
+
+def _run(batches, epochs, checkpoint=None, kind=Mean, **options):
+    module = kind()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
     history = train(
         module, optimizer, batches, lambda p: [p], epochs=epochs, batch_size=4, checkpoint=checkpoint, **options
@@ -39,11 +54,20 @@ def test_learns(batches):
     assert abs(value - float(torch.cat(batches).mean())) < 0.02
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(batches, tmp_path):
+@pytest.mark.parametrize("kind", [Mean, Noisy])
+def test_a_resumed_run_equals_an_uninterrupted_one(kind, batches, tmp_path):
     path = tmp_path / "training.pt"
-    _run(batches, 3, path)  # as if killed after three epochs
-    resumed = _run(batches, 8, path)
-    assert resumed == _run(batches, 8)
+    _run(batches, 3, path, kind)  # as if killed after three epochs
+    torch.manual_seed(1)
+    resumed = _run(batches, 8, path, kind)
+    assert resumed == _run(batches, 8, kind=kind)
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 25])
+def test_held_out_images_are_those_that_nothing_is_learned_from(count):
+    images = torch.arange(count).view(-1, 1, 1, 1).expand(-1, 3, 2, 2).split(4)
+    seen = [int(pixels[0, 0, 0]) for batch in held_out_images(images) for pixels in batch]
+    assert seen == ([9, 19][: count // 10] if count >= 10 else list(range(count)))
 
 
 def test_stops_when_the_held_out_loss_stalls():
@@ -304,6 +328,8 @@ WRONG_VALUES = {
                   ("num_neighbors", 0), ("num_neighbors", "many"), ("layers", ())],
     "dfm": [("pca_level", 0), ("pca_level", 1.5), ("pooling_kernel_size", 0), ("score_type", "mse"),
             ("layers", ("layer1", "layer2"))],
+    "efficientad": [("p_hard", 1.0), ("p_hard", -0.1), ("p_hard", math.nan), ("penalty_images", -1), ("epochs", 0),
+                    ("batch_size", 0), ("lr", 0.0), ("weight_decay", -1.0), ("precision", "16"), ("layers", ())],
 }  # fmt: skip
 
 

@@ -218,6 +218,18 @@ def test_a_sweep_is_the_product_of_its_lists(tmp_path):
     assert set(cells) < set(longer)  # a longer list keeps the names, so what is finished is found again
 
 
+def test_every_detector_of_a_sweep_has_its_own_backbone_unless_one_is_named(tmp_path):
+    asked = {"detectors": ["patchcore", "efficientad"], "weights": {"prism_s": Path("own.pth")}}
+    own, named = (
+        {name: one.parameters for name, one in Sweep.from_file(tmp_path, asked | more).candidates().items()}
+        for more in ({}, {"backbone": "prism_m"})
+    )
+    assert [own[name]["backbone"] for name in asked["detectors"]] == ["prism_s", "pdn_s"]
+    assert [own[name]["weights"] for name in asked["detectors"]] == ["own.pth", None]
+    assert [named[name]["backbone"] for name in asked["detectors"]] == ["prism_m", "prism_m"]
+    assert [named[name]["weights"] for name in asked["detectors"]] == [None, None]
+
+
 def test_options_win_over_the_file(tmp_path):
     (tmp_path / "sweep.toml").write_text('data = "glass"\nseeds = 3\nprefer = "speed"\n')
     sweep = Sweep.from_file(tmp_path / "sweep.toml", {"seeds": 5, "prefer": None, "detectors": ["dfm"]})

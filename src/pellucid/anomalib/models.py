@@ -68,6 +68,12 @@ class Dfm(AnomalyModule):
         super().__init__(**parameters | ({} if layer is None else {"layers": (layer,)}))
 
 
+class EfficientAd(AnomalyModule):
+    """See :class:`pellucid.detectors.efficientad.EfficientAd`."""
+
+    detector = "efficientad"
+
+
 class Fastflow(AnomalyModule):
     """See :class:`pellucid.detectors.fastflow.Fastflow`."""
 

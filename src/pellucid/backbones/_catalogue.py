@@ -18,6 +18,7 @@ ENTRY_POINTS = "pellucid.backbones"  # the group in which other distributions na
 PLUGIN = "plugin"  # the family of a backbone from another distribution
 
 FEATURE_CHANNELS = (24, 32, 160)  # of layer1 to layer3 of every Prism
+PDN_CHANNELS = 192  # of layers 2 and 3 of its teacher
 CONTRAST_WEIGHT = 0.75  # in every feature, of the contrast that the gain control has taken away
 GAIN_CONTROL = {
     "target_deviation": 0.12,  # local standard deviation, of [0, 1], that is aimed at
@@ -125,6 +126,7 @@ _V5 = "28b36cc877f56a093fbdd1bf3b4c052b6c3f34e9b2516cda8aa08f8acf4b4528"
 _V6 = "85129c9bed8e01a52f7009717ef2f54137efbcd9e0f1a424304a7b405e6f11df"
 _M1 = "db796adf4adb58dc49b3f5b11443ad3f9ab611b115a91e2fea9126d90041a5dc"
 _M2 = "3fe164b31c180653f2f3cb9f32a4e20138dc59c67ffd158c74abbe62e84fa660"
+_PDN1 = "614d6349d5bcc09dcd861997acc49b3732aee755c6b85deed30b7a8b59d2539b"
 
 _MOBILENET_STAGES = [  # expansion, channels, blocks, stride of the first
     [1, 16, 1, 1],
@@ -145,6 +147,18 @@ _ENTRIES = (  # the newest version of a name comes first
     _prism("prism_s.v1", _V1, 1_636_952, [24, 48, 96, 160], [1, 2, 3]),
     _prism("prism_m.v2", _M2, 5_462_360, [32, 64, 128, 256], [2, 3, 4], embedded="sees more, in three times the time"),
     _prism("prism_m.v1", _M1, 1_667_640, [24, 48, 96, 160], [1, 2, 3]),
+    Entry(
+        name="pdn_s",
+        version="v1",
+        family="pdn",
+        config={"channels": PDN_CHANNELS},
+        parameters=1_907_520,
+        licence="Apache-2.0",
+        teacher="prism_m.v2 (Apache-2.0)",
+        sha256=_PDN1,
+        source="embedded in the package: EfficientAD's teacher",
+        embedded=True,
+    ),
     Entry(
         name="mobilenet_v2",
         family="mobilenet",

@@ -14,6 +14,7 @@ from pellucid.errors import ParameterError
 NETWORKS = {  # class by module
     "dinov2": "DinoV2",
     "mobilenet": "MobileNetV2",
+    "pdn": "PDN",
     "prism": "Prism",
     "prism_v1": "PrismV1",
     "resnet": "ResNet",

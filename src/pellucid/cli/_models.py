@@ -39,7 +39,7 @@ def scale_of(mm_per_px: str | None) -> Scale | None:
 
 
 def model_parameters(
-    detector: str, backbone: str, weights: Path | None, settings: Sequence[str], seed: int
+    detector: str, backbone: str | None, weights: Path | None, settings: Sequence[str], seed: int
 ) -> dict[str, Any]:
     """Return all hyper-parameters of a detector: its defaults, the options, then --set.
 

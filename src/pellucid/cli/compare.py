@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.cli._console import err, out, print_line, print_plan, print_text
 from pellucid.cli._models import check_backbone
 from pellucid.cli._options import (
-    ComparedBackbone,
+    Backbone,
     ComparedData,
     ComparedFalseReject,
     ComparedImageSize,
@@ -50,7 +50,7 @@ def compare(
     data: ComparedData,
     output: OutputFolder = Path("out"),
     detectors: Detectors = None,
-    backbone: ComparedBackbone = None,
+    backbone: Backbone = None,
     weights: Weights = None,
     image_size: ComparedImageSize = None,
     seeds: Seeds = None,

@@ -48,7 +48,7 @@ def fit(
     data: Data,
     output: ModelOutput,
     detector: Detector = "patchcore",
-    backbone: Backbone = "prism_s",
+    backbone: Backbone = None,
     weights: Weights = None,
     image_size: ImageSize = "256",
     settings: Set = None,

@@ -131,14 +131,21 @@ def create(name: str, **parameters: Any) -> Detector:
     return made
 
 
-def complete(name: str, given: Mapping[str, Any], backbone: str, weights: Path | None) -> dict[str, Any]:
+def complete(name: str, given: Mapping[str, Any], backbone: str | None, weights: Path | None) -> dict[str, Any]:
     """Return all hyper-parameters of a detector but its seed: the defaults, with what is given in their place.
+
+    Args:
+        name: one of :func:`names`.
+        given: hyper-parameters that have no place of their own.
+        backbone: one of ``pellucid.backbones.names()``; None is the detector's own.
+        weights: checkpoint file of the backbone; None are those that belong to its name.
 
     Raises:
         ParameterError: an unknown detector, backbone or parameter, one that has a place of its own, or a value of
             another kind than the default.
     """
     defaults = describe(name).defaults
+    backbone = backbone or defaults["backbone"]
     backbones.entry(backbone)
     if given.keys() - defaults.keys():  # old names perhaps: only then torch is imported
         given = current_parameters(class_of(name), given, FutureWarning)

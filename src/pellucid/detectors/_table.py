@@ -17,6 +17,22 @@ TABLE: dict[str, dict[str, Any]] = \
                       'score_type': 'fre',
                       'seed': 0},
          'source_sha256': 'c5fb7988a58d49c1887dea6a6d854e052d762617b98b96a2db2a4e5f76025a3c'},
+ 'efficientad': {'paper': 'EfficientAD (Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at '
+                          'Millisecond-Level Latencies", WACV 2024, arXiv 2303.14535).',
+                 'summary': 'A student that cannot follow its teacher shows local flaws, one that cannot '
+                            'follow an autoencoder logical ones.',
+                 'defaults': {'backbone': 'pdn_s',
+                              'layers': ('layer1',),
+                              'weights': None,
+                              'p_hard': 0.999,
+                              'penalty_images': 256,
+                              'epochs': 40,
+                              'batch_size': 2,
+                              'lr': 0.0001,
+                              'weight_decay': 1e-05,
+                              'precision': 'auto',
+                              'seed': 0},
+                 'source_sha256': '112406d7afc2967ceeac5fe1a6fce3df78ef2cdf09f3805157e8d4ee5e300805'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from pellucid.errors import ParameterError
 
 HELD_OUT_EVERY = 10  # images: every tenth is held out to decide when to stop
 MAX_WEIGHT = 1000.0  # trained weights stay below 100; what exceeds this has exploded, be its loss ever so finite
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
+PRECISIONS = ("auto", "32-true", "bf16-mixed")  # auto: bfloat16 where the processor computes it, up to twice as fast
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,7 @@ def train(
         seed: of the order of images; a resumed run sees the order that an uninterrupted one would have seen.
         patience: epochs without a better held-out loss before training stops.
         clip: largest norm of the gradient; None does not limit it.
-        precision: ``32-true``; ``bf16-mixed``, which is ``torch.autocast`` with weights in float32; or ``auto``, the
-            latter where the processor computes bfloat16 itself, up to twice as fast, and the former elsewhere.
+        precision: ``32-true``, ``bf16-mixed`` (``torch.autocast``, weights in float32), or ``auto``: see PRECISIONS.
         checkpoint: file that is written after every epoch; where it exists, training goes on from it.
         description: its name, for people.
 
@@ -150,6 +149,7 @@ def train(
             if _stalled(progress.held_out, patience) or _exploded(module):
                 break
             module.train()
+            torch.manual_seed(seed * 1_000_003 + epoch)  # of what a loss or a layer draws, resumed or not
             batches = _shuffled(learned, batch_size, seed * 1_000_003 + epoch)
             train_loss = _train_epoch(loss_of, optimizer, cache, batches, clip)
             module.eval()
@@ -159,6 +159,22 @@ def train(
             bar.update(task, completed=epoch + 1, description=f"{description} {progress.held_out[-1]:.4g}")
     module.load_state_dict(progress.best_weights(description, optimizer.param_groups[0]["lr"]))
     return History(tuple(progress.train), tuple(progress.held_out))
+
+
+def held_out_images(images: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield the images that :func:`train` does not learn from, in batches (B, 3, H, W); all where it learns from all.
+
+    Args:
+        images: re-iterable of batches, as :func:`train` reads them.
+    """
+    count = sum(len(pixels) for pixels in images)
+    learned, held_out = _split(count)
+    wanted, first = set((held_out if len(held_out) else learned).tolist()), 0
+    for pixels in images:
+        kept = [k for k in range(len(pixels)) if first + k in wanted]
+        if kept:
+            yield pixels[kept]
+        first += len(pixels)
 
 
 def check_training_parameters(
