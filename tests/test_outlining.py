@@ -89,6 +89,12 @@ def test_an_image_that_goes_meanwhile_is_outlined_by_its_map(fitted, glass):
     assert found.defects
     assert found.defects[0].contrast is None
     assert found.warnings[-1].endswith("without contrast: It is gone.")
+    tried = (replace(fitted, zones=pellucid.Zones(margin=margin)) for margin in range(2, 60, 2))
+    zoned = next(i for i in tried if (one := i.inspect(bad)).defects and one.ignored)
+    seen.clear()
+    (found,) = zoned.inspect_many([bad], open_file=open_once)
+    assert found.ignored
+    assert sum("It is gone." in warning for warning in found.warnings) == 1
 
 
 @pytest.mark.parametrize(

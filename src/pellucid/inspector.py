@@ -194,7 +194,7 @@ class Inspector:
             good_level=self.limit.good_level,
             bits=self.fitted_images.bits,
             reason=reason,
-            warnings=(*file.check.warnings, *notes),
+            warnings=(*file.check.warnings, *dict.fromkeys(notes)),
             sheet=self.measuring.sheet(file.size),
         )
         return found if self.grading is None else self.grading.apply(found)
