@@ -14,3 +14,12 @@ FAST: dict[str, dict[str, Any]] = {
     "efficientad": {"epochs": 2, "batch_size": 4, "penalty_images": 4},
     "reverse_distillation": {"epochs": 40, "batch_size": 4},
 }
+EXACT_CASES: list[tuple[str, dict[str, Any]]] = [  # closed forms without an approximation: PatchCore keeps all patches
+    ("padim", {"n_features": 20}),
+    ("padim", {"n_features": 5, "epsilon": 1.0, "layers": ("layer2",)}),
+    ("dfm", {}),
+    ("dfm", {"score_type": "nll", "pca_level": 0.8}),
+    ("dfm", {"layers": ("layer1",), "pooling_kernel_size": 16, "pca_level": 1.0}),
+    ("patchcore", {"coreset_sampling_ratio": 1.0}),
+    ("patchcore", {"coreset_sampling_ratio": 1.0, "num_neighbors": 1, "layers": ("layer1",)}),
+]

@@ -292,7 +292,12 @@ class _Fit:
         defects, known, zones = self.split.select, self.fitted_images, self.zones
         return teach(self.detector, found, judged, learned, defects, known, zones, self.seed)
 
-    def _see(self, samples: Sequence[Sample], numbers: Sequence[int] | None = None, batch_size: int = 8) -> SeenImages:
+    def _see(
+        self,
+        samples: Sequence[Sample],
+        numbers: Sequence[int] | None = None,
+        batch_size: int = ImageBatches.batch_size,
+    ) -> SeenImages:
         return see_images(samples, self.size, self.fitted_images, numbers, batch_size)
 
     def _parts(self) -> Iterator[tuple[Detector, list[Sample]]]:

@@ -6,19 +6,10 @@ import copy
 
 import pytest
 import torch
+from small import EXACT_CASES
 
 from pellucid import detectors
 from pellucid.errors import NotFittedError, ParameterError
-
-EXACT = [  # PatchCore with all patches in its bank; the others have all that a fit has
-    ("padim", {"n_features": 20}),
-    ("padim", {"n_features": 5, "epsilon": 1.0, "layers": ("layer2",)}),
-    ("dfm", {}),
-    ("dfm", {"score_type": "nll", "pca_level": 0.8}),
-    ("dfm", {"layers": ("layer1",), "pooling_kernel_size": 16, "pca_level": 1.0}),
-    ("patchcore", {"coreset_sampling_ratio": 1.0}),
-    ("patchcore", {"coreset_sampling_ratio": 1.0, "num_neighbors": 1, "layers": ("layer1",)}),
-]
 
 
 def close(found, expected):
@@ -27,7 +18,7 @@ def close(found, expected):
     torch.testing.assert_close(maps, expected_maps, rtol=1e-3, atol=1e-4 * float(expected_maps.max()))
 
 
-@pytest.mark.parametrize(("name", "parameters"), EXACT)
+@pytest.mark.parametrize(("name", "parameters"), EXACT_CASES)
 def test_an_update_is_a_fit_on_all_images(name, parameters, batches):
     """In two steps, and so is each new image's score as if it had been left out."""
     images = torch.cat(batches)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small import EXACT_CASES
 from torch.nn import functional as F
 
 from pellucid import detectors
@@ -25,18 +26,7 @@ def leave_out(name, images, groups, **parameters):
 
 
 @pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("padim", {"n_features": 20}),
-        ("padim", {"n_features": 5, "epsilon": 1.0, "layers": ("layer2",)}),
-        ("dfm", {}),
-        ("dfm", {"score_type": "nll", "pca_level": 0.8}),
-        ("dfm", {"layers": ("layer1",), "pooling_kernel_size": 16, "pca_level": 1.0}),
-        ("patchcore", {"coreset_sampling_ratio": 1.0}),
-        ("patchcore", {"coreset_sampling_ratio": 1.0, "num_neighbors": 1, "layers": ("layer1",)}),
-    ],
-)
+@pytest.mark.parametrize(("name", "parameters"), EXACT_CASES)
 def test_leaving_out_is_a_fit_without(name, parameters, groups, batches):
     """PatchCore with all patches in its bank, so that the bank without an image is that of a fit without it."""
     (maps, scores), (slow_maps, slow_scores) = leave_out(name, torch.cat(batches), groups, **parameters)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import Counter
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid._io.names import printable
 from pellucid.errors import DataError
@@ -208,6 +208,10 @@ class Ignored:
 
     defect: Defect
     reason: IgnoreReason
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the measures of the defect with the reason among them, as JSON and the record have it."""
+        return asdict(self.defect) | {"reason": self.reason}
 
 
 @dataclass(frozen=True)

@@ -289,7 +289,7 @@ class InspectionQueue:
             reason=inspection.reason,
             warnings=list(dict.fromkeys((*image.warnings, *inspection.warnings))),
             defects=[cast(StoredDefect, asdict(defect)) for defect in inspection.defects],
-            ignored=[cast(StoredIgnored, asdict(one.defect) | {"reason": one.reason}) for one in inspection.ignored],
+            ignored=[cast(StoredIgnored, one.to_dict()) for one in inspection.ignored],
         )
 
     def _keep(self, row: InspectionRow) -> InspectionRow:

@@ -24,29 +24,23 @@ from pellucid.study.scores import SCORES_COLUMNS, scores_csv, scores_row
 RESULTS_FILE = "results.jsonl"  # in the folder of ``inspect -o``
 
 
-def result_line(scored: ScoredSample, root: Path) -> dict[str, Any]:
-    """Return all that was found on one image: what scores.csv has of it, its defects, what it shows, and its grade.
+def result_text(scored: ScoredSample) -> str:
+    """Return all that was found on one image as JSON: what scores.csv has of it, its defects, what it shows, its grade.
 
-    Args:
-        scored: an image and its inspection.
-        root: folder that its path is written relative to, where it lies in it.
+    Its path is relative to the working folder, where it lies in it.
     """
-    row = dict(zip(SCORES_COLUMNS, scores_row(scored, root, labelled=False), strict=True))
+    row = dict(zip(SCORES_COLUMNS, scores_row(scored, Path.cwd(), labelled=False), strict=True))
     row.pop("clauses")  # they are in the grade
     found = scored.inspection
-    return row | {
+    more = {
         "score": found.score if math.isfinite(found.score) else None,  # JSON knows no infinity
         "warnings": found.warnings,
         "defects": [asdict(defect) for defect in found.defects],
-        "ignored": [asdict(one.defect) | {"reason": one.reason} for one in found.ignored],
+        "ignored": [one.to_dict() for one in found.ignored],
         "sheet": None if found.sheet is None else asdict(found.sheet),
         "grade": None if found.grade is None else asdict(found.grade),
     }
-
-
-def result_text(scored: ScoredSample) -> str:
-    """Return :func:`result_line` as JSON; its path is relative to the working folder."""
-    return json.dumps(result_line(scored, Path.cwd()))
+    return json.dumps(row | more)
 
 
 def write_results(scored: Sequence[ScoredSample], folder: Path) -> None:

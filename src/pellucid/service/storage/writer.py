@@ -136,10 +136,7 @@ class InspectionWriter:
 
     def _insert(self, batch: Sequence[Pending]) -> None:
         try:
-            with self._engine.begin() as connection:
-                # one after the other: drivers keep a statement of every number of rows, some hundred kilobytes each
-                ids = [connection.execute(INSERT, _values(row)).scalar_one() for row, _ in batch]
-                _count_hours(connection, [row for row, _ in batch])
+            ids = self._insert_together([row for row, _ in batch])
         except RefusedRowError:  # one of them is at fault: the others do not suffer for it
             for row, done in batch:
                 self._insert_one(row, done)
@@ -147,11 +144,17 @@ class InspectionWriter:
             for (row, done), number in zip(batch, ids, strict=True):
                 done.set_result(replace(row, id=number))
 
+    def _insert_together(self, rows: Sequence[InspectionRow]) -> list[int]:
+        """Write rows and their counts in one transaction; returns their ids."""
+        with self._engine.begin() as connection:
+            # one after the other: drivers keep a statement of every number of rows, some hundred kilobytes each
+            ids = [connection.execute(INSERT, _values(row)).scalar_one() for row in rows]
+            _count_hours(connection, rows)
+        return ids
+
     def _insert_one(self, row: InspectionRow, done: Future[InspectionRow]) -> None:
         try:
-            with self._engine.begin() as connection:
-                number = connection.execute(INSERT, _values(row)).scalar_one()
-                _count_hours(connection, [row])
+            (number,) = self._insert_together([row])
             done.set_result(replace(row, id=number))
         except RefusedRowError as error:
             earlier = None if row.key is None else self._with_key(row.key)  # in this batch, or of another process
