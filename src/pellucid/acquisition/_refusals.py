@@ -30,3 +30,16 @@ def several(path: Path, count: int) -> DataError:
 def oversized(path: Path, width: int, height: int) -> DataError:
     """Make the error for a file whose header says more pixels than its data can hold."""
     return damaged(path, f"its header says {width} x {height} px, which its data cannot hold")
+
+
+def unreadable_tiff(path: Path) -> DataError:
+    """Make the error for a TIFF whose head makes no sense."""
+    return DataError(f"'{path}' is not an image that can be read: its TIFF is damaged.")
+
+
+def turned(path: Path, orientation: int) -> DataError:
+    """Make the error for a file whose rows are not the image's, and so cannot be read one after the other."""
+    return DataError(
+        f"'{path}' is stored turned (EXIF orientation {orientation}), so that its rows cannot be read one after the"
+        " other: save it upright."
+    )

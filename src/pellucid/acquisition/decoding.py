@@ -111,7 +111,7 @@ def decode(content: bytes, path: Path) -> NDArray[Any]:
     if kind == "PNM":
         return _decode_pnm(content, path)
     if kind == "TIFF":
-        with _quiet_decoders():
+        with quiet_decoders():
             return decode_tiff(content, path)
     if kind:
         return _decode_by_opencv(content, path, kind)
@@ -119,7 +119,7 @@ def decode(content: bytes, path: Path) -> NDArray[Any]:
 
 
 @contextmanager
-def _quiet_decoders() -> Iterator[None]:
+def quiet_decoders() -> Iterator[None]:
     """Keep what OpenCV and tifffile say about a damaged file off the console: an error of ours says it.
 
     Both have one setting for the process: it is put back when no thread decodes any more.
@@ -145,7 +145,7 @@ def _decode_by_opencv(content: bytes, path: Path, kind: str) -> NDArray[Any]:
     orientation = checks[kind](content, path) if kind in checks else 1
     buffer = np.frombuffer(content, np.uint8)
     image: NDArray[Any] | None = None
-    with _quiet_decoders():
+    with quiet_decoders():
         for flags in (cv2.IMREAD_UNCHANGED, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH):  # grey and alpha: colours only
             try:
                 image = cv2.imdecode(buffer, flags)

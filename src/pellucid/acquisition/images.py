@@ -132,14 +132,26 @@ def read_content(path: Path) -> bytes:
     Raises:
         DataError: it is missing, may not be read or is no regular file.
     """
+    check_regular(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from None
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no regular file, or a link to one: reading it may wait for ever.
+
+    Raises:
+        DataError: it is missing, may not be looked at or is no regular file.
+    """
     try:
         mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):  # a FIFO would be waited for
-            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file but a FIFO, a socket or a device"
-            raise DataError(f"Cannot read '{path}': it is {kind}.")
-        return path.read_bytes()
     except (OSError, ValueError) as error:  # a ValueError where the name has a null byte
         raise DataError(f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}.") from None
+    if not stat.S_ISREG(mode):  # a FIFO would be waited for
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file but a FIFO, a socket or a device"
+        raise DataError(f"Cannot read '{path}': it is {kind}.")
 
 
 def to_unit_range(image: NDArray[Any], path: Path, bits: int = FULL_BITS) -> Pixels:

@@ -18,7 +18,8 @@ END_MARKER = b"\xff\xd9"
 MIN_ZEROED_BYTES = 64  # in a row, of coded data: no encoder writes so many
 HUFFMAN_TABLES, START_OF_SCAN, EXIF = 0xC4, 0xDA, 0xE1
 SEQUENTIAL_FRAMES = (0xC0, 0xC1)
-FRAMES = (*SEQUENTIAL_FRAMES, 0xC2)
+PROGRESSIVE_FRAME = 0xC2
+FRAMES = (*SEQUENTIAL_FRAMES, PROGRESSIVE_FRAME)
 MAX_PIXELS_PER_BYTE = 600  # a block of 64 pixels takes a bit at least
 LUMINANCE_AC_TABLE = 0x10  # class 1, number 0
 END_OF_BLOCK = b"\0"  # as a symbol of a table of AC coefficients
@@ -41,7 +42,7 @@ def decode_jpeg(content: bytes, path: Path) -> NDArray[Any]:
     end = content.rfind(END_MARKER)  # coded data never holds an end marker: FF is always followed by 00
     if end < content.rfind(b"\xff\xda"):
         raise _refusals.truncated(path)
-    segments = list(_segments(content))
+    segments = list(segments_of(content))
     for marker, payload in segments:
         if marker in FRAMES and len(payload) > 4:
             height, width = (int.from_bytes(payload[at : at + 2], "big") for at in (1, 3))
@@ -78,8 +79,8 @@ def _refusal(path: Path, message: str) -> DataError:
     return DataError(f"'{path}' is a JPEG that cannot be read ({message}): save it with 8 bits, or as PNG.")
 
 
-def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Every marker before the coded data with what belongs to it."""
+def segments_of(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Every marker before the coded data of a JPEG, or its beginning, with what belongs to it."""
     at = 2
     while at + 4 <= len(content) and content[at] == 0xFF:
         marker = content[at + 1]

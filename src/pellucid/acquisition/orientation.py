@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, in either order of bytes
 ORIENTATION_TAG = 274
 UPRIGHT = 1
+FIRST_MOVED = 3  # from this one on, the first row that is stored is not the image's first
 FIRST_SIDEWAYS = 5  # from this one on, height and width change places
 _HEAD_BYTES = 2**18  # EXIF stands before the pixels: at most 64 KB in a JPEG, anything in a PNG
 

@@ -49,24 +49,49 @@ def decode_tiff(content: bytes, path: Path) -> NDArray[Any]:
     """
     try:
         with np.errstate(all="ignore"), tifffile.TiffFile(io.BytesIO(content)) as file:
-            page = file.pages.first
-            pages = max(
-                len(file.pages), int((file.imagej_metadata or {}).get("images", 1))
-            )  # ImageJ's may share a page
-            others = list(islice(file.pages, 1, MAX_PAGES_LOOKED_AT))
-            if pages > 1 and not (others and all(p.aspage().is_reduced or p.aspage().is_mask for p in others)):
-                raise _refusals.several(path, pages)
-            _check_type(page, path)
-            _check_complete(page, content, path)
+            page = only_page(file, path, len(content))
             image = _read(page, content, path)
             if image.shape[:2] != (page.imagelength, page.imagewidth):
                 raise _refusals.damaged(path, "its pixels are not as many as its header says")
-            orientation = int(page.tags.valueof(ORIENTATION_TAG, default=1))
+            orientation = orientation_of(page)
     except DataError:
         raise
     except Exception:  # it raises whatever its parsing stumbles over
-        raise DataError(f"'{path}' is not an image that can be read: its TIFF is damaged.") from None
-    return turn_upright(image, valid_orientation(orientation))
+        raise _refusals.unreadable_tiff(path) from None
+    return turn_upright(image, orientation)
+
+
+def only_page(file: tifffile.TiffFile, path: Path, size: int) -> tifffile.TiffPage:
+    """Return the page of a TIFF that holds one image, as far as its head tells whole and of a type that is read.
+
+    Args:
+        file: opened; what tifffile raises about it is not caught.
+        path: what messages call it.
+        size: of the file, bytes.
+
+    Raises:
+        DataError: it holds several images, is truncated, or of a type that is not read.
+    """
+    page = file.pages.first
+    pages = max(len(file.pages), int((file.imagej_metadata or {}).get("images", 1)))  # ImageJ's may share a page
+    others = list(islice(file.pages, 1, MAX_PAGES_LOOKED_AT))
+    if pages > 1 and not (others and all(p.aspage().is_reduced or p.aspage().is_mask for p in others)):
+        raise _refusals.several(path, pages)
+    _check_type(page, path)
+    _check_complete(page, size, path)
+    return page
+
+
+def orientation_of(page: tifffile.TiffPage) -> int:
+    """Return how the camera was held, 1 to 8, as EXIF numbers it."""
+    return valid_orientation(int(page.tags.valueof(ORIENTATION_TAG, default=1)))
+
+
+def is_read_as_stored(page: tifffile.TiffPage) -> bool:
+    """Whether tifffile reads its pixels by itself, and they need no conversion of colours."""
+    return bool(
+        page.compression in OWN_COMPRESSIONS and page.photometric in AS_STORED and page.bitspersample in OWN_BITS
+    )
 
 
 def _name(value: int) -> str:
@@ -80,12 +105,12 @@ def _bits(page: tifffile.TiffPage) -> int:
 
 
 def _read(page: tifffile.TiffPage, content: bytes, path: Path) -> NDArray[Any]:
-    if page.compression in OWN_COMPRESSIONS and page.photometric in AS_STORED and page.bitspersample in OWN_BITS:
+    if is_read_as_stored(page):
         samples = np.asarray(page.asarray())
         planes_first = page.axes.startswith("S")  # planes one after the other
-        return _colours(page, samples.transpose(1, 2, 0) if planes_first else samples)
+        return to_colours(page, samples.transpose(1, 2, 0) if planes_first else samples)
     if _is_lzw_bytes(page):
-        return _colours(page, _read_lzw_bytes(page, content, path))
+        return to_colours(page, _read_lzw_bytes(page, content, path))
     return _read_by_opencv(page, content, path)
 
 
@@ -107,13 +132,13 @@ def _check_type(page: tifffile.TiffPage, path: Path) -> None:
         raise DataError(f"'{path}' is not an image that can be read: its TIFF has no pixels.")
 
 
-def _check_complete(page: tifffile.TiffPage, content: bytes, path: Path) -> None:
+def _check_complete(page: tifffile.TiffPage, size: int, path: Path) -> None:
     """Refuse what lacks a part, which tifffile fills with zeros, and what says more pixels than its data can hold."""
     offsets, counts, parts = page.dataoffsets, page.databytecounts, math.prod(page.chunked)
-    if max(parts, len(offsets), len(counts)) > len(content):
+    if max(parts, len(offsets), len(counts)) > size:
         raise _refusals.oversized(path, page.imagewidth, page.imagelength)
     ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
-    if len(ends) < parts or 0 in counts or max(ends) > len(content):
+    if len(ends) < parts or 0 in counts or max(ends) > size:
         raise _refusals.truncated(path)
     ratio = MAX_FAX_COMPRESSION if page.compression in FAX else MAX_COMPRESSION
     largest = sum(counts) * (1 if page.compression == UNCOMPRESSED else ratio)
@@ -121,8 +146,8 @@ def _check_complete(page: tifffile.TiffPage, content: bytes, path: Path) -> None
         raise _refusals.oversized(path, page.imagewidth, page.imagelength)
 
 
-def _colours(page: tifffile.TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
-    """What samples as they are stored, (H, W) or (H, W, C), mean."""
+def to_colours(page: tifffile.TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
+    """Return what samples as they are stored, (H, W) or (H, W, C), mean: grey or RGB, and what lies behind it."""
     if page.photometric == PALETTE:
         colours = (np.asarray(page.colormap) >> 8).astype(np.uint8).T
         return colours[samples] if samples.ndim == 2 else np.dstack([colours[samples[..., 0]], samples[..., 1:]])
