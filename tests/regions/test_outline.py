@@ -9,7 +9,8 @@ import pytest
 from pellucid.errors import DataError
 from pellucid.records import Defect
 from pellucid.regions.background import deviate, noise_level, without_repeated_channels
-from pellucid.regions.defects import MAX_MEASURED_DEFECTS, Measuring, find_defects, find_measured, margin_of
+from pellucid.regions.bands import MAX_MEASURED_DEFECTS
+from pellucid.regions.defects import Measuring, find_defects, find_measured, margin_of
 from pellucid.regions.outline import outline
 from pellucid.synthesis.flaws import apply_flaw, draw_flaw
 from pellucid.synthesis.glass import draw_pane

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
-import cv2
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from pellucid.errors import DataError
 from pellucid.records import Defect
 from pellucid.records.grades import Sheet
-from pellucid.regions.background import Floats, Mask, without_repeated_channels
-from pellucid.regions.kinds import kind_of
-from pellucid.regions.measure import (
-    SURROUNDINGS_PX,
-    in_millimetres,
-    measure_appearance,
-    measure_shape,
-    perimeter_px,
-    trace,
-    with_square_pixels,
-)
-from pellucid.regions.outline import outline
+from pellucid.regions.background import Floats, Mask
+from pellucid.regions.bands import DefectFinder
 from pellucid.regions.scale import Scale, scale_axes
 
 OutlineSource = Literal["image", "map"]
-MAX_MEASURED_DEFECTS = 100  # of one image; the others are listed with box, area, peak and centroid alone
 MARGIN_PX = 8  # that a defect may reach beyond its region of the map, in pixels of the size that was seen
 MIN_MARGIN_PX = 4  # in the image's own
-BRIDGE_PX = 2  # parts of an outline whose gap is at most twice this are one flaw
 
 
 class Measuring(BaseModel):
@@ -70,15 +56,6 @@ class Defects(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class _Region(NamedTuple):
-    """One defect's pixels: a mask (h, w) whose first pixel is column ``left`` and row ``top`` of the image."""
-
-    mask: Mask
-    left: int
-    top: int
-    peak: float
-
-
 def find_measured(
     anomaly_map: Floats,
     limit: float,
@@ -97,20 +74,18 @@ def find_measured(
         seen_size: height and width that the image was brought to for the network, px.
         place: where regions of the map are taken from, (H, W); everywhere by default.
     """
-    above = _above(anomaly_map, limit, place)
-    if not above.any():
+    above = anomaly_map > limit
+    if not (above if place is None else above & place).any():
         return Defects()
-    notes = []
+    unread: tuple[str, ...] = ()
     pixels = None
     try:
         pixels = read()
     except DataError as error:
-        notes.append(f"Its defects are outlined by the map alone, without contrast: {error}")
+        unread = (f"Its defects are outlined by the map alone, without contrast: {error}",)
     margin_px = margin_of(anomaly_map.shape, seen_size)
-    defects = _outlined(anomaly_map, above, pixels, measuring.outline, margin_px, measuring.mm_per_px)
-    if len(defects) > MAX_MEASURED_DEFECTS:
-        notes.append(f"Of its {len(defects)} defects, the {MAX_MEASURED_DEFECTS} with the highest peaks are measured.")
-    return Defects(defects, tuple(notes))
+    found = _find(anomaly_map, limit, pixels, place, measuring.outline, margin_px, measuring.mm_per_px)
+    return Defects(found.defects, unread + found.notes)
 
 
 def margin_of(image_size: tuple[int, ...], seen_size: tuple[int, int]) -> int:
@@ -140,95 +115,27 @@ def find_defects(
         margin_px: how far a defect in the image may reach beyond its region of the map.
         mm_per_px: scale of the image, above 0; None: it is not known.
     """
-    return _outlined(anomaly_map, _above(anomaly_map, limit, place), pixels, source, margin_px, mm_per_px)
+    return _find(anomaly_map, limit, pixels, place, source, margin_px, mm_per_px).defects
 
 
-def _above(anomaly_map: Floats, limit: float, place: Mask | None) -> Mask:
-    above = anomaly_map > limit
-    return above if place is None else above & place
-
-
-def _outlined(
+def _find(
     anomaly_map: Floats,
-    above: Mask,
+    limit: float,
     pixels: Floats | None,
+    place: Mask | None,
     source: OutlineSource,
     margin_px: int,
     mm_per_px: Scale | None,
-) -> tuple[Defect, ...]:
-    """The defects in and around some regions of a map, the highest peak first."""
-    bridge_px = 0
-    if pixels is not None:
-        pixels = without_repeated_channels(pixels)
-        if source == "image":
-            above, bridge_px = outline(pixels, above, margin_px), BRIDGE_PX
-    regions = sorted(_regions(anomaly_map, above, bridge_px), key=lambda region: -region.peak)
-    return tuple(
-        _measured(region, above, pixels, bridge_px, mm_per_px) if k < MAX_MEASURED_DEFECTS else _listed(region)
-        for k, region in enumerate(regions)
+) -> Defects:
+    """The defects of an image that is in memory: it is one band."""
+    finder = DefectFinder(
+        anomaly_map.shape[1],
+        limit,
+        outline_by_image=source == "image",
+        with_pixels=pixels is not None,
+        margin_px=margin_px,
+        mm_per_px=mm_per_px,
+        height=len(anomaly_map),
     )
-
-
-def _regions(anomaly_map: Floats, inside: Mask, bridge_px: int) -> Iterator[_Region]:
-    """Every 8-connected region, or group of regions with no more than small gaps between them."""
-    side = 2 * bridge_px + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    joined = cv2.dilate(inside.astype(np.uint8), disc)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    for k in range(1, count):  # 0 is the background
-        x, y, width, height = (int(value) for value in stats[k, :4])
-        window = np.s_[y : y + height, x : x + width]
-        mask = inside[window] & (labels[window] == k)
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        cropped = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        yield _Region(cropped, x + int(columns[0]), y + int(rows[0]), float(anomaly_map[window][mask].max()))
-
-
-def _listed(region: _Region) -> Defect:
-    """A defect with what costs nothing."""
-    height, width = region.mask.shape
-    columns, rows = region.mask.sum(0), region.mask.sum(1)
-    area = int(rows.sum())
-    x, y = (float(counts @ np.arange(len(counts))) / area for counts in (columns, rows))
-    return Defect((region.left, region.top, width, height), area, region.peak, (region.left + x, region.top + y))
-
-
-def _measured(region: _Region, inside: Mask, pixels: Floats | None, bridge_px: int, mm_per_px: Scale | None) -> Defect:
-    """A defect with all its measures."""
-    listed = _listed(region)
-    left, top, width, height = listed.box
-    shape = measure_shape(region.mask, bridge_px)
-    border_px = min(left, top, inside.shape[1] - left - width, inside.shape[0] - top - height)
-    appearance = None
-    if pixels is not None:
-        pad = 2 * SURROUNDINGS_PX[1] + 1
-        low = (max(top - pad, 0), max(left - pad, 0))
-        window = np.s_[low[0] : top + height + pad, low[1] : left + width + pad]
-        mask = np.zeros(inside[window].shape, np.bool_)
-        mask[top - low[0] : top - low[0] + height, left - low[1] : left - low[1] + width] = region.mask
-        appearance = measure_appearance(pixels[window], mask, inside[window] & ~mask)
-    in_mm: dict[str, Any] = {}
-    form, shorter_side = shape, float(min(inside.shape))
-    if mm_per_px is not None:
-        across, down = scale_axes(mm_per_px)
-        square, side = with_square_pixels(region.mask, (across, down))
-        if square is not region.mask:
-            form = measure_shape(square, round(bridge_px * max(across, down) / side))
-            shorter_side = min(inside.shape[1] * across, inside.shape[0] * down) / side
-        border_mm = min(
-            min(left, inside.shape[1] - left - width) * across, min(top, inside.shape[0] - top - height) * down
-        )
-        area_mm2 = listed.area_px * across * down
-        in_mm = in_millimetres(form, side, area_mm2, border_mm, perimeter_px(square) * side, max(across, down))
-    return Defect(
-        listed.box,
-        listed.area_px,
-        listed.peak,
-        listed.centroid,
-        kind=kind_of(form, None if appearance is None else appearance.contrast, shorter_side),
-        outline=trace(region.mask, left, top),
-        border_px=border_px,
-        **{name: value for name, value in shape._asdict().items() if name != "is_ring"},
-        **({} if appearance is None else appearance._asdict()),
-        **in_mm,
-    )
+    finder.add(anomaly_map, pixels, place)
+    return Defects(finder.finish(), finder.notes)

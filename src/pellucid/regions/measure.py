@@ -214,7 +214,7 @@ def with_square_pixels(mask: Mask, mm_per_px: tuple[float, float]) -> tuple[Mask
 
 
 def in_millimetres(
-    shape: Shape, side_mm: float, area_mm2: float, border_mm: float, perimeter_mm: float, coarsest_mm: float
+    shape: Shape, side_mm: float, area_mm2: float, perimeter_mm: float, coarsest_mm: float
 ) -> dict[str, float]:
     """Return the measures in mm, with the uncertainty that comes of pixels.
 
@@ -226,7 +226,6 @@ def in_millimetres(
         shape: measured in square pixels.
         side_mm: of these.
         area_mm2: of the defect.
-        border_mm: from its box to the nearest border of the image.
         perimeter_mm: of its outline.
         coarsest_mm: the image's pixels along the axis that shows less.
     """
@@ -235,7 +234,6 @@ def in_millimetres(
     return {
         **{f"{name}_mm": value * side_mm for name, value in lengths.items()},
         "diameter_mm": float(np.sqrt(4 * area_mm2 / np.pi)),
-        "border_mm": border_mm,
         "area_mm2": area_mm2,
         "uncertainty_mm": uncertainty_mm,
         "area_uncertainty_mm2": perimeter_mm / 2 * uncertainty_mm,

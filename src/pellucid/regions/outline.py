@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
 from pellucid.regions.background import Deviation, Floats, Mask, deviate, without_repeated_channels
+from pellucid.regions.clusters import Cluster, Clusters
+from pellucid.regions.rows import Rows, Window, longest_rows, widest_pad
 from pellucid.regions.skeleton import thickness_px
 
 SMOOTHINGS_PX = (0.0, 0.7, 1.2, 2.0)  # standard deviations, the finest first
@@ -37,23 +41,111 @@ def outline(pixels: Floats, above: Mask, margin_px: int) -> Mask:
     Returns:
         True where the flaws are, (H, W).
     """
-    pixels = without_repeated_channels(pixels)
-    found = np.zeros(above.shape, np.bool_)
-    side = 2 * margin_px + 1
-    near = cv2.dilate(above.astype(np.uint8), np.ones((side, side), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
-    for k in range(1, count):  # 0 is the background
-        x, y, width, height = (int(value) for value in stats[k, :4])
-        inner = np.s_[y : y + height, x : x + width]
-        thickness = thickness_px(above[inner] & (labels[inner] == k))
-        pad = round(thickness)
-        window = np.s_[max(y - pad, 0) : y + height + pad, max(x - pad, 0) : x + width + pad]
-        area = labels[window] == k
-        if area.size > MAX_WINDOW_PIXELS:
-            found[window] |= above[window] & area
-            continue
-        found[window] |= _outline_area(deviate(pixels[window], above[window], thickness), above[window] & area, area)
-    return found
+    kept, regions = Rows(), Rows()
+    kept.add(pixels)
+    regions.add(above)
+    outliner = Outliner(kept, regions, above.shape[1], margin_px)
+    outliner.advance(is_last=True)
+    return np.asarray(outliner.found.cut(Window(0, len(above), 0, above.shape[1])), np.bool_)
+
+
+class _Area(NamedTuple):
+    """Some regions with what is around them."""
+
+    cluster: Cluster
+    region: Mask
+    area: Mask
+    near: Window
+    thickness: float
+    window: Window
+
+
+class Outliner:
+    """Outlines regions of a map whose rows come in bands, as :func:`outline` says.
+
+    Regions whose surroundings touch are an area. All that happens in one is told by the rows and columns around it
+    alone, however the image is cut into bands; an area that spans too many rows keeps its outline, so that few rows
+    are kept.
+
+    Attributes:
+        found: rows, true where the flaws are.
+        final: rows of them, from the first, that no longer change.
+        long_areas: areas that were too long to be compared with the image.
+    """
+
+    def __init__(self, pixels: Rows, above: Rows, width: int, margin_px: int) -> None:
+        """Begin at the first row.
+
+        Args:
+            pixels: (h, W, channels) in [0, 1].
+            above: (h, W), true where the map is above its limit; as many rows.
+            width: of the image, px.
+            margin_px: how far a flaw may reach beyond the region that shows it.
+        """
+        self.found, self.final, self.long_areas = Rows(), 0, 0
+        self._pixels, self._above, self._width, self._margin_px = pixels, above, width, margin_px
+        self._longest, self._widest_pad = longest_rows(width), widest_pad(width)
+        side = 2 * margin_px + 1
+        self._square = np.ones((side, side), np.uint8)
+        self._areas = Clusters(above, width, self._square)
+        self._waiting: list[_Area] = []
+
+    @property
+    def needed_from(self) -> int:
+        """The first row of the pixels and of the map that is still asked for."""
+        tops = [area.window.top for area in self._waiting]
+        tops += [area.near_top - self._widest_pad for area in self._areas.open if area.rows <= self._longest]
+        return max(0, min([self._areas.done - self._widest_pad, self._areas.needed_from, *tops]))
+
+    def advance(self, is_last: bool) -> None:
+        """Outline what the rows that were added allow.
+
+        Args:
+            is_last: whether the image ends with them.
+        """
+        known = self._above.end
+        self.found.add(np.zeros((known - self.found.end, self._width), np.bool_))
+        complete = self._areas.advance(known, is_last)
+        for cluster in (*self._areas.open, *complete):
+            if cluster.rows > self._longest:
+                for top, left, mask in cluster.take():
+                    self.found.mark(top, left, mask)
+        self.long_areas += sum(cluster.rows > self._longest for cluster in complete)
+        self._waiting += [self._around(cluster) for cluster in complete if cluster.rows <= self._longest]
+        waiting = self._waiting
+        self._waiting = []
+        for area in waiting:
+            if is_last or area.window.bottom <= known:
+                self._outline(area, area.window.ending_at(known))
+            else:
+                self._waiting.append(area)
+        short = (area.near_top for area in self._areas.open if area.rows <= self._longest)
+        self.final = min([self._areas.done, *short, *(area.near.top for area in self._waiting)])
+
+    def _around(self, cluster: Cluster) -> _Area:
+        margin = self._margin_px
+        near = cluster.window.grown(margin, self._width)
+        bounds, region = cluster.window, np.zeros(near.shape, np.bool_)
+        top, left = bounds.top - near.top, bounds.left - near.left
+        region[top : top + bounds.shape[0], left : left + bounds.shape[1]] = cluster.mask()
+        area = cv2.dilate(region.view(np.uint8), self._square).view(np.bool_)
+        thickness = thickness_px(region)
+        window = near.grown(min(round(thickness), self._widest_pad), self._width)
+        return _Area(cluster, region, area, near, thickness, window)
+
+    def _outline(self, found: _Area, window: Window) -> None:
+        """Mark the flaws of an area."""
+        if window.size > MAX_WINDOW_PIXELS:
+            self.found.mark(found.near.top, found.near.left, found.region[: self.found.end - found.near.top])
+            return
+        top, left = found.near.top - window.top, found.near.left - window.left
+        region, area = (np.zeros(window.shape, np.bool_) for _ in range(2))
+        for mask, part in ((region, found.region), (area, found.area)):
+            place = mask[top : top + part.shape[0], left : left + part.shape[1]]
+            place[:] = part[: place.shape[0]]
+        pixels = without_repeated_channels(self._pixels.cut(window))
+        deviation = deviate(pixels, self._above.cut(window), found.thickness)
+        self.found.mark(window.top, window.left, _outline_area(deviation, region, area))
 
 
 def _outline_area(deviation: Deviation, region: Mask, area: Mask) -> Mask:

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pellucid.acquisition.images import Size, read_image
 from pellucid.acquisition.shapes import Region, checked_runs, fill_runs, unite
-from pellucid.errors import DataError
+from pellucid.errors import DataError, ParameterError
 from pellucid.records import Defect, Ignored, IgnoreReason
 
+ALL_ROWS = slice(None)
 MAX_DRAWN_PIXELS = 2**30  # of a drawing; more than any image that is read
 
 
@@ -130,6 +131,38 @@ class Zones(BaseModel):
         """
         return _counted(self, size)
 
+    def rows_of(self, width: int, height: int | None, top: int, bottom: int) -> tuple[Region, Region]:
+        """Return which pixels of some rows count, and which do whatever the margin, (bottom - top, W) each.
+
+        Args:
+            width: of the image, px.
+            height: of the image, px; None: these rows are farther from its end than the margin.
+            top: first row.
+            bottom: the row behind the last.
+
+        Raises:
+            DataError: the regions were drawn on an image of another shape, or there is no place in it for a defect that
+                counts.
+            ParameterError: there are regions, and the height is not known.
+        """
+        region = np.ones((bottom - top, width), bool)
+        if self.drawn_size is not None:
+            if height is None:
+                raise ParameterError(
+                    "The regions that count were drawn on an image of a known height, but nobody knows the height of a"
+                    " stream before it ends: give its height, or use a model and options without drawn regions."
+                )
+            region = _scale(_decoded(self.drawn_size, self.runs, self.drawn_size), (height, width), slice(top, bottom))
+        counted = region.copy()
+        if margin := self.margin:
+            counted[:, :margin] = counted[:, max(0, width - margin) :] = False
+            counted[: max(0, margin - top)] = False
+            if height is not None:
+                counted[max(0, height - margin - top) :] = False
+        if width <= 2 * margin or (height is not None and height <= 2 * margin):
+            raise _no_place(width, height)
+        return counted, region
+
     def sort(
         self, size: Size, find: Callable[[Region], tuple[Defect, ...]]
     ) -> tuple[tuple[Defect, ...], tuple[Ignored, ...]]:
@@ -205,12 +238,17 @@ def _counted(zones: Zones, size: Size) -> Region:
         counted[:] = False
         counted[margin:-margin, margin:-margin] = inner
     if _largest_area(counted) < max(zones.min_area, 1):
-        raise DataError(
-            f"In an image of {size[1]}x{size[0]} px there is no place for a defect that counts: ignore less, or make"
-            " the margin or the smallest area smaller."
-        )
+        raise _no_place(size[1], size[0])
     counted.flags.writeable = False
     return counted
+
+
+def _no_place(width: int, height: int | None) -> DataError:
+    image = f"of {width}x{height} px" if height is not None else f"that is {width} px wide"
+    return DataError(
+        f"In an image {image} there is no place for a defect that counts: ignore less, or make the margin or the"
+        " smallest area smaller."
+    )
 
 
 def _within(anomaly_map: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
@@ -245,11 +283,11 @@ def _read_drawing(path: Path, image: Path | None) -> Region:
     return region
 
 
-def _scale(region: Region, size: Size) -> Region:
-    """Bring a drawing to another size of the same shape, to a rounded pixel."""
+def _scale(region: Region, size: Size, part: slice = ALL_ROWS) -> Region:
+    """Bring a drawing, or some rows of it, to another size of the same shape, to a rounded pixel."""
     (height, width), (drawn_height, drawn_width) = size, region.shape
     if size == region.shape:
-        return region
+        return region[part]
     off = abs(width * drawn_height - height * drawn_width)
     if 2 * off > max(height + width, drawn_height + drawn_width):
         raise DataError(
@@ -259,7 +297,7 @@ def _scale(region: Region, size: Size) -> Region:
     rows, columns = (
         ((np.arange(n) + 0.5) * drawn / n).astype(int) for n, drawn in zip(size, region.shape, strict=True)
     )
-    return np.asarray(region[rows][:, columns])  # a pixel is what lies under its centre
+    return np.asarray(region[rows[part]][:, columns])  # a pixel is what lies under its centre
 
 
 def _size_of(pixels: NDArray[Any]) -> Size:

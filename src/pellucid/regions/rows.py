@@ -1,0 +1,98 @@
+"""Rows of an image that comes in bands: those that somebody may still ask for."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_KEPT_PIXELS = 2**24  # of rows that are kept for one defect: memory is bounded
+MIN_LONGEST_ROWS = 256
+PADS_IN_LONGEST = 4
+
+
+class Window(NamedTuple):
+    """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of an image, the last of each left out."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width, px."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+    def grown(self, by: int, width: int) -> Window:
+        """Return it with a margin on every side that lies in an image of such a width and of any height, px."""
+        return Window(max(self.top - by, 0), self.bottom + by, max(self.left - by, 0), min(self.right + by, width))
+
+    def ending_at(self, height: int) -> Window:
+        """Return what of it lies in an image of such a height, px."""
+        return self._replace(bottom=min(self.bottom, height))
+
+
+def longest_rows(width: int) -> int:
+    """Return the rows that a defect of an image of such a width spans at most to be compared with the image.
+
+    It depends on the image's width alone, so that a sheet and a stream of the same give the same. An image of 16
+    million pixels is always within it.
+    """
+    return max(MIN_LONGEST_ROWS, MAX_KEPT_PIXELS // width)
+
+
+def widest_pad(width: int) -> int:
+    """Return the most rows above and below a region, of an image of such a width, that it is compared with."""
+    return longest_rows(width) // PADS_IN_LONGEST
+
+
+class Rows:
+    """Consecutive rows of an image, (h, W) or (h, W, channels): added at the end, let go of at the beginning.
+
+    Attributes:
+        end: number of rows that were added so far.
+    """
+
+    def __init__(self) -> None:
+        self.end = 0
+        self._bands: deque[tuple[int, NDArray[Any]]] = deque()
+
+    def add(self, band: NDArray[Any]) -> None:
+        """Add rows; they are kept as they are, not copied."""
+        if len(band):
+            self._bands.append((self.end, band))
+            self.end += len(band)
+
+    def drop(self, before: int) -> None:
+        """Let go of the bands that end at a row or before it."""
+        while self._bands and self._bands[0][0] + len(self._bands[0][1]) <= before:
+            self._bands.popleft()
+
+    def cut(self, window: Window) -> NDArray[Any]:
+        """Return a window, (h, w) or (h, w, channels), contiguous; it lies in rows that are still kept."""
+        columns = slice(window.left, window.right)
+        parts = [
+            band[max(window.top - top, 0) : window.bottom - top, columns]
+            for top, band in self._bands
+            if top < window.bottom and top + len(band) > window.top
+        ]
+        if len(parts) != 1 and parts[0].ndim == 3:
+            shape = max(part.shape[1:] for part in parts)  # where one is grey and one coloured, that of colours
+            parts = [np.broadcast_to(part, (len(part), *shape)) for part in parts]
+        return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def mark(self, top: int, left: int, mask: NDArray[np.bool_]) -> None:
+        """Make those pixels true that a mask (h, w) whose first pixel is at ``top`` and ``left`` marks."""
+        bottom = top + len(mask)
+        for start, band in self._bands:
+            first, last = max(top, start), min(bottom, start + len(band))
+            if first < last:
+                band[first - start : last - start, left : left + mask.shape[1]] |= mask[first - top : last - top]
