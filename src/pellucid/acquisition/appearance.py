@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pellucid.acquisition.images import Pixels
 
 Grey = NDArray[np.float32]  # (H, W)
+BLACK, WHITE = 0.5 / 255, 254.5 / 255
 MIN_STEP = 1 / 255 / 64  # added to a mean difference: 8 bits hold nothing smaller
 HALVINGS = 3  # of the image until its contrast is measured, at what is 8 px wide
 LINE_THICKNESS_PX = 3  # of a stuck line, at most
@@ -146,13 +147,18 @@ def is_noise(pixels: Pixels, image: Appearance, highest: Appearance) -> bool:
         image: what it looks like.
         highest: upper end of the fitted images' range.
     """
-    both = ((image.sharpness_x, highest.sharpness_x), (image.sharpness_y, highest.sharpness_y))
-    if any(value < max(NOISE_SHARPNESS, NOISE_EXCESS * fitted) for value, fitted in both):
+    if not is_sharp_as_noise(image, highest):
         return False
-    coarse = _coarse(_grey(pixels))
+    coarse = coarse_of(grey_of(pixels))
     around = coarse - coarse.mean()
     products = (around[1:] * around[:-1]).mean() + (around[:, 1:] * around[:, :-1]).mean()
     return bool(products / 2 < MAX_NOISE_CORRELATION * (around**2).mean())
+
+
+def is_sharp_as_noise(image: Appearance, highest: Appearance) -> bool:
+    """Tell whether an image is so sharp, and so much sharper than those that were fitted on, that it may be noise."""
+    both = ((image.sharpness_x, highest.sharpness_x), (image.sharpness_y, highest.sharpness_y))
+    return all(value >= max(NOISE_SHARPNESS, NOISE_EXCESS * fitted) for value, fitted in both)
 
 
 def fitted_range(images: Sequence[Appearance]) -> tuple[Appearance, Appearance]:
@@ -197,25 +203,26 @@ def describe(pixels: Pixels) -> Appearance:
     height, width = pixels.shape[:2]
     red, green, blue = cv2.mean(pixels)[:3]
     light = (red + green + blue) / 3 + MIN_STEP
-    grey = _grey(pixels)
+    grey = grey_of(pixels)
     return Appearance(
         height=height,
         width=width,
         light=light,
-        black=float(np.count_nonzero(grey <= 0.5 / 255) / grey.size),
-        white=float(np.count_nonzero(grey >= 254.5 / 255) / grey.size),
+        black=float(np.count_nonzero(grey <= BLACK) / grey.size),
+        white=float(np.count_nonzero(grey >= WHITE) / grey.size),
         red=(red - green) / light,
         blue=(blue - green) / light,
         **_structure(grey, light),
     )
 
 
-def _grey(pixels: Pixels) -> Grey:
+def grey_of(pixels: Pixels) -> Grey:
+    """Return the light of every pixel of an image (H, W, 3), (H, W)."""
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
 
 
-def _coarse(grey: Grey) -> Grey:
-    """Means over 8 x 8 pixels."""
+def coarse_of(grey: Grey) -> Grey:
+    """Return means over 8 x 8 pixels of an image (H, W)."""
     for _ in range(HALVINGS):
         half = (grey.shape[1] // 2, grey.shape[0] // 2)
         grey = np.asarray(cv2.resize(grey, half, interpolation=cv2.INTER_AREA), np.float32)
@@ -226,7 +233,7 @@ def _structure(grey: Grey, light: float) -> dict[str, float]:
     """What :class:`Appearance` has of neighbouring pixels; of an image that is too small, the same for all."""
     if min(grey.shape) < MIN_SIDE_PX:
         return dict.fromkeys(("contrast", "sharpness_x", "sharpness_y", "line", "flattest_line"), 1.0)
-    coarse = _coarse(grey)
+    coarse = coarse_of(grey)
     across, down = _steps(grey, 1), _steps(grey, 0)
     step_x, step_y = _mean(across), _mean(down)
     coarse_step = (_mean(_steps(coarse, 1)) + _mean(_steps(coarse, 0))) / 2
@@ -235,13 +242,13 @@ def _structure(grey: Grey, light: float) -> dict[str, float]:
         "contrast": coarse_step / light,
         "sharpness_x": step_x / coarse_step,
         "sharpness_y": step_y / coarse_step,
-        "line": max(_line(grey, 0), _line(grey, 1)) / step,
+        "line": max(line_in(cv2.reduce(grey, axis, cv2.REDUCE_AVG).ravel()) for axis in (0, 1)) / step,
         "flattest_line": _flattest((across, down)) / step,
     }
 
 
 def _steps(grey: Grey, axis: int) -> Grey:
-    """Differences of neighbours along an axis."""
+    """Differences of neighbours along an axis, without their sign."""
     before, after = (grey[:-1], grey[1:]) if axis == 0 else (grey[:, :-1], grey[:, 1:])
     return np.asarray(cv2.absdiff(before, after), np.float32)
 
@@ -250,10 +257,14 @@ def _mean(steps: Grey) -> float:
     return cv2.mean(steps)[0] + MIN_STEP
 
 
-def _line(grey: Grey, axis: int) -> float:
-    """How far a column's (axis 0) or row's (1) mean lies above, or below, both sides; at an edge it does not."""
+def line_in(profile: NDArray[Any]) -> float:
+    """Return how far one of the means of columns, or of rows, lies above, or below, both sides; at an edge it does not.
+
+    Args:
+        profile: of all columns or rows, in order.
+    """
     lag = LINE_THICKNESS_PX
-    profile = cv2.reduce(grey, axis, cv2.REDUCE_AVG).ravel()[lag:-lag]  # without the image's own borders
+    profile = profile[lag:-lag]  # without the image's own borders
     left, middle, right = profile[: -2 * lag], profile[lag:-lag], profile[2 * lag :]
     above, below = np.minimum(middle - left, middle - right), np.minimum(left - middle, right - middle)
     return float(max(above.max(), below.max(), 0.0)) + MIN_STEP

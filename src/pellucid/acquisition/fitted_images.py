@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from pellucid.acquisition.layouts import Layout
 from pellucid.acquisition.tiles import Tiling
 from pellucid.acquisition.views import CELL_PX, Framing, views_of
 
+CONSTANT = "Not judged: every pixel has the same value, as of a covered lens or a dead camera."
 SIDES = ("height", "width")  # of an image's appearance
 SHORT_HASH_DIGITS = 16  # of a SHA-256: two different images of a million share them once in 40 million such sets
 
@@ -113,18 +114,37 @@ class FittedImages(BaseModel):
             layout: how the network sees it; None where all of it fills the view.
         """
         if is_constant(image.pixels):
-            return ImageCheck("Not judged: every pixel has the same value, as of a covered lens or a dead camera.")
+            return ImageCheck(CONSTANT)
         appearance = describe(image.pixels)
-        far, near = self._differences(appearance)
+        return self.check_appearance(
+            appearance, lambda highest: is_noise(image.pixels, appearance, highest), image.warnings, layout
+        )
+
+    def check_appearance(
+        self,
+        image: Appearance,
+        is_noise: Callable[[Appearance], bool],
+        warnings: tuple[str, ...],
+        layout: Layout | None = None,
+    ) -> ImageCheck:
+        """Find out the same of an image that is not constant, by what it looks like.
+
+        Args:
+            image: what it looks like.
+            is_noise: tells whether it is noise and nothing else, given the upper end of the fitted images' range.
+            warnings: what is already known to be odd about it.
+            layout: how the network sees it; None where all of it fills the view.
+        """
+        far, near = self._differences(image)
         if far:
             reason = f"Not judged: compared with those fitted on, the image is far {' and '.join(far)}."
-            return ImageCheck(reason, image.warnings)
-        if self.highest is not None and is_noise(image.pixels, appearance, self.highest):
-            return ImageCheck("Not judged: the image is nothing but noise, as of a covered lens.", image.warnings)
+            return ImageCheck(reason, warnings)
+        if self.highest is not None and is_noise(self.highest):
+            return ImageCheck("Not judged: the image is nothing but noise, as of a covered lens.", warnings)
         shape = self._shape(image, layout, near)
         left = [one.sentence for one in near if not (shape and one.name in SIDES)]
-        warnings = (f"Compared with those fitted on, the image is {difference}." for difference in (*shape, *left))
-        return ImageCheck(warnings=(*image.warnings, *warnings))
+        more = (f"Compared with those fitted on, the image is {difference}." for difference in (*shape, *left))
+        return ImageCheck(warnings=(*warnings, *more))
 
     def compare(self, image: Appearance) -> tuple[list[str], list[str]]:
         """List how an image differs from these: so far that it cannot be judged, and noticeably; the largest first."""
@@ -149,7 +169,7 @@ class FittedImages(BaseModel):
         far = [one.sentence for one in found if one.excess > 1][:MAX_DIFFERENCES_SHOWN]
         return far, [one for one in found if one.excess <= 1]
 
-    def _shape(self, image: DecodedImage, layout: Layout | None, near: Sequence[Difference]) -> list[str]:
+    def _shape(self, image: Appearance, layout: Layout | None, near: Sequence[Difference]) -> list[str]:
         """How an image differs in size and shape, and what became of it: one sentence for all of that.
 
         Shapes that were fitted on need none: the limit was chosen from such images.
@@ -158,7 +178,7 @@ class FittedImages(BaseModel):
             return []
         sizes = [one.sentence for one in near if one.name in SIDES]
         lowest, highest = self.framing.lowest_aspect, self.framing.highest_aspect
-        aspect, tolerance = image.pixels.shape[1] / image.pixels.shape[0], 1 + CELL_PX / max(layout.view)
+        aspect, tolerance = image.width / image.height, 1 + CELL_PX / max(layout.view)
         if not sizes and lowest / tolerance <= aspect <= highest * tolerance:
             return []
         what = sizes or [f"of another shape (width by height {aspect:.2f}; there {lowest:.2f} to {highest:.2f})"]

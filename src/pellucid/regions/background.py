@@ -91,7 +91,7 @@ def _deviate_channel(channel: Floats, outside: NDArray[np.intp], side: int) -> t
 def without_repeated_channels(pixels: Floats) -> Floats:
     """Return an image (H, W, 3), or one channel of it, (H, W, 1), where all are alike."""
     first = pixels[..., 0]
-    is_grey = all(np.array_equal(first, pixels[..., c]) for c in range(1, pixels.shape[2]))
+    is_grey = pixels.strides[2] == 0 or all(np.array_equal(first, pixels[..., c]) for c in range(1, pixels.shape[2]))
     return pixels[..., :1] if is_grey else pixels
 
 

@@ -1,0 +1,182 @@
+"""What an image that comes in bands looks like: the same as of the whole, from sums over its rows."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.acquisition.appearance import (
+    BLACK,
+    HALVINGS,
+    MAX_NOISE_CORRELATION,
+    MIN_SIDE_PX,
+    MIN_STEP,
+    WHITE,
+    Appearance,
+    Grey,
+    coarse_of,
+    grey_of,
+    is_sharp_as_noise,
+    line_in,
+)
+from pellucid.acquisition.images import Pixels
+
+PART_ROWS = 256  # that are looked at together, whatever a band's height; a multiple of what the halvings need
+Sums = NDArray[np.float64]
+
+
+class BandAppearance:
+    """Describes an image band after band.
+
+    Attributes:
+        is_constant: whether every pixel so far is the same.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.is_constant = True
+        self._width, self._height = width, 0
+        self._waiting: list[Pixels] = []
+        self._rows_waiting = 0
+        self._first: Pixels | None = None
+        self._colours = np.zeros(3)
+        self._black = self._white = 0
+        self._column_sums, self._row_means = np.zeros(width), [np.zeros(0)]
+        self._across = _Steps(width - 1)
+        self._down = _Steps(width)
+        self._coarse = _Coarse()
+        self._above: Grey | None = None
+
+    def add(self, pixels: Pixels) -> None:
+        """Take the next rows, (h, W, 3) or (h, W, 1) in [0, 1]."""
+        self._waiting.append(pixels)
+        self._rows_waiting += len(pixels)
+        if self._rows_waiting >= PART_ROWS:
+            rows = _joined(self._waiting)
+            whole = len(rows) - len(rows) % PART_ROWS
+            for top in range(0, whole, PART_ROWS):
+                self._look_at(rows[top : top + PART_ROWS])
+            self._waiting, self._rows_waiting = [rows[whole:].copy()], len(rows) - whole
+
+    def _look_at(self, pixels: Pixels) -> None:
+        self._height += len(pixels)
+        if self._first is None:
+            self._first = pixels[0, 0].copy()
+        self.is_constant = self.is_constant and bool((pixels == self._first).all())
+        self._colours += np.broadcast_to(np.asarray(cv2.sumElems(pixels)[: pixels.shape[2]]), 3)
+        grey = grey_of(pixels) if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., 0])
+        self._black += int(np.count_nonzero(grey <= BLACK))
+        self._white += int(np.count_nonzero(grey >= WHITE))
+        self._column_sums += grey.sum(0, dtype=np.float64)
+        self._row_means.append(grey.mean(1, dtype=np.float64))
+        self._across.add(_steps_along(grey, 1))
+        self._down.add(_steps_along(grey if self._above is None else np.concatenate([self._above, grey]), 0))
+        self._above = grey[-1:].copy()
+        if min(len(grey), self._width) >= 2**HALVINGS:
+            self._coarse.add(coarse_of(grey))
+
+    def finish(self) -> Appearance:
+        """Return what the image looks like, of one row at least."""
+        if self._rows_waiting:
+            self._look_at(_joined(self._waiting))
+            self._waiting, self._rows_waiting = [], 0
+        count = self._height * self._width
+        red, green, blue = (float(total) / count for total in self._colours)
+        light = (red + green + blue) / 3 + MIN_STEP
+        return Appearance(
+            height=self._height,
+            width=self._width,
+            light=light,
+            black=self._black / count,
+            white=self._white / count,
+            red=(red - green) / light,
+            blue=(blue - green) / light,
+            **self._structure(light),
+        )
+
+    def _structure(self, light: float) -> dict[str, float]:
+        if min(self._height, self._width) < MIN_SIDE_PX:
+            return dict.fromkeys(("contrast", "sharpness_x", "sharpness_y", "line", "flattest_line"), 1.0)
+        coarse_step = self._coarse.step
+        step = (self._across.mean + self._down.mean) / 2
+        profiles = (self._column_sums / self._height, np.concatenate(self._row_means))
+        return {
+            "contrast": coarse_step / light,
+            "sharpness_x": self._across.mean / coarse_step,
+            "sharpness_y": self._down.mean / coarse_step,
+            "line": max(map(line_in, profiles)) / step,
+            "flattest_line": min(self._across.flattest, self._down.flattest) / step,
+        }
+
+    def is_noise(self, image: Appearance, highest: Appearance) -> bool:
+        """Tell whether the image is independent noise and nothing else, while those that were fitted on are not."""
+        return is_sharp_as_noise(image, highest) and self._coarse.correlation < MAX_NOISE_CORRELATION
+
+
+class _Steps:
+    """Differences of neighbours, row after row."""
+
+    def __init__(self, width: int) -> None:
+        self._sums, self._count, self._lowest_row = np.zeros(width), 0, np.inf
+
+    def add(self, steps: Grey) -> None:
+        if steps.size:
+            self._sums += steps.sum(0, dtype=np.float64)
+            self._count += len(steps)
+            self._lowest_row = min(self._lowest_row, float(steps.mean(1, dtype=np.float64).min()))
+
+    @property
+    def mean(self) -> float:
+        return float(self._sums.mean()) / self._count + MIN_STEP
+
+    @property
+    def flattest(self) -> float:
+        """The mean of the row or column that has least."""
+        return min(self._lowest_row, float(self._sums.min()) / self._count) + MIN_STEP
+
+
+class _Coarse:
+    """Means over 8 x 8 pixels, how they differ from one to the next, and whether they go together."""
+
+    def __init__(self) -> None:
+        self._steps: list[Sums] = [np.zeros(2), np.zeros(2)]  # along rows, along columns: sum and count
+        self._products: list[Sums] = [np.zeros(2), np.zeros(2)]
+        self._moments = np.zeros(3)  # count, sum, sum of squares
+        self._above: Grey | None = None
+        self._offset: float | None = None  # near the mean, so that squares lose no digits
+
+    def add(self, coarse: Grey) -> None:
+        if self._offset is None:
+            self._offset = float(coarse.mean())
+        around = coarse.astype(np.float64) - self._offset
+        self._moments += (around.size, around.sum(), np.square(around).sum())
+        below = coarse if self._above is None else np.concatenate([self._above, coarse])
+        for number, values in ((1, coarse), (0, below)):
+            steps = _steps_along(values, number)
+            self._steps[number] += (steps.sum(dtype=np.float64), steps.size)
+            centred = np.moveaxis(values.astype(np.float64) - self._offset, number, 0)
+            self._products[number] += ((centred[1:] * centred[:-1]).sum(), steps.size)
+        self._above = coarse[-1:].copy()
+
+    @property
+    def step(self) -> float:
+        return float(np.mean([total / max(count, 1) + MIN_STEP for total, count in self._steps]))
+
+    @property
+    def correlation(self) -> float:
+        count, total, squares = self._moments
+        mean = total / count
+        variance = squares / count - mean**2
+        products = np.mean([total / max(number, 1) for total, number in self._products]) - mean**2
+        return float(products / max(variance, 1e-30))
+
+
+def _steps_along(grey: Grey, axis: int) -> Grey:
+    """Differences of neighbours along an axis, without their sign; there may be none."""
+    return np.abs(np.diff(grey, axis=axis))
+
+
+def _joined(parts: list[Pixels]) -> Pixels:
+    channels = max(part.shape[2] for part in parts)
+    wide = [np.broadcast_to(part, (*part.shape[:2], channels)) for part in parts]
+    return np.ascontiguousarray(wide[0] if len(wide) == 1 else np.concatenate(wide))
