@@ -17,6 +17,7 @@ from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.arrays import read_or_convert
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import Size, open_image, read_image
+from pellucid.acquisition.tiles import Tiling
 from pellucid.acquisition.views import lay_out, views_of
 from pellucid.detectors._taught import Taught
 from pellucid.errors import DataError, ParameterError
@@ -24,7 +25,7 @@ from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import header_of, write_model
 from pellucid.records import Defect, Ignored, Inspection, Samples
 from pellucid.records.limits import Limit
-from pellucid.regions.defects import Measuring, find_measured
+from pellucid.regions.defects import Measuring, find_measured, margin_at, margin_of
 from pellucid.regions.grading import Grading
 from pellucid.regions.rules import Rules, read_rules
 from pellucid.regions.scale import Scale, check_scale
@@ -175,7 +176,9 @@ class Inspector:
             pixels = cache(read)
 
             def find(place: NDArray[np.bool_]) -> tuple[Defect, ...]:
-                found = find_measured(anomaly_map, threshold, pixels, self.measuring, self.seen_size(file.size), place)
+                found = find_measured(
+                    anomaly_map, threshold, pixels, self.measuring, self.outline_margin_px(file.size), place
+                )
                 notes.extend(found.notes)
                 return found.defects
 
@@ -233,6 +236,11 @@ class Inspector:
     def seen_size(self, size: tuple[int, ...]) -> Size:
         """Return the height and width, px, that an image of such a height and width is brought to before it is seen."""
         return lay_out((size[0], size[1]), self.image_size, self.fitted_images.framing).content
+
+    def outline_margin_px(self, size: tuple[int, ...]) -> int:
+        """Return how far a defect may reach beyond its region of the map, px of an image of such a height and width."""
+        framing = self.fitted_images.framing
+        return margin_at(framing.reduce) if isinstance(framing, Tiling) else margin_of(size, self.seen_size(size))
 
     @property
     def detector(self) -> Detector:

@@ -14,7 +14,7 @@ from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.records import Sample, Split
 from pellucid.regions.background import Mask
-from pellucid.regions.defects import Measuring, OutlineSource, margin_of
+from pellucid.regions.defects import Measuring, OutlineSource
 from pellucid.regions.outline import outline as outline_by_image
 from pellucid.regions.scale import Scale, check_scale
 from pellucid.synthesis.flaws import COVERED, FLAW_SIZES_PX, flaw_scale, plant_flaw
@@ -99,7 +99,7 @@ def compare_outlines(inspector: Inspector, pixels: Pixels, mask: Mask) -> tuple[
     above = found.map > segmentation_threshold(found.map, found.pixel_limit, tiled)
     if not (above & mask).any():
         return None
-    outlined = outline_by_image(pixels, above, margin_of(above.shape, inspector.seen_size(above.shape)))
+    outlined = outline_by_image(pixels, above, inspector.outline_margin_px(above.shape))
     return _iou(outlined, mask), _iou(above, mask)
 
 

@@ -10,7 +10,7 @@ from pellucid.errors import DataError
 from pellucid.records import Defect
 from pellucid.regions.background import deviate, noise_level, without_repeated_channels
 from pellucid.regions.bands import MAX_MEASURED_DEFECTS
-from pellucid.regions.defects import Measuring, find_defects, find_measured, margin_of
+from pellucid.regions.defects import Measuring, find_defects, find_measured, margin_at, margin_of
 from pellucid.regions.outline import outline
 from pellucid.synthesis.flaws import apply_flaw, draw_flaw
 from pellucid.synthesis.glass import draw_pane
@@ -123,7 +123,7 @@ def test_hundreds_of_regions_are_listed_and_the_strongest_measured():
     anomaly_map = np.zeros((400, 400), np.float32)
     anomaly_map[::20, ::20] = np.arange(1, 401).reshape(20, 20)
     read = lambda: np.full((400, 400, 3), 0.5, np.float32)  # noqa: E731
-    found = find_measured(anomaly_map, 0.5, read, Measuring(outline="image"), (256, 256))
+    found = find_measured(anomaly_map, 0.5, read, Measuring(outline="image"), 12)
     assert [d.peak for d in found.defects] == list(range(400, 0, -1))
     assert [bool(d.kind) for d in found.defects] == [True] * MAX_MEASURED_DEFECTS + [False] * 300
     assert found.notes == ("Of its 400 defects, the 100 with the highest peaks are measured.",)
@@ -137,7 +137,7 @@ def test_an_image_that_has_gone_is_outlined_by_its_map():
     def read():
         raise DataError("Cannot read 'gone.png': no such file.")
 
-    found = find_measured(anomaly_map, 0.5, read, Measuring(outline="image", mm_per_px=0.5), (64, 64))
+    found = find_measured(anomaly_map, 0.5, read, Measuring(outline="image", mm_per_px=0.5), 8)
     (defect,) = found.defects
     assert (defect.kind, defect.area_px, defect.contrast, defect.length_mm) == ("area", 300, None, pytest.approx(15))
     assert found.notes[0].endswith("without contrast: Cannot read 'gone.png': no such file.")
@@ -147,3 +147,4 @@ def test_the_margin_is_as_large_as_the_network_sees_it():
     assert margin_of((256, 256), (256, 256)) == 8
     assert margin_of((1024, 2048), (256, 256)) == 64
     assert margin_of((64, 64), (256, 256)) == 4
+    assert [margin_at(reduction) for reduction in (1, 3)] == [8, 24]

@@ -71,14 +71,25 @@ class ZonedFinder:
         waiting = 0 if self._height is not None else self._zones.margin
         return list(self._take(max(self._taken, self._map.end - waiting)))
 
+    def end(self) -> list[Finding]:
+        """Take note that the image has ended; returns what this completes.
+
+        Raises:
+            DataError: there is no place in the image for a defect that counts.
+        """
+        self._height = self._map.end
+        found = list(self._take(self._height))
+        for reason, finder in self._ignoring.items():
+            found += [Ignored(defect, reason) for defect in finder.end()]
+        return found + [self._told(defect) for defect in self._counting.end()]
+
     def finish(self) -> SortedDefects:
         """Return all defects, both kinds with the highest peak first.
 
         Raises:
             DataError: there is no place in the image for a defect that counts.
         """
-        self._height = self._map.end
-        list(self._take(self._height))
+        self.end()
         found = [self._told(defect) for defect in self._counting.finish()]
         ignored = [one for one in found if isinstance(one, Ignored)]
         for reason, finder in self._ignoring.items():

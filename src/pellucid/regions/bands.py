@@ -98,10 +98,14 @@ class DefectFinder:
         new = self._advance(is_last=False)
         return tuple(found.complete(self._width, self._height, self._mm_per_px) for found in new)
 
-    def finish(self) -> tuple[Defect, ...]:
-        """Return all defects of the image, the strongest first; more than ``most_measured`` are not all measured."""
-        self._advance(is_last=True)
+    def end(self) -> tuple[Defect, ...]:
+        """Take note that the image has ended; returns the defects that this completes, the strongest first."""
         self._height = self._map.end
+        return tuple(one.complete(self._width, self._height, self._mm_per_px) for one in self._advance(is_last=True))
+
+    def finish(self) -> tuple[Defect, ...]:
+        """Return all defects of the image, the strongest first; only :func:`most_measured` of them are measured."""
+        self.end()
         for rank in self._strongest[most_measured(self._width, self._height) :]:
             self._found[rank] = Found(self._found[rank].listed)
         ranked = sorted(self._found.items())

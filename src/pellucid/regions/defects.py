@@ -61,7 +61,7 @@ def find_measured(
     limit: float,
     read: Callable[[], Floats],
     measuring: Measuring,
-    seen_size: tuple[int, int],
+    margin_px: int,
     place: Mask | None = None,
 ) -> Defects:
     """Find the defects of a rejected image as a model does, and say what was left undone.
@@ -71,7 +71,7 @@ def find_measured(
         limit: in the unit of the map; defects lie in the regions above it.
         read: gives the image's pixels, (H, W, channels) in [0, 1].
         measuring: of the model.
-        seen_size: height and width that the image was brought to for the network, px.
+        margin_px: how far a defect in the image may reach beyond its region of the map.
         place: where regions of the map are taken from, (H, W); everywhere by default.
     """
     above = anomaly_map > limit
@@ -83,15 +83,18 @@ def find_measured(
         pixels = read()
     except DataError as error:
         unread = (f"Its defects are outlined by the map alone, without contrast: {error}",)
-    margin_px = margin_of(anomaly_map.shape, seen_size)
     found = _find(anomaly_map, limit, pixels, place, measuring.outline, margin_px, measuring.mm_per_px)
     return Defects(found.defects, unread + found.notes)
 
 
 def margin_of(image_size: tuple[int, ...], seen_size: tuple[int, int]) -> int:
     """Return how far a defect may reach beyond its region of the map, px of an image of (height, width)."""
-    scale = max(own / network for own, network in zip(image_size, seen_size, strict=True))
-    return max(MIN_MARGIN_PX, round(MARGIN_PX * scale))
+    return margin_at(max(own / network for own, network in zip(image_size, seen_size, strict=True)))
+
+
+def margin_at(reduction: float) -> int:
+    """Return the same for an image that is reduced by a factor, in each direction, before the network sees it."""
+    return max(MIN_MARGIN_PX, round(MARGIN_PX * reduction))
 
 
 def find_defects(
