@@ -29,6 +29,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAY_BE_LONG = {  # each of their many arguments is declared, explained and passed on
     "pellucid.cli.fit.fit",
+    "pellucid.cli.inspect.inspect",
     "pellucid.fitting.fit",
     "pellucid.fitting.fit_split",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import queue
 import socket
 import sys
@@ -198,7 +199,7 @@ class GrowingFile:
     """A file that is read while another program writes it; it is complete when it has not grown for some time."""
 
     def __init__(self, path: Path, quiet_seconds: float = QUIET_SECONDS) -> None:
-        """Open a file.
+        """Take a file; it is opened when it is read.
 
         Raises:
             DataError: it is missing or no regular file.
@@ -208,18 +209,20 @@ class GrowingFile:
             raise ParameterError(f"quiet_seconds={quiet_seconds} is not allowed: give 0 or more.")
         check_regular(path)
         self.path, self.quiet_seconds = path, quiet_seconds
-        try:
-            self._file = path.open("rb", buffering=0)
-        except OSError as error:
-            raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from None
+        self._file: io.FileIO | None = None
         self._closed = threading.Event()
 
     def read(self, size: int, /) -> bytes:
         """Wait for as many bytes; fewer mean that the file is complete.
 
         Raises:
-            DataError: it was cut short.
+            DataError: it cannot be read, or was cut short.
         """
+        if self._file is None:
+            try:
+                self._file = self.path.open("rb", buffering=0)
+            except OSError as error:
+                raise DataError(f"Cannot read '{self.path}': {error.strerror or error}.") from None
         read, grown = bytearray(), time.monotonic()
         while len(read) < size and not self._closed.is_set():
             if new := self._file.read(size - len(read)):
@@ -236,7 +239,8 @@ class GrowingFile:
     def close(self) -> None:
         """Let go of it."""
         self._closed.set()
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class _Socket:

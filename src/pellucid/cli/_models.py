@@ -73,9 +73,9 @@ def check_backbone(parameters: Mapping[str, Any]) -> None:
 
 
 def read_zones(
-    ignore: Sequence[Path] | None, only: Sequence[Path] | None, margin: int, min_area: int, image: Path
+    ignore: Sequence[Path] | None, only: Sequence[Path] | None, margin: int, min_area: int, image: Path | None
 ) -> Zones:
-    """Read what the options of what counts say; ``image`` is one of those that they are for.
+    """Read what the options of what counts say; ``image`` is one of those that they are for, None for a stream.
 
     Raises:
         DataError: a drawing cannot be used, or nothing is left that counts.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,12 @@ from pellucid.cli._options import (
     Only,
     Runtime,
 )
+from pellucid.cli._passing import Stream, inspect_passing, large_bands
+from pellucid.cli._stream_options import Bits, Channels, Height, LineNumbers, Overlap, QuietSeconds, Width
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
+    from pellucid.acquisition.bands import Bands
     from pellucid.inspector import Inspector
     from pellucid.records import Inspection
     from pellucid.regions.grading import Grading
@@ -57,6 +61,13 @@ def inspect(
     panes: Panes = None,
     as_json: Json = False,
     fail_on_reject: FailOnReject = False,
+    width: Width = None,
+    height: Height = None,
+    bits: Bits = 8,
+    channels: Channels = 1,
+    line_numbers: LineNumbers = False,
+    overlap: Overlap = None,
+    quiet_seconds: QuietSeconds = 5.0,
 ) -> None:
     """Score images, show where the flaw is, decide.
 
@@ -68,31 +79,38 @@ def inspect(
     defects, the verdict. With --grade, a rule about sizes, numbers and distances in mm grades what was found: ok,
     reject, or look where the measures leave it open; it says by which clause, and never changes the verdict.
 
+    A model with tiles inspects files of more than 67 million pixels, raw rows (--width) and frames of one image
+    (--overlap) band by band, in the memory of some rows. Defects are printed while the image passes, with --json as
+    lines that begin with "passing", before the line of the image itself; no picture is drawn of it.
+
     ```
     pellucid inspect glass.pellucid new_images/ -o results
+    grab | pellucid inspect glass.pellucid - --width 16384 --json
     ```
     """
     from pellucid._io.files import check_writable
+    from pellucid.acquisition.files import Listing
     from pellucid.models.load import load
     from pellucid.study.stored import result_text, write_results
 
     scale = scale_of(mm_per_px)
     if output is not None:
         check_writable(output / "scores.csv")
-    found = find_images(images)
-    paths = found.images
-    zones = read_zones(ignore, only, margin, min_area, paths[0])
-    inspector = load(model, runtime, images=len(paths), device=device).with_scale(scale)
+    opener = Stream(width, height, bits, channels, line_numbers, overlap, quiet_seconds).opener(images)
+    found = find_images(images) if opener is None else Listing((), ())
+    zones = read_zones(ignore, only, margin, min_area, found.images[0] if found.images else None)
+    inspector = load(model, runtime, images=len(found.images) or None, device=device).with_scale(scale)
     inspector = replace(inspector, zones=inspector.zones.and_ignore(zones))
     inspector = inspector if grade is None else inspector.with_grading(grade, panes)
     scored: list[ScoredSample] = []
     skipped: list[str] = []
-    for one in _inspections(inspector, paths, output, skipped):
+    places: Sequence[Path | Bands] = found.images if opener is None else [opener(inspector)]
+    for one in _inspections(inspector, places, output, skipped, as_json):
         scored.append(one)
         if as_json:
             print(result_text(one))
     if not scored:
-        raise DataError(f"None of the {len(paths)} files could be inspected. First: {skipped[0]}")
+        raise DataError(f"None of the {len(places)} files could be inspected. First: {skipped[0]}")
     if output is not None:
         write_results(scored, output)
     if not as_json:
@@ -121,9 +139,9 @@ def _is_rejected(found: Inspection) -> bool:
 
 
 def _inspections(
-    inspector: Inspector, paths: Sequence[Path], output: Path | None, skipped: list[str]
+    inspector: Inspector, places: Sequence[Path | Bands], output: Path | None, skipped: list[str], as_json: bool
 ) -> Iterator[ScoredSample]:
-    """Inspect files, in order, draw the results and collect why files were skipped; maps are not kept in memory."""
+    """Inspect images, in order, draw the results and collect why files were skipped; maps are not kept in memory."""
     from pellucid._io.files import write_bytes
     from pellucid._io.names import fitting_file_name
     from pellucid._io.progress import track
@@ -139,8 +157,41 @@ def _inspections(
         skipped.append(str(error))
         print_line(err, ("skipped:", "yellow"), f" {error}")
 
-    for inspection in track(inspector.inspect_many(paths, finish=draw, skip=skip), "inspecting", len(paths)):
+    def inspect_all() -> Iterator[Inspection]:
+        number = 0
+        for bands, paths in _by_size(places, inspector):
+            if bands is None:
+                finish = partial(_numbered, draw, number)
+                yield from inspector.inspect_many(paths, finish=finish, skip=skip)
+            else:
+                try:
+                    yield inspect_passing(inspector, bands, as_json)
+                except DataError as error:
+                    skip(error)
+            number += len(paths)
+
+    for inspection in track(inspect_all(), "inspecting", len(places)):
         yield ScoredSample(Sample(inspection.path, "normal"), replace(inspection, map=inspection.map[:0]))
+
+
+def _numbered(draw: Callable[[int, Inspection], None], first: int, number: int, inspection: Inspection) -> None:
+    draw(first + number, inspection)
+
+
+def _by_size(places: Sequence[Path | Bands], inspector: Inspector) -> Iterator[tuple[Bands | None, list[Path]]]:
+    """Images in bands, one each, and between them all files that are read as a whole."""
+    whole: list[Path] = []
+    for place in places:
+        bands = large_bands(place, inspector) if isinstance(place, Path) else place
+        if bands is None and isinstance(place, Path):
+            whole.append(place)
+            continue
+        if whole:
+            yield None, whole
+            whole = []
+        yield bands, [bands.path] if bands else []
+    if whole:
+        yield None, whole
 
 
 def print_results(scored: Sequence[ScoredSample], output: Path | None) -> None:

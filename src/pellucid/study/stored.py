@@ -21,6 +21,7 @@ from pellucid.reports.defects import defects_csv
 from pellucid.study.results import ScoredSample
 from pellucid.study.scores import SCORES_COLUMNS, scores_csv, scores_row
 
+PASSING_START = '{"passing": '  # of a line about a defect, printed before the image of it has ended
 RESULTS_FILE = "results.jsonl"  # in the folder of ``inspect -o``
 
 
@@ -73,7 +74,11 @@ def read_results(results: Path) -> list[ScoredSample]:
         ) from None
     if not lines:
         raise DataError(f"There are no results in '{path}'.")
-    return [_read_line(line, f"'{path}', line {number}") for number, line in enumerate(lines, 1)]
+    return [
+        _read_line(line, f"'{path}', line {number}")
+        for number, line in enumerate(lines, 1)
+        if not line.startswith(PASSING_START)
+    ]
 
 
 def _nested(value: Any) -> Any:
