@@ -23,6 +23,7 @@ from pellucid.backbones._extractor import Backbone
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.load import load
+from pellucid.records import Sample, Split
 from pellucid.runtimes import bands as bands_module
 from pellucid.runtimes.bands import score_bands
 from pellucid.runtimes.scoring import score_file
@@ -92,10 +93,11 @@ def test_leaving_a_group_out_is_a_fit_without_it(name, monkeypatch):
     seen = tiles(4, 2 * margin + INTERIOR_PX)
     level_of, level = Backbone.with_level_of, seen[:2]
     monkeypatch.setattr(Backbone, "with_level_of", lambda self, _: level_of(self, [level]))
-    found = list(detector.fit_leaving_out(seen.split(1), [0, 0, 1, 2], margin=margin))
+    left_out = detector.fit_leaving_out(seen.split(1), [0, 0, 1, 2], margin=margin)
+    found = [one for maps, scores in left_out for one in zip(maps, scores, strict=True)]
     expected = without.fit(seen[2:].split(1), margin=margin).score(seen[:2])
     for (found_map, score), expected_map, expected_score in zip(found[:2], *expected, strict=True):
-        assert torch.allclose(found_map[0], expected_map, rtol=1e-3, atol=1e-3 * float(expected_map.abs().max()))
+        assert torch.allclose(found_map, expected_map, rtol=1e-3, atol=1e-3 * float(expected_map.abs().max()))
         assert float(score) == pytest.approx(float(expected_score), rel=1e-3)
 
 
@@ -183,8 +185,10 @@ def test_a_tile_that_the_margin_eats_is_refused(sheets):
 
 
 def test_defects_do_not_teach_tiled_models(sheets):
-    with pytest.raises(ParameterError, match="labelled training defects"):
-        pellucid.fit(sheets, "padim", tile=384, false_reject=0.1, learn_defects=True)
+    good = tuple(Sample(path, "normal") for path in sorted((sheets / "normal").glob("*.png")))
+    split = Split(good, (), (Sample(sheets / "flawed.png", "abnormal"),) * 10, ())
+    with pytest.raises(ParameterError, match="teach only detectors that see whole images: give tile=0"):
+        pellucid.fit_split(detectors.create("padim"), split, tile=384, learn_defects=True)
 
 
 @pytest.mark.parametrize(
