@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.images import ImageBatches, Size, read_ahead
+from pellucid.acquisition.images import ImageBatches, Size, batch_size, read_ahead
 from pellucid.acquisition.splits import group_numbers
+from pellucid.acquisition.tiles import Tiling
 from pellucid.acquisition.views import lay_out
 from pellucid.errors import TrainingError
 from pellucid.limits.conformal import ConformalMethod, calibrate, f1_optimal
@@ -47,9 +48,10 @@ class HeldOutScore(NamedTuple):
     highest_counted: float
     median: float
 
-    def counts(self, pixel_limit: float) -> bool:
+    def counts(self, pixel_limit: float, tiled: bool) -> bool:
         """Tell whether a defect that counts would be found on it, if its score were above the limit."""
-        return self.highest_counted > segmentation_threshold(np.array([self.highest], np.float32), pixel_limit)
+        highest = np.array([self.highest], np.float32)
+        return self.highest_counted > segmentation_threshold(highest, pixel_limit, tiled)
 
 
 def fit_leaving_out(
@@ -94,12 +96,14 @@ class SeenImages:
         numbers: of the group or fold that the image of each view is of.
         images: which image each view is of, as an index into what was given.
         sizes: height and width of every file, px, once it was read.
+        margin: of views that are tiles, px; None: they are none.
     """
 
     batches: ImageBatches
     numbers: tuple[int, ...]
     images: tuple[int, ...]
     sizes: dict[Path, Size]
+    margin: int | None
 
 
 def see_images(
@@ -107,7 +111,7 @@ def see_images(
     size: Size,
     fitted_images: FittedImages,
     numbers: Sequence[int] | None = None,
-    batch_size: int = ImageBatches.batch_size,
+    views: int | None = None,
 ) -> SeenImages:
     """Lay out how images are seen.
 
@@ -117,7 +121,7 @@ def see_images(
         fitted_images: what the model remembers of them.
         numbers: of each image, by which they are ordered; by default that of its group, where all are of one group its
             own.
-        batch_size: views in a batch.
+        views: in a batch; by default as many as are learned from at a time.
 
     Raises:
         DataError: a file cannot be read.
@@ -127,14 +131,16 @@ def see_images(
     paths = tuple(samples[k].path for k in order)
     framing, bits = fitted_images.framing, fitted_images.bits
     sizes: dict[Path, Size] = {}
-    views = [1] * len(paths)
-    if framing is not None and not framing.is_filled(size):
+    counts = [1] * len(paths)
+    if isinstance(framing, Tiling) or (framing is not None and not framing.is_filled(size)):
         for _ in read_ahead(paths, size, bits, lambda _: (), sizes):  # nothing is seen yet
             pass
-        views = [len(lay_out(sizes[path], size, framing).corners) for path in paths]
-    batches = ImageBatches(paths, size, batch_size, bits=bits, see=fitted_images.seen_by(size), sizes=sizes)
-    images = tuple(k for k, count in zip(order, views, strict=True) for _ in range(count))
-    return SeenImages(batches, tuple(numbers[k] for k in images), images, sizes)
+        counts = [len(lay_out(sizes[path], size, framing).corners) for path in paths]
+    batches = ImageBatches(
+        paths, size, views or batch_size(size), bits=bits, see=fitted_images.seen_by(size), sizes=sizes
+    )
+    images = tuple(k for k, count in zip(order, counts, strict=True) for _ in range(count))
+    return SeenImages(batches, tuple(numbers[k] for k in images), images, sizes, fitted_images.margin)
 
 
 def leave_out(detector: Detector, seen: SeenImages, *, update: bool = False) -> Iterator[tuple[float, Map]]:
@@ -150,8 +156,11 @@ def leave_out(detector: Detector, seen: SeenImages, *, update: bool = False) -> 
     Raises:
         DataError: a file cannot be read, or too little is left without a group.
     """
-    learn = detector.update_leaving_out if update else detector.fit_leaving_out
-    for maps, scores in learn(seen.batches, seen.numbers):
+    if update:
+        learn = detector.update_leaving_out(seen.batches, seen.numbers)
+    else:
+        learn = detector.fit_leaving_out(seen.batches, seen.numbers, margin=seen.margin)
+    for maps, scores in learn:
         yield from zip(scores.tolist(), maps.numpy(), strict=True)
 
 
@@ -189,8 +198,9 @@ def held_out_scores(
     by_image: dict[int, HeldOutScore] = {}
     for path, (k, views) in zip(seen.batches.paths, groupby(seen.images), strict=True):
         of_image = list(islice(found, len(list(views))))  # by then it was read
-        score, anomaly_map = merge_views(lay_out(seen.sizes[path], view, framing), of_image, score_of)
-        by_image[k] = _held_out_score(path, score, anomaly_map, seen.sizes[path], zones)
+        own = seen.sizes[path]
+        score, anomaly_map = merge_views(lay_out(own, view, framing), of_image, score_of, own)
+        by_image[k] = _held_out_score(path, score, anomaly_map, own, zones)
     next(found, None)  # a detector that leaves images out is fitted when all were taken
     return [by_image[k] for k in range(len(by_image))]
 
@@ -270,16 +280,17 @@ def choose_limit(
         method="leave-one-out" if leaves_out else by_folds,
         confidence=confidence,
     )
-    scores = [one.score for one in held_out]
+    tiled = fitted_images.are_tiled  # the score is then the map's highest value, so that what counts has a score
+    scores = [one.highest_counted if tiled else one.score for one in held_out]
     limit = place(scores)
-    if not all(one.counts(limit.pixel) for one in held_out):
-        counted = [one.score if one.counts(limit.pixel) else min(scores) for one in held_out]
-        placed = place(counted)
+    counting = [tiled or one.counts(limit.pixel, tiled) for one in held_out]
+    if not all(counting):
+        placed = place([one.score if counts else min(scores) for one, counts in zip(held_out, counting, strict=True)])
         limit = replace(limit, value=placed.value, method=placed.method)
     middle = median(one.median for one in held_out)
     limit = replace(limit, pixel_median=middle, folds=None if leaves_out else split.folds)
-    if method == "conformal":
-        return limit
-    if defects is None:
-        defects = [one.score for one in score_files(runtime, split.select, size, fitted_images)]
-    return f1_optimal(limit, defects) if method == "f1" else move_into_gap(limit, defects, costs or Costs())
+    if method != "conformal":
+        if defects is None:
+            defects = [one.score for one in score_files(runtime, split.select, size, fitted_images)]
+        limit = f1_optimal(limit, defects) if method == "f1" else move_into_gap(limit, defects, costs or Costs())
+    return replace(limit, pixel=min(limit.pixel, limit.value)) if tiled else limit

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid import detectors
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.images import ImageBatches, Size, parse_size, read_image
+from pellucid.acquisition.images import ImageBatches, Size, batch_size, parse_size, read_image
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import assign_folds, check_confidence, group_numbers
+from pellucid.acquisition.tiles import Tiling, check_tile
 from pellucid.acquisition.verify import remember
 from pellucid.acquisition.views import ImageSize, choose_view
 from pellucid.calibration import (
@@ -37,6 +38,7 @@ from pellucid.regions.scale import Scale
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes.torch import Torch
 from pellucid.teaching import FOLDS, Found, Lesson, Normals, check_teachers, teach
+from pellucid.tiling import choose_tiling
 
 if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
@@ -47,6 +49,8 @@ def fit(
     detector: str = "patchcore",
     *,
     image_size: ImageSize = 256,
+    tile: int | None = None,
+    reduce: int = 1,
     false_reject: float = 0.05,
     confidence: float | None = None,
     folds: int | None = None,
@@ -70,6 +74,9 @@ def fit(
         image_size: N, the shorter side of what the network sees, in px, at least 32: the longer one follows the shape
             of the images, up to four times N (:func:`pellucid.acquisition.views.choose_view`); or (height, width), as
             it is. Images of another shape than most are padded or tiled, never cropped.
+        tile: side of the tiles that images of any size are seen in, at their own scale, instead, px: a multiple of 64
+            from 256 to 4096; 0: they are seen whole; None: tiles of 1024 px where images would be shrunk 8 times.
+        reduce: whole factor that images are reduced by before they are cut into tiles, 1 to 16.
         false_reject: promised share of good images that are rejected, in (0, 1).
         confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
         folds: at least 2: every normal image is learned from, and calibrates, scored by one of so many models that have
@@ -106,6 +113,7 @@ def fit(
     made = detectors.create(detector, **({"seed": seed} | parameters)).to(device)
     parse_size(image_size)  # refuses what is not allowed before any image is read
     check_measuring(outline, mm_per_px)
+    check_tile(tile, reduce)
     check_folds(detector, made.leaves_out, folds)
     plan = data
     if not isinstance(plan, Plan):
@@ -114,6 +122,8 @@ def fit(
         made,
         plan.split,
         image_size,
+        tile=tile,
+        reduce=reduce,
         fitted_images=plan.fitted_images(),
         false_reject=false_reject,
         confidence=confidence,
@@ -151,6 +161,8 @@ def fit_split(
     split: Split,
     image_size: ImageSize = 256,
     *,
+    tile: int | None = None,
+    reduce: int = 1,
     fitted_images: FittedImages | None = None,
     false_reject: float = 0.05,
     confidence: float | None = None,
@@ -170,6 +182,8 @@ def fit_split(
         split: who is fitted on and who calibrates; with ``folds``, every sample of ``split.fit`` calibrates a detector
             that has not seen it. A detector that can leave images out is fitted on both and calibrated by both.
         image_size: N, the shorter side, or (height, width), in px.
+        tile: side of tiles, px; 0: none; None: only for large images.
+        reduce: factor that images are reduced by before they are cut into tiles.
         fitted_images: what the model is to remember of these images; they are read for it when it is not given.
         false_reject: promised share of good images that are rejected, in (0, 1).
         confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
@@ -190,7 +204,12 @@ def fit_split(
         >>> inspector = pellucid.fit_split(pellucid.detectors.create("dfm"), plan.split)
     """
     _check(split, limit, zones, outline, mm_per_px, learn_defects)
-    size, fitted_images = _choose_view(split, image_size, fitted_images)
+    check_tile(tile, reduce)
+    size, fitted_images = _choose_view(detector, split, image_size, tile, reduce, fitted_images)
+    if learn_defects and fitted_images.are_tiled:
+        raise ParameterError(
+            "Labelled defects teach only detectors that see whole images: give tile=0, or leave --learn-defects out."
+        )
     work = _Fit(detector, split, size, fitted_images, zones, seed, checkpoint)
     lesson = work.teach() if learn_defects else None
     held_out = work.score() if lesson is None else lesson.held_out
@@ -232,12 +251,23 @@ def _check(
         zones.counted(read_image(split.fit[0].path).shape[:2])
 
 
-def _choose_view(split: Split, image_size: ImageSize, fitted_images: FittedImages | None) -> tuple[Size, FittedImages]:
-    """The network's height and width, and what the model remembers: also what fills that view."""
+def _choose_view(
+    detector: Detector,
+    split: Split,
+    image_size: ImageSize,
+    tile: int | None,
+    reduce: int,
+    fitted_images: FittedImages | None,
+) -> tuple[Size, FittedImages]:
+    """The network's height and width, and what the model remembers: also what fills that view, or is cut into tiles."""
     if fitted_images is None:
         parse_size(image_size)  # refuses what is not allowed before any image is read
         fitted_images = remember(split.normals)
+    assert not isinstance(fitted_images.framing, Tiling)  # what a model remembers before it is one
     size, framing = choose_view(image_size, fitted_images.framing)
+    tiling = choose_tiling(detector, tile, reduce, size, fitted_images.framing)
+    if tiling is not None:
+        return (tiling.tile, tiling.tile), fitted_images.model_copy(update={"framing": tiling})
     return size, fitted_images.model_copy(update={"framing": framing})
 
 
@@ -275,7 +305,7 @@ class _Fit:
             return self._teach(leave_out(self.detector, learned.seen), learned, learned)
         if split.folds is None:
             self._fit(self.detector, split.fit)
-            seen = self._see(split.calibrate, batch_size=Torch(self.detector).batch_size)
+            seen = self._see(split.calibrate, views=Torch(self.detector).batch_size)
             judged = Normals(split.calibrate, seen, [-1] * len(split.calibrate))
             learned = Normals(split.fit, self._see(split.fit), [-1] * len(split.fit))
             return self._teach(score_views(self.detector, judged.seen), judged, learned)
@@ -296,9 +326,9 @@ class _Fit:
         self,
         samples: Sequence[Sample],
         numbers: Sequence[int] | None = None,
-        batch_size: int = ImageBatches.batch_size,
+        views: int | None = None,
     ) -> SeenImages:
-        return see_images(samples, self.size, self.fitted_images, numbers, batch_size)
+        return see_images(samples, self.size, self.fitted_images, numbers, views)
 
     def _parts(self) -> Iterator[tuple[Detector, list[Sample]]]:
         """Yield for each fold a detector that has not seen it, and its images; at last fit the detector on all."""
@@ -318,8 +348,8 @@ class _Fit:
         shaping = (type(detector), detector.parameters(), *seen_as, self.seed, [str(s.path) for s in split.fit])
         path = _checkpoint_path(self.checkpoint, *shaping, split.folds, *fold)
         paths = tuple(sample.path for sample in samples)
-        batches = ImageBatches(paths, self.size, bits=known.bits, see=known.seen_by(self.size))
-        detector.fit(batches, checkpoint=path)
+        batches = ImageBatches(paths, self.size, batch_size(self.size), known.bits, known.seen_by(self.size))
+        detector.fit(batches, checkpoint=path, margin=known.margin)
 
 
 def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:

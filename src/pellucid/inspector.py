@@ -170,7 +170,7 @@ class Inspector:
         if not reason:
             self.zones.counted(file.size)  # that they fit is found out with the first image, not with the first defect
         if not reason and not accepted:
-            threshold = segmentation_threshold(anomaly_map, self.limit.pixel)
+            threshold = segmentation_threshold(anomaly_map, self.limit.pixel, self.fitted_images.are_tiled)
 
             pixels = cache(read)
 

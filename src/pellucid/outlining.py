@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -62,7 +62,7 @@ def choose_outline(
         return Measuring(outline=outline, chosen_by="user", mm_per_px=mm_per_px)
     bits = inspector.fitted_images.bits
     masked = [sample for sample in split.select if sample.mask is not None]
-    planted = _planted(split.calibrate or split.fit, bits, inspector.image_size)
+    planted = _planted(split.calibrate or split.fit, bits, inspector.seen_size)
     sources: tuple[tuple[Literal["labelled defects", "planted flaws"], Iterator[list[tuple[Pixels, Mask]]]], ...]
     sources = (("labelled defects", _labelled(masked, bits)), ("planted flaws", planted))
     for chosen_by, cases in sources:
@@ -95,10 +95,11 @@ def compare_outlines(inspector: Inspector, pixels: Pixels, mask: Mask) -> tuple[
         the defect. Whether the image is rejected does not matter.
     """
     found = inspector.inspect(pixels)
-    above = found.map > segmentation_threshold(found.map, found.pixel_limit)
+    tiled = inspector.fitted_images.are_tiled
+    above = found.map > segmentation_threshold(found.map, found.pixel_limit, tiled)
     if not (above & mask).any():
         return None
-    outlined = outline_by_image(pixels, above, margin_of(above.shape, inspector.image_size))
+    outlined = outline_by_image(pixels, above, margin_of(above.shape, inspector.seen_size(above.shape)))
     return _iou(outlined, mask), _iou(above, mask)
 
 
@@ -117,7 +118,9 @@ def _labelled(samples: Sequence[Sample], bits: int) -> Iterator[list[tuple[Pixel
                 yield [(pixels, mask)]
 
 
-def _planted(samples: Sequence[Sample], bits: int, image_size: Size) -> Iterator[list[tuple[Pixels, Mask]]]:
+def _planted(
+    samples: Sequence[Sample], bits: int, seen_size: Callable[[tuple[int, ...]], Size]
+) -> Iterator[list[tuple[Pixels, Mask]]]:
     """Good images with a flaw: each at every contrast, the faintest first."""
     for n in range(PLANTED_IMAGES):
         pixels = read_image(samples[n * len(samples) // PLANTED_IMAGES].path, bits)
@@ -125,7 +128,7 @@ def _planted(samples: Sequence[Sample], bits: int, image_size: Size) -> Iterator
         case = []
         for contrast in PLANTED_CONTRASTS:
             rng = np.random.default_rng((0, n))  # the same flaw at every contrast
-            size = float(rng.choice(FLAW_SIZES_PX[kind])) * flaw_scale([pixels], image_size)
+            size = float(rng.choice(FLAW_SIZES_PX[kind])) * flaw_scale([pixels], seen_size)
             flawed, covered = plant_flaw(rng, pixels, kind, size, contrast)
             case.append((flawed, covered >= min(COVERED, float(covered.max()))))
         yield case

@@ -14,6 +14,7 @@ import pellucid
 from pellucid import detectors
 from pellucid.detectors import _coreset, _device
 from pellucid.detectors._baseline import fit_baseline
+from pellucid.detectors._tiles import Tile
 from pellucid.errors import ParameterError
 
 
@@ -213,6 +214,6 @@ def test_the_baseline_needs_no_float64_where_there_is_none(batches, monkeypatch)
     """Apple's GPU: what leaves ``levels`` goes to the CPU before it becomes float64."""
     moved = []
     monkeypatch.setattr("pellucid.detectors._baseline.double_precision_device", lambda d: moved.append(d) or d)
-    mean, scale = fit_baseline(lambda pixels: pixels.mean(1)[None], batches, torch.device("cpu"))
+    mean, scale = fit_baseline(lambda pixels: pixels.mean(1)[None], batches, torch.device("cpu"), Tile(8, 8, None))
     assert moved == [torch.device("cpu")] * len(batches)
     assert mean.dtype == scale.dtype == torch.float32

@@ -68,7 +68,7 @@ def test_an_old_file_gives_what_it_gave(name, tmp_path):
     agrees(pellucid.load(tmp_path / "again.pellucid"), expected_of(name))
 
 
-@pytest.mark.parametrize("name", ["v1_patchcore", "v2_patchcore", "v3_patchcore"])
+@pytest.mark.parametrize("name", ["v1_patchcore", "v2_patchcore", "v3_patchcore", "v4_patchcore", "v5_patchcore"])
 def test_an_old_export_gives_what_it_gave(name, tmp_path):
     shutil.copytree(FOLDER / f"{name}_openvino", tmp_path / "exported")
     found = pellucid.load(tmp_path / "exported").inspect(FOLDER / "picture.png")

@@ -24,7 +24,9 @@ from pellucid.acquisition.appearance import (
     is_noise,
 )
 from pellucid.acquisition.images import FULL_BITS, DecodedImage, See, Size, is_constant, read_image
-from pellucid.acquisition.views import CELL_PX, Framing, Layout, views_of
+from pellucid.acquisition.layouts import Layout
+from pellucid.acquisition.tiles import Tiling
+from pellucid.acquisition.views import CELL_PX, Framing, views_of
 
 SIDES = ("height", "width")  # of an image's appearance
 SHORT_HASH_DIGITS = 16  # of a SHA-256: two different images of a million share them once in 40 million such sets
@@ -52,8 +54,8 @@ class FittedImages(BaseModel):
         bits: significant bits of 16-bit values, as 12 where the camera gives 0 to 4095.
         lowest: lower end of what they look like, value by value; None in models of an earlier pellucid.
         highest: upper end.
-        framing: how images of any shape fill the model's view; None in models of an earlier pellucid, which squeeze
-            every image into it.
+        framing: how images of any shape fill the model's view, or the tiles that they are cut into; None in models of
+            an earlier pellucid, which squeeze every image into it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,7 +65,17 @@ class FittedImages(BaseModel):
     bits: Annotated[int, Field(ge=8, le=FULL_BITS)] = FULL_BITS
     lowest: Appearance | None = None
     highest: Appearance | None = None
-    framing: Framing | None = None
+    framing: Framing | Tiling | None = None
+
+    @property
+    def are_tiled(self) -> bool:
+        """Whether images are seen in tiles of one scale, whatever their size."""
+        return isinstance(self.framing, Tiling)
+
+    @property
+    def margin(self) -> int | None:
+        """Of tiles, px; None where images are not tiled."""
+        return self.framing.margin if isinstance(self.framing, Tiling) else None
 
     def contain(self, sha256: str) -> bool:
         """Tell whether the file with this SHA-256 is one of them."""
@@ -128,7 +140,9 @@ class FittedImages(BaseModel):
         if self.lowest is None or self.highest is None:
             return [], []
         found = differences(image, self.lowest, self.highest)
-        if self.framing is not None:
+        if isinstance(self.framing, Tiling):  # seen at their own scale, whatever their size
+            found = [one for one in found if one.name not in SIDES]
+        elif self.framing is not None:
             larger = [one for one in found if one.name in SIDES and one.is_above]
             excess = min(one.excess for one in larger) if len(larger) == len(SIDES) else 0.0
             found = [one._replace(excess=excess) if one in larger else one for one in found]
@@ -140,7 +154,7 @@ class FittedImages(BaseModel):
 
         Shapes that were fitted on need none: the limit was chosen from such images.
         """
-        if layout is None or self.framing is None or not layout.treatment:
+        if layout is None or not isinstance(self.framing, Framing) or not layout.treatment:
             return []
         sizes = [one.sentence for one in near if one.name in SIDES]
         lowest, highest = self.framing.lowest_aspect, self.framing.highest_aspect

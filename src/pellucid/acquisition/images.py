@@ -24,6 +24,7 @@ Planes = NDArray[np.float32]  # (3, H, W), the same as a network takes it
 Size = tuple[int, int]  # height, width, px
 See = Callable[[Pixels], Iterable[Planes]]  # what a network sees of an image: once, or tile by tile
 FULL_BITS = 16  # of a 16-bit value, when a camera uses all of them
+MAX_BATCH_PIXELS = 8 * 512 * 512  # of images that are learned from at a time
 CAMERA_BITS = (8, 10, 12, 14, FULL_BITS)  # that cameras put into 16-bit values
 
 
@@ -226,6 +227,11 @@ def parse_size(text: str | int | Sequence[int]) -> Size:
     if len(sides) not in (1, 2) or min(sides) < 32:
         raise ParameterError(f"Image size '{text}' is not allowed: give N or HxW with sides of at least 32, as in 256.")
     return sides[0], sides[-1]
+
+
+def batch_size(size: Size) -> int:
+    """Return how many images of (height, width) px are in memory together while a detector learns from them."""
+    return max(1, min(ImageBatches.batch_size, MAX_BATCH_PIXELS // (size[0] * size[1])))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What the network sees of an image: all of it, padded to the network's shape, or tile by tile; never squeezed.
 
+A tiled model (:mod:`pellucid.acquisition.tiles`) sees images of any size at one scale. For others holds what follows.
+
 The images that a model is fitted on say how large an image is that fills its view (:class:`Framing`). Another image of
 that shape is resized to the view. One of another shape keeps its own: it is brought to the fitted images' scale, what
 the view has beyond it is padded, and where it is longer than the view, it is cut into overlapping tiles
@@ -12,13 +14,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated
+from typing import Annotated, Union
 
-import cv2
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from pellucid.acquisition.images import Pixels, Planes, Size, as_planes, parse_size, resize
+from pellucid.acquisition.images import Pixels, Planes, Size, parse_size, resize
+from pellucid.acquisition.layouts import Layout
+from pellucid.acquisition.tiles import Tiling, reduce_by, tile_planes
 
 ImageSize = int | str | Sequence[int]  # the shorter side, or height and width
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -32,6 +34,8 @@ MIN_OVERLAP = 1 / 4  # of neighbouring tiles, in their length
 MAX_UNSAID_STRETCH = 1.1  # of images of the fitted shape; rounding to steps is less
 COMMON_SHARE = 0.8  # of the fitted images that are nearly of one shape, where they have one
 ODD_SHARE = 0.02  # of the fitted images, at either end, that say nothing about what shapes are usual
+
+Viewing = Union["Framing", Tiling]  # how images come to be seen: one by one as a whole, or in tiles of one scale
 
 
 class Framing(BaseModel):
@@ -119,47 +123,7 @@ def _is_shorter_side(image_size: ImageSize) -> bool:
     return isinstance(image_size, int) or (isinstance(image_size, str) and "x" not in image_size.lower())
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the network's views lie on an image.
-
-    Attributes:
-        view: height and width of each, px.
-        content: height and width that the image is resized to, px.
-        corners: row and column of every view's first pixel on the resized image; negative where padding comes first.
-    """
-
-    view: Size
-    content: Size
-    corners: tuple[tuple[int, int], ...]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the image fills one view."""
-        return self.content == self.view
-
-    @property
-    def treatment(self) -> str:
-        """What became of the image, and what that means, as the end of a sentence; empty where it fills one view."""
-        if (tiles := len(self.corners)) > 1:
-            return (
-                f"it was scored in {tiles} overlapping tiles of which the highest counts, so that up to {tiles} times"
-                " as many good images as promised may be rejected"
-            )
-        return "" if self.is_whole else "it was padded to the shape that the model takes"
-
-    def parts(self) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-        """Yield, for every view, its rows and columns that show the image, and theirs on the resized image."""
-        for corner in self.corners:
-            spans = []
-            for first, seen, length in zip(corner, self.view, self.content, strict=True):
-                begin, end = max(first, 0), min(first + seen, length)
-                spans.append((slice(begin - first, end - first), slice(begin, end)))
-            (rows, content_rows), (columns, content_columns) = spans
-            yield (rows, columns), (content_rows, content_columns)
-
-
-def lay_out(size: tuple[float, float], view: Size, framing: Framing | None) -> Layout:
+def lay_out(size: tuple[float, float], view: Size, framing: Viewing | None) -> Layout:
     """Decide how an image is seen.
 
     Args:
@@ -168,6 +132,8 @@ def lay_out(size: tuple[float, float], view: Size, framing: Framing | None) -> L
         framing: of the model; None: every image is resized to the view, whatever its shape, as in models of before
             format 4.
     """
+    if isinstance(framing, Tiling):
+        return framing.lay_out(size)
     whole = Layout(view, view, ((0, 0),))
     if framing is None:
         return whole
@@ -206,11 +172,11 @@ class Views:
         return len(self.layout.corners)
 
     def __iter__(self) -> Iterator[Planes]:
-        for (rows, columns), shown in self.layout.parts():
-            yield as_planes(_pad(self.content[shown], rows, columns, self.layout.view), self.layout.view)
+        for pixels in self.layout.look(self.content):
+            yield tile_planes(pixels) if self.layout.is_tiled else pixels.transpose(2, 0, 1)
 
 
-def views_of(pixels: Pixels, view: Size, framing: Framing | None) -> Views:
+def views_of(pixels: Pixels, view: Size, framing: Viewing | None) -> Views:
     """Bring an image to the model's scale, ready to be seen.
 
     Args:
@@ -219,25 +185,20 @@ def views_of(pixels: Pixels, view: Size, framing: Framing | None) -> Views:
         framing: of the model; None squeezes the image into one view.
     """
     layout = lay_out((pixels.shape[0], pixels.shape[1]), view, framing)
-    return Views(layout, resize(pixels, layout.content))
+    content = reduce_by(pixels, layout.reduce) if layout.is_tiled else resize(pixels, layout.content)
+    return Views(layout, content)
 
 
-def _pad(pixels: Pixels, rows: slice, columns: slice, view: Size) -> Pixels:
-    """Mirror an image (h, w, 3) into the rest of the view: to a detector, more of what it shows already."""
-    if pixels.shape[:2] == view:
-        return pixels
-    margins = rows.start, view[0] - rows.stop, columns.start, view[1] - columns.stop
-    return np.asarray(cv2.copyMakeBorder(pixels, *margins, cv2.BORDER_REFLECT_101), np.float32)
-
-
-def describe_view(view: Size, framing: Framing | None) -> str:
+def describe_view(view: Size, framing: Viewing | None) -> str:
     """Say what the network sees, and how far that stretches images, as the end of a sentence.
 
     Args:
         view: height and width, px.
         framing: of the images that fill it.
     """
-    seen = f"{view[0]}x{view[1]} px"
+    if isinstance(framing, Tiling):
+        return str(framing)
+    seen = f"at {view[0]}x{view[1]} px"
     if framing is None:
         return f"{seen}, stretched to that whatever their shape"
     stretched = (view[1] / framing.width) / (view[0] / framing.height)

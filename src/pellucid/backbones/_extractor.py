@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -100,6 +100,24 @@ class Backbone(nn.Module):
         net = make_network(self.config | ({"contrast_weight": 0.0} if "contrast_weight" in self.config else {}))
         _drop_layers_after(net, self._last)
         return net
+
+    def with_level_of(self, images: Iterable[Tensor]) -> Backbone:
+        """Return one that subtracts from no image what is a mean over all of it, but over all of these.
+
+        So the features of a place are the same whatever else is in view, as tiles need it. One without such a mean is
+        returned as it is.
+
+        Args:
+            images: batches (B, 3, H, W) in [0, 1].
+        """
+        if self.config.get("contrast_weight", 0) == 0:
+            return self
+        with torch.inference_mode():
+            levels = [self.net.contrast(self.normalise(x)).mean((1, 2, 3)) for x in images]
+        config = self.config | {"contrast_level": float(torch.cat(levels).double().mean())}
+        fixed = Backbone(make_network(config), self.layers, name=self.name, config=config)
+        fixed.net.load_state_dict(self.net.state_dict())
+        return fixed.to(self.mean.device)
 
     def fold(self) -> None:
         """Compute from now on with a copy of the network whose batch normalisations are in its convolutions' weights.

@@ -113,6 +113,7 @@ class Prism(nn.Module):
         blocks: residual blocks at strides 4, 8, 16.
         feature_channels: of ``layer1`` to ``layer3``, a linear map of what the blocks computed.
         contrast_weight: of the contrast that is given back to the features; 0 for a student, who has to learn it.
+        contrast_level: what is usual, and subtracted from the contrast; None: the mean of the image that is seen.
         gain_control: attributes of :class:`GainControl`.
     """
 
@@ -128,8 +129,10 @@ class Prism(nn.Module):
         feature_channels: Sequence[int],
         contrast_weight: float,
         gain_control: Mapping[str, Any],
+        contrast_level: float | None = None,
     ) -> None:
         super().__init__()
+        self.contrast_level = contrast_level
         self.contrast_weight, self.gain_control = contrast_weight, GainControl(**gain_control)
         self.stem = nn.Sequential(
             nn.Conv2d(6, channels[0], 3, 2, 1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()
@@ -150,12 +153,18 @@ class Prism(nn.Module):
         maps = self.features(x, lifted, last)
         if self.contrast_weight == 0:
             return maps
-        contrast = -F.avg_pool2d(gain, 4, ceil_mode=True).log()
-        contrast = self.contrast_weight * (contrast - contrast.mean((2, 3), keepdim=True))
+        contrast = _contrast(gain)
+        level = contrast.mean((2, 3), keepdim=True) if self.contrast_level is None else self.contrast_level
+        contrast = self.contrast_weight * (contrast - level)
         for name in maps:
             maps[name] = maps[name] + self.signs[: maps[name].shape[1]] * contrast
             contrast = F.avg_pool2d(contrast, 2, ceil_mode=True)
         return maps
+
+    def contrast(self, x: Tensor) -> Tensor:
+        """Compute the logarithm of the contrast that the gain control takes away from images (B, 3, H, W), at a quarter
+        of their size: (B, 1, H/4, W/4)."""
+        return _contrast(self.gain_control(x)[1])
 
     def features(self, x: Tensor, lifted: Tensor, last: str = "layer3") -> dict[str, Tensor]:
         """Map images and their lifted contrast (B, 3, H, W) to every layer, before the contrast is given back."""
@@ -166,3 +175,7 @@ class Prism(nn.Module):
             if name == last:
                 break
         return maps
+
+
+def _contrast(gain: Tensor) -> Tensor:
+    return -F.avg_pool2d(gain, 4, ceil_mode=True).log()

@@ -38,6 +38,7 @@ from pellucid.cli._options import (
     Trackers,
     Weights,
 )
+from pellucid.cli._tile_options import ComparedReduce, Tile
 
 if TYPE_CHECKING:
     from pellucid.study.compare import Comparison
@@ -53,6 +54,8 @@ def compare(
     backbone: Backbone = None,
     weights: Weights = None,
     image_size: ComparedImageSize = None,
+    tile: Tile = None,
+    reduce: ComparedReduce = None,
     seeds: Seeds = None,
     seed: FirstSeed = None,
     false_reject: ComparedFalseReject = None,
@@ -84,6 +87,8 @@ def compare(
     """
     options: dict[str, Any] = {"backbone": backbone, "image_size": image_size, "seeds": seeds, "seed": seed}
     options |= {
+        "tile": tile,
+        "reduce": reduce,
         "false_reject": false_reject,
         "confidence": confidence,
         "folds": folds,

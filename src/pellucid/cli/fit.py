@@ -35,6 +35,7 @@ from pellucid.cli._options import (
     Set,
     Weights,
 )
+from pellucid.cli._tile_options import Reduce, Tile
 
 if TYPE_CHECKING:
     from pellucid.inspector import Inspector
@@ -51,6 +52,8 @@ def fit(
     backbone: Backbone = None,
     weights: Weights = None,
     image_size: ImageSize = "256",
+    tile: Tile = None,
+    reduce: Reduce = 1,
     settings: Set = None,
     false_reject: FalseReject = 0.05,
     confidence: Confidence = None,
@@ -83,9 +86,11 @@ def fit(
     ```
     """
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
+    from pellucid.acquisition.tiles import check_tile
     from pellucid.fitting import fit as fit_plan
 
     costs, scale = costs_of(cost_escape, cost_reject, defect_rate), scale_of(mm_per_px)
+    check_tile(tile, reduce)
     leaves_out = _check(detector, parameters, output, image_size, device, false_reject, confidence, folds)
     with _progress(output, resume) as checkpoint:
         plan = read_plan(data, false_reject, seed, confidence=confidence, folds=folds, leaves_out=leaves_out)
@@ -93,6 +98,8 @@ def fit(
             plan,
             detector,
             image_size=image_size,
+            tile=tile,
+            reduce=reduce,
             false_reject=false_reject,
             confidence=confidence,
             limit=limit,
@@ -176,7 +183,7 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
     from pellucid.reports.tables import summary
 
     out.print(summary({detector: (summarise_networks(inspector.detector), output.stat().st_size / 1e6)}))
-    print_text(out, f"images are seen at {describe_view(inspector.image_size, inspector.fitted_images.framing)}")
+    print_text(out, f"images are seen {describe_view(inspector.image_size, inspector.fitted_images.framing)}")
     limit = inspector.limit
     groups = f" in {limit.groups} groups" if limit.weights else ""
     print_text(out, f"limit {limit.value:.6g} ({limit.method}) from {len(limit.scores)} normal images{groups}")

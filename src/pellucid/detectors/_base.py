@@ -39,6 +39,8 @@ from pellucid.backbones import create
 from pellucid.backbones._extractor import Backbone
 from pellucid.detectors._device import full_float32, resolve_device
 from pellucid.detectors._known_defects import Head
+from pellucid.detectors._state import learned_tensors, load_modules
+from pellucid.detectors._tiles import SMOOTHED_PX, Tile
 from pellucid.errors import DataError, NotFittedError, ParameterError, WeightsError
 from pellucid.records import ScoreOf
 
@@ -62,11 +64,13 @@ class Detector(ABC):
 
     backbone_: Backbone  # pixels (B, 3, H, W) -> one map (B, C, h, w) for each of ``layers``, frozen
     size_: Tensor  # (2,) height and width that the detector was fitted on, px
+    margin_: Tensor | None = None  # () of tiles, px on every side that their maps are not about; None: no tiles
     head_direction_: Tensor | None = None  # what labelled defects taught, if anything: see :class:`Head`
     head_threshold_: Tensor
     head_gain_: Tensor
     _device: torch.device | None = None  # chosen by :meth:`to`, or resolved when it was first needed
     score_of: ClassVar[ScoreOf] = "peak"  # what of its map a score follows; "total" is all of it
+    context_px: ClassVar[int] = SMOOTHED_PX  # that a map looks beyond what the backbone does, where a tile's is exact
     _renamed: ClassVar[Mapping[str, tuple[str, Mapping[Any, Any]]]] = {}  # old name -> new one, and new values by old
 
     # --- what a detector writes -------------------------------------------------------------------------------------
@@ -158,19 +162,21 @@ class Detector(ABC):
         """Return the hyper-parameters by name, as given to the constructor."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
-    def fit(self, images: Images, *, checkpoint: Path | None = None) -> Self:
+    def fit(self, images: Images, *, checkpoint: Path | None = None, margin: int | None = None) -> Self:
         """Learn from normal images.
 
         Args:
             images: re-iterable of float32 batches (B, 3, H, W) in [0, 1], all of one size.
             checkpoint: where gradient-trained detectors keep their progress; a killed fit goes on from there.
+            margin: the images are tiles, of which maps are about the inner (H - 2 margin, W - 2 margin) px, and scores
+                are their highest value; None: they are whole images.
 
         Raises:
             DataError: no images, or batches of another shape.
             ParameterError: a hyper-parameter has a value that is not allowed.
             WeightsError: the backbone's weights cannot be had.
         """
-        with self._fitting(images):
+        with self._fitting(images, margin):
             self._fit(images, checkpoint)
         self._prepare_scoring()
         return self
@@ -180,7 +186,9 @@ class Detector(ABC):
         """Whether it can score each image that it learned from as if that had been left out."""
         return type(self)._fit_leaving_out is not Detector._fit_leaving_out
 
-    def fit_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    def fit_leaving_out(
+        self, images: Images, groups: Sequence[int], *, margin: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Learn from normal images, and score each of them as if its group had been left out.
 
         Such scores are like those of new images, so that every image can place the limit and none is held out. The
@@ -189,6 +197,7 @@ class Detector(ABC):
         Args:
             images: re-iterable of float32 batches (B, 3, H, W) in [0, 1], all of one size.
             groups: a number for each image, in order; images of one group are left out together and follow each other.
+            margin: of tiles, as :meth:`fit` has it.
 
         Yields:
             Maps (B, H, W) and scores (B,), float32 on the CPU, in the order of the images.
@@ -198,8 +207,9 @@ class Detector(ABC):
             ParameterError: a hyper-parameter has a value that is not allowed.
             WeightsError: the backbone's weights cannot be had.
         """
-        with self._fitting(images):
-            for maps, scores in self._fit_leaving_out(images, groups):
+        with self._fitting(images, margin):
+            for found in self._fit_leaving_out(images, groups):
+                maps, scores = self.tile.finish(*found)
                 yield maps.float().cpu(), scores.float().cpu()
         self._prepare_scoring()
 
@@ -240,12 +250,13 @@ class Detector(ABC):
             raise NotFittedError(f"This {type(self).__name__} has not been fitted: call fit first.")
         self.check_updates()
         with full_float32():
-            for maps, scores in self._update_leaving_out(images, groups):
+            for found in self._update_leaving_out(images, groups):
+                maps, scores = self.tile.finish(*found)
                 yield maps.float().cpu(), scores.float().cpu()
         self._prepare_scoring()
 
     @contextmanager
-    def _fitting(self, images: Images) -> Iterator[None]:
+    def _fitting(self, images: Images, margin: int | None) -> Iterator[None]:
         """Make everything ready to learn from images, and compute as a fit does while it is open."""
         self._check_parameters()
         first = next(iter(images), None)
@@ -258,6 +269,9 @@ class Detector(ABC):
         torch.manual_seed(self.seed)  # of the CPU, where what is random is drawn: the same on every device
         self.backbone_ = create(self.backbone, layers=self.layers, weights=self.weights)
         self.size_ = torch.tensor([height, width])
+        self.margin_ = None if margin is None else torch.tensor(margin)
+        if margin is not None:
+            self.backbone_ = self.backbone_.with_level_of(images)  # what is near alone shapes a place's features
         self._build(height, width)
         self._move_networks()
         with self.extracting(length_hint(images) * len(first)):
@@ -304,12 +318,21 @@ class Detector(ABC):
 
         What labelled defects taught looks at the maps that the detector's own scoring computes anyway.
         """
+        return self.tile.finish(*self._score_taught(pixels))
+
+    def _score_taught(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         if self.head_direction_ is None:
             return self._score(pixels)
         with self.backbone_.overheard() as calls:
             anomaly_map, score = self._score(pixels)
         head = Head(self.head_direction_, self.head_threshold_, self.head_gain_)
         return head.fuse(anomaly_map, score, calls[0])
+
+    @property
+    def tile(self) -> Tile:
+        """What is seen at a time, and how much of it maps are about."""
+        height, width = (int(side) for side in self.size_)
+        return Tile(height, width, None if self.margin_ is None else int(self.margin_))
 
     @property
     def can_be_taught(self) -> bool:
@@ -325,15 +348,7 @@ class Detector(ABC):
 
     def state(self) -> dict[str, Tensor]:
         """Return everything learned, as tensors on the CPU by name, the backbone's weights included."""
-        out: dict[str, Tensor] = {}
-        for name, value in vars(self).items():
-            if not name.endswith("_"):
-                continue
-            if isinstance(value, nn.Module):
-                out |= {f"{name}.{key}": tensor.detach().cpu() for key, tensor in value.state_dict().items()}
-            elif isinstance(value, Tensor):
-                out[name] = value.detach().cpu()
-        return out
+        return learned_tensors(vars(self))
 
     def load_state(self, state: dict[str, Tensor], *, backbone: Backbone | None = None) -> Self:
         """Become the detector whose :meth:`state` this is; needs no network and no weights file.
@@ -346,15 +361,11 @@ class Detector(ABC):
             WeightsError: the state is of another detector or of other hyper-parameters.
         """
         try:
-            self.size_ = state["size_"]
+            self.size_, self.margin_ = state["size_"], state.get("margin_")
             height, width = (int(side) for side in self.size_)
             self.backbone_ = backbone or create(self.backbone, layers=self.layers, pretrained=False)
             self._build(height, width)
-            for name, value in list(vars(self).items()):
-                if isinstance(value, nn.Module):
-                    prefix = f"{name}."
-                    value.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-                    value.eval()
+            load_modules(vars(self), state)
             for name, tensor in state.items():
                 if "." not in name:
                     setattr(self, name, tensor)
@@ -370,7 +381,7 @@ class Detector(ABC):
         """Bring what was learned to the device, and derive there what scoring needs."""
         self._move_networks()
         for name, value in list(vars(self).items()):
-            if isinstance(value, Tensor) and name != "size_":
+            if isinstance(value, Tensor) and name not in ("size_", "margin_"):
                 setattr(self, name, value.to(self.device))
         self._prepare_scoring()
 

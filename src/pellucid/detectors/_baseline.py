@@ -14,13 +14,14 @@ from torch import Tensor
 from pellucid._io.progress import track
 from pellucid.detectors._base import Images
 from pellucid.detectors._device import double_precision_device
+from pellucid.detectors._tiles import Tile
 
 Levels = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> the map of every level (levels, B, H, W)
 MIN_SCALE = 1e-6  # in the maps' unit: not zero where there is but one image
 
 
-def fit_baseline(levels: Levels, images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Estimate the mean and the scale of every level's map over good images, at every position.
+def fit_baseline(levels: Levels, images: Images, device: torch.device, tile: Tile) -> tuple[Tensor, Tensor]:
+    """Estimate the mean and the scale of every level's map over good images, at every position; of tiles, of all.
 
     The scale is the standard deviation there plus the level's mean one: few images tell little of a single position.
 
@@ -28,15 +29,19 @@ def fit_baseline(levels: Levels, images: Images, device: torch.device) -> tuple[
         levels: computes the maps.
         images: re-iterable of batches (B, 3, H, W); read once.
         device: where ``levels`` computes.
+        tile: what the images are.
 
     Returns:
-        Mean and scale, (levels, H, W) each, float32 on the device.
+        Mean and scale, (levels, H, W) each, of tiles (levels, 1, 1), float32 on the device.
     """
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     with torch.inference_mode():
         for pixels in track(images, "scoring good images"):
             maps = levels(pixels.to(device)).to(double_precision_device(device)).double()
-            count, total, squares = count + len(pixels), total + maps.sum(1), squares + maps.square().sum(1)
+            if tile.margin is not None:
+                inner = tile.inner(maps, 0).flatten(2)  # (levels, B, interior)
+                maps = inner.reshape(len(inner), -1, 1, 1)  # every position counts as an image
+            count, total, squares = count + maps.shape[1], total + maps.sum(1), squares + maps.square().sum(1)
         mean = total / count
         deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
         scale = deviation + deviation.mean((1, 2), keepdim=True) + MIN_SCALE

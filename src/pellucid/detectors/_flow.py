@@ -53,6 +53,13 @@ class CouplingStep(nn.Module):
         return torch.cat([y1, (y2 - t) * (-self.clamp * torch.tanh(s)).exp()], dim=1)
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each position, (B, C, h, w)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.movedim(1, 3)).movedim(3, 1)
+
+
 class Flow(nn.Module):
     """Coupling steps in a row: z (B, C, h, w) of x, and the log-determinant of the Jacobian (B,).
 

@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': 'c5fb7988a58d49c1887dea6a6d854e052d762617b98b96a2db2a4e5f76025a3c'},
+         'source_sha256': '025336ec1854255e00ad944fb0a78d293c34800bf526cf25e1df414a3beaba44'},
  'efficientad': {'paper': 'EfficientAD (Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at '
                           'Millisecond-Level Latencies", WACV 2024, arXiv 2303.14535).',
                  'summary': 'A student that cannot follow its teacher shows local flaws, one that cannot '
@@ -49,7 +49,7 @@ TABLE: dict[str, dict[str, Any]] = \
                            'weight_decay': 1e-05,
                            'precision': 'auto',
                            'seed': 0},
-              'source_sha256': '60518321b0b780ee7e510ea6abc058ee4c8247eb092793f6ac07988afcecfc92'},
+              'source_sha256': '68ac4d68e5fbf1477eef9800a7e3c79300a81264af819deb260cfb758b39bc02'},
  'padim': {'paper': 'PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020, '
                     'arXiv 2011.08785).',
            'summary': 'One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.',
@@ -59,7 +59,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'n_features': 100,
                         'epsilon': 0.01,
                         'seed': 0},
-           'source_sha256': 'fb36a67e1683b18300aff8099f97e1befb6e261c1e6b4b525ebffb635e7f3709'},
+           'source_sha256': '6f9ddfd70283fba981dfa9d519186018f69b5d98510fe71c7aa6b2f92895b4a8'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -71,7 +71,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'seed': 0},
-               'source_sha256': '79b109c7b8d164f11379fcd9441848bfd6d303892af5f2f00021d88ab540a68e'},
+               'source_sha256': '9a716f7b66f88948647b6c0120989e959f5febba26bea54cf9df1345f294bb8e'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "
@@ -85,7 +85,7 @@ TABLE: dict[str, dict[str, Any]] = \
                                        'lr': 0.005,
                                        'precision': 'auto',
                                        'seed': 0},
-                          'source_sha256': 'd24b690e28398990ee61ea3dd782068d89bd191a7e61c7ce5f65decdcb64fdba'},
+                          'source_sha256': '364539a1908c05e2a421b23c12290b6cb86af78a5479ce868a137f0bc4534073'},
  'stfpm': {'paper': 'STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", '
                     'BMVC 2021, arXiv 2103.04257).',
            'summary': 'A student learns to agree with its frozen teacher on normal images; where it cannot, '

@@ -14,12 +14,14 @@ from torch.nn import functional as F
 from pellucid._io.progress import track
 from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._earlier import needed
-from pellucid.detectors._maps import smooth_map
+from pellucid.detectors._maps import image_score, smooth_map
 from pellucid.detectors._subspace import LeftOutSubspaces, Moments, Subspace, principal_subspace
 
 
 class Dfm(Detector):
     """PCA of pooled deep features; what the principal subspace cannot explain, or finds unlikely, is anomalous.
+
+    Of tiles, whose positions on the part mean nothing, it is a PCA of the features of all positions.
 
     Deviations from the papers: they score images only. Here the score is split into its shares by position, which make
     the map, smoothed by a Gaussian of 4 px; those of ``nll`` are exact and may be negative. One Gaussian is fitted, as
@@ -45,6 +47,7 @@ class Dfm(Detector):
     """
 
     score_of = "total"
+    context_px = 64  # a cell that pooling leaves
 
     mu_: Tensor  # (D,)
     U_: Tensor  # principal directions, (D, k)
@@ -75,18 +78,23 @@ class Dfm(Detector):
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Compute pooled features (B, C, h, w)."""
-        return F.avg_pool2d(self.backbone_(pixels)[0], self.pooling_kernel_size)
+        return self.tile.inner(F.avg_pool2d(self.backbone_(pixels)[0], self.pooling_kernel_size), self.context_px)
+
+    def _rows(self, maps: Tensor) -> Tensor:
+        """Bring features (B, C, h, w) to what the subspace is of: a row for each image, (B, D); or of tiles for each
+        position, (B * h * w, C)."""
+        return maps.flatten(1) if self.margin_ is None else maps.movedim(1, 3).flatten(0, 2)
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
         with torch.inference_mode():
-            rows = (self._embed(x.to(self.device)).flatten(1) for x in track(images, "extracting features"))
+            rows = (self._rows(self._embed(x.to(self.device))) for x in track(images, "extracting features"))
             self._keep(principal_subspace(rows, self.pca_level))
 
     def _fit_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Compute the subspace of the others for each group: exact, from the features of all, which are kept."""
         with torch.inference_mode():
             maps = [self._embed(x.to(self.device)) for x in track(images, "extracting features")]
-            self._keep(principal_subspace((part.flatten(1) for part in maps), self.pca_level))
+            self._keep(principal_subspace((self._rows(part) for part in maps), self.pca_level))
         yield from self._leave_out(torch.cat(maps), groups, None)
 
     def _update_leaving_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -95,8 +103,9 @@ class Dfm(Detector):
         earlier = Moments.of(Subspace(self.mu_, self.U_, self.variance_, rest, count))
         with torch.inference_mode():
             maps = torch.cat([self._embed(x.to(self.device)) for x in track(images, "extracting features")])
-            everything = LeftOutSubspaces(maps.flatten(1), self.pca_level, earlier)
-            self._keep(everything.without(torch.zeros(len(maps), dtype=torch.bool)))
+            rows = self._rows(maps)
+            everything = LeftOutSubspaces(rows, self.pca_level, earlier)
+            self._keep(everything.without(torch.zeros(len(rows), dtype=torch.bool)))
         yield from self._leave_out(maps, groups, earlier)
 
     def _keep(self, found: Subspace) -> None:
@@ -107,27 +116,29 @@ class Dfm(Detector):
         self, maps: Tensor, groups: Sequence[int], earlier: Moments | None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Score features (N, C, h, w), each by the subspace of the others and of ``earlier`` ones."""
-        height, width = (int(side) for side in self.size_)
-        rows, numbers = maps.flatten(1), torch.tensor(groups, device=self.device)
+        rows, numbers = self._rows(maps), torch.tensor(groups, device=self.device)
+        numbers = numbers.repeat_interleave(len(rows) // len(maps))
         others = LeftOutSubspaces(rows, self.pca_level, earlier)
         for group in track(dict.fromkeys(groups), "leaving images out"):
             with torch.inference_mode():
                 own = numbers == group
                 mu, U, variance, *_ = others.without(own)
-                deviation = (rows[own] - mu).view(-1, *maps.shape[1:])
-                found = self._map_and_score(deviation, U, variance, (height, width))
+                found = self._map_and_score(rows[own] - mu, maps.shape[1:], U, variance)
             yield found
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         maps = self._embed(pixels)
-        deviation = (maps.flatten(1) - self.mu_).view(maps.shape)
-        return self._map_and_score(deviation, self.U_, self.variance_, (pixels.shape[2], pixels.shape[3]))
+        return self._map_and_score(self._rows(maps) - self.mu_, maps.shape[1:], self.U_, self.variance_)
 
-    def _map_and_score(
-        self, deviation: Tensor, U: Tensor, variance: Tensor, size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Score features by their deviation from the mean (B, C, h, w), and spread the score over maps of ``size``."""
-        x = deviation.flatten(1)  # (B, D)
+    def _map_and_score(self, x: Tensor, shape: Sequence[int], U: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Score rows by their deviation from the mean, and spread the score over maps.
+
+        Args:
+            x: deviations (B, D), or of tiles (B * h * w, C).
+            shape: of an image's features, (C, h, w).
+            U: of the subspace, (D, k).
+            variance: along it, (k,).
+        """
         z = x @ U  # (B, k)
         if self.score_type == "fre":
             share = (x - z @ U.T) ** 2  # (B, D), sums to the reconstruction error
@@ -136,4 +147,7 @@ class Dfm(Detector):
             # The Mahalanobis distance splits exactly into one share per feature: x_d * (Sigma^-1 x)_d.
             share = 0.5 * x * ((z / variance) @ U.T)
             score = share.sum(1) + 0.5 * (2 * torch.pi * variance).log().sum()
-        return smooth_map(share.view(deviation.shape).sum(1), size), score
+        C, h, w = shape
+        by_place = share.view(-1, C, h, w).sum(1) if self.margin_ is None else share.sum(1).view(-1, h, w)
+        anomaly_map = smooth_map(by_place, self.tile.inner_size(self.context_px))
+        return anomaly_map, score if self.margin_ is None else image_score(anomaly_map)

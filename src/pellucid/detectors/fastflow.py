@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._baseline import fit_baseline, standardise
-from pellucid.detectors._flow import Flow
+from pellucid.detectors._flow import ChannelNorm, Flow
 from pellucid.detectors._maps import image_score, smooth_map
 from pellucid.detectors._training import Objective, check_training_parameters, train
 
 
 class Fastflow(Detector):
     """A normalising flow per feature level maps normal features to a standard normal; unlikely is anomalous.
+
+    Of tiles, whose positions on the part mean nothing, features are normalised at each position by itself.
 
     Deviations from the paper: where it adds the likelihoods of all levels, this takes how far the negative logarithm of
     each is above what is usual in that place: a likelihood rounds to the same value wherever a part is very anomalous.
@@ -92,7 +94,8 @@ class Fastflow(Detector):
 
     def _build(self, height: int, width: int) -> None:
         shapes = self.backbone_.shapes(height, width)
-        self.norms_ = nn.ModuleList(nn.LayerNorm(shape) for shape in shapes)
+        tiled = self.margin_ is not None
+        self.norms_ = nn.ModuleList(ChannelNorm(shape[0]) if tiled else nn.LayerNorm(shape) for shape in shapes)
         self.flows_ = nn.ModuleList(
             Flow(channels, self.flow_steps, self.hidden_ratio, self.conv3x3_only) for channels, _, _ in shapes
         )
@@ -122,7 +125,7 @@ class Fastflow(Detector):
             checkpoint=checkpoint,
             description="fastflow",
         )
-        self.baseline_mean_, self.baseline_scale_ = fit_baseline(self._levels, images, self.device)
+        self.baseline_mean_, self.baseline_scale_ = fit_baseline(self._levels, images, self.device, self.tile)
 
     def _levels(self, pixels: Tensor) -> Tensor:
         """Compute the smoothed map of every level, (levels, B, H, W): negative log-likelihood, constants dropped, a

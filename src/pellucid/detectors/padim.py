@@ -15,6 +15,7 @@ from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._device import double_precision_device
 from pellucid.detectors._downdate import left_out_distances
 from pellucid.detectors._earlier import needed
+from pellucid.detectors._known_defects import Moments
 from pellucid.detectors._maps import image_score, resize_to, smooth_map
 from pellucid.errors import DataError
 
@@ -23,6 +24,8 @@ BANDS = 4  # that a triangular matrix is cut into: 5/8 of the square are read
 
 class Padim(Detector):
     """One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.
+
+    Of tiles, whose positions on the part mean nothing, there is one Gaussian for all positions.
 
     Deviations from the paper: maps of the coarser layers are enlarged bilinearly, where the authors' code repeats the
     nearest value: the Gaussians of neighbouring positions then differ less, and scores are not those of other
@@ -50,12 +53,13 @@ class Padim(Detector):
     """
 
     channels_: Tensor  # (C,) indices
-    mean_: Tensor  # (h*w, C)
+    mean_: Tensor  # (h*w, C); (1, C) of tiles, and so with all that has h*w
     count_: Tensor | None = None  # of the images that were fitted on
     whiten_: Tensor  # inverse Cholesky factor of every covariance, lower triangle packed, (h*w, C*(C+1)/2)
     _bands: list[Tensor]  # the same in bands of rows without the zeros on their right, transposed, (h*w, <= C, rows)
     _picks: list[Tensor]  # channels_ by layer
-    _grid: tuple[int, int]  # h, w
+    _grid: tuple[int, ...]  # h, w
+    _inner_size: tuple[int, int]  # px, of what the grid is about
 
     def __init__(
         self,
@@ -76,6 +80,8 @@ class Padim(Detector):
         maps = [m.contiguous(memory_format=torch.channels_last) for m in picked]  # enlarged seven times faster
         size = (maps[0].shape[2], maps[0].shape[3])
         embedded = torch.cat([resize_to(m, size) for m in maps if m.shape[1]], dim=1)
+        if self.margin_ is not None:  # all positions are one: (1, B * h * w, C)
+            return self.tile.inner(embedded).permute(0, 2, 3, 1).reshape(1, -1, embedded.shape[1])
         return embedded.flatten(2).permute(2, 0, 1).contiguous()  # products of strided matrices are ten times slower
 
     def _pick(self, counts: Sequence[int]) -> list[Tensor]:
@@ -154,6 +160,9 @@ class Padim(Detector):
     def _leave_out(self, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         self._prepare_scoring()
         numbers = torch.tensor(groups, device=self.device)
+        if self.margin_ is not None:
+            yield from self._leave_tiles_out(images, numbers)
+            return
         waiting, done = self.mean_[:, None][:, :0], 0  # deviations of what is not scored yet, (P, n, C)
         for batch in track(images, "leaving images out"):
             with torch.inference_mode():
@@ -163,9 +172,36 @@ class Padim(Detector):
                 if ended == done:
                     continue
                 distance = self._left_out_distances(waiting[:, : ended - done], numbers[done:ended])
-                found = self._map_and_score(distance, (batch.shape[2], batch.shape[3]))
+                found = self._map_and_score(distance, self._inner_size)
                 waiting, done = waiting[:, ended - done :], ended
             yield found
+
+    def _leave_tiles_out(self, images: Images, numbers: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Take each group out of the one Gaussian of all positions, which is then estimated anew from what is left."""
+        own: dict[int, Moments] = {}
+        tiles = (tile[None] for batch in images for tile in batch)  # (1, 3, H, W) each
+        with torch.inference_mode():
+            for tile, group in zip(tiles, track(numbers.tolist(), "adding up groups"), strict=True):
+                rows = Moments.of(self._embed(tile.to(self.device))[0])
+                own[group] = own[group] + rows if group in own else rows
+        count, mean = int(needed(self.count_)), self.mean_[0].cpu().double()
+        products = self._scatter()[0].cpu().double() + count * torch.outer(mean, mean)
+        everything = Moments(count, count * mean, products)
+        tiles = (tile[None] for batch in images for tile in batch)
+        for tile, group in zip(tiles, track(numbers.tolist(), "leaving images out"), strict=True):
+            with torch.inference_mode():
+                found = self._score_tile(tile, everything - own[group])
+            yield found
+
+    def _score_tile(self, tile: Tensor, others: Moments) -> tuple[Tensor, Tensor]:
+        """Score one tile (1, 3, H, W) by the Gaussian of the others."""
+        if others.count < 2:
+            raise DataError("PaDiM needs at least two images to estimate a covariance without one image or group.")
+        covariance = others.covariance * (others.count / (others.count - 1))
+        covariance.diagonal().add_(self.epsilon)
+        delta = self._embed(tile.to(self.device))[0].to(covariance) - others.mean
+        whitened = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), delta.T, upper=False)
+        return self._map_and_score(whitened.square().sum(0).sqrt().float().to(self.device)[None], self._inner_size)
 
     def _left_out_distances(self, delta: Tensor, numbers: Tensor) -> Tensor:
         """Compute distances (P, n) of whole groups, each left out, by their deviations from the mean (P, n, C)."""
@@ -179,7 +215,9 @@ class Padim(Detector):
         """Unpack the triangles once, and ask the backbone for its grid once."""
         height, width = (int(side) for side in self.size_)
         shapes = self.backbone_.shapes(height, width)
-        self._grid = shapes[0][1:]
+        self._inner_size = self.tile.inner_size()
+        sides = zip(shapes[0][1:], self._inner_size, (height, width), strict=True)
+        self._grid = tuple(cells * inner // side for cells, inner, side in sides)
         self._picks = self._pick([c for c, _, _ in shapes])
         edges = [len(self.channels_) * k // BANDS for k in range(BANDS + 1)]
         self._bands = [self._band(low, high) for low, high in itertools.pairwise(edges) if low < high]
@@ -194,11 +232,11 @@ class Padim(Detector):
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         delta = self._embed(pixels) - self.mean_[:, None]  # (P, B, C)
         squares = [(delta[:, :, : band.shape[1]] @ band).square().sum(2) for band in self._bands]  # (P, B) each
-        return self._map_and_score(torch.stack(squares).sum(0).sqrt(), (pixels.shape[2], pixels.shape[3]))
+        return self._map_and_score(torch.stack(squares).sum(0).sqrt(), self._inner_size)
 
     def _map_and_score(self, distance: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Make maps of ``size`` from distances (P, B)."""
-        anomaly_map = smooth_map(distance.T.reshape(distance.shape[1], *self._grid), size)
+        """Make maps of ``size`` from distances (P, B); of tiles (1, B * h * w)."""
+        anomaly_map = smooth_map(distance.T.reshape(-1, *self._grid), size)
         return anomaly_map, image_score(anomaly_map)
 
 

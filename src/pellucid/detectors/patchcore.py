@@ -17,10 +17,12 @@ from pellucid.detectors._earlier import needed
 from pellucid.detectors._maps import concatenate, locally_aware, smooth_map
 from pellucid.detectors._search import BoundedSearch, nearest, neighbours, principal_directions
 from pellucid.detectors._spill import DiskTensor
+from pellucid.detectors._streamed_coreset import StreamedCoreset
 from pellucid.errors import DataError
 
 PATCHSIZE = 3  # positions in each direction that a patch's feature is the mean of
 PROJECTED_CHANNELS = 128  # of the random projection that the coreset is chosen in, where features have more
+MAX_TILED_BANK = 4096  # patches of the bank of a tiled model, unless coreset_size says otherwise
 MIN_CHANNELS_TO_BOUND = 128  # length of features from which on the search goes through lower bounds
 
 
@@ -29,7 +31,8 @@ class Patchcore(Detector):
 
     Deviations from the paper: the bank keeps 2 % of the patches instead of 10 or 25. Features of several layers are
     joined, not pooled to 1,024 channels. Where they have more than 128, the coreset is chosen in a Gaussian projection
-    to 128 instead of a sparse one. The nearest patch is searched exactly.
+    to 128 instead of a sparse one. The nearest patch is searched exactly. Of tiles the bank has at most 4,096 patches,
+    chosen in two rounds as they pass.
 
     Args:
         backbone: name of the network that features come from, one of ``pellucid.backbones.names()``. Default
@@ -83,9 +86,13 @@ class Patchcore(Detector):
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Compute locally aware patch features (B, h, w, D): means of 3x3 neighbourhoods (section 3.1)."""
-        return concatenate(locally_aware(self.backbone_(pixels), PATCHSIZE)).permute(0, 2, 3, 1)
+        joined = concatenate(locally_aware(self.backbone_(pixels), PATCHSIZE))
+        return self.tile.inner(joined).permute(0, 2, 3, 1)
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
+        if self.margin_ is not None:
+            self._learn_tiles(images)
+            return
         with DiskTensor(self.device) as patches:
             self._learn(images, patches)
 
@@ -95,6 +102,10 @@ class Patchcore(Detector):
         A bank chosen without these images would hold a few other patches in their stead: scores here are a little
         higher than those of a fit without the group.
         """
+        if self.margin_ is not None:
+            self._learn_tiles(images)
+            yield from self._leave_tiles_out(images, groups)
+            return
         with DiskTensor(self.device) as patches:
             self._learn(images, patches)
             yield from self._leave_out(patches, groups)
@@ -103,6 +114,10 @@ class Patchcore(Detector):
         """Add to the bank, by the same rule, the new patches that are farthest from it: as large a share of them as of
         the earlier ones. With the whole bank kept it is a fit on all images."""
         earlier = int(needed(self.images_).max()) + 1  # images
+        if self.margin_ is not None:
+            self._learn_tiles(images, earlier)
+            yield from self._leave_tiles_out(images, groups, earlier)
+            return
         with DiskTensor(self.device) as patches:
             self._learn_more(images, patches, earlier)
             yield from self._leave_out(patches, groups, earlier)
@@ -111,21 +126,73 @@ class Patchcore(Detector):
         self, patches: DiskTensor, groups: Sequence[int], earlier: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Score the images that ``patches`` are of, each without the memories of its group, after ``earlier`` ones."""
-        height, width = (int(side) for side in self.size_)
-        h, w = self.backbone_.shapes(height, width)[0][1:]
-        assert self.images_ is not None  # they were just learned
+        size = self.tile.inner_size()
+        h, w = self._grid()
         numbers = torch.tensor([-1] * earlier + list(groups), device=self.device)
         for n, group in enumerate(track(groups, "leaving images out")):
-            own = numbers[self.images_.long()] == group  # (M,)
-            if own.all():
-                raise DataError(
-                    f"The bank of {len(own)} patches holds those of one image or group only, and nothing is left"
-                    " without it: give more images, or a larger coreset_size."
-                )
+            own = self._own(numbers, group)
             with torch.inference_mode():
                 rows = patches[n * h * w : (n + 1) * h * w].view(1, h, w, -1)
-                found = self._score_patches(rows, (height, width), own)
+                found = self._score_patches(rows, size, own)
             yield found
+
+    def _leave_tiles_out(
+        self, images: Images, groups: Sequence[int], earlier: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Do the same with tiles, whose patches are computed once more instead of kept."""
+        numbers = torch.tensor([-1] * earlier + list(groups), device=self.device)
+        tiles = (tile[None] for batch in images for tile in batch)
+        for tile, group in zip(tiles, track(groups, "leaving images out"), strict=True):
+            own = self._own(numbers, group)
+            with torch.inference_mode():
+                found = self._score_patches(self._embed(tile.to(self.device)), self.tile.inner_size(), own)
+            yield found
+
+    def _own(self, numbers: Tensor, group: int) -> Tensor:
+        """Tell which memories (M,) are of a group, by the group's number of every image that was learned."""
+        own: Tensor = numbers[needed(self.images_).long()] == group
+        if own.all():
+            raise DataError(
+                f"The bank of {len(own)} patches holds those of one image or group only, and nothing is left"
+                " without it: give more images, or a larger coreset_size."
+            )
+        return own
+
+    @torch.inference_mode()
+    def _learn_tiles(self, images: Images, earlier: int = 0) -> None:
+        """Choose the bank from the patches of tiles as they pass, on top of what ``earlier`` ones left in it.
+
+        It is bounded: a sheet shows the same glass again and again, and searching it should cost no more than the
+        features of a tile.
+        """
+        known = self.bank_ if earlier else None
+
+        def project(rows: Tensor) -> Tensor:
+            if rows.shape[1] <= PROJECTED_CHANNELS:
+                return rows
+            return rows @ self._projection(rows, torch.Generator().manual_seed(self.seed))
+
+        coreset = StreamedCoreset(1.0 if self.coreset_size else self.coreset_sampling_ratio, project, known)
+        number = earlier
+        for batch in track(images, "extracting features"):
+            for tile in batch:
+                coreset.add(self._embed(tile[None].to(self.device)).flatten(0, 2), number)
+                number += 1
+        if known is None:
+            count = self.coreset_size or min(MAX_TILED_BANK, round(self.coreset_sampling_ratio * coreset.rows))
+        else:
+            count = round(len(known) * (number - earlier) / earlier)
+        bank, numbers = coreset.choose(max(1, count))
+        if known is not None:
+            bank = torch.cat([known, bank])
+            numbers = torch.cat([needed(self.images_).to(numbers), numbers])
+        self._remember(bank, numbers)
+
+    def _grid(self) -> tuple[int, int]:
+        """Return how many patches an image has, down and across."""
+        height, width = self.tile.inner_size()
+        rows, columns = self.backbone_.shapes(*(int(side) for side in self.size_))[0][1:]
+        return rows * height // int(self.size_[0]), columns * width // int(self.size_[1])
 
     @torch.inference_mode()
     def _learn(self, images: Images, patches: DiskTensor) -> None:
@@ -195,7 +262,7 @@ class Patchcore(Detector):
         self._search = None if directions is None else BoundedSearch(self.bank_, self.norms_, directions)
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        return self._score_patches(self._embed(pixels), (pixels.shape[2], pixels.shape[3]))
+        return self._score_patches(self._embed(pixels), self.tile.inner_size())
 
     def _score_patches(
         self, patches: Tensor, size: tuple[int, int], own: Tensor | None = None

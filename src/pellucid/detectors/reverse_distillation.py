@@ -49,6 +49,8 @@ class ReverseDistillation(Detector):
         (torch.Size([2, 64, 64]), torch.Size([2]))
     """
 
+    context_px = 128  # that the decoder joins beyond what the encoder does: measured, see tests/test_tiling.py
+
     embedding_: nn.Module
     decoder_: nn.Module
     baseline_mean_: Tensor  # what the levels' maps are for good parts, (levels, H, W)
@@ -111,7 +113,7 @@ class ReverseDistillation(Detector):
             checkpoint=checkpoint,
             description="reverse_distillation",
         )
-        self.baseline_mean_, self.baseline_scale_ = fit_baseline(self._levels, images, self.device)
+        self.baseline_mean_, self.baseline_scale_ = fit_baseline(self._levels, images, self.device, self.tile)
 
     def _levels(self, pixels: Tensor) -> Tensor:
         """Compute the smoothed map of every level, (levels, B, H, W)."""

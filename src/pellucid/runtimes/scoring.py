@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.fitted_images import FittedImages, ImageCheck
 from pellucid.acquisition.images import DecodedImage, Planes, Size, open_image
-from pellucid.acquisition.views import Layout, Views, views_of
+from pellucid.acquisition.layouts import Layout
+from pellucid.acquisition.tiles import enlarge_by
+from pellucid.acquisition.views import Views, views_of
 from pellucid.records import ScoreOf
 from pellucid.runtimes import Runtime
 
@@ -65,7 +67,8 @@ def _prepare(path: Path, image: DecodedImage, size: Size, fitted_images: FittedI
 
 
 def _scored(file: _PreparedFile, found: Sequence[tuple[float, Map]], runtime: Runtime) -> ScoredFile:
-    return ScoredFile(file.path, file.size, file.check, *merge_views(file.views.layout, found, runtime.score_of))
+    joined = merge_views(file.views.layout, found, runtime.score_of, file.size)
+    return ScoredFile(file.path, file.size, file.check, *joined)
 
 
 def read_and_score(
@@ -122,18 +125,23 @@ def score_view(runtime: Runtime, planes: Planes) -> tuple[float, Map]:
     return float(scores[0]), maps[0]
 
 
-def merge_views(layout: Layout, found: Sequence[tuple[float, Map]], score_of: ScoreOf) -> tuple[float, Map]:
+def merge_views(layout: Layout, found: Sequence[tuple[float, Map]], score_of: ScoreOf, size: Size) -> tuple[float, Map]:
     """Join what was found on every view of an image: the highest score, and at every pixel the highest value.
+
+    The maps of a tiled model lie side by side, and the score is the highest value of the whole.
 
     Args:
         layout: where the views lie.
         found: score and map of each; a map may be of any size.
         score_of: what of its map a score follows.
+        size: of the image, height and width, px.
 
     Returns:
-        The score, and a map of the size of the resized image, without padding. Of one view that the image fills, both
-        as they are.
+        The score, and a map of the size of the resized image, without padding; of a tiled model, of the image's own. Of
+        one view that the image fills, both as they are.
     """
+    if layout.is_tiled:
+        return _join_tiles(layout, found, size)
     if layout.is_whole:
         return found[0]
     joined = np.full(layout.content, -np.inf, np.float32)
@@ -145,6 +153,14 @@ def merge_views(layout: Layout, found: Sequence[tuple[float, Map]], score_of: Sc
         padded = inside.shape != enlarged.shape
         scores.append(_score_inside(score, enlarged, inside, score_of) if padded else score)
     return float(np.max(scores)), joined  # NaN stays NaN
+
+
+def _join_tiles(layout: Layout, found: Sequence[tuple[float, Map]], size: Size) -> tuple[float, Map]:
+    joined = np.empty(layout.content, np.float32)
+    for (_, inner), (seen, shown) in zip(found, layout.parts(), strict=True):
+        joined[shown] = enlarge(inner, layout.mapped)[seen]
+    enlarged = enlarge_by(joined, layout.reduce, size)
+    return float(enlarged.max()), enlarged
 
 
 def _score_inside(score: float, whole: Map, inside: Map, score_of: ScoreOf) -> float:

@@ -22,8 +22,8 @@ from pellucid._io.files import write_bytes, write_text
 from pellucid._io.names import printable
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import splits_csv
-from pellucid.acquisition.views import choose_view
 from pellucid.errors import OutputError, PellucidError
+from pellucid.models.file import read_header
 from pellucid.reports import curves
 from pellucid.reports.page import ReportedModel, render_report
 from pellucid.study import owned
@@ -232,6 +232,8 @@ def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
         "data_sha256": plan.data_sha256(),
         "tested_sha256": plan.tested_sha256(),
         "image_size": candidate.image_size,
+        "tile": sweep.tile,
+        "reduce": None if sweep.reduce == 1 else sweep.reduce,
         "false_reject": sweep.false_reject,
         "confidence": sweep.confidence,
         "limit": sweep.limit,
@@ -261,8 +263,9 @@ def _row(candidate: Candidate, trainings: Sequence[_Training]) -> Row:
     tested = [json.loads((folder / "metrics.json").read_text("utf-8")) for folder in folders]
     found = [t["metrics"] | t["selection"] | read_cost(folder) for t, folder in zip(tested, folders, strict=True)]
     row: Row = {"name": candidate.name, "detector": candidate.detector, "backbone": candidate.parameters["backbone"]}
-    size, _ = choose_view(candidate.image_size, trainings[0].plan.fitted_images().framing)
-    row |= {"image_size": f"{size[0]}x{size[1]}", "seeds": len(trainings)}
+    header, _ = read_header(folders[0] / "model.pellucid")
+    tiles = " tiles" if header.fitted_images.are_tiled else ""
+    row |= {"image_size": f"{header.image_size[0]}x{header.image_size[1]}{tiles}", "seeds": len(trainings)}
     row |= {key: _mean([f[key] for f in found]) for key in (*TEST_COLUMNS, *COST_COLUMNS, *SELECTION_COLUMNS)}
     row |= {"peak_ram_mb": max(f["peak_ram_mb"] for f in found)}
     row |= {key: found[0][key] for key in SELECTED_ON_COLUMNS}

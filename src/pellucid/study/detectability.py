@@ -144,7 +144,7 @@ def measure_detectability(
         DataError: every image is rejected without a flaw, or a file cannot be read.
     """
     images, rejected = _accepted(inspector, samples, flaws_per_cell)
-    scale = flaw_scale(images, inspector.image_size)
+    scale = flaw_scale(images, inspector.seen_size)
     cases = [(kind, px * scale, c) for kind, sizes in FLAW_SIZES_PX.items() for px in sizes for c in FLAW_CONTRASTS]
     cells = []
     for kind, size, contrast in track(cases, "planting flaws"):

@@ -151,5 +151,5 @@ def plant(ground: Sequence[Sample], bits: int) -> Iterator[tuple[str, Pixels, ND
         rng, (kind, size), sample = np.random.default_rng(k), cases[k % len(cases)], ground[k % len(ground)]
         clean = read_image(sample.path, bits)
         contrast = PLANTED_CONTRASTS[k // len(cases) % len(PLANTED_CONTRASTS)]
-        pixels, covered = plant_flaw(rng, clean, kind, size * flaw_scale([clean], PLANTED_SIDE_PX), contrast)
+        pixels, covered = plant_flaw(rng, clean, kind, size * flaw_scale([clean], lambda _: PLANTED_SIDE_PX), contrast)
         yield str(sample.path), pixels, covered >= COVERED

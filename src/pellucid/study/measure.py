@@ -112,6 +112,8 @@ def _fit(
             detector,
             split,
             config["image_size"],
+            tile=config.get("tile"),
+            reduce=config.get("reduce", 1),
             fitted_images=fitted_images,
             false_reject=config["false_reject"],
             confidence=config.get("confidence"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +19,20 @@ FLAWS_PER_CELL = 2  # of one kind, size and contrast
 MAX_FEWER_BY_CHANCE = 0.05  # chance of as many flaws lost, less those gained, if the two models find the same
 
 
-def plant_flaws(images: Sequence[Pixels], image_size: tuple[int, int]) -> Iterator[tuple[int, Pixels, AlphaMask]]:
+def plant_flaws(
+    images: Sequence[Pixels], seen_size: Callable[[tuple[int, ...]], tuple[int, int]]
+) -> Iterator[tuple[int, Pixels, AlphaMask]]:
     """Plant every kind of flaw at every size and contrast, one image after the other.
 
     Args:
         images: (H, W, 3) in [0, 1], of good parts.
-        image_size: height and width that the network takes, px; sizes are those that it sees.
+        seen_size: returns the height and width that an image is brought to for the network; sizes are those that it
+            sees.
 
     Yields:
         The number of the image, the image with its flaw, and how much of each pixel that covers.
     """
-    scale = flaw_scale(images, image_size)
+    scale = flaw_scale(images, seen_size)
     cells = [(kind, px, c) for kind, sizes in FLAW_SIZES_PX.items() for px in sizes for c in FLAW_CONTRASTS]
     order = np.random.default_rng(0).permutation(len(cells) * FLAWS_PER_CELL)  # every image gets faint and bold ones
     for n, place in enumerate(order):
@@ -51,7 +54,7 @@ def find_flaws(
     """
     total = FLAWS_PER_CELL * len(FLAW_CONTRASTS) * sum(map(len, FLAW_SIZES_PX.values()))
     found = []
-    for number, flawed, covered in track(plant_flaws(images, models[0].image_size), "planting flaws", total):
+    for number, flawed, covered in track(plant_flaws(images, models[0].seen_size), "planting flaws", total):
         model, image = models[number], DecodedImage(flawed)
         file = score_file(model.runtime, Path(), image, model.image_size, model.fitted_images)
         counted = model.zones.counted(file.size)

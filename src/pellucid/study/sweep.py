@@ -30,6 +30,7 @@ from pellucid._io.names import named_path, printable
 from pellucid._io.toml import read_toml
 from pellucid.acquisition.images import parse_size
 from pellucid.acquisition.splits import check_confidence, check_rate
+from pellucid.acquisition.tiles import check_tile
 from pellucid.errors import ParameterError, unknown_name
 from pellucid.limits.costs import Costs
 from pellucid.records.limits import LimitMethod
@@ -65,6 +66,8 @@ class Sweep(BaseModel):
         backbone: name of the network that features come from, or a list to compare; None: each detector's own.
         weights: checkpoint files by backbone.
         image_size: N, the shorter side of what the network sees, or "HxW", in px, or a list to compare.
+        tile: side of tiles, px; 0: images are seen whole; None: tiles where images are large.
+        reduce: factor that images are reduced by before they are cut into tiles.
         parameters: hyper-parameters by detector.
         grid: lists of values by detector and hyper-parameter; every combination is compared.
         false_reject: promised share of good images that are rejected, in (0, 1).
@@ -90,6 +93,8 @@ class Sweep(BaseModel):
     backbone: Annotated[str | list[str] | None, Field(description="a name or a list of names")] = None
     weights: Annotated[dict[str, Path], Field(description="a table of files by backbone")] = {}
     image_size: Annotated[int | str | list[int | str], Field(description="N or HxW, or a list of such sizes")] = 256
+    tile: Annotated[int | None, Field(description="a multiple of 64 from 256 to 4096, or 0")] = None
+    reduce: Annotated[int, Field(description="a whole number from 1 to 16")] = 1
     parameters: Annotated[dict[str, Parameters], Field(description="a table of values by detector")] = {}
     grid: Annotated[
         dict[str, dict[str, list[Any]]], Field(description="a table of lists by detector and parameter")
@@ -132,6 +137,7 @@ class Sweep(BaseModel):
         for candidate in made.candidates().values():
             catalogue.create(candidate.detector, **candidate.parameters)  # refuses values that are not allowed
         made.costs()
+        check_tile(made.tile, made.reduce)
         check_rate(made.false_reject)
         check_confidence(made.confidence)
         return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -109,15 +109,15 @@ def plant_flaw(
     return (np.clip(flawed, 0, 1) * 255).round().astype(np.float32) / np.float32(255), covered
 
 
-def flaw_scale(images: Sequence[NDArray[np.float32]], image_size: tuple[int, int]) -> int:
+def flaw_scale(images: Sequence[NDArray[np.float32]], seen_size: Callable[[tuple[int, ...]], tuple[int, int]]) -> int:
     """Return how many times larger than ``FLAW_SIZES_PX`` flaws are drawn, so that the network sees those sizes.
 
     Args:
         images: that flaws are planted into, (H, W, 3).
-        image_size: height and width that the network takes, px.
+        seen_size: returns the height and width that an image of (height, width) px is brought to for the network.
     """
-    smallest_side: int = min(min(i.shape[:2]) for i in images)
-    return max(1, round(smallest_side / min(image_size)))
+    smallest = min((image.shape[:2] for image in images), key=min)
+    return max(1, round(float(min(smallest)) / min(seen_size(smallest))))
 
 
 def draw_contrast_sign(rng: Generator, kind: str) -> int:

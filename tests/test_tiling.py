@@ -1,0 +1,243 @@
+"""Tiled models: their maps are those of one large image, and they fit, calibrate, travel and inspect as others do."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pellucid
+from pellucid import backbones, detectors
+from pellucid.acquisition.fitted_images import FittedImages
+from pellucid.acquisition.images import DecodedImage
+from pellucid.acquisition.tiles import Tiling
+from pellucid.acquisition.views import framing_of
+from pellucid.backbones._extractor import Backbone
+from pellucid.errors import DataError, ParameterError
+from pellucid.limits.segmentation import segmentation_threshold
+from pellucid.models.load import load
+from pellucid.runtimes import bands as bands_module
+from pellucid.runtimes.bands import score_bands
+from pellucid.runtimes.scoring import score_file
+from pellucid.runtimes.torch import Torch
+from pellucid.synthesis.glass import draw_pane
+from pellucid.tiling import choose_tiling, reach_px
+from tests.small import FAST
+
+MARGIN_PX = 128
+INTERIOR_PX = 128
+LOOKS_AT_THE_WHOLE_TILE = {"efficientad"}  # its autoencoder sees a tile through a single vector
+TILED_ALIKE = sorted(set(detectors.names()) - LOOKS_AT_THE_WHOLE_TILE)
+
+
+def pane(seed, size):
+    return np.repeat(np.clip(draw_pane(np.random.default_rng(seed), size), 0, 1)[..., None], 3, axis=2)
+
+
+def flawed(seed, size):
+    pixels = pane(seed, size)
+    pixels[size[0] // 2 : size[0] // 2 + 12, size[1] // 2 - 4 : size[1] // 2 + 20] *= 0.5
+    return pixels
+
+
+def tiles(count, side):
+    return torch.stack([torch.from_numpy(pane(k, (side, side)).transpose(2, 0, 1)) for k in range(count)])
+
+
+def as_one(detector, side):
+    """The same detector for one tile that holds all of an image of a side."""
+    backbone = backbones.rebuild(detector.backbone_.config, layers=detector.layers, name=detector.backbone_.name)
+    state = detector.state() | {"size_": torch.tensor([side + 2 * int(detector.margin_)] * 2)}
+    return type(detector)(**detector.parameters()).load_state(state, backbone=backbone)
+
+
+def scored(detector, pixels):
+    tiling = Tiling(tile=int(detector.size_[0]), margin=int(detector.margin_))
+    known = FittedImages(data_sha256="", framing=tiling)
+    return score_file(Torch(detector), Path("pane.png"), DecodedImage(pixels), (tiling.tile, tiling.tile), known)
+
+
+@pytest.mark.parametrize("name", TILED_ALIKE)
+def test_tiles_give_the_map_of_one_large_image(name):
+    """Also at the true borders, which both mirror."""
+    small = {key: value for key, value in FAST.get(name, {}).items() if key != "epochs"}
+    trained = {"epochs": 1} if "epochs" in detectors.create(name).parameters() else {}
+    detector = detectors.create(name, **small, **trained)
+    margin = reach_px(detector)
+    detector.fit(tiles(3, 2 * margin + INTERIOR_PX).split(1), margin=margin)
+    pixels = flawed(9, (3 * INTERIOR_PX, 3 * INTERIOR_PX))
+    found = scored(detector, pixels)
+    one = scored(as_one(detector, 3 * INTERIOR_PX), pixels)
+    assert found.map == pytest.approx(one.map, abs=1e-3 * float(np.abs(one.map).max()))
+    assert found.score == found.map.max() == pytest.approx(one.score, rel=1e-3)
+    peak = np.unravel_index(found.map.argmax(), found.map.shape)
+    assert np.abs(np.array(peak) - [198, 200]).max() < 40, "the flaw is not what stands out"
+    limit = float(np.quantile(one.map, 0.98))
+    assert ((found.map > limit) != (one.map > limit)).mean() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["patchcore", "padim", "dfm"])
+def test_leaving_a_group_out_is_a_fit_without_it(name, monkeypatch):
+    """But for the usual contrast, which all tiles share."""
+    own = {"patchcore": {"coreset_sampling_ratio": 1.0, "layers": ("layer3",)}, "padim": {"n_features": 12}}
+    detector, without = (detectors.create(name, **own.get(name, {})) for _ in range(2))
+    margin = reach_px(detector)
+    seen = tiles(4, 2 * margin + INTERIOR_PX)
+    level_of, level = Backbone.with_level_of, seen[:2]
+    monkeypatch.setattr(Backbone, "with_level_of", lambda self, _: level_of(self, [level]))
+    found = list(detector.fit_leaving_out(seen.split(1), [0, 0, 1, 2], margin=margin))
+    expected = without.fit(seen[2:].split(1), margin=margin).score(seen[:2])
+    for (found_map, score), expected_map, expected_score in zip(found[:2], *expected, strict=True):
+        assert torch.allclose(found_map[0], expected_map, rtol=1e-3, atol=1e-3 * float(expected_map.abs().max()))
+        assert float(score) == pytest.approx(float(expected_score), rel=1e-3)
+
+
+def test_nothing_is_left_without_the_only_group():
+    for name in ("patchcore", "padim", "dfm"):
+        detector = detectors.create(name, **FAST.get(name, {}))
+        with pytest.raises(DataError, match="without"):
+            list(detector.fit_leaving_out(tiles(2, 512).split(1), [0, 0], margin=192))
+
+
+@pytest.fixture(scope="module")
+def sheets(tmp_path_factory):
+    """Good sheets of two sizes, and one with a flaw of 12 by 24 px."""
+    from pellucid.synthesis.glass import write_pane
+
+    folder = tmp_path_factory.mktemp("sheets")
+    for k in range(12):
+        write_pane(folder / "normal" / f"{k:02d}.png", pane(k, (200, 260 + 40 * (k % 2)))[..., 0])
+    write_pane(folder / "flawed.png", flawed(50, (230, 400))[..., 0])
+    write_pane(folder / "good.png", pane(51, (230, 400))[..., 0])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inspector(sheets):
+    return pellucid.fit(sheets, "padim", tile=384, false_reject=0.1, n_features=30, outline="map")
+
+
+def test_a_sheet_of_another_size_is_judged_at_its_own_scale(inspector, sheets):
+    found = inspector.inspect(sheets / "flawed.png")
+    assert found.verdict == "reject"
+    assert found.map.shape == (230, 400)
+    assert not found.warnings
+    left, top, width, height = found.defects[0].box
+    assert left < 206 < left + width
+    assert top < 121 < top + height
+    assert inspector.inspect(sheets / "good.png").verdict == "ok"
+    assert found.score == found.map.max()
+    assert inspector.limit.pixel <= inspector.limit.value
+    assert segmentation_threshold(found.map, 5.0, tiled=True) == 5.0
+
+
+def test_a_tiled_model_travels(inspector, sheets, tmp_path):
+    inspector.save(tmp_path / "tiled.pellucid")
+    expected = inspector.inspect(sheets / "flawed.png")
+    found = load(tmp_path / "tiled.pellucid").inspect(sheets / "flawed.png")
+    assert np.array_equal(found.map, expected.map)
+    assert found.defects == expected.defects
+    inspector.export(tmp_path / "graph", "openvino", images=[sheets / "flawed.png"])
+    exported = load(tmp_path / "graph").inspect(sheets / "flawed.png")
+    assert exported.map == pytest.approx(expected.map, abs=1e-3 * float(expected.map.max()))
+    assert exported.verdict == "reject"
+
+
+def test_reduced_tiles_give_a_map_of_the_images_own_size(sheets):
+    found = pellucid.fit(sheets, "padim", tile=384, reduce=2, false_reject=0.1, n_features=30, outline="map")
+    assert found.seen_size((230, 401)) == (115, 201)
+    assert found.inspect(sheets / "flawed.png").map.shape == (230, 400)
+    assert found.inspect(sheets / "flawed.png").verdict == "reject"
+
+
+def test_zones_place_the_limit_for_what_counts(inspector, sheets):
+    """Of a tiled model the score of what counts is the map's highest value there, and no image has two."""
+    from pellucid.regions.zones import Zones
+
+    zones = Zones(margin=60)
+    found = pellucid.fit(sheets, "padim", tile=384, false_reject=0.1, n_features=30, outline="map", zones=zones)
+    assert found.limit.value <= inspector.limit.value
+    assert replace(found, zones=Zones(margin=100)).inspect(sheets / "flawed.png").verdict == "reject"
+
+
+def test_large_images_are_tiled_and_small_ones_are_not():
+    detector = detectors.create("padim")
+    large, small = framing_of([(2048, 3000)] * 3), framing_of([(1023, 4000)] * 3)
+    assert choose_tiling(detector, None, 1, (256, 384), large) == Tiling(tile=1024, margin=128)
+    assert choose_tiling(detector, None, 1, (256, 256), small) is None
+    assert choose_tiling(detector, 0, 1, (256, 256), large) is None
+    assert choose_tiling(detector, None, 4, (256, 256), small) == Tiling(tile=1024, margin=128, reduce=4)
+    assert choose_tiling(detector, None, 1, (256, 256), None) is None
+
+
+def test_a_tile_that_the_margin_eats_is_refused(sheets):
+    with pytest.raises(ParameterError, match="256 px are too small for padim on prism_s, which looks 128 px around"):
+        pellucid.fit(sheets, "padim", tile=256, false_reject=0.1)
+
+
+def test_defects_do_not_teach_tiled_models(sheets):
+    with pytest.raises(ParameterError, match="labelled training defects"):
+        pellucid.fit(sheets, "padim", tile=384, false_reject=0.1, learn_defects=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [("patchcore", {}, 128), ("dfm", {}, 192), ("stfpm", {}, 128), ("reverse_distillation", {}, 256)],
+)
+def test_the_reach_is_measured(name, arguments, expected):
+    assert reach_px(detectors.create(name, **arguments)) == expected
+
+
+class Counted:
+    """A runtime whose map is the mean of its neighbours, which knows where a tile's own border is."""
+
+    name, device, score_of = "torch", "cpu", "peak"
+
+    def __init__(self, tiling, batch_size, parallel_requests):
+        self.tiling, self.batch_size, self.parallel_requests = tiling, batch_size, parallel_requests
+
+    def for_throughput(self):
+        return self
+
+    def score(self, pixels):
+        inner = np.s_[self.tiling.margin : self.tiling.margin + self.tiling.interior]
+        maps = np.stack(
+            [cv2.blur(one.mean(0), (31, 31), borderType=cv2.BORDER_CONSTANT)[inner, inner] for one in pixels]
+        )
+        return maps, maps.max((1, 2))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 900), st.integers(1, 500), st.integers(1, 3), st.data())
+def test_bands_of_any_height_give_the_map_of_the_whole(height, width, reduce, data):
+    tiling = Tiling(tile=256, margin=64, reduce=reduce)
+    runtime = Counted(tiling, data.draw(st.integers(1, 3)), data.draw(st.integers(1, 2)))
+    pixels = np.random.default_rng(0).random((height, width, 3), np.float32)
+    grey_rows = data.draw(st.integers(0, height))
+    pixels[:grey_rows] = pixels[:grey_rows, :, :1]
+    cuts = sorted({0, height, *data.draw(st.lists(st.integers(0, height), max_size=6))})
+    bands = [pixels[top:bottom] for top, bottom in itertools.pairwise(cuts)]
+    found = list(score_bands(runtime, bands, tiling))
+    whole = score_file(
+        runtime, Path("sheet.png"), DecodedImage(pixels), (256, 256), FittedImages(data_sha256="", framing=tiling)
+    )
+    assert np.array_equal(np.concatenate([band.map for band in found]), whole.map)
+    assert [band.top for band in found] == list(np.cumsum([0, *(len(band.map) for band in found)])[:-1])
+    assert np.array_equal(np.concatenate([np.broadcast_to(b.pixels, (*b.pixels.shape[:2], 3)) for b in found]), pixels)
+
+
+def test_memory_is_that_of_two_rows_of_tiles():
+    tiling = Tiling(tile=256, margin=64)
+    scorer = bands_module._BandScorer(Counted(tiling, 1, 1), tiling)
+    most = 0
+    for k in range(100):
+        list(scorer.add(np.full((37, 300, 1), k / 100, np.float32)))
+        most = max(most, scorer.seen.end - scorer.seen.start, scorer.own.end - scorer.own.start)
+    assert most <= tiling.tile + 2 * tiling.interior + 2 * 37
