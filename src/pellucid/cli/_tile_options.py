@@ -19,6 +19,15 @@ REDUCE_HELP = (
 )
 Tile = Annotated[int | None, typer.Option("--tile", metavar="PIXELS", help=f"{TILE_HELP}.")]
 Reduce = Annotated[int | None, typer.Option("--reduce", metavar="FACTOR", help=f"{REDUCE_HELP}; 1 by default.")]
+GateLoss = Annotated[
+    float,
+    typer.Option(
+        "--gate-loss",
+        metavar="SHARE",
+        help="Share of the flaws that a tiled model finds, which may be lost to a gate: a quick look that passes over"
+        " most tiles of good glass. Flaws planted into good images bound it; 0, the default, computes every tile.",
+    ),
+]
 SmallestPx = Annotated[
     float | None,
     typer.Option(

@@ -35,7 +35,7 @@ from pellucid.cli._options import (
     Set,
     Weights,
 )
-from pellucid.cli._tile_options import Reduce, SmallestMm, SmallestPx, Tile, smallest_of
+from pellucid.cli._tile_options import GateLoss, Reduce, SmallestMm, SmallestPx, Tile, smallest_of
 
 if TYPE_CHECKING:
     from pellucid.acquisition.plan import Plan
@@ -57,6 +57,7 @@ def fit(
     reduce: Reduce = None,
     smallest_px: SmallestPx = None,
     smallest_mm: SmallestMm = None,
+    gate_loss: GateLoss = 0.0,
     settings: Set = None,
     false_reject: FalseReject = 0.05,
     confidence: Confidence = None,
@@ -91,10 +92,12 @@ def fit(
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
     from pellucid.acquisition.tiles import check_tile
     from pellucid.fitting import fit as fit_plan
+    from pellucid.gating import check_gate_loss
     from pellucid.tiling import AUTOMATIC_TILE_PX
 
     costs, scale = costs_of(cost_escape, cost_reject, defect_rate), scale_of(mm_per_px)
     check_tile(tile, reduce or 1)
+    check_gate_loss(gate_loss)
     smallest = smallest_of(smallest_px, smallest_mm, scale, tile, reduce)
     leaves_out = _check(detector, parameters, output, image_size, device, false_reject, confidence, folds)
     with _progress(output, resume) as checkpoint:
@@ -107,6 +110,7 @@ def fit(
             image_size=image_size,
             tile=tile if smallest is None else tile or AUTOMATIC_TILE_PX,
             reduce=reduce or 1,
+            gate_loss=gate_loss,
             false_reject=false_reject,
             confidence=confidence,
             limit=limit,
@@ -214,6 +218,8 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
         print_text(out, move.sentence(made=limit.method == "gap"))
     if inspector.taught is not None:
         print_text(out, inspector.taught.sentence)
+    if inspector.gate_report is not None:
+        print_text(out, inspector.gate_report.sentence)
     if not inspector.zones.are_everything:
         print_text(out, f"what counts: {inspector.zones}")
     print_text(out, _outline_sentence(inspector.measuring))
