@@ -16,7 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from pellucid._io.files import check_writable, csv_text, make_private, plain_cell, write_bytes, write_text
+from pellucid._io.files import (
+    check_writable,
+    csv_text,
+    make_private,
+    plain_cell,
+    replacing,
+    write_bytes,
+    write_text,
+)
 from pellucid.errors import DiskFullError, OutputError
 
 SIZE_BYTES = 300_000
@@ -255,3 +263,23 @@ def test_private_files_are_private_from_their_first_moment(tmp_path, monkeypatch
     for path, is_folder in ((tmp_path / "file", True), (tmp_path / "file" / "below", False)):
         with pytest.raises(OutputError, match="Cannot write"):
             make_private(path, folder=is_folder)
+
+
+def test_a_file_that_is_written_piece_by_piece_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "new" / "sheet.tif"
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"one")
+        assert temporary.parent == path.parent
+        assert not path.exists()
+    with pytest.raises(ValueError, match="broken"), replacing(path) as temporary:  # noqa: PT012 - as a writer would
+        temporary.write_bytes(b"two, half")
+        raise ValueError("broken")
+    assert path.read_bytes() == b"one"
+    assert [p.name for p in path.parent.iterdir()] == ["sheet.tif"]
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, DiskFullError), (errno.EIO, OutputError)])
+def test_a_file_that_cannot_be_written_piece_by_piece_is_told(tmp_path, number, kind):
+    with pytest.raises(kind, match=r"Cannot write '.*sheet\.tif'"), replacing(tmp_path / "sheet.tif"):
+        raise OSError(number, "no")
+    assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,6 +41,35 @@ def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
         with _create(temporary, private) as file:
             file.write(content)
             file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        for folder in changed_folders:
+            _sync_folder(folder)
+    except OSError as error:
+        raise _output_error(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Let a large file be written piece by piece: whole under its name in the end, or not at all.
+
+    Args:
+        path: the file; one that exists is replaced when the block ends without an error.
+
+    Yields:
+        The temporary name, in the same folder, that is to be written to.
+
+    Raises:
+        OutputError: the place cannot be written to; DiskFullError when it is full.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part")
+    try:
+        changed_folders = _make_folder(path.parent)
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
         for folder in changed_folders:

@@ -1,0 +1,258 @@
+"""From flaws that are planted into good glass to where the gate lets tiles pass, and to what it loses and saves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.acquisition.gate import Gate, choose_threshold
+from pellucid.acquisition.images import Pixels, read_image
+from pellucid.acquisition.layouts import mirrored
+from pellucid.acquisition.tiles import Tiling, reduce_by, tile_planes
+from pellucid.errors import DataError, ParameterError
+from pellucid.records import Sample, Split
+from pellucid.records.gates import GatedFlaws, GateReport
+from pellucid.synthesis.flaws import FLAW_SIZES_PX, apply_flaw, draw_contrast_sign, draw_flaw
+
+if TYPE_CHECKING:
+    from pellucid.inspector import Inspector
+
+GATE_CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # shares of the light around
+MAX_GATE_IMAGES = 64  # that the gate learns from, and as many that it is set on
+MAX_STRIPS = 48  # rows of tiles that flaws are planted into
+MAX_PLANTED = 4  # times the flaws that have to be found: more would cost more than the promise is worth
+CONFIDENCE = 0.95  # of the upper bound of what is lost
+
+FindAnomalies = Callable[[Pixels], NDArray[np.float32]]  # (n, T, T, 3), tiles with their margin -> (n, cell, cell)
+
+
+class Strip(NamedTuple):
+    """A row of tiles of good glass with the margin above and below them.
+
+    Attributes:
+        pixels: (margin + cell + margin, W) or the same with 3 colours, 8 bit or floats in [0, 1].
+        margin: rows above and below, px.
+    """
+
+    pixels: NDArray[Any]
+    margin: int
+
+
+class _Planted(NamedTuple):
+    kind: str
+    size_px: float
+    contrast: float
+    is_found: bool
+    strength: float
+
+
+def set_gate(
+    gate: Gate,
+    strips: Sequence[Strip],
+    find: FindAnomalies,
+    limit: float,
+    *,
+    loss: float = 0.001,
+    scale: int = 1,
+    seed: int = 0,
+) -> tuple[Gate, GateReport]:
+    """Set the gate's threshold so that it loses at most a share of the flaws that the detector finds.
+
+    Flaws of every kind, size and contrast are planted in random order, one into every second tile of a row, until so
+    many are found that the promise can be made, or ``MAX_PLANTED`` times as many were planted.
+
+    Args:
+        gate: fitted.
+        strips: of good glass that the gate was not fitted on, as tiles see it and as wide as what the gate was fitted
+            on; used again and again.
+        find: the detector: from tiles with their margin, (n, T, T, 3) in [0, 1], to the maps of their interiors.
+        limit: a flaw is found where the map of its tile is higher on it.
+        loss: share of these flaws that may be lost, in [0, 1); 0: the gate is off, and nothing is planted.
+        scale: times larger than ``FLAW_SIZES_PX`` flaws are drawn.
+        seed: of places and forms, at least 0.
+
+    Returns:
+        The gate with its threshold, and what it loses and saves.
+
+    Raises:
+        DataError: there are no strips.
+        ParameterError: the loss is not in [0, 1).
+    """
+    if not strips:
+        raise DataError("The gate needs good glass to plant flaws into, and there is none.")
+    choose_threshold([], loss)  # refuses what is no share
+    needed = math.ceil(1 / loss) - 1 if loss else 0
+    planted: list[_Planted] = []
+    flaws = _plant_all(gate, strips, find, limit, scale, seed)
+    while sum(one.is_found for one in planted) < needed and len(planted) < MAX_PLANTED * needed:
+        planted += next(flaws)
+    strengths = [one.strength for one in planted if one.is_found]
+    gate = gate.with_threshold(choose_threshold(strengths, loss))
+    good = np.concatenate([_strengths(gate, strip) for strip in strips])
+    return gate, _report(gate.threshold, planted, good, loss)
+
+
+def check_gate_loss(loss: float) -> None:
+    """Refuse what is no share of flaws that may be lost.
+
+    Raises:
+        ParameterError: it is not in [0, 1).
+    """
+    choose_threshold([], loss)
+
+
+def with_gate(inspector: Inspector, split: Split, loss: float, seed: int = 0) -> Inspector:
+    """Return an inspector that passes over tiles of good glass; :func:`fit_gate` says how.
+
+    Args:
+        inspector: of tiles, with its limit.
+        split: the data's; all normal images that a model is made of take part.
+        loss: share of the flaws that the detector finds, that may be lost, in (0, 1).
+        seed: of places and forms, at least 0.
+    """
+    gate, report = fit_gate(inspector, split.normals, loss, seed)
+    return replace(inspector, gate=None if report.threshold is None else gate, gate_report=report)
+
+
+def fit_gate(inspector: Inspector, samples: Sequence[Sample], loss: float, seed: int = 0) -> tuple[Gate, GateReport]:
+    """Fit a tiled model's gate on half of some good images, and set it with flaws planted into the other half.
+
+    Args:
+        inspector: of tiles, with its limit.
+        samples: good images, at least two.
+        loss: share of the flaws that the detector finds, that may be lost, in [0, 1).
+        seed: of places and forms, at least 0.
+
+    Raises:
+        DataError: an image cannot be read.
+        ParameterError: the images are not seen in tiles, there are too few, or the loss is not in [0, 1).
+    """
+    tiling, known = inspector.fitted_images.framing, inspector.fitted_images
+    if not isinstance(tiling, Tiling):
+        raise ParameterError("A gate passes over tiles: give --tile as well, or leave --gate-loss out.")
+    if len(samples) < 2:
+        raise ParameterError("A gate is fitted on at least two good images: one to learn from and one to judge.")
+    learned, judged = ([s.path for s in samples[first::2][:MAX_GATE_IMAGES]] for first in (0, 1))
+    gate = Gate.fit(_Seen(learned, tiling, known.bits), tiling.interior, tiling.margin)
+    strips = [strip for pixels in _Seen(judged, tiling, known.bits) for strip in _cut(pixels, tiling)]
+    rng = np.random.default_rng(seed)
+    strips = [strips[k] for k in rng.permutation(len(strips))[:MAX_STRIPS]]
+
+    def find(tiles: Pixels) -> NDArray[np.float32]:
+        return np.concatenate([inspector.runtime.score(tile_planes(tile)[None])[0] for tile in tiles])
+
+    return set_gate(gate, strips, find, inspector.limit.pixel, loss=loss, seed=seed)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Images as tiles see them, 8 bit; read again each time they are asked for."""
+
+    paths: Sequence[Path]
+    tiling: Tiling
+    bits: int
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for path in self.paths:
+            pixels = reduce_by(read_image(path, self.bits), self.tiling.reduce)
+            yield (pixels * 255).round().astype(np.uint8)
+
+
+def _cut(pixels: NDArray[np.uint8], tiling: Tiling) -> Iterator[Strip]:
+    """Rows of whole tiles with their margins, mirrored beyond the borders; of an image that is less high, one."""
+    for top in range(0, max(1, len(pixels) - tiling.interior + 1), tiling.interior):
+        yield Strip(pixels[mirrored(top - tiling.margin, tiling.tile, len(pixels))], tiling.margin)
+
+
+def _report(threshold: float, planted: Sequence[_Planted], good: NDArray[np.float32], loss: float) -> GateReport:
+    from scipy.stats import beta
+
+    found = [one for one in planted if one.is_found]
+    lost = sum(one.strength <= threshold for one in found)
+    bound = float(beta.ppf(CONFIDENCE, lost + 1, len(found) - lost)) if lost < len(found) else 1.0
+    cells = []
+    for kind, size, contrast in sorted({one[:3] for one in planted}):
+        here = [one for one in planted if one[:3] == (kind, size, contrast)]
+        seen = [one for one in here if one.is_found]
+        passed = sum(one.strength > threshold for one in seen)
+        cells.append(GatedFlaws(kind, size, contrast, len(here), len(seen), passed))
+    passed_good = int((good > threshold).sum())
+    is_off = math.isinf(threshold)
+    at_most = 0.0 if is_off else bound
+    shown = None if is_off else threshold
+    return GateReport(loss, shown, len(found), lost, at_most, len(good), passed_good, tuple(cells))
+
+
+def _plant_all(
+    gate: Gate, strips: Sequence[Strip], find: FindAnomalies, limit: float, scale: int, seed: int
+) -> Iterator[list[_Planted]]:
+    """Plant flaws strip by strip, without end; every kind, size and contrast is equally frequent."""
+    cells = [(kind, px * scale, c) for kind, sizes in FLAW_SIZES_PX.items() for px in sizes for c in GATE_CONTRASTS]
+    waiting: list[tuple[str, int, float]] = []
+    number = 0
+    while True:
+        for strip in strips:
+            rng = np.random.default_rng((seed, number, 1))
+            tiles = _free_tiles(strip, gate.cell, odd=number // len(strips) % 2 == 1)
+            while len(waiting) < len(tiles):
+                waiting += [
+                    cells[k] for k in np.random.default_rng((seed, number, len(waiting), 2)).permutation(len(cells))
+                ]
+            chosen, waiting = waiting[: len(tiles)], waiting[len(tiles) :]
+            yield _plant(gate, strip, find, limit, list(zip(tiles, chosen, strict=True)), rng)
+            number += 1
+
+
+def _free_tiles(strip: Strip, cell: int, *, odd: bool) -> list[int]:
+    """Every second whole tile of a row; the only one always."""
+    whole = strip.pixels.shape[1] // cell
+    return list(range(1 if odd and whole > 1 else 0, whole, 2))
+
+
+def _plant(
+    gate: Gate,
+    strip: Strip,
+    find: FindAnomalies,
+    limit: float,
+    flaws: Iterable[tuple[int, tuple[str, int, float]]],
+    rng: np.random.Generator,
+) -> list[_Planted]:
+    """Plant flaws into tiles of a strip and let the gate and the detector look at them."""
+    cell, margin = gate.cell, strip.margin
+    pixels = _as_floats(strip.pixels)
+    planted: list[tuple[int, str, int, float, NDArray[np.bool_]]] = []
+    for tile, (kind, size, contrast) in flaws:
+        rows = slice(None) if kind == "bold line" else slice(margin, margin + cell)  # a line goes on
+        here = (rows, slice(tile * cell, (tile + 1) * cell))
+        covered = draw_flaw(rng, kind, size, (pixels[here].shape[0], cell))
+        flawed = apply_flaw(pixels[here], covered, draw_contrast_sign(rng, kind) * contrast)
+        pixels[here] = (np.clip(flawed, 0, 1) * 255).round() / np.float32(255)  # as an 8-bit camera would store it
+        inside = np.asarray((covered[margin : margin + cell] if kind == "bold line" else covered) > 0)
+        planted.append((tile, kind, size, contrast, inside))
+    strengths = _strengths(gate, Strip(pixels, margin))
+    padded: Pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, 0, margin, margin, cv2.BORDER_REFLECT_101), np.float32)
+    seen = np.stack([padded[:, tile * cell : (tile + 1) * cell + 2 * margin] for tile, *_ in planted])
+    found = []
+    for (tile, kind, size, contrast, inside), anomalies in zip(planted, find(seen), strict=True):
+        is_found = bool(anomalies[inside].max(initial=-np.inf) > limit)
+        found.append(_Planted(kind, size, contrast, is_found, float(strengths[tile])))
+    return found
+
+
+def _strengths(gate: Gate, strip: Strip) -> NDArray[np.float32]:
+    """Strengths of a row of tiles, of which the gate looks at less than the margin."""
+    cut = strip.margin - gate.context
+    return gate.strip_strengths(strip.pixels[cut : len(strip.pixels) - cut], gate.context, gate.context)
+
+
+def _as_floats(pixels: NDArray[Any]) -> Pixels:
+    """A copy in three colours in [0, 1]."""
+    floats = pixels.astype(np.float32) / 255 if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+    return np.asarray(floats if floats.ndim == 3 else np.repeat(floats[..., None], 3, 2), np.float32)
