@@ -262,7 +262,7 @@ def test_a_squeeze_is_only_what_was_asked_for(oblong):
     inspector = pellucid.fit(oblong, "dfm", image_size="64x64", false_reject=0.2)
     assert inspector.image_size == (64, 64)
     header = json.loads(inspector.header().model_dump_json())
-    assert header["format_version"] == 5
+    assert header["format_version"] == 6
     assert header["score_of"] == "total"
 
 
