@@ -48,7 +48,9 @@ def inspect_bands(inspector: Inspector, bands: Bands, tell: Tell | None = None) 
             f"'{bands.path}' is inspected band by band, but this model sees images whole: fit one with --tile."
         )
     passing = _Passing(inspector, bands, tell or (lambda _: None))
-    for scored in score_bands(inspector.runtime.for_throughput(), (band.pixels for band in bands), tiling):
+    for scored in score_bands(
+        inspector.runtime.for_throughput(), (band.pixels for band in bands), tiling, inspector.gating
+    ):
         passing.add(scored.map, scored.pixels)
     return passing.conclude()
 
