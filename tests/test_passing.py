@@ -13,6 +13,7 @@ import tifffile
 import pellucid
 from pellucid.acquisition.band_files import open_bands
 from pellucid.acquisition.bands import Band, Remarks
+from pellucid.acquisition.gate import Gate
 from pellucid.acquisition.row_streams import RawRows
 from pellucid.errors import DataError, ParameterError
 from pellucid.passing import inspect_bands
@@ -57,6 +58,17 @@ def test_a_file_in_bands_is_judged_as_in_memory(inspector, sheet, rows):
     assert found.verdict == "reject"
     assert len(found.defects) >= 4
     assert sorted(told, key=lambda one: -one.peak) == list(found.defects)
+
+
+def test_the_gate_passes_over_the_same_tiles(inspector, sheet):
+    tiling = inspector.fitted_images.framing
+    good = (pane(7, (700, 400)) * 255).astype(np.uint8)
+    gate = Gate.fit([good], tiling.interior, tiling.margin)
+    gated = replace(inspector, gate=gate.with_threshold(float(np.median(gate.strengths(flawed_sheet())))))
+    expected = gated.inspect(sheet)
+    found = inspect_bands(gated, open_bands(sheet, 50))
+    assert replace(found, map=expected.map) == replace(expected, pixels=None)
+    assert (expected.map == gated.limit.good_level).any(), "nothing was passed over"
 
 
 def test_a_good_sheet_is_accepted(inspector, tmp_path):
