@@ -16,10 +16,11 @@ FAST: dict[str, dict[str, Any]] = {
 }
 EXACT_CASES: list[tuple[str, dict[str, Any]]] = [  # closed forms without an approximation: PatchCore keeps all patches
     ("padim", {"n_features": 20}),
-    ("padim", {"n_features": 5, "epsilon": 1.0, "layers": ("layer2",)}),
+    ("padim", {"n_features": 5, "epsilon": 1.0, "layers": ("layer2",), "image_score": "peak"}),
     ("dfm", {}),
     ("dfm", {"score_type": "nll", "pca_level": 0.8}),
     ("dfm", {"layers": ("layer1",), "pooling_kernel_size": 16, "pca_level": 1.0}),
     ("patchcore", {"coreset_sampling_ratio": 1.0}),
-    ("patchcore", {"coreset_sampling_ratio": 1.0, "num_neighbors": 1, "layers": ("layer1",)}),
+    ("patchcore", {"coreset_sampling_ratio": 1.0, "image_score": "peak"}),
+    ("patchcore", {"coreset_sampling_ratio": 1.0, "num_neighbors": 1, "layers": ("layer1",), "image_score": "peak"}),
 ]

@@ -58,8 +58,9 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weights': None,
                         'n_features': 100,
                         'epsilon': 0.01,
+                        'image_score': 'top',
                         'seed': 0},
-           'source_sha256': 'fb36a67e1683b18300aff8099f97e1befb6e261c1e6b4b525ebffb635e7f3709'},
+           'source_sha256': '1e3e7a53dbe3a3f0160ece5bb6ec96e6166e3e1758510923e1cefe6b621d2793'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -70,8 +71,9 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_sampling_ratio': 0.02,
                             'coreset_size': None,
                             'num_neighbors': 9,
+                            'image_score': 'top',
                             'seed': 0},
-               'source_sha256': '79b109c7b8d164f11379fcd9441848bfd6d303892af5f2f00021d88ab540a68e'},
+               'source_sha256': '591f03e424b84183cb830091b37602fce7d4046a0d3cd7474c48b78ebcaffe7b'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pellucid.acquisition.images import Size
     from pellucid.detectors._base import Detector
 
-VERSION = 5
+VERSION = 6
 _DIGEST = re.compile(rb'sha256\\": \\"([0-9a-f]{64})\\"')
 _NO_DIGEST = "0" * 64
 _START_BYTES = 1_000_000  # of a file, that tell whether it is a model
@@ -116,7 +116,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[5] = 5
+    format_version: Literal[6] = 6
     detector: str
     parameters: dict[str, Any]
     backbone: str  # its weights with their version; without one they were a file's
@@ -303,8 +303,8 @@ def upgrade_header(values: Any, tensors: Tensors | None = None, data: memoryview
         kept = {name: value for name, value in values.items() if name != "data_sha256"}
         fitted_images = {"data_sha256": values.get("data_sha256")}
         values = kept | {"format_version": 3, "fitted_images": fitted_images}
-    if isinstance(values, dict) and values.get("format_version") in (3, 4):  # what they lack has a default
-        values = values | {"format_version": 5}
+    if isinstance(values, dict) and values.get("format_version") in (3, 4, 5):  # what they lack has a default
+        values = values | {"format_version": 6}
     return values
 
 

@@ -67,8 +67,9 @@ def load(
     header, tensors = read_model(path)
     if header.detector not in detectors.names():
         raise _missing_detector(path, header)
-    detector = detectors.create(header.detector, **header.parameters).to(device)
-    new = detector.parameters().keys() - header.parameters.keys()
+    parameters = {**detectors.class_of(header.detector)._earlier, **header.parameters}
+    detector = detectors.create(header.detector, **parameters).to(device)
+    new = detector.parameters().keys() - parameters.keys()
     if new:  # its default might not be what the model was fitted with
         names = ", ".join(sorted(new))
         raise ModelFileError(f"'{path}' is of an older pellucid, whose {header.detector} had no {names}: fit it again.")

@@ -80,6 +80,9 @@ def main() -> None:
     elif commit == "5bed4b0":
         write("v4_padim.pellucid", "padim", folder)
         write("v4_patchcore.pellucid", "patchcore", folder, export=True)
+    elif commit == "c9af27b":
+        write("v5_padim.pellucid", "padim", folder)
+        write("v5_patchcore.pellucid", "patchcore", folder, export=True)
     else:
         write(f"v1_{commit}_prism_s.pellucid", "padim", folder)
 
