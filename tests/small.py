@@ -20,6 +20,8 @@ EXACT_CASES: list[tuple[str, dict[str, Any]]] = [  # closed forms without an app
     ("dfm", {}),
     ("dfm", {"score_type": "nll", "pca_level": 0.8}),
     ("dfm", {"layers": ("layer1",), "pooling_kernel_size": 16, "pca_level": 1.0}),
+    ("subspace", {}),
+    ("subspace", {"rotations": 3, "pca_level": 0.9, "image_score": "peak", "patchsize": 1}),
     ("patchcore", {"coreset_sampling_ratio": 1.0}),
     ("patchcore", {"coreset_sampling_ratio": 1.0, "image_score": "peak"}),
     ("patchcore", {"coreset_sampling_ratio": 1.0, "num_neighbors": 1, "layers": ("layer1",), "image_score": "peak"}),

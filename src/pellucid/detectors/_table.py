@@ -103,4 +103,17 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 0.0001,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '49a83b8f618f46a66b97b33779b2e00b1cdc963cf24a66c4b7cba802cb364f31'}}
+           'source_sha256': '49a83b8f618f46a66b97b33779b2e00b1cdc963cf24a66c4b7cba802cb364f31'},
+ 'subspace': {'paper': 'SubspaceAD (Lendering, Akdag & Bondarev, "SubspaceAD: Training-Free Few-Shot Anomaly '
+                       'Detection via Subspace Modeling", CVPR 2026, arXiv 2602.23013).',
+              'summary': 'One principal subspace of all normal patches; what it cannot explain of a patch is '
+                         'anomalous.',
+              'defaults': {'backbone': 'prism_s',
+                           'layers': ('layer2', 'layer3'),
+                           'weights': None,
+                           'patchsize': 3,
+                           'pca_level': 0.99,
+                           'rotations': 1,
+                           'image_score': 'top',
+                           'seed': 0},
+              'source_sha256': '0a85e2847461d5d9f42865e7dc0c7ccecbe8e9aaf69cf3207020bfdecb591e6d'}}
