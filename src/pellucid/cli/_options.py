@@ -107,7 +107,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines, in
 # --- how a model is made --------------------------------------------------------------------------------------------
 
 Detector = Annotated[
-    str, typer.Option(metavar="NAME", help="Method that learns what good parts look like, one of `pellucid detectors`.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Method that learns what good parts look like, one of `pellucid detectors`, or several as one, with + between.",
+    ),
 ]
 Detectors = Annotated[
     str | None,

@@ -66,8 +66,8 @@ class Detector(ABC):
     head_threshold_: Tensor
     head_gain_: Tensor
     _device: torch.device | None = None  # chosen by :meth:`to`, or resolved when it was first needed
+    score_of: ScoreOf = "peak"  # what of its map a score follows: an attribute of the class, or a property
     _renamed: ClassVar[Mapping[str, tuple[str, Mapping[Any, Any]]]] = {}  # old name -> new one, and new values by old
-    _earlier: ClassVar[Mapping[str, Any]] = {}  # newer hyper-parameters, and what models did that have none yet
 
     # --- what a detector writes -------------------------------------------------------------------------------------
 
@@ -174,11 +174,6 @@ class Detector(ABC):
             self._fit(images, checkpoint)
         self._prepare_scoring()
         return self
-
-    @property
-    def score_of(self) -> ScoreOf:
-        """What of its map a score follows; a class may have it as an attribute."""
-        return "peak"
 
     @property
     def leaves_out(self) -> bool:

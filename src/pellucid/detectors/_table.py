@@ -60,7 +60,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'epsilon': 0.01,
                         'image_score': 'top',
                         'seed': 0},
-           'source_sha256': '1e3e7a53dbe3a3f0160ece5bb6ec96e6166e3e1758510923e1cefe6b621d2793'},
+           'source_sha256': '0bdf55bccf3a5eeef3768422372bc33a4b13ac9e5e81d40efbca2ee6fd2d3360'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -73,7 +73,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'num_neighbors': 9,
                             'image_score': 'top',
                             'seed': 0},
-               'source_sha256': '591f03e424b84183cb830091b37602fce7d4046a0d3cd7474c48b78ebcaffe7b'},
+               'source_sha256': '0bfc2855181aed9d7cd2ded0fa35d860ce9bfb1cdb00f884e09c068e8dee4f13'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "
@@ -104,8 +104,8 @@ TABLE: dict[str, dict[str, Any]] = \
                         'precision': 'auto',
                         'seed': 0},
            'source_sha256': '49a83b8f618f46a66b97b33779b2e00b1cdc963cf24a66c4b7cba802cb364f31'},
- 'subspace': {'paper': 'SubspaceAD (Lendering, Akdag & Bondarev, "SubspaceAD: Training-Free Few-Shot Anomaly '
-                       'Detection via Subspace Modeling", CVPR 2026, arXiv 2602.23013).',
+ 'subspace': {'paper': 'SubspaceAD (Lendering et al., "SubspaceAD: Training-Free Few-Shot Anomaly Detection '
+                       'via Subspace Modeling", 2026, arXiv 2602.23013).',
               'summary': 'One principal subspace of all normal patches; what it cannot explain of a patch is '
                          'anomalous.',
               'defaults': {'backbone': 'prism_s',
@@ -116,4 +116,4 @@ TABLE: dict[str, dict[str, Any]] = \
                            'rotations': 1,
                            'image_score': 'top',
                            'seed': 0},
-              'source_sha256': '0a85e2847461d5d9f42865e7dc0c7ccecbe8e9aaf69cf3207020bfdecb591e6d'}}
+              'source_sha256': '656a32d4ad3c3de8517a935aa6a2aa08960866041114c6d2c1d9d016bcda63cc'}}

@@ -77,7 +77,7 @@ class Padim(Detector):
         self.n_features, self.epsilon, self.image_score, self.seed = n_features, epsilon, image_score, seed
 
     @property
-    def score_of(self) -> ScoreOf:
+    def score_of(self) -> ScoreOf:  # type: ignore[override]
         return self.image_score
 
     def _embed(self, pixels: Tensor) -> Tensor:

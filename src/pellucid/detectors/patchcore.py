@@ -83,7 +83,7 @@ class Patchcore(Detector):
         self.num_neighbors, self.image_score, self.seed = num_neighbors, image_score, seed
 
     @property
-    def score_of(self) -> ScoreOf:
+    def score_of(self) -> ScoreOf:  # type: ignore[override]
         return self.image_score
 
     def _check_parameters(self) -> None:

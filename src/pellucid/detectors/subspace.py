@@ -1,5 +1,5 @@
-"""SubspaceAD (Lendering, Akdag & Bondarev, "SubspaceAD: Training-Free Few-Shot Anomaly Detection via Subspace Modeling",
-CVPR 2026, arXiv 2602.23013)."""
+"""SubspaceAD (Lendering et al., "SubspaceAD: Training-Free Few-Shot Anomaly Detection via Subspace Modeling", 2026,
+arXiv 2602.23013)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class SubspaceAd(Detector):
         self.image_score, self.seed = image_score, seed
 
     @property
-    def score_of(self) -> ScoreOf:
+    def score_of(self) -> ScoreOf:  # type: ignore[override]
         return self.image_score
 
     def _check_parameters(self) -> None:
