@@ -11,6 +11,7 @@ FAST: dict[str, dict[str, Any]] = {
     "padim": {"n_features": 20},
     "stfpm": {"epochs": 2},
     "fastflow": {"epochs": 1, "flow_steps": 2},
+    "cfa": {"epochs": 3},
     "efficientad": {"epochs": 2, "batch_size": 4, "penalty_images": 4},
     "reverse_distillation": {"epochs": 40, "batch_size": 4},
 }
@@ -20,6 +21,8 @@ EXACT_CASES: list[tuple[str, dict[str, Any]]] = [  # closed forms without an app
     ("dfm", {}),
     ("dfm", {"score_type": "nll", "pca_level": 0.8}),
     ("dfm", {"layers": ("layer1",), "pooling_kernel_size": 16, "pca_level": 1.0}),
+    ("dfkde", {}),
+    ("dfkde", {"n_components": 3, "layers": ("layer1",)}),
     ("subspace", {}),
     ("subspace", {"rotations": 3, "pca_level": 0.9, "image_score": "peak", "patchsize": 1}),
     ("patchcore", {"coreset_sampling_ratio": 1.0}),

@@ -11,7 +11,10 @@ from pellucid import detectors, testing
 from pellucid.detectors.dfm import Dfm
 from pellucid.testing import Candidate, check_detector, detector_checks
 
-OWN = {"dfm", "efficientad", "fastflow", "padim", "patchcore", "reverse_distillation", "stfpm", "subspace"}
+OWN = {
+    *("cfa", "dfkde", "dfm", "efficientad", "fastflow", "padim", "patchcore", "reverse_distillation", "stfpm"),
+    "subspace",
+}
 
 
 def test_they_are_there():

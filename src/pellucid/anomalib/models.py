@@ -71,6 +71,18 @@ class Dfm(AnomalyModule):
         super().__init__(**parameters | ({} if layer is None else {"layers": (layer,)}))
 
 
+class Cfa(AnomalyModule):
+    """See :class:`pellucid.detectors.cfa.Cfa`."""
+
+    detector = "cfa"
+
+
+class Dfkde(AnomalyModule):
+    """See :class:`pellucid.detectors.dfkde.Dfkde`."""
+
+    detector = "dfkde"
+
+
 class EfficientAd(AnomalyModule):
     """See :class:`pellucid.detectors.efficientad.EfficientAd`."""
 

@@ -110,7 +110,8 @@ Detector = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Method that learns what good parts look like, one of `pellucid detectors`, or several as one, with + between.",
+        help="Method that learns what good parts look like, one of `pellucid detectors`, or several as one, with +"
+        " between.",
     ),
 ]
 Detectors = Annotated[

@@ -4,7 +4,38 @@
 from typing import Any
 
 TABLE: dict[str, dict[str, Any]] = \
-{'dfm': {'paper': 'DFM (Ahuja et al., "Probabilistic Modeling of Deep Features for Out-of-Distribution and '
+{'cfa': {'paper': 'CFA (Lee, Lee & Song, "CFA: Coupled-Hypersphere-Based Feature Adaptation for '
+                  'Target-Oriented Anomaly Localization", IEEE Access 2022, arXiv 2206.04325).',
+         'summary': 'Features are adapted until those of good parts lie close to a few centres; far from all '
+                    'of them is anomalous.',
+         'defaults': {'backbone': 'prism_s',
+                      'layers': ('layer2', 'layer3'),
+                      'weights': None,
+                      'gamma_d': 1,
+                      'radius': 1e-05,
+                      'alpha': 0.1,
+                      'num_neighbors': 3,
+                      'num_hard_negatives': 3,
+                      'image_score': 'peak',
+                      'epochs': 30,
+                      'batch_size': 8,
+                      'lr': 0.001,
+                      'weight_decay': 0.0005,
+                      'precision': 'auto',
+                      'seed': 0},
+         'source_sha256': 'be3791bda8306774979c93e34c6726c0272ce7be3c54d1a2d6f338b76844e92e'},
+ 'dfkde': {'paper': 'DFKDE, deep feature kernel density estimation, as anomalib has it (Akcay et al., '
+                    '"Anomalib: A Deep Learning Library for Anomaly Detection", ICIP 2022, arXiv '
+                    '2202.08341); it has no paper of its own.',
+           'summary': 'A Gaussian kernel density of good images in a few principal directions; an image '
+                      'where it is low is anomalous.',
+           'defaults': {'backbone': 'prism_s',
+                        'layers': ('layer3',),
+                        'weights': None,
+                        'n_components': 16,
+                        'seed': 0},
+           'source_sha256': '84264b9882ed3482c46c6a384888b49bc884c509086e6555c43c5a3262ab4663'},
+ 'dfm': {'paper': 'DFM (Ahuja et al., "Probabilistic Modeling of Deep Features for Out-of-Distribution and '
                   'Adversarial Detection", arXiv 1909.11786, 2019), with the feature-reconstruction error of '
                   'its successor (Ndiour et al., arXiv 2012.04250).',
          'summary': 'PCA of pooled deep features; what the principal subspace cannot explain, or finds '
