@@ -166,7 +166,7 @@ class Cfa(Detector):
         described = self._describe(features)
         distance = self._distances(described, min(len(self.centres_), self.num_neighbors)).sqrt()  # (B, T, K)
         certain = torch.softmax(-distance, 2)[:, :, 0] * distance[:, :, 0]  # (B, T): equation 6
-        anomaly_map = smooth_map(certain.unflatten(1, features.shape[2:]), (pixels.shape[2], pixels.shape[3]))
+        anomaly_map = smooth_map(torch.unflatten(certain, 1, features.shape[2:]), (pixels.shape[2], pixels.shape[3]))
         return anomaly_map, (top_score if self.image_score == "top" else image_score)(anomaly_map)
 
 
