@@ -13,6 +13,7 @@ FAST: dict[str, dict[str, Any]] = {
     "fastflow": {"epochs": 1, "flow_steps": 2},
     "cfa": {"epochs": 3},
     "efficientad": {"epochs": 2, "batch_size": 4, "penalty_images": 4},
+    "supersimplenet": {"epochs": 30, "batch_size": 4, "noise_std": 1.0},
     "reverse_distillation": {"epochs": 40, "batch_size": 4},
 }
 EXACT_CASES: list[tuple[str, dict[str, Any]]] = [  # closed forms without an approximation: PatchCore keeps all patches

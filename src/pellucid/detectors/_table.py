@@ -63,7 +63,7 @@ TABLE: dict[str, dict[str, Any]] = \
                               'weight_decay': 1e-05,
                               'precision': 'auto',
                               'seed': 0},
-                 'source_sha256': '112406d7afc2967ceeac5fe1a6fce3df78ef2cdf09f3805157e8d4ee5e300805'},
+                 'source_sha256': '1cadca72893e68bd165065a14d648ef5ba80426c6fea96310f893c575789d09b'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
@@ -147,4 +147,23 @@ TABLE: dict[str, dict[str, Any]] = \
                            'rotations': 1,
                            'image_score': 'top',
                            'seed': 0},
-              'source_sha256': '656a32d4ad3c3de8517a935aa6a2aa08960866041114c6d2c1d9d016bcda63cc'}}
+              'source_sha256': '656a32d4ad3c3de8517a935aa6a2aa08960866041114c6d2c1d9d016bcda63cc'},
+ 'supersimplenet': {'paper': 'SuperSimpleNet (Rolih, Fucka & Skocaj, "SuperSimpleNet: Unifying Unsupervised '
+                             'and Supervised Learning for Fast and Reliable Surface Defect Detection", ICPR '
+                             '2024, arXiv 2408.03143).',
+                    'summary': 'Two heads tell adapted features from the same with noise in cloud-shaped '
+                               'places; what looks noised is anomalous.',
+                    'defaults': {'backbone': 'prism_s',
+                                 'layers': ('layer2', 'layer3'),
+                                 'weights': None,
+                                 'enlarge': False,
+                                 'noise_std': 0.5,
+                                 'perlin_threshold': 0.2,
+                                 'image_score': 'head',
+                                 'epochs': 40,
+                                 'batch_size': 8,
+                                 'lr': 0.0002,
+                                 'weight_decay': 1e-05,
+                                 'precision': 'auto',
+                                 'seed': 0},
+                    'source_sha256': '9d639893742061a3e2166e84c1c2afe6cc6dce3b3652358cc76004e83476c606'}}

@@ -8,7 +8,9 @@ from typing import Final
 from pellucid import detectors
 from pellucid.detectors import Description
 
-ON_REQUEST = frozenset({"cfa", "dfkde", "efficientad", "subspace"})  # compared when they, or their group, are named
+ON_REQUEST = frozenset(  # compared when they, or their group, are named
+    {"cfa", "dfkde", "efficientad", "subspace", "supersimplenet"}
+)
 FAST = ("patchcore", "padim", "subspace", "dfm", "patchcore+padim")  # seconds to a minute for 200 images of 256 px
 Belongs = Callable[[Description], bool]
 GROUPS: Final[dict[str, Belongs]] = {
