@@ -18,6 +18,7 @@ from pellucid.anomalib.models import (
     Patchcore,
     ReverseDistillation,
     Stfpm,
+    Supersimplenet,
 )
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "PredictDataset",
     "ReverseDistillation",
     "Stfpm",
+    "Supersimplenet",
     "TaskType",
     "TestSplitMode",
     "ValSplitMode",

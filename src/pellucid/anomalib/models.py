@@ -99,3 +99,9 @@ class ReverseDistillation(AnomalyModule):
     """See :class:`pellucid.detectors.reverse_distillation.ReverseDistillation`."""
 
     detector = "reverse_distillation"
+
+
+class Supersimplenet(AnomalyModule):
+    """See :class:`pellucid.detectors.supersimplenet.SuperSimpleNet`."""
+
+    detector = "supersimplenet"

@@ -23,7 +23,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'weight_decay': 0.0005,
                       'precision': 'auto',
                       'seed': 0},
-         'source_sha256': 'c74d92beea0bb7c0be8a6d091cc8f3c0b720fbacb8a4c7cf84c0b0fed369f556'},
+         'source_sha256': '8e96a2d3399d181b6943fb331d34a4224cafff19eab3318b386d49bfe50f1847'},
  'dfkde': {'paper': 'DFKDE, deep feature kernel density estimation, as anomalib has it (Akcay et al., '
                     '"Anomalib: A Deep Learning Library for Anomaly Detection", ICIP 2022, arXiv '
                     '2202.08341); it has no paper of its own.',

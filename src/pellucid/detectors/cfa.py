@@ -52,7 +52,7 @@ class Cfa(Detector):
         >>> import torch
         >>> from pellucid.detectors.cfa import Cfa
         >>> images = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        >>> maps, scores = Cfa(epochs=1).fit([images]).score(images[:2])
+        >>> maps, scores = Cfa(epochs=10).fit([images]).score(images[:2])
         >>> maps.shape, scores.shape
         (torch.Size([2, 64, 64]), torch.Size([2]))
     """
