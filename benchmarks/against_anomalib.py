@@ -97,7 +97,7 @@ def measure_pellucid(work: str, folder: Path) -> dict[str, Any]:
     detector, backbone, layers, _ = describe_work(work)
     parameters = {"backbone": backbone, "layers": layers, "weights": str(folder / f"{backbone}.safetensors")}
     if detector == "patchcore":
-        parameters["coreset_sampling_ratio"] = CORESET_SHARE
+        parameters |= {"coreset_sampling_ratio": CORESET_SHARE, "image_score": "peak"}  # anomalib's
     if "_fit" in work:
         return _time_fit(work, folder, parameters)
     return _time_step(work, folder, parameters) if work.endswith("_step") else _time_image(work, folder, parameters)

@@ -40,6 +40,13 @@ def folder(glass, **more):
     return anomalib.Folder(name="glass", root=glass, normal_dir="normal_train", **SMALL | more)
 
 
+def test_scores_are_the_papers_unless_others_are_asked_for():
+    assert anomalib.Patchcore().parameters["image_score"] == "peak"
+    assert anomalib.Padim(n_features=10).parameters == {"image_score": "peak", "n_features": 10}
+    assert anomalib.Padim(image_score="top").parameters["image_score"] == "top"
+    assert anomalib.Dfm().parameters == {}
+
+
 # --- what is tested ---------------------------------------------------------------------------------------------------
 
 
@@ -216,9 +223,12 @@ def test_mvtec(engine, tested, glass, tmp_path):
 
 def test_parameters_by_anomalibs_names():
     assert anomalib.EfficientAd(lr=0.0001).parameters == {"lr": 0.0001}
+    assert anomalib.Cfa(num_neighbors=2, num_hard_negatives=1).parameters["num_neighbors"] == 2
+    assert anomalib.Supersimplenet(perlin_threshold=0.3).parameters == {"perlin_threshold": 0.3}
+    assert anomalib.Dfkde(n_components=4).parameters == {"n_components": 4}
     assert anomalib.Dfm(layer="layer2").parameters == {"layers": ("layer2",)}
     assert anomalib.Dfm(layers=("layer2",), pre_trained=True).parameters == {"layers": ("layer2",)}
-    assert anomalib.Patchcore(pre_processor=True, post_processor=None, evaluator=True, visualizer=True).parameters == {}
+    assert anomalib.Dfm(pre_processor=True, post_processor=None, evaluator=True, visualizer=True).parameters == {}
 
 
 @pytest.mark.parametrize(

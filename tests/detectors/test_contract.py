@@ -11,10 +11,13 @@ from pellucid import detectors, testing
 from pellucid.detectors.dfm import Dfm
 from pellucid.testing import Candidate, check_detector, detector_checks
 
-OWN = {"dfm", "efficientad", "fastflow", "padim", "patchcore", "reverse_distillation", "stfpm"}
+OWN = {
+    *("cfa", "dfkde", "dfm", "efficientad", "fastflow", "padim", "patchcore", "reverse_distillation", "stfpm"),
+    *("subspace", "supersimplenet"),
+}
 
 
-def test_the_seven_are_there():
+def test_they_are_there():
     assert set(detectors.names()) >= OWN
 
 
@@ -23,7 +26,7 @@ def candidate(request):
     return Candidate(request.param, **FAST.get(request.param, {}))
 
 
-# runtimes/test_runtimes.py exports each of the seven to ONNX, too, which takes up to ten seconds
+# runtimes/test_runtimes.py exports each of them to ONNX, too, which takes up to ten seconds
 CHECKS = [
     pytest.param(
         check,

@@ -19,7 +19,8 @@ from pellucid.errors import ModelFileError, ParameterError
 from pellucid.inspector import Inspector
 from pellucid.records.limits import Limit
 from pellucid.runtimes.torch import Torch
-from pellucid.study.sweep import ON_REQUEST, Sweep
+from pellucid.study.groups import ON_REQUEST
+from pellucid.study.sweep import Sweep
 
 PACKAGE = Path(pellucid.__file__).parent
 PLUGIN = '''"""Nearest mean (nobody, 2026)."""

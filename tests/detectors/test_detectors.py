@@ -169,7 +169,7 @@ def test_a_fit_on_many_images_compiles_the_backbone_and_learns_the_same(name, mo
 
 
 def test_patchcore_score_is_equations_6_and_7(batches, make):
-    detector = make("patchcore", num_neighbors=3).fit(batches)
+    detector = make("patchcore", num_neighbors=3, image_score="peak").fit(batches)
     image = batches[1][:1]
     patches, bank = detector._embed(image)[0].flatten(0, 1).double(), detector.bank_.double()
     distances = torch.stack([(patch - bank).norm(dim=1) for patch in patches])
@@ -179,6 +179,35 @@ def test_patchcore_score_is_equations_6_and_7(batches, make):
     d = (patches[k] - bank[neighbours]).norm(dim=1)
     expected = (1 - d[0].exp() / d.exp().sum()) * nearest[k]
     assert float(detector.score(image)[1]) == pytest.approx(float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize("side", [64, 16])  # 64 patches, and 4, of which the mean is that of all
+def test_patchcore_score_is_the_mean_of_the_ten_farthest_patches(side, batches, make):
+    images = [F.interpolate(batch, size=(side, side)) for batch in batches]
+    detector = make("patchcore", coreset_size=20).fit(images)
+    patches = detector._embed(images[1][:1])[0].flatten(0, 1)
+    distances = sorted(float((patch - detector.bank_).norm(dim=1).min()) for patch in patches)
+    score = detector.score(images[1][:1])[1]
+    assert float(score) == pytest.approx(np.mean(distances[-10:]), rel=1e-4)
+    assert detector.score_of == "top"
+    peak = make("patchcore", coreset_size=20, image_score="peak").fit(images)
+    assert peak.score_of == "peak"
+    assert torch.equal(peak.score(images[1])[0], detector.score(images[1])[0])  # the map is the same
+
+
+def test_padim_score_is_the_mean_of_the_highest_hundredth(batches, make):
+    detector, peak = (make("padim", image_score=kind).fit(batches) for kind in ("top", "peak"))
+    maps, scores = detector.score(batches[1])
+    values = np.sort(maps.flatten(1).numpy(), axis=1)
+    np.testing.assert_allclose(scores, values[:, -41:].mean(1), rtol=1e-5)  # of 64 x 64
+    np.testing.assert_array_equal(peak.score(batches[1])[1], values[:, -1])
+    assert (detector.score_of, peak.score_of) == ("top", "peak")
+
+
+@pytest.mark.parametrize("name", ["patchcore", "padim"])
+def test_another_score_is_refused(name):
+    with pytest.raises(ParameterError, match="image_score='mean' is not allowed: it has to be top or peak"):
+        detectors.create(name, image_score="mean")
 
 
 def test_padim_is_numpys_gaussian(batches, make):
@@ -322,7 +351,8 @@ def test_reverse_distillation_levels_are_its_smoothed_distances(batches, make):
 @pytest.mark.parametrize(("size", "neighbours"), [(1, 9), (1, 1), (2, 9), (3, 9), (50, 1)])
 def test_a_small_bank_still_tells_far_from_near(size, neighbours, batches):
     """With a bank of one patch equation 7's softmax has one term, and would make every score 0."""
-    detector = detectors.create("patchcore", coreset_size=size, num_neighbors=neighbours).fit(batches)
+    detector = detectors.create("patchcore", coreset_size=size, num_neighbors=neighbours, image_score="peak")
+    detector.fit(batches)
     odd = batches[0][:2].clone()
     odd[1, :, 20:40, 20:40] = 1.0
     _, scores = detector.score(odd)

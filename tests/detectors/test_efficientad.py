@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from pellucid.backbones import network
 from pellucid.detectors._maps import image_score
-from pellucid.detectors.efficientad import EfficientAd, channel_statistics, hard_mean, relit
+from pellucid.detectors._moments import channel_statistics
+from pellucid.detectors.efficientad import EfficientAd, hard_mean, relit
 from pellucid.errors import DataError
 
 

@@ -157,5 +157,6 @@ def test_another_fit_forgets_what_was_taught(batches, make):
 
 @pytest.mark.parametrize("name", detectors.names())
 def test_every_detector_can_be_taught(name, batches, make):
-    detector = make(name, **({"epochs": 1} if "epochs" in detectors.describe(name).defaults else {})).fit(batches)
+    trained = "epochs" in detectors.describe(name).defaults and name != "cfa"  # whose first steps overshoot
+    detector = make(name, **({"epochs": 1} if trained else {})).fit(batches)
     assert detector.can_be_taught

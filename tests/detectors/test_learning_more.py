@@ -36,7 +36,7 @@ def test_an_update_is_a_fit_on_all_images(name, parameters, batches):
     close((maps[:2], scores[:2]), pair.score(images[8:10]))
 
 
-@pytest.mark.parametrize("name", ["patchcore", "padim", "dfm"])
+@pytest.mark.parametrize("name", ["patchcore", "padim", "dfm", "subspace"])
 def test_a_copy_of_the_earlier_detector_is_not_touched(name, batches):
     earlier = detectors.create(name).fit(batches[:2])
     state, before = earlier.state(), earlier.score(batches[2])

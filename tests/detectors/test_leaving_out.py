@@ -58,6 +58,8 @@ def test_every_memory_knows_its_image(batches):
     [
         ("patchcore", {"coreset_size": 1}, [*range(12)], "bank of 1 patches holds those of one image or group only"),
         ("padim", {"n_features": 5}, [0] * 11 + [1], "PaDiM needs at least two images .* without one image or group"),
+        ("subspace", {}, [0] * 12, "SubspaceAD needs at least two patches .* without one image or group"),
+        ("dfkde", {}, [0] * 11 + [1], "DFKDE needs at least two images .* without one image or group"),
         ("dfm", {}, [0] * 11 + [1], "DFM needs at least two images to estimate a subspace without one image or group"),
     ],
 )

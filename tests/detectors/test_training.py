@@ -330,6 +330,12 @@ WRONG_VALUES = {
             ("layers", ("layer1", "layer2"))],
     "efficientad": [("p_hard", 1.0), ("p_hard", -0.1), ("p_hard", math.nan), ("penalty_images", -1), ("epochs", 0),
                     ("batch_size", 0), ("lr", 0.0), ("weight_decay", -1.0), ("precision", "16"), ("layers", ())],
+    "subspace": [("pca_level", 0), ("patchsize", 2), ("rotations", 0), ("image_score", "mean"), ("layers", ())],
+    "supersimplenet": [("noise_std", 0), ("perlin_threshold", 1.0), ("perlin_threshold", -0.1), ("image_score", "mean"),
+                       ("epochs", 0), ("lr", 0), ("weight_decay", -1.0), ("enlarge", 2), ("layers", ())],
+    "dfkde": [("n_components", 0), ("n_components", 2.5), ("layers", ("layer1", "layer2"))],
+    "cfa": [("gamma_d", 0), ("radius", -1), ("alpha", math.nan), ("num_neighbors", 0), ("num_hard_negatives", -1),
+            ("image_score", "mean"), ("epochs", 0), ("lr", 0), ("precision", "16"), ("layers", ())],
 }  # fmt: skip
 
 

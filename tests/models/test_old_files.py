@@ -68,6 +68,14 @@ def test_an_old_file_gives_what_it_gave(name, tmp_path):
     agrees(pellucid.load(tmp_path / "again.pellucid"), expected_of(name))
 
 
+@pytest.mark.parametrize("name", ["v1_patchcore", "v5_patchcore", "v5_padim"])
+def test_a_score_goes_on_being_the_one_that_the_limit_is_for(name, tmp_path):
+    """Models of before format 6 score by the maximum, as the papers do; what is fitted now does not by default."""
+    detector = pellucid.load(unpack(name, tmp_path)).detector
+    assert detector.image_score == "peak"
+    assert type(detector)().image_score == "top"
+
+
 @pytest.mark.parametrize("name", ["v1_patchcore", "v2_patchcore", "v3_patchcore", "v4_patchcore", "v5_patchcore"])
 def test_an_old_export_gives_what_it_gave(name, tmp_path):
     shutil.copytree(FOLDER / f"{name}_openvino", tmp_path / "exported")

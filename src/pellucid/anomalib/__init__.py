@@ -8,12 +8,25 @@ else here is refused with a sentence that says what to use.
 from pellucid.anomalib.data import Folder, MVTec, PredictDataset, TaskType, TestSplitMode, ValSplitMode
 from pellucid.anomalib.engine import Engine, ExportType
 from pellucid.anomalib.loggers import AnomalibMLFlowLogger, AnomalibTensorBoardLogger, AnomalibWandbLogger
-from pellucid.anomalib.models import Dfm, EfficientAd, Fastflow, Padim, Patchcore, ReverseDistillation, Stfpm
+from pellucid.anomalib.models import (
+    Cfa,
+    Dfkde,
+    Dfm,
+    EfficientAd,
+    Fastflow,
+    Padim,
+    Patchcore,
+    ReverseDistillation,
+    Stfpm,
+    Supersimplenet,
+)
 
 __all__ = [
     "AnomalibMLFlowLogger",
     "AnomalibTensorBoardLogger",
     "AnomalibWandbLogger",
+    "Cfa",
+    "Dfkde",
     "Dfm",
     "EfficientAd",
     "Engine",
@@ -26,6 +39,7 @@ __all__ = [
     "PredictDataset",
     "ReverseDistillation",
     "Stfpm",
+    "Supersimplenet",
     "TaskType",
     "TestSplitMode",
     "ValSplitMode",

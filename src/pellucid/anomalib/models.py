@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pellucid import detectors
 from pellucid.errors import ParameterError
@@ -27,6 +27,7 @@ class AnomalyModule:
     """
 
     detector: str
+    paper: ClassVar[dict[str, Any]] = {}  # hyper-parameters that are the paper's there, and not by default here
 
     def __init__(self, **parameters: Any) -> None:
         if not parameters.pop("pre_trained", True):
@@ -34,7 +35,7 @@ class AnomalyModule:
         for name, instead in REPLACED_PARAMETERS.items():
             if parameters.pop(name, None) not in (None, True):
                 raise ParameterError(f"{name} is not taken: {instead}; leave it out.")
-        self.parameters = parameters
+        self.parameters = self.paper | parameters
         detectors.create(self.detector, **self.parameters)  # what is not allowed is refused here, not hours later
         self.inspector: Inspector | None = None
 
@@ -43,12 +44,14 @@ class Patchcore(AnomalyModule):
     """See :class:`pellucid.detectors.patchcore.Patchcore`."""
 
     detector = "patchcore"
+    paper = {"image_score": "peak"}
 
 
 class Padim(AnomalyModule):
     """See :class:`pellucid.detectors.padim.Padim`."""
 
     detector = "padim"
+    paper = {"image_score": "peak"}
 
 
 class Stfpm(AnomalyModule):
@@ -68,6 +71,18 @@ class Dfm(AnomalyModule):
         super().__init__(**parameters | ({} if layer is None else {"layers": (layer,)}))
 
 
+class Cfa(AnomalyModule):
+    """See :class:`pellucid.detectors.cfa.Cfa`."""
+
+    detector = "cfa"
+
+
+class Dfkde(AnomalyModule):
+    """See :class:`pellucid.detectors.dfkde.Dfkde`."""
+
+    detector = "dfkde"
+
+
 class EfficientAd(AnomalyModule):
     """See :class:`pellucid.detectors.efficientad.EfficientAd`."""
 
@@ -84,3 +99,9 @@ class ReverseDistillation(AnomalyModule):
     """See :class:`pellucid.detectors.reverse_distillation.ReverseDistillation`."""
 
     detector = "reverse_distillation"
+
+
+class Supersimplenet(AnomalyModule):
+    """See :class:`pellucid.detectors.supersimplenet.SuperSimpleNet`."""
+
+    detector = "supersimplenet"

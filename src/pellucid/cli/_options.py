@@ -107,14 +107,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines, in
 # --- how a model is made --------------------------------------------------------------------------------------------
 
 Detector = Annotated[
-    str, typer.Option(metavar="NAME", help="Method that learns what good parts look like, one of `pellucid detectors`.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Method that learns what good parts look like, one of `pellucid detectors`, or several as one, with +"
+        " between.",
+    ),
 ]
 Detectors = Annotated[
     str | None,
     typer.Option(
         metavar="NAMES",
-        help="Names of the detectors to compare, with commas between; all but efficientad by default,"
-        " which learns thirty times as long.",
+        help="Names of the detectors to compare, with commas between; patchcore+padim is both as one. Or groups: fast"
+        " (a minute), closed-form (nothing is trained), trained, all. By default all but cfa, dfkde, efficientad,"
+        " subspace and supersimplenet.",
     ),
 ]
 Backbone = Annotated[

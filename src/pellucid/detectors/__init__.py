@@ -12,7 +12,7 @@ import inspect
 import logging
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid import backbones
 from pellucid._io.plugins import distribution_of, find_plugins, load_plugin
+from pellucid.detectors._fused_names import fused_defaults, fused_layers, is_fusion, parts_of
 from pellucid.detectors._renamed import current_parameters
 from pellucid.errors import ParameterError, unknown_name
 
@@ -72,8 +73,16 @@ def __getattr__(name: str) -> object:
 
 
 def names() -> list[str]:
-    """List every detector by name, pellucid's own and those of other distributions; imports none of them."""
+    """List every detector by name, pellucid's own and those of other distributions; imports none of them.
+
+    Several of them with ``+`` between are a detector, too: ``patchcore+padim``.
+    """
     return sorted({*own_names(), *_plugins()})
+
+
+def is_known(name: str) -> bool:
+    """Whether a name is one of :func:`names`, or of a fusion of them."""
+    return all(part in names() for part in name.split("+"))
 
 
 def describe(name: str) -> Description:
@@ -82,7 +91,7 @@ def describe(name: str) -> Description:
     Those that the generated table knows as they are now are not imported.
 
     Args:
-        name: one of :func:`names`.
+        name: one of :func:`names`, or several with ``+`` between.
 
     Raises:
         ParameterError: there is no such detector, or that of another distribution cannot be imported.
@@ -91,10 +100,23 @@ def describe(name: str) -> Description:
         >>> pellucid.detectors.describe("padim").defaults["n_features"]
         100
     """
+    if is_fusion(name):
+        return _describe_fusion([describe(part) for part in parts_of(name, names())])
     if name in own_names() and is_current(name):
         known = TABLE[name]
         return Description(name, known["paper"], known["summary"], known["defaults"])
     return describe_class(name, class_of(name))  # imported, and torch with it
+
+
+def _describe_fusion(parts: Sequence[Description]) -> Description:
+    described = [part.name for part in parts]
+    return Description(
+        "+".join(described),
+        " ".join(part.paper for part in parts),
+        f"Geometric mean of what {' and '.join(described)} say, as one detector.",
+        fused_defaults({part.name: part.defaults for part in parts}),
+        next((part.distribution for part in parts if part.distribution != "pellucid"), "pellucid"),
+    )
 
 
 def descriptions() -> list[Description]:
@@ -112,8 +134,9 @@ def create(name: str, **parameters: Any) -> Detector:
     """Make a detector by name.
 
     Args:
-        name: one of :func:`names`.
-        parameters: hyper-parameters; those not given take their defaults.
+        name: one of :func:`names`, or several with ``+`` between.
+        parameters: hyper-parameters; those not given take their defaults. Those of a fusion's parts have the part's
+            name in front, as in ``patchcore.num_neighbors``.
 
     Raises:
         ParameterError: unknown detector or hyper-parameter, or a value that is not allowed.
@@ -135,7 +158,7 @@ def complete(name: str, given: Mapping[str, Any], backbone: str | None, weights:
     """Return all hyper-parameters of a detector but its seed: the defaults, with what is given in their place.
 
     Args:
-        name: one of :func:`names`.
+        name: one of :func:`names`, or several with ``+`` between.
         given: hyper-parameters that have no place of their own.
         backbone: one of ``pellucid.backbones.names()``; None is the detector's own.
         weights: checkpoint file of the backbone; None are those that belong to its name.
@@ -151,13 +174,15 @@ def complete(name: str, given: Mapping[str, Any], backbone: str | None, weights:
         given = current_parameters(class_of(name), given, FutureWarning)
     chosen = {**defaults, "backbone": backbone, "weights": str(weights) if weights else None}
     for key, value in given.items():
+        if is_fusion(name) and key == "layers":
+            raise ParameterError(f"layers is not allowed among the parameters of {name}: each part has its own.")
         if key in ("backbone", "weights", "seed"):
             raise ParameterError(f"{key} is not allowed among the parameters of {name}: it has a place of its own.")
         if key not in defaults:
             raise unknown_name(f"parameter of {name}", key, defaults)
         chosen[key] = _of_its_kind(key, value, defaults[key])
     del chosen["seed"]
-    return chosen
+    return chosen | ({"layers": fused_layers(name.split("+"), chosen)} if is_fusion(name) else {})
 
 
 def _of_its_kind(key: str, value: Any, default: Any) -> Any:
@@ -183,6 +208,8 @@ def name_of(detector: Detector) -> str:
     """
     cls = type(detector)
     package, _, module = cls.__module__.rpartition(".")
+    if parts := getattr(cls, "fused", ()):
+        return "+".join(parts)
     if package == __name__:
         return module
     for name, point in _plugins().items():
@@ -230,7 +257,11 @@ def _plugins() -> dict[str, EntryPoint]:
 
 
 def class_of(name: str) -> type[Detector]:
-    """Import the class of a detector."""
+    """Import the class of a detector, or make that of a fusion."""
+    if is_fusion(name):
+        from pellucid.detectors._fusion import fusion_class
+
+        return fusion_class(tuple((part, class_of(part)) for part in parts_of(name, names())))
     if name in own_names():
         return _defined_in(f"{__name__}.{name}")
     if name not in _plugins():
@@ -268,6 +299,8 @@ def _check_class(cls: object, point: EntryPoint) -> None:
 
 
 def _defaults(cls: type[Detector]) -> dict[str, Any]:
+    if getattr(cls, "fused", ()):
+        return cls.defaults()  # type: ignore[attr-defined,no-any-return]
     parameters = inspect.signature(cls).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 

@@ -69,7 +69,7 @@ class Detector(ABC):
     head_threshold_: Tensor
     head_gain_: Tensor
     _device: torch.device | None = None  # chosen by :meth:`to`, or resolved when it was first needed
-    score_of: ClassVar[ScoreOf] = "peak"  # what of its map a score follows; "total" is all of it
+    score_of: ScoreOf = "peak"  # what of its map a score follows: an attribute of the class, or a property
     context_px: ClassVar[int] = SMOOTHED_PX  # that a map looks beyond what the backbone does, where a tile's is exact
     _renamed: ClassVar[Mapping[str, tuple[str, Mapping[Any, Any]]]] = {}  # old name -> new one, and new values by old
 

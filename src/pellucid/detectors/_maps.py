@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.records import top_count
+
 
 def resize_to(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring maps (B, C, h, w) to (B, C, *size), bilinearly."""
@@ -23,6 +25,12 @@ def resize_to(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def image_score(anomaly_map: Tensor) -> Tensor:
     """Take the highest value of each map as the score of its image: (B, H, W) -> (B,)."""
     return anomaly_map.flatten(1).amax(1)
+
+
+def top_score(anomaly_map: Tensor) -> Tensor:
+    """Average the highest hundredth of the values of each map, the score of its image: (B, H, W) -> (B,)."""
+    values = anomaly_map.flatten(1)
+    return values.topk(top_count(int(values.shape[1])), dim=1, sorted=False).values.mean(1)
 
 
 def unit_distance(a: Tensor, b: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from torch import nn
 
 from pellucid.detectors._base import Detector
@@ -24,9 +22,14 @@ def summarise_networks(detector: Detector) -> list[tuple[str, str, int, int]]:
             sum(p.numel() for p in network.parameters()),
             sum(p.numel() for p in network.parameters() if p.requires_grad),
         )
-        for name, network in _networks(detector)
+        for name, network in networks_of(detector).items()
     ]
 
 
-def _networks(detector: Detector) -> Iterator[tuple[str, nn.Module]]:
-    return ((name, value) for name, value in vars(detector).items() if isinstance(value, nn.Module))
+def networks_of(detector: Detector) -> dict[str, nn.Module]:
+    """Return the networks inside a fitted detector, and inside the parts of a fusion, by name."""
+    found = {name: value for name, value in vars(detector).items() if isinstance(value, nn.Module)}
+    parts: dict[str, Detector] = vars(detector).get("_parts", {})
+    for part, made in parts.items():
+        found |= {f"{part}_{name}": network for name, network in networks_of(made).items()}
+    return found

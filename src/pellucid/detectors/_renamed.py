@@ -1,4 +1,4 @@
-"""Hyper-parameters that have another name by now: the old one goes on working for one version, with a note."""
+"""Hyper-parameters that have another name by now, which goes on working for one version, with a note; and new ones."""
 
 from __future__ import annotations
 
@@ -46,3 +46,11 @@ def current_parameters(
             stacklevel=3,
         )
     return current
+
+
+def earlier_parameters(cls: type[Detector]) -> dict[str, Any]:
+    """Return the hyper-parameters that a detector did not have in earlier versions, with what its models did then.
+
+    They are its table ``_earlier``; models that were written before have no value of their own.
+    """
+    return dict(getattr(cls, "_earlier", {}))

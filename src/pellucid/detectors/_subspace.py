@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ class Subspace(NamedTuple):
         U: orthonormal directions by falling variance, (D, k).
         variance: along each of them, (k,).
         rest: the other directions with any variance, each times its standard deviation, (r, D).
-        images: how many features they are of.
+        images: how many features they are of; DFM has one of an image.
     """
 
     mu: Tensor
@@ -68,7 +69,7 @@ def principal_subspace(rows: Iterable[Tensor], level: float) -> Subspace:
         count += len(batch)
         waiting = sum(len(part) for part in kept)
         if (scatter is None and count > batch.shape[1]) or (scatter is not None and waiting >= SCATTER_BLOCK):
-            scatter = scatter or _Scatter(torch.cat(kept).mean(0))
+            scatter = scatter or Scatter(torch.cat(kept).mean(0))
             scatter.add(torch.cat(kept))
             kept = []
     if count < 2:
@@ -77,7 +78,7 @@ def principal_subspace(rows: Iterable[Tensor], level: float) -> Subspace:
         return _by_gram(torch.cat(kept), level)
     if kept:
         scatter.add(torch.cat(kept))
-    return _by_scatter(scatter, level)
+    return scatter.subspace(level)
 
 
 class LeftOutSubspaces:
@@ -131,8 +132,12 @@ class LeftOutSubspaces:
         return _subspace(mu, self.directions @ W, eigenvalues, left, self.level, self.device)
 
 
-class _Scatter:
-    """Sum of outer products about a point near the mean, in double precision: nothing cancels."""
+class Scatter:
+    """Sum of outer products of features about a point near their mean, in double precision: nothing cancels.
+
+    Args:
+        centre: that point, (D,).
+    """
 
     def __init__(self, centre: Tensor) -> None:
         self.device, self.count = centre.device, 0
@@ -140,12 +145,43 @@ class _Scatter:
         self.total = torch.zeros_like(self.centre)
         self.products = self.centre.new_zeros(len(centre), len(centre))
 
+    @classmethod
+    def of(cls, earlier: Moments, device: torch.device) -> Scatter:
+        """Return that of features which are not there any more."""
+        made = cls(earlier.mu.to(device))
+        made.count, made.products = earlier.images, earlier.rows.T @ earlier.rows
+        return made
+
     def add(self, rows: Tensor) -> None:
+        """Add features (n, D)."""
         for block in torch.split(rows, SCATTER_BLOCK):
             x = block.to(self.centre.device).double() - self.centre
             self.count += len(x)
             self.total += x.sum(0)
             self.products.addmm_(x.T, x)
+
+    def empty(self) -> Scatter:
+        """Return one about the same centre, of no features yet."""
+        made = copy.copy(self)
+        made.count, made.total, made.products = 0, torch.zeros_like(self.total), torch.zeros_like(self.products)
+        return made
+
+    def without(self, other: Scatter) -> Scatter:
+        """Return that of the features which are not in another one about the same centre; both stay as they are."""
+        left = copy.copy(self)
+        left.count, left.total, left.products = (
+            self.count - other.count,
+            self.total - other.total,
+            self.products - other.products,
+        )
+        return left
+
+    def subspace(self, level: float) -> Subspace:
+        """Find what keeps a share of the variance, in (0, 1], of two or more features."""
+        moved = torch.addr(self.products, self.total, self.total, alpha=-1 / self.count)  # to their mean
+        eigenvalues, V = torch.linalg.eigh(moved)
+        eigenvalues, V = eigenvalues.flip(0).clamp(min=0), V.flip(1)
+        return _subspace(self.centre + self.total / self.count, V, eigenvalues, self.count, level, self.device)
 
 
 def _by_gram(X: Tensor, level: float) -> Subspace:
@@ -156,14 +192,6 @@ def _by_gram(X: Tensor, level: float) -> Subspace:
     eigenvalues, V = eigenvalues.flip(0).clamp(min=0), V.flip(1)
     directions = centred.T @ V / eigenvalues.sqrt().clamp(min=1e-30)
     return _subspace(mu, directions, eigenvalues, len(X), level, X.device)
-
-
-def _by_scatter(scatter: _Scatter, level: float) -> Subspace:
-    """From the scatter matrix about a point, moved to the mean."""
-    N, total = scatter.count, scatter.total
-    eigenvalues, V = torch.linalg.eigh(scatter.products.addr_(total, total, alpha=-1 / N))
-    eigenvalues, V = eigenvalues.flip(0).clamp(min=0), V.flip(1)
-    return _subspace(scatter.centre + total / N, V, eigenvalues, N, level, scatter.device)
 
 
 def _subspace(

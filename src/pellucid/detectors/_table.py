@@ -4,7 +4,38 @@
 from typing import Any
 
 TABLE: dict[str, dict[str, Any]] = \
-{'dfm': {'paper': 'DFM (Ahuja et al., "Probabilistic Modeling of Deep Features for Out-of-Distribution and '
+{'cfa': {'paper': 'CFA (Lee, Lee & Song, "CFA: Coupled-Hypersphere-Based Feature Adaptation for '
+                  'Target-Oriented Anomaly Localization", IEEE Access 2022, arXiv 2206.04325).',
+         'summary': 'Features are adapted until those of good parts lie close to a few centres; far from all '
+                    'of them is anomalous.',
+         'defaults': {'backbone': 'prism_s',
+                      'layers': ('layer2', 'layer3'),
+                      'weights': None,
+                      'gamma_d': 1,
+                      'radius': 1e-05,
+                      'alpha': 0.1,
+                      'num_neighbors': 3,
+                      'num_hard_negatives': 3,
+                      'image_score': 'peak',
+                      'epochs': 30,
+                      'batch_size': 8,
+                      'lr': 0.001,
+                      'weight_decay': 0.0005,
+                      'precision': 'auto',
+                      'seed': 0},
+         'source_sha256': '8e96a2d3399d181b6943fb331d34a4224cafff19eab3318b386d49bfe50f1847'},
+ 'dfkde': {'paper': 'DFKDE, deep feature kernel density estimation, as anomalib has it (Akcay et al., '
+                    '"Anomalib: A Deep Learning Library for Anomaly Detection", ICIP 2022, arXiv '
+                    '2202.08341); it has no paper of its own.',
+           'summary': 'A Gaussian kernel density of good images in a few principal directions; an image '
+                      'where it is low is anomalous.',
+           'defaults': {'backbone': 'prism_s',
+                        'layers': ('layer3',),
+                        'weights': None,
+                        'n_components': 16,
+                        'seed': 0},
+           'source_sha256': '84264b9882ed3482c46c6a384888b49bc884c509086e6555c43c5a3262ab4663'},
+ 'dfm': {'paper': 'DFM (Ahuja et al., "Probabilistic Modeling of Deep Features for Out-of-Distribution and '
                   'Adversarial Detection", arXiv 1909.11786, 2019), with the feature-reconstruction error of '
                   'its successor (Ndiour et al., arXiv 2012.04250).',
          'summary': 'PCA of pooled deep features; what the principal subspace cannot explain, or finds '
@@ -32,7 +63,7 @@ TABLE: dict[str, dict[str, Any]] = \
                               'weight_decay': 1e-05,
                               'precision': 'auto',
                               'seed': 0},
-                 'source_sha256': '112406d7afc2967ceeac5fe1a6fce3df78ef2cdf09f3805157e8d4ee5e300805'},
+                 'source_sha256': '1cadca72893e68bd165065a14d648ef5ba80426c6fea96310f893c575789d09b'},
  'fastflow': {'paper': 'FastFlow (Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via '
                        '2D Normalizing Flows", arXiv 2111.07677, 2021).',
               'summary': 'A normalising flow per feature level maps normal features to a standard normal; '
@@ -58,8 +89,9 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weights': None,
                         'n_features': 100,
                         'epsilon': 0.01,
+                        'image_score': 'top',
                         'seed': 0},
-           'source_sha256': '6f9ddfd70283fba981dfa9d519186018f69b5d98510fe71c7aa6b2f92895b4a8'},
+           'source_sha256': '0bdf55bccf3a5eeef3768422372bc33a4b13ac9e5e81d40efbca2ee6fd2d3360'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -70,8 +102,9 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_sampling_ratio': 0.02,
                             'coreset_size': None,
                             'num_neighbors': 9,
+                            'image_score': 'top',
                             'seed': 0},
-               'source_sha256': '9a716f7b66f88948647b6c0120989e959f5febba26bea54cf9df1345f294bb8e'},
+               'source_sha256': '0bfc2855181aed9d7cd2ded0fa35d860ce9bfb1cdb00f884e09c068e8dee4f13'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "
@@ -101,4 +134,36 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 0.0001,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '49a83b8f618f46a66b97b33779b2e00b1cdc963cf24a66c4b7cba802cb364f31'}}
+           'source_sha256': '49a83b8f618f46a66b97b33779b2e00b1cdc963cf24a66c4b7cba802cb364f31'},
+ 'subspace': {'paper': 'SubspaceAD (Lendering et al., "SubspaceAD: Training-Free Few-Shot Anomaly Detection '
+                       'via Subspace Modeling", 2026, arXiv 2602.23013).',
+              'summary': 'One principal subspace of all normal patches; what it cannot explain of a patch is '
+                         'anomalous.',
+              'defaults': {'backbone': 'prism_s',
+                           'layers': ('layer2', 'layer3'),
+                           'weights': None,
+                           'patchsize': 3,
+                           'pca_level': 0.99,
+                           'rotations': 1,
+                           'image_score': 'top',
+                           'seed': 0},
+              'source_sha256': '656a32d4ad3c3de8517a935aa6a2aa08960866041114c6d2c1d9d016bcda63cc'},
+ 'supersimplenet': {'paper': 'SuperSimpleNet (Rolih, Fucka & Skocaj, "SuperSimpleNet: Unifying Unsupervised '
+                             'and Supervised Learning for Fast and Reliable Surface Defect Detection", ICPR '
+                             '2024, arXiv 2408.03143).',
+                    'summary': 'Two heads tell adapted features from the same with noise in cloud-shaped '
+                               'places; what looks noised is anomalous.',
+                    'defaults': {'backbone': 'prism_s',
+                                 'layers': ('layer2', 'layer3'),
+                                 'weights': None,
+                                 'enlarge': False,
+                                 'noise_std': 0.5,
+                                 'perlin_threshold': 0.2,
+                                 'image_score': 'head',
+                                 'epochs': 40,
+                                 'batch_size': 8,
+                                 'lr': 0.0002,
+                                 'weight_decay': 1e-05,
+                                 'precision': 'auto',
+                                 'seed': 0},
+                    'source_sha256': '9d639893742061a3e2166e84c1c2afe6cc6dce3b3652358cc76004e83476c606'}}

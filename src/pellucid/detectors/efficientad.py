@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from pellucid._io.progress import track
 from pellucid.backbones.pdn import PDN
 from pellucid.detectors._base import Detector, Images, require
-from pellucid.detectors._device import double_precision_device
 from pellucid.detectors._maps import concatenate, image_score, resize_to
+from pellucid.detectors._moments import channel_statistics
 from pellucid.detectors._training import Objective, check_training_parameters, held_out_images, train
 from pellucid.errors import DataError
 from pellucid.synthesis.textures import scene
@@ -212,27 +212,6 @@ def relit(pixels: Tensor, which: Tensor, factor: Tensor) -> Tensor:
     anchors = torch.stack([torch.zeros_like(grey), grey.mean((2, 3), keepdim=True).expand_as(grey), grey])
     anchor = anchors[which, torch.arange(len(pixels))]
     return (anchor + factor.view(-1, 1, 1, 1).to(pixels) * (pixels - anchor)).clamp(0, 1)
-
-
-def channel_statistics(
-    teacher: Callable[[Tensor], Tensor], images: Images, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Estimate the mean and the standard deviation of every channel over images and positions, (C, 1, 1) each.
-
-    Args:
-        teacher: describes images (B, 3, H, W) by (B, C, h, w).
-        images: re-iterable of batches; read once.
-        device: where ``teacher`` computes.
-    """
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    with torch.inference_mode():
-        for pixels in track(images, "describing good images"):
-            features = teacher(pixels.to(device)).to(double_precision_device(device)).double()
-            count += features[:, 0].numel()
-            total, squares = total + features.sum((0, 2, 3)), squares + features.square().sum((0, 2, 3))
-        mu = total / count
-        sigma = (squares / count - mu.square()).clamp_min(0).sqrt().clamp_min(MIN_SCALE)
-    return mu.float()[:, None, None].clone().to(device), sigma.float()[:, None, None].clone().to(device)
 
 
 def _centred(pixels: Tensor) -> Tensor:

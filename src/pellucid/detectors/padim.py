@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,8 +17,9 @@ from pellucid.detectors._device import double_precision_device
 from pellucid.detectors._downdate import left_out_distances
 from pellucid.detectors._earlier import needed
 from pellucid.detectors._known_defects import Moments
-from pellucid.detectors._maps import image_score, resize_to, smooth_map
+from pellucid.detectors._maps import image_score, resize_to, smooth_map, top_score
 from pellucid.errors import DataError
+from pellucid.records import ScoreOf
 
 BANDS = 4  # that a triangular matrix is cut into: 5/8 of the square are read
 
@@ -30,7 +32,8 @@ class Padim(Detector):
     Deviations from the paper: maps of the coarser layers are enlarged bilinearly, where the authors' code repeats the
     nearest value: the Gaussians of neighbouring positions then differ less, and scores are not those of other
     implementations. 100 channels are kept whatever the backbone, the paper's number for ResNet-18; give
-    ``n_features=550`` for the paper's wide_resnet50_2. Moments are streamed in float32.
+    ``n_features=550`` for the paper's wide_resnet50_2. Moments are streamed in float32. The image's score is the mean
+    of the highest hundredth of its map instead of its maximum, which one odd place of a good part can raise.
 
     Args:
         backbone: name of the network that features come from, one of ``pellucid.backbones.names()``. Default
@@ -41,6 +44,7 @@ class Padim(Detector):
         n_features: channels kept, 1 or more, default 100; all where there are fewer. They are drawn at random, which
             the paper found better than PCA.
         epsilon: added to the covariance's diagonal, above 0, default 0.01 as in the paper.
+        image_score: ``top``, the default: the mean of the highest 1 % of the map; or ``peak``, the paper's maximum.
         seed: of the draw of channels, an integer, default 0.
 
     Example:
@@ -60,6 +64,7 @@ class Padim(Detector):
     _picks: list[Tensor]  # channels_ by layer
     _grid: tuple[int, ...]  # h, w
     _inner_size: tuple[int, int]  # px, of what the grid is about
+    _earlier = {"image_score": "peak"}  # until format 5
 
     def __init__(
         self,
@@ -69,10 +74,15 @@ class Padim(Detector):
         weights: str | None = None,
         n_features: int = 100,
         epsilon: float = 0.01,
+        image_score: Literal["top", "peak"] = "top",
         seed: int = 0,
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
-        self.n_features, self.epsilon, self.seed = n_features, epsilon, seed
+        self.n_features, self.epsilon, self.image_score, self.seed = n_features, epsilon, image_score, seed
+
+    @property
+    def score_of(self) -> ScoreOf:  # type: ignore[override]
+        return self.image_score
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Compute the drawn channels' features per position (h*w, B, C); they are picked before they are enlarged."""
@@ -94,6 +104,7 @@ class Padim(Detector):
         require(len(self.layers) >= 1, "layers", self.layers, "one or more layers")
         require(self.n_features >= 1, "n_features", self.n_features, "at least 1")
         require(0 < self.epsilon < math.inf, "epsilon", self.epsilon, "above 0 and finite")
+        require(self.image_score in ("top", "peak"), "image_score", self.image_score, "top or peak")
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
         height, width = (int(side) for side in self.size_)
@@ -237,7 +248,7 @@ class Padim(Detector):
     def _map_and_score(self, distance: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Make maps of ``size`` from distances (P, B); of tiles (1, B * h * w)."""
         anomaly_map = smooth_map(distance.T.reshape(-1, *self._grid), size)
-        return anomaly_map, image_score(anomaly_map)
+        return anomaly_map, (top_score if self.image_score == "top" else image_score)(anomaly_map)
 
 
 def _inverse(triangles: Tensor) -> Tensor:

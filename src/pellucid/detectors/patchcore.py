@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from operator import length_hint
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,8 +20,10 @@ from pellucid.detectors._search import BoundedSearch, nearest, neighbours, princ
 from pellucid.detectors._spill import DiskTensor
 from pellucid.detectors._streamed_coreset import StreamedCoreset
 from pellucid.errors import DataError
+from pellucid.records import ScoreOf
 
 PATCHSIZE = 3  # positions in each direction that a patch's feature is the mean of
+TOP_PATCHES = 10  # of an image, that its score is the mean of
 PROJECTED_CHANNELS = 128  # of the random projection that the coreset is chosen in, where features have more
 MAX_TILED_BANK = 4096  # patches of the bank of a tiled model, unless coreset_size says otherwise
 MIN_CHANNELS_TO_BOUND = 128  # length of features from which on the search goes through lower bounds
@@ -31,8 +34,9 @@ class Patchcore(Detector):
 
     Deviations from the paper: the bank keeps 2 % of the patches instead of 10 or 25. Features of several layers are
     joined, not pooled to 1,024 channels. Where they have more than 128, the coreset is chosen in a Gaussian projection
-    to 128 instead of a sparse one. The nearest patch is searched exactly. Of tiles the bank has at most 4,096 patches,
-    chosen in two rounds as they pass.
+    to 128 instead of a sparse one. The nearest patch is searched exactly. The image's score is the mean distance of its
+    ten farthest patches instead of the farthest one's, which one odd patch of a good part can raise. Of tiles the bank
+    has at most 4,096 patches, chosen in two rounds as they pass.
 
     Args:
         backbone: name of the network that features come from, one of ``pellucid.backbones.names()``. Default
@@ -43,7 +47,9 @@ class Patchcore(Detector):
         coreset_sampling_ratio: share of all patches that the bank keeps, in (0, 1], default 0.02.
         coreset_size: a fixed number of patches instead of the share, 1 or more; None, the default, takes the share.
         num_neighbors: b of the paper's equation 7, which re-weights the image's score, 1 or more, default 9; 1, or a
-            bank of one patch, leaves the score as it is.
+            bank of one patch, leaves the score as it is. A score that is a mean is not re-weighted.
+        image_score: ``top``, the default: the mean distance of the ten patches that are farthest from the bank; or
+            ``peak``, the paper's: the largest distance, re-weighted by equation 7.
         seed: of the random projection and of the first centre, an integer, default 0.
 
     Example:
@@ -61,6 +67,7 @@ class Patchcore(Detector):
     images_: Tensor | None = None  # of which image each m is, counted in the order of the fit, (M,) int32
     directions_: Tensor | None = None  # principal ones of the bank, (D, k), where features are long
     _search: BoundedSearch | None
+    _earlier = {"image_score": "peak"}  # until format 5
 
     def __init__(
         self,
@@ -71,11 +78,16 @@ class Patchcore(Detector):
         coreset_sampling_ratio: float = 0.02,
         coreset_size: int | None = None,
         num_neighbors: int = 9,
+        image_score: Literal["top", "peak"] = "top",
         seed: int = 0,
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
         self.coreset_sampling_ratio, self.coreset_size = coreset_sampling_ratio, coreset_size
-        self.num_neighbors, self.seed = num_neighbors, seed
+        self.num_neighbors, self.image_score, self.seed = num_neighbors, image_score, seed
+
+    @property
+    def score_of(self) -> ScoreOf:  # type: ignore[override]
+        return self.image_score
 
     def _check_parameters(self) -> None:
         ratio, size = self.coreset_sampling_ratio, self.coreset_size
@@ -83,6 +95,7 @@ class Patchcore(Detector):
         require(0 < ratio <= 1, "coreset_sampling_ratio", ratio, "in (0, 1]")
         require(size is None or size >= 1, "coreset_size", size, "at least 1")
         require(self.num_neighbors >= 1, "num_neighbors", self.num_neighbors, "at least 1")
+        require(self.image_score in ("top", "peak"), "image_score", self.image_score, "top or peak")
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Compute locally aware patch features (B, h, w, D): means of 3x3 neighbourhoods (section 3.1)."""
@@ -275,11 +288,13 @@ class Patchcore(Detector):
             search, norms = search and search.without(own), norms.masked_fill(own, torch.inf)
         squared, memory = search.nearest(flat) if search else nearest(flat, self.bank_, norms)
         distance = squared.sqrt().view(B, h * w)
+        anomaly_map = smooth_map(distance.view(B, h, w), size)
+        if self.image_score == "top":
+            return anomaly_map, distance.topk(min(TOP_PATCHES, int(h * w)), dim=1, sorted=False).values.mean(1)
         s_star, farthest = distance.max(1)  # of m^test*, the patch that decides (equation 6)
         m_test = flat.view(B, h * w, D)[torch.arange(B, device=flat.device), farthest]  # (B, D)
         m_star = memory.view(B, h * w).gather(1, farthest[:, None])[:, 0]
-        score = self._weight(m_test, self._near(m_star, own)) * s_star
-        return smooth_map(distance.view(B, h, w), size), score
+        return anomaly_map, self._weight(m_test, self._near(m_star, own)) * s_star
 
     def _near(self, m: Tensor, own: Tensor | None) -> Tensor:
         """Look up N_b(m), (B, b) indices, for memories (B,), or find it among those that are not ``own`` (M,)."""

@@ -260,12 +260,13 @@ def _graph(detector: Detector) -> nn.Module:
     """The detector's networks as one module, whose forward is its scoring."""
     from torch import nn
 
+    from pellucid.detectors._networks import networks_of
+
     class Graph(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            for name, value in vars(detector).items():
-                if isinstance(value, nn.Module):
-                    self.add_module(name, value)
+            for name, network in networks_of(detector).items():
+                self.add_module(name, network)
 
         def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
             return detector.compute(pixels)

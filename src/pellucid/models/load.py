@@ -9,6 +9,7 @@ from typing import Literal
 
 from pellucid import backbones, detectors
 from pellucid.detectors._device import is_cpu
+from pellucid.detectors._renamed import earlier_parameters
 from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError, WeightsError, join_names
 from pellucid.inspector import Inspector
 from pellucid.models.cache import cached_folder, new_folder
@@ -66,10 +67,11 @@ def load(
         _check_on_cpu(f"Runtime '{runtime}'", device)
         return _from_cache(path, runtime)
     header, tensors = read_model(path)
-    if header.detector not in detectors.names():
+    if not detectors.is_known(header.detector):
         raise _missing_detector(path, header)
-    detector = detectors.create(header.detector, **header.parameters).to(device)
-    new = detector.parameters().keys() - header.parameters.keys()
+    parameters = {**earlier_parameters(detectors.class_of(header.detector)), **header.parameters}
+    detector = detectors.create(header.detector, **parameters).to(device)
+    new = detector.parameters().keys() - parameters.keys()
     if new:  # its default might not be what the model was fitted with
         names = ", ".join(sorted(new))
         raise ModelFileError(f"'{path}' is of an older pellucid, whose {header.detector} had no {names}: fit it again.")

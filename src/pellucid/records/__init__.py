@@ -24,7 +24,13 @@ Label = Literal["normal", "abnormal"]
 Role = Literal["fit", "calibrate", "select", "test"]
 Verdict = Literal["ok", "reject"]
 IgnoreReason = Literal["region", "margin", "area"]  # lies where nothing counts, too near to the border, is too small
-ScoreOf = Literal["peak", "total"]  # what of its map an image's score follows: the highest value, or all of it
+ScoreOf = Literal["peak", "top", "total"]  # what of its map an image's score follows: see ``TOP_SHARE``
+TOP_SHARE = 0.01  # of a map's values: "top" is the mean of the highest ones, "peak" the highest one, "total" all
+
+
+def top_count(count: int) -> int:
+    """Return how many of a map's values ``TOP_SHARE`` of them are, at least 1."""
+    return max(1, round(count * TOP_SHARE))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pellucid.acquisition.images import DecodedImage, Planes, Size, open_image
 from pellucid.acquisition.layouts import Layout
 from pellucid.acquisition.tiles import enlarge_by
 from pellucid.acquisition.views import Views, views_of
-from pellucid.records import ScoreOf
+from pellucid.records import ScoreOf, top_count
 from pellucid.runtimes import Runtime
 
 Map = NDArray[np.float32]  # (H, W)
@@ -190,14 +190,23 @@ def _join_tiles(layout: Layout, found: Sequence[tuple[float, Map]], size: Size) 
 
 def _score_inside(score: float, whole: Map, inside: Map, score_of: ScoreOf) -> float:
     """What a score would be without the padded part: less, by as much as the map is."""
-    of_whole, of_inside = (
-        (float(m.max()) if score_of == "peak" else float(m.mean(dtype=np.float64))) for m in (whole, inside)
-    )
+    of_whole, of_inside = (_followed(m, score_of) for m in (whole, inside))
     if of_inside == of_whole or score == of_whole:  # padding changes nothing, or the score is the map's
         return of_inside if score == of_whole else score
     if of_whole <= 0:  # no ratio: the difference
         return score + of_inside - of_whole
     return score + abs(score) * (of_inside / of_whole - 1)
+
+
+def _followed(anomaly_map: Map, score_of: ScoreOf) -> float:
+    """What of a map a score follows; NaN where a value is none."""
+    if score_of == "peak":
+        return float(anomaly_map.max())
+    values = anomaly_map.reshape(-1)
+    if score_of == "top":
+        lowest = values.size - top_count(values.size)
+        values = np.partition(values, lowest)[lowest:]
+    return float(values.mean(dtype=np.float64))
 
 
 def enlarge(anomaly_map: Map, size: Size) -> Map:

@@ -1,7 +1,7 @@
 """What is compared: detectors, backbones, image sizes and parameters, from the command line or a TOML file.
 
 data = "GlassDefect"                       # relative to this file
-detectors = ["patchcore", "padim"]         # all but efficientad by default
+detectors = ["patchcore", "padim"]         # or a group: fast, closed-form, trained, all
 backbone = ["prism_s", "resnet18"]         # one, or a list to compare; each detector's own by default
 image_size = [128, 256, "192x320"]
 seeds = 3
@@ -35,9 +35,9 @@ from pellucid.errors import ParameterError, unknown_name
 from pellucid.limits.costs import Costs
 from pellucid.records.limits import LimitMethod
 from pellucid.study.choice import Prefer
+from pellucid.study.groups import expand
 
 Parameters = dict[str, Any]
-ON_REQUEST = frozenset({"efficientad"})  # compared when named: it learns half an hour where others take a minute
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Sweep(BaseModel):
 
     Attributes:
         data: folder or CSV file of the data set.
-        detectors: names; all that there are but those of ``ON_REQUEST`` by default.
+        detectors: names, also of fusions (``a+b``) and groups; by default all that there are but those of
+            :data:`pellucid.study.groups.ON_REQUEST`.
         backbone: name of the network that features come from, or a list to compare; None: each detector's own.
         weights: checkpoint files by backbone.
         image_size: N, the shorter side of what the network sees, or "HxW", in px, or a list to compare.
@@ -164,8 +165,7 @@ class Sweep(BaseModel):
                 catalogue.describe(detector)
         for backbone in self.weights:
             backbones.entry(backbone)
-        names = self.detectors or [one.name for one in catalogue.descriptions() if one.name not in ON_REQUEST]
-        chosen = {one.name: one for name in names for one in self._candidates_of(name)}
+        chosen = {one.name: one for name in expand(self.detectors) for one in self._candidates_of(name)}
         if not chosen:
             raise ParameterError("There is nothing to compare: one of the lists is empty.")
         return chosen

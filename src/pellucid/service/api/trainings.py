@@ -30,7 +30,7 @@ def start_training(requested: TrainingIn, service: ServiceDep, account: CurrentE
     if requested.data not in data_sets:
         raise HTTPException(404, f"'{requested.data}' is not a data set of this service.")
     for name in requested.detectors:
-        if name not in detectors.names():
+        if not detectors.is_known(name):
             raise HTTPException(404, str(unknown_name("detector", name, detectors.names())))
     try:
         service.trainings.start(

@@ -1,0 +1,35 @@
+"""What every channel of features is over good images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pellucid._io.progress import track
+from pellucid.detectors._base import Images
+from pellucid.detectors._device import double_precision_device
+
+MIN_SCALE = 1e-6  # not zero where all images are one colour
+
+
+def channel_statistics(
+    teacher: Callable[[Tensor], Tensor], images: Images, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Estimate the mean and the standard deviation of every channel over images and positions, (C, 1, 1) each.
+
+    Args:
+        teacher: describes images (B, 3, H, W) by (B, C, h, w).
+        images: re-iterable of batches; read once.
+        device: where ``teacher`` computes.
+    """
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    with torch.inference_mode():
+        for pixels in track(images, "describing good images"):
+            features = teacher(pixels.to(device)).to(double_precision_device(device)).double()
+            count += features[:, 0].numel()
+            total, squares = total + features.sum((0, 2, 3)), squares + features.square().sum((0, 2, 3))
+        mu = total / count
+        sigma = (squares / count - mu.square()).clamp_min(0).sqrt().clamp_min(MIN_SCALE)
+    return mu.float()[:, None, None].clone().to(device), sigma.float()[:, None, None].clone().to(device)
