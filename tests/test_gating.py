@@ -10,19 +10,22 @@ import pytest
 
 from pellucid.acquisition.gate import Gate
 from pellucid.errors import DataError, ParameterError
-from pellucid.gating import GATE_CONTRASTS, Strip, set_gate
+from pellucid.gating import GATE_CONTRASTS, set_gate, strips_of
 from pellucid.synthesis.flaws import FLAW_SIZES_PX
 from pellucid.synthesis.sheet import SheetPlan
 from pellucid.synthesis.sheet_files import good_sheets
 
 CELL, MARGIN = 128, 32
 SHEETS = [one.rows(0, one.shape[0]) for one in good_sheets(SheetPlan(150, 120, seed=7, cameras=1), 8)]
-STRIPS = [
-    Strip(sheet[top - MARGIN : top + CELL + MARGIN], MARGIN)
-    for sheet in SHEETS[5:]
-    for top in range(MARGIN, len(sheet) - CELL - MARGIN, CELL)
-]
+STRIPS = [strip for sheet in SHEETS[5:] for strip in strips_of(sheet, CELL, MARGIN)]
 LIMIT = 0.05
+
+
+def test_strips_are_rows_of_tiles():
+    assert len(STRIPS) == 3 * (600 // CELL)
+    assert {strip.pixels.shape for strip in STRIPS} == {(CELL + 2 * MARGIN, 750)}
+    np.testing.assert_array_equal(STRIPS[1].pixels, SHEETS[5][CELL - MARGIN : 2 * CELL + MARGIN])
+    np.testing.assert_array_equal(STRIPS[0].pixels[:MARGIN], SHEETS[5][MARGIN:0:-1])
 
 
 @pytest.fixture(scope="module")

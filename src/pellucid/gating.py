@@ -38,6 +38,19 @@ class Strip(NamedTuple):
     margin: int
 
 
+def strips_of(pixels: NDArray[Any], cell: int, margin: int) -> Iterator[Strip]:
+    """Cut an image of good glass into rows of tiles; what is lower than a tile at the bottom is left out.
+
+    Args:
+        pixels: (H, W) or with channels, as tiles see it; it is mirrored beyond its borders.
+        cell: side of a tile's interior, px.
+        margin: of the tiles, px.
+    """
+    padded = cv2.copyMakeBorder(pixels, margin, margin, 0, 0, cv2.BORDER_REFLECT_101)
+    for top in range(0, len(pixels) - cell + 1, cell):
+        yield Strip(np.asarray(padded[top : top + cell + 2 * margin]), margin)
+
+
 @dataclass(frozen=True)
 class PlantedFlaws:
     """Flaws of one kind, size and contrast.
