@@ -16,13 +16,16 @@ from hypothesis import strategies as st
 import pellucid
 from pellucid import backbones, detectors
 from pellucid.acquisition.fitted_images import FittedImages
+from pellucid.acquisition.gate import Gate, Gating
 from pellucid.acquisition.images import DecodedImage
 from pellucid.acquisition.tiles import Tiling
 from pellucid.acquisition.views import framing_of
 from pellucid.backbones._extractor import Backbone
 from pellucid.errors import DataError, ParameterError
+from pellucid.gating import with_gate
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.load import load
+from pellucid.records import Sample, Split
 from pellucid.runtimes import bands as bands_module
 from pellucid.runtimes.bands import score_bands
 from pellucid.runtimes.scoring import score_file
@@ -92,10 +95,11 @@ def test_leaving_a_group_out_is_a_fit_without_it(name, monkeypatch):
     seen = tiles(4, 2 * margin + INTERIOR_PX)
     level_of, level = Backbone.with_level_of, seen[:2]
     monkeypatch.setattr(Backbone, "with_level_of", lambda self, _: level_of(self, [level]))
-    found = list(detector.fit_leaving_out(seen.split(1), [0, 0, 1, 2], margin=margin))
+    left_out = detector.fit_leaving_out(seen.split(1), [0, 0, 1, 2], margin=margin)
+    found = [one for maps, scores in left_out for one in zip(maps, scores, strict=True)]
     expected = without.fit(seen[2:].split(1), margin=margin).score(seen[:2])
     for (found_map, score), expected_map, expected_score in zip(found[:2], *expected, strict=True):
-        assert torch.allclose(found_map[0], expected_map, rtol=1e-3, atol=1e-3 * float(expected_map.abs().max()))
+        assert torch.allclose(found_map, expected_map, rtol=1e-3, atol=1e-3 * float(expected_map.abs().max()))
         assert float(score) == pytest.approx(float(expected_score), rel=1e-3)
 
 
@@ -183,8 +187,10 @@ def test_a_tile_that_the_margin_eats_is_refused(sheets):
 
 
 def test_defects_do_not_teach_tiled_models(sheets):
-    with pytest.raises(ParameterError, match="labelled training defects"):
-        pellucid.fit(sheets, "padim", tile=384, false_reject=0.1, learn_defects=True)
+    good = tuple(Sample(path, "normal") for path in sorted((sheets / "normal").glob("*.png")))
+    split = Split(good, (), (Sample(sheets / "flawed.png", "abnormal"),) * 10, ())
+    with pytest.raises(ParameterError, match="teach only detectors that see whole images: give tile=0"):
+        pellucid.fit_split(detectors.create("padim"), split, tile=384, learn_defects=True)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +237,57 @@ def test_bands_of_any_height_give_the_map_of_the_whole(height, width, reduce, da
     assert np.array_equal(np.concatenate([band.map for band in found]), whole.map)
     assert [band.top for band in found] == list(np.cumsum([0, *(len(band.map) for band in found)])[:-1])
     assert np.array_equal(np.concatenate([np.broadcast_to(b.pixels, (*b.pixels.shape[:2], 3)) for b in found]), pixels)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 700), st.integers(200, 600), st.integers(1, 2), st.data())
+def test_bands_pass_over_the_same_tiles_as_the_whole(height, width, reduce, data):
+    tiling = Tiling(tile=256, margin=64, reduce=reduce)
+    rng = np.random.default_rng(0)
+    pixels = np.repeat(rng.normal(0.5, 0.02, (height, width, 1)).astype(np.float32), 3, axis=2)
+    gate = Gate.fit([(pixels * 255).astype(np.uint8)], tiling.interior, tiling.margin).with_threshold(1.0)
+    gating = Gating(gate, -7.0)
+    runtime, known = Counted(tiling, 2, 1), FittedImages(data_sha256="", framing=tiling)
+    whole = score_file(runtime, Path("sheet.png"), DecodedImage(pixels), (256, 256), known, gating)
+    cuts = sorted({0, height, *data.draw(st.lists(st.integers(0, height), max_size=4))})
+    bands = [pixels[top:bottom] for top, bottom in itertools.pairwise(cuts)]
+    found = np.concatenate([band.map for band in score_bands(runtime, bands, tiling, gating)])
+    assert np.array_equal(found, whole.map)
+    every = score_file(runtime, Path("sheet.png"), DecodedImage(pixels), (256, 256), known)
+    over = whole.map == -7.0
+    if reduce == 1:
+        assert np.array_equal(whole.map[~over], every.map[~over])
+        assert over.any() == (not gate.candidates(pixels).all())
+
+
+def test_a_gate_travels_with_its_model(sheets, inspector, tmp_path):
+    """Planted flaws set it; what it passes over is good glass, and what it shows is judged as before."""
+    gated = with_gate(
+        inspector, Split(tuple(Sample(p, "normal") for p in sorted((sheets / "normal").glob("*"))), (), (), ()), 0.1
+    )
+    assert gated.gate is not None
+    assert gated.gate_report.found >= 9
+    assert gated.gate_report.sentence.startswith("The gate shows the detector ")
+    expected = gated.inspect(sheets / "flawed.png")
+    assert expected.verdict == inspector.inspect(sheets / "flawed.png").verdict == "reject"
+    assert next(iter(gated.inspect_many([sheets / "flawed.png"]))).score == expected.score
+    gated.save(tmp_path / "gated.pellucid")
+    loaded = load(tmp_path / "gated.pellucid")
+    assert loaded.gate_report == gated.gate_report
+    assert np.array_equal(loaded.inspect(sheets / "flawed.png").map, expected.map)
+    gated.export(tmp_path / "graph", "openvino", images=[sheets / "flawed.png"])
+    exported = load(tmp_path / "graph")
+    assert exported.gate.threshold == gated.gate.threshold
+    assert exported.inspect(sheets / "flawed.png").map == pytest.approx(
+        expected.map, abs=1e-3 * float(expected.map.max())
+    )
+
+
+def test_only_tiled_models_have_a_gate(sheets):
+    with pytest.raises(ParameterError, match="A gate passes over tiles: give --tile as well"):
+        pellucid.fit(sheets, "padim", image_size=64, false_reject=0.1, n_features=5, outline="map", gate_loss=0.1)
+    with pytest.raises(ParameterError, match="it is a share of the flaws, from 0 to below 1"):
+        pellucid.fit(sheets, "padim", tile=384, gate_loss=1.0)
 
 
 def test_memory_is_that_of_two_rows_of_tiles():

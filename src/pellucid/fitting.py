@@ -28,6 +28,7 @@ from pellucid.calibration import (
     see_images,
 )
 from pellucid.errors import ParameterError
+from pellucid.gating import check_gate_loss, with_gate
 from pellucid.inspector import Inspector
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import check_enough_defects
@@ -51,6 +52,7 @@ def fit(
     image_size: ImageSize = 256,
     tile: int | None = None,
     reduce: int = 1,
+    gate_loss: float = 0.0,
     false_reject: float = 0.05,
     confidence: float | None = None,
     folds: int | None = None,
@@ -77,6 +79,8 @@ def fit(
         tile: side of the tiles that images of any size are seen in, at their own scale, instead, px: a multiple of 64
             from 256 to 4096; 0: they are seen whole; None: tiles of 1024 px where images would be shrunk 8 times.
         reduce: whole factor that images are reduced by before they are cut into tiles, 1 to 16.
+        gate_loss: share of the flaws that a tiled model finds, which may be lost to a gate that passes over most tiles
+            of good glass, in [0, 1); 0: every tile is computed.
         false_reject: promised share of good images that are rejected, in (0, 1).
         confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
         folds: at least 2: every normal image is learned from, and calibrates, scored by one of so many models that have
@@ -114,6 +118,7 @@ def fit(
     parse_size(image_size)  # refuses what is not allowed before any image is read
     check_measuring(outline, mm_per_px)
     check_tile(tile, reduce)
+    check_gate_loss(gate_loss)
     check_folds(detector, made.leaves_out, folds)
     plan = data
     if not isinstance(plan, Plan):
@@ -124,6 +129,7 @@ def fit(
         image_size,
         tile=tile,
         reduce=reduce,
+        gate_loss=gate_loss,
         fitted_images=plan.fitted_images(),
         false_reject=false_reject,
         confidence=confidence,
@@ -163,6 +169,7 @@ def fit_split(
     *,
     tile: int | None = None,
     reduce: int = 1,
+    gate_loss: float = 0.0,
     fitted_images: FittedImages | None = None,
     false_reject: float = 0.05,
     confidence: float | None = None,
@@ -184,6 +191,7 @@ def fit_split(
         image_size: N, the shorter side, or (height, width), in px.
         tile: side of tiles, px; 0: none; None: only for large images.
         reduce: factor that images are reduced by before they are cut into tiles.
+        gate_loss: share of the flaws that a tiled model finds, which may be lost to a gate.
         fitted_images: what the model is to remember of these images; they are read for it when it is not given.
         false_reject: promised share of good images that are rejected, in (0, 1).
         confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
@@ -205,6 +213,7 @@ def fit_split(
     """
     _check(split, limit, zones, outline, mm_per_px, learn_defects)
     check_tile(tile, reduce)
+    check_gate_loss(gate_loss)
     size, fitted_images = _choose_view(detector, split, image_size, tile, reduce, fitted_images)
     if learn_defects and fitted_images.are_tiled:
         raise ParameterError(
@@ -229,7 +238,8 @@ def fit_split(
     in_order = tuple(one.score for one in held_out)
     inspector = Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order, zones)
     inspector = inspector if lesson is None else _remember(inspector, lesson)
-    return replace(inspector, measuring=choose_outline(inspector, split, outline, mm_per_px))
+    inspector = replace(inspector, measuring=choose_outline(inspector, split, outline, mm_per_px))
+    return with_gate(inspector, split, gate_loss, seed) if gate_loss else inspector
 
 
 def _remember(inspector: Inspector, lesson: Lesson) -> Inspector:

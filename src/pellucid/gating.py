@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid._io.files import csv_text
 from pellucid.acquisition.gate import Gate, choose_threshold
-from pellucid.acquisition.images import Pixels
-from pellucid.errors import DataError
+from pellucid.acquisition.images import Pixels, read_image
+from pellucid.acquisition.layouts import mirrored
+from pellucid.acquisition.tiles import Tiling, reduce_by, tile_planes
+from pellucid.errors import DataError, ParameterError
+from pellucid.records import Sample, Split
+from pellucid.records.gates import GatedFlaws, GateReport
 from pellucid.synthesis.flaws import FLAW_SIZES_PX, apply_flaw, draw_contrast_sign, draw_flaw
 
+if TYPE_CHECKING:
+    from pellucid.inspector import Inspector
+
 GATE_CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # shares of the light around
-GATE_COLUMNS = ("kind", "size_px", "contrast", "planted", "found", "passed")
+MAX_GATE_IMAGES = 64  # that the gate learns from, and as many that it is set on
+MAX_STRIPS = 48  # rows of tiles that flaws are planted into
 MAX_PLANTED = 4  # times the flaws that have to be found: more would cost more than the promise is worth
 CONFIDENCE = 0.95  # of the upper bound of what is lost
 LOSSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # whose price is told
@@ -36,98 +44,6 @@ class Strip(NamedTuple):
 
     pixels: NDArray[Any]
     margin: int
-
-
-def strips_of(pixels: NDArray[Any], cell: int, margin: int) -> Iterator[Strip]:
-    """Cut an image of good glass into rows of tiles; what is lower than a tile at the bottom is left out.
-
-    Args:
-        pixels: (H, W) or with channels, as tiles see it; it is mirrored beyond its borders.
-        cell: side of a tile's interior, px.
-        margin: of the tiles, px.
-    """
-    padded = cv2.copyMakeBorder(pixels, margin, margin, 0, 0, cv2.BORDER_REFLECT_101)
-    for top in range(0, len(pixels) - cell + 1, cell):
-        yield Strip(np.asarray(padded[top : top + cell + 2 * margin]), margin)
-
-
-@dataclass(frozen=True)
-class PlantedFlaws:
-    """Flaws of one kind, size and contrast.
-
-    Attributes:
-        kind: of flaw.
-        size_px: width of lines and outer diameter of the others, px of the image as tiles see it.
-        contrast: to the light around, a share of it.
-        planted: how many.
-        found: how many of them the detector finds.
-        passed: how many of those that it finds the gate lets it see.
-    """
-
-    kind: str
-    size_px: float
-    contrast: float
-    planted: int
-    found: int
-    passed: int
-
-
-@dataclass(frozen=True)
-class GateReport:
-    """What a gate loses and saves.
-
-    Attributes:
-        loss: share of the flaws that the detector finds, that may be lost.
-        threshold: of the gate; -inf: every tile is seen.
-        found: flaws that the detector finds.
-        lost: how many of them the gate passes over.
-        lost_at_most: share of such flaws, with 95 % confidence.
-        good_tiles: tiles of good glass that were looked at.
-        good_passed: how many of them the detector sees nevertheless.
-        prices: for several losses, the share of good tiles that the detector would see; as many as there are enough
-            flaws for.
-        cells: every kind, size and contrast.
-    """
-
-    loss: float
-    threshold: float
-    found: int
-    lost: int
-    lost_at_most: float
-    good_tiles: int
-    good_passed: int
-    prices: tuple[tuple[float, float], ...]
-    cells: tuple[PlantedFlaws, ...]
-
-    @property
-    def good_share(self) -> float:
-        """Share of good tiles that the detector sees, in [0, 1]."""
-        return self.good_passed / self.good_tiles if self.good_tiles else 1.0
-
-    @property
-    def sentence(self) -> str:
-        """What the gate does, in one sentence."""
-        if math.isinf(self.threshold):
-            if self.loss == 0:
-                return "The gate is off: the detector sees every tile."
-            need = math.ceil(1 / self.loss) - 1
-            return (
-                f"The gate is off: to lose at most {self.loss:.2%} of the flaws, it needs {need} planted flaws that the"
-                f" detector finds, and there were {self.found}."
-            )
-        return (
-            f"The gate shows the detector {self.good_share:.1%} of good tiles and loses {self.lost} of {self.found}"
-            f" planted flaws that it finds (at most {self.lost_at_most:.2%} of such flaws)."
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``gate.json`` holds."""
-        threshold = None if math.isinf(self.threshold) else self.threshold
-        return asdict(self) | {"threshold": threshold, "good_share": self.good_share, "sentence": self.sentence}
-
-    def to_csv(self) -> str:
-        """Return what ``gate.csv`` holds: recall by kind, size and contrast."""
-        return csv_text(GATE_COLUMNS, ([getattr(one, column) for column in GATE_COLUMNS] for one in self.cells))
 
 
 class _Planted(NamedTuple):
@@ -178,9 +94,82 @@ def set_gate(
     flaws = _plant_all(gate, strips, find, limit, scale, seed)
     while sum(one.is_found for one in planted) < needed and len(planted) < MAX_PLANTED * needed:
         planted += next(flaws)
+    strengths = [one.strength for one in planted if one.is_found]
+    gate = gate.with_threshold(choose_threshold(strengths, loss))
     good = np.concatenate([_strengths(gate, strip) for strip in strips])
-    gate = gate.with_threshold(choose_threshold([one.strength for one in planted if one.is_found], loss))
     return gate, _report(gate.threshold, planted, good, loss)
+
+
+def check_gate_loss(loss: float) -> None:
+    """Refuse what is no share of flaws that may be lost.
+
+    Raises:
+        ParameterError: it is not in [0, 1).
+    """
+    choose_threshold([], loss)
+
+
+def with_gate(inspector: Inspector, split: Split, loss: float, seed: int = 0) -> Inspector:
+    """Return an inspector that passes over tiles of good glass; :func:`fit_gate` says how.
+
+    Args:
+        inspector: of tiles, with its limit.
+        split: the data's; all normal images that a model is made of take part.
+        loss: share of the flaws that the detector finds, that may be lost, in (0, 1).
+        seed: of places and forms, at least 0.
+    """
+    gate, report = fit_gate(inspector, split.normals, loss, seed)
+    return replace(inspector, gate=None if report.threshold is None else gate, gate_report=report)
+
+
+def fit_gate(inspector: Inspector, samples: Sequence[Sample], loss: float, seed: int = 0) -> tuple[Gate, GateReport]:
+    """Fit a tiled model's gate on half of some good images, and set it with flaws planted into the other half.
+
+    Args:
+        inspector: of tiles, with its limit.
+        samples: good images, at least two.
+        loss: share of the flaws that the detector finds, that may be lost, in [0, 1).
+        seed: of places and forms, at least 0.
+
+    Raises:
+        DataError: an image cannot be read.
+        ParameterError: the images are not seen in tiles, there are too few, or the loss is not in [0, 1).
+    """
+    tiling, known = inspector.fitted_images.framing, inspector.fitted_images
+    if not isinstance(tiling, Tiling):
+        raise ParameterError("A gate passes over tiles: give --tile as well, or leave --gate-loss out.")
+    if len(samples) < 2:
+        raise ParameterError("A gate is fitted on at least two good images: one to learn from and one to judge.")
+    learned, judged = ([s.path for s in samples[first::2][:MAX_GATE_IMAGES]] for first in (0, 1))
+    gate = Gate.fit(_Seen(learned, tiling, known.bits), tiling.interior, tiling.margin)
+    strips = [strip for pixels in _Seen(judged, tiling, known.bits) for strip in _cut(pixels, tiling)]
+    rng = np.random.default_rng(seed)
+    strips = [strips[k] for k in rng.permutation(len(strips))[:MAX_STRIPS]]
+
+    def find(tiles: Pixels) -> NDArray[np.float32]:
+        return np.concatenate([inspector.runtime.score(tile_planes(tile)[None])[0] for tile in tiles])
+
+    return set_gate(gate, strips, find, inspector.limit.pixel, loss=loss, seed=seed)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Images as tiles see them, 8 bit; read again each time they are asked for."""
+
+    paths: Sequence[Path]
+    tiling: Tiling
+    bits: int
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for path in self.paths:
+            pixels = reduce_by(read_image(path, self.bits), self.tiling.reduce)
+            yield (pixels * 255).round().astype(np.uint8)
+
+
+def _cut(pixels: NDArray[np.uint8], tiling: Tiling) -> Iterator[Strip]:
+    """Rows of whole tiles with their margins, mirrored beyond the borders; of an image that is less high, one."""
+    for top in range(0, max(1, len(pixels) - tiling.interior + 1), tiling.interior):
+        yield Strip(pixels[mirrored(top - tiling.margin, tiling.tile, len(pixels))], tiling.margin)
 
 
 def _report(threshold: float, planted: Sequence[_Planted], good: NDArray[np.float32], loss: float) -> GateReport:
@@ -196,10 +185,12 @@ def _report(threshold: float, planted: Sequence[_Planted], good: NDArray[np.floa
         here = [one for one in planted if one[:3] == (kind, size, contrast)]
         seen = [one for one in here if one.is_found]
         passed = sum(one.strength > threshold for one in seen)
-        cells.append(PlantedFlaws(kind, size, contrast, len(here), len(seen), passed))
+        cells.append(GatedFlaws(kind, size, contrast, len(here), len(seen), passed))
     passed_good = int((good > threshold).sum())
-    at_most = 0.0 if math.isinf(threshold) else bound
-    return GateReport(loss, threshold, len(found), lost, at_most, len(good), passed_good, prices, tuple(cells))
+    is_off = math.isinf(threshold)
+    at_most = 0.0 if is_off else bound
+    shown = None if is_off else threshold
+    return GateReport(loss, shown, len(found), lost, at_most, len(good), passed_good, tuple(cells), prices)
 
 
 def _plant_all(
@@ -249,8 +240,7 @@ def _plant(
         inside = np.asarray((covered[margin : margin + cell] if kind == "bold line" else covered) > 0)
         planted.append((tile, kind, size, contrast, inside))
     strengths = _strengths(gate, Strip(pixels, margin))
-    highest = _highest(find, pixels, margin, cell, [(tile, inside) for tile, *_, inside in planted])
-    found = highest > limit
+    found = _highest(find, pixels, margin, cell, [(tile, inside) for tile, *_, inside in planted]) > limit
     # what stands out no more than good glass may have been marked without the flaw, too
     good = _strengths(gate, strip).max()
     doubtful = [n for n, (tile, *_) in enumerate(planted) if found[n] and strengths[tile] <= good]

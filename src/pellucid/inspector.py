@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.arrays import read_or_convert
 from pellucid.acquisition.fitted_images import FittedImages
+from pellucid.acquisition.gate import Gate, Gating
 from pellucid.acquisition.images import Size, open_image, read_image
 from pellucid.acquisition.views import lay_out, views_of
 from pellucid.detectors._taught import Taught
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
-from pellucid.models.file import header_of, write_model
+from pellucid.models.file import gate_tensors, header_of, write_model
 from pellucid.records import Defect, Ignored, Inspection, Samples
+from pellucid.records.gates import GateReport
 from pellucid.records.limits import Limit
 from pellucid.regions.defects import Measuring, find_measured
 from pellucid.regions.grading import Grading
@@ -64,6 +66,8 @@ class Inspector:
         grading: rule that every inspection is graded by; None: by none. A model file does not hold it.
         ancestry: the models that it was updated from, the oldest first.
         taught: what labelled defects taught the detector; None: nobody asked for that.
+        gate: passes over tiles of good glass; None: all are computed.
+        gate_report: what that loses and saves; None: nobody asked for a gate.
         held_out_defects: scores of these defects, in order, each as if it had not been learned from; empty once the
             model was loaded from a file, and where nobody asked.
     """
@@ -81,6 +85,8 @@ class Inspector:
     ancestry: tuple[Ancestor, ...] = field(default=(), kw_only=True)
     taught: Taught | None = field(default=None, kw_only=True)
     held_out_defects: tuple[float, ...] = field(default=(), kw_only=True)
+    gate: Gate | None = field(default=None, kw_only=True)
+    gate_report: GateReport | None = field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
         model: str = self.runtime.name
@@ -105,7 +111,7 @@ class Inspector:
             'ok'
         """
         path, read = read_or_convert(image, self.fitted_images.bits)
-        file = score_file(self.runtime, path, read, self.image_size, self.fitted_images)
+        file = score_file(self.runtime, path, read, self.image_size, self.fitted_images, self.gating)
         return replace(self._judge(file, lambda: read.pixels), pixels=read.pixels)
 
     def inspect_many(
@@ -143,7 +149,7 @@ class Inspector:
                 finish(number, found)
             return found
 
-        scored = read_and_score(runtime, paths, self.image_size, self.fitted_images, open_file)
+        scored = read_and_score(runtime, paths, self.image_size, self.fitted_images, open_file, self.gating)
         for inspected in run_pipeline(enumerate(scored), Operation(judge, IO_THREADS)):
             try:
                 yield inspected.result()
@@ -235,6 +241,11 @@ class Inspector:
         return lay_out((size[0], size[1]), self.image_size, self.fitted_images.framing).content
 
     @property
+    def gating(self) -> Gating | None:
+        """What passes over tiles of good glass, and the level of their maps."""
+        return None if self.gate is None else Gating(self.gate, self.limit.good_level)
+
+    @property
     def detector(self) -> Detector:
         """The fitted detector.
 
@@ -258,6 +269,7 @@ class Inspector:
             measuring=self.measuring,
             ancestry=self.ancestry,
             taught=self.taught,
+            gate=self.gate_report,
         )
 
     def save(self, path: str | Path) -> None:
@@ -267,7 +279,8 @@ class Inspector:
             OutputError: the place cannot be written to.
             ParameterError: the model was exported.
         """
-        write_model(Path(path), self.header(), self.detector.state())
+        gate = {} if self.gate is None else gate_tensors(self.gate)
+        write_model(Path(path), self.header(), self.detector.state() | gate)
 
     def export(
         self,
@@ -299,4 +312,4 @@ class Inspector:
 
         read = (read_image(Path(image), self.fitted_images.bits) for image in images)
         compared = [view for one in read for view in views_of(one, self.image_size, self.fitted_images.framing)]
-        return export(self.detector, self.header(), Path(folder), format, compared, int8)
+        return export(self.detector, self.header(), Path(folder), format, compared, int8, self.gate)

@@ -92,7 +92,7 @@ def test_foreign_missing_and_newer(inspector, tmp_path, monkeypatch):
     real = json.dumps
     monkeypatch.setattr(module.json, "dumps", lambda d, **k: real({**d, "format_version": 9}, **k))
     inspector.save(tmp_path / "newer.pellucid")
-    with pytest.raises(ModelFileError, match="format version 9; this pellucid reads up to 5"):
+    with pytest.raises(ModelFileError, match="format version 9; this pellucid reads up to 6"):
         pellucid.load(tmp_path / "newer.pellucid")
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -41,6 +41,13 @@ USUAL_SHARE = 0.8  # of good tiles, from which on a channel's values are rare
 RARE_SHARE = 0.95  # of good tiles: the rarer ones may have dust on them
 LIGHT_CHANNEL = "light"
 CHANNEL_NAMES = tuple(f"{kind} at {2**level} px" if level else kind for kind, level in CHANNELS)
+
+
+class Gating(NamedTuple):
+    """A gate, and the value that maps of tiles have which it passes over."""
+
+    gate: Gate
+    level: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,7 @@ from pellucid.cli._options import (
     Trackers,
     Weights,
 )
-from pellucid.cli._tile_options import ComparedReduce, Tile
+from pellucid.cli._tile_options import Reduce, Tile
 
 if TYPE_CHECKING:
     from pellucid.study.compare import Comparison
@@ -55,7 +55,7 @@ def compare(
     weights: Weights = None,
     image_size: ComparedImageSize = None,
     tile: Tile = None,
-    reduce: ComparedReduce = None,
+    reduce: Reduce = None,
     seeds: Seeds = None,
     seed: FirstSeed = None,
     false_reject: ComparedFalseReject = None,

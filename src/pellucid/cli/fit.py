@@ -35,9 +35,10 @@ from pellucid.cli._options import (
     Set,
     Weights,
 )
-from pellucid.cli._tile_options import Reduce, Tile
+from pellucid.cli._tile_options import GateLoss, Reduce, SmallestMm, SmallestPx, Tile, smallest_of
 
 if TYPE_CHECKING:
+    from pellucid.acquisition.plan import Plan
     from pellucid.inspector import Inspector
     from pellucid.limits.costs import Costs
     from pellucid.limits.gap import LimitMove
@@ -53,7 +54,10 @@ def fit(
     weights: Weights = None,
     image_size: ImageSize = "256",
     tile: Tile = None,
-    reduce: Reduce = 1,
+    reduce: Reduce = None,
+    smallest_px: SmallestPx = None,
+    smallest_mm: SmallestMm = None,
+    gate_loss: GateLoss = 0.0,
     settings: Set = None,
     false_reject: FalseReject = 0.05,
     confidence: Confidence = None,
@@ -88,18 +92,25 @@ def fit(
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
     from pellucid.acquisition.tiles import check_tile
     from pellucid.fitting import fit as fit_plan
+    from pellucid.gating import check_gate_loss
+    from pellucid.tiling import AUTOMATIC_TILE_PX
 
     costs, scale = costs_of(cost_escape, cost_reject, defect_rate), scale_of(mm_per_px)
-    check_tile(tile, reduce)
+    check_tile(tile, reduce or 1)
+    check_gate_loss(gate_loss)
+    smallest = smallest_of(smallest_px, smallest_mm, scale, tile, reduce)
     leaves_out = _check(detector, parameters, output, image_size, device, false_reject, confidence, folds)
     with _progress(output, resume) as checkpoint:
         plan = read_plan(data, false_reject, seed, confidence=confidence, folds=folds, leaves_out=leaves_out)
+        if smallest is not None:
+            reduce = _choose_reduction(detector, parameters, plan, smallest, tile, device)
         inspector = fit_plan(
             plan,
             detector,
             image_size=image_size,
-            tile=tile,
-            reduce=reduce,
+            tile=tile if smallest is None else tile or AUTOMATIC_TILE_PX,
+            reduce=reduce or 1,
+            gate_loss=gate_loss,
             false_reject=false_reject,
             confidence=confidence,
             limit=limit,
@@ -143,6 +154,21 @@ def _check(
     check_backbone(parameters)
     check_folds(detector, made.leaves_out, folds)
     return made.leaves_out
+
+
+def _choose_reduction(
+    detector: str, parameters: Mapping[str, Any], plan: Plan, smallest_px: float, tile: int | None, device: str
+) -> int:
+    """Compare scales by planted flaws of the smallest size that matters, and say what each finds."""
+    from pellucid import detectors
+    from pellucid.study.scales import choose_scale, compare_scales
+
+    made, bits = detectors.create(detector, **parameters).to(device), plan.fitted_images().bits
+    trials = compare_scales(made, plan.split.normals, smallest_px, tile=tile, bits=bits)
+    chosen = choose_scale(trials)
+    for trial in trials:
+        print_text(out, f"{trial}{' (chosen)' if trial is chosen else ''}")
+    return chosen.reduce
 
 
 @contextlib.contextmanager
@@ -192,6 +218,8 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
         print_text(out, move.sentence(made=limit.method == "gap"))
     if inspector.taught is not None:
         print_text(out, inspector.taught.sentence)
+    if inspector.gate_report is not None:
+        print_text(out, inspector.gate_report.sentence)
     if not inspector.zones.are_everything:
         print_text(out, f"what counts: {inspector.zones}")
     print_text(out, _outline_sentence(inspector.measuring))

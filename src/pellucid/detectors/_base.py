@@ -168,8 +168,7 @@ class Detector(ABC):
         Args:
             images: re-iterable of float32 batches (B, 3, H, W) in [0, 1], all of one size.
             checkpoint: where gradient-trained detectors keep their progress; a killed fit goes on from there.
-            margin: the images are tiles, of which maps are about the inner (H - 2 margin, W - 2 margin) px, and scores
-                are their highest value; None: they are whole images.
+            margin: of tiles, px on every side that maps are not about; scores are then the inner maps' highest values.
 
         Raises:
             DataError: no images, or batches of another shape.
@@ -290,13 +289,10 @@ class Detector(ABC):
             yield
 
     def score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Score a batch of images.
+        """Compute the anomaly map (B, H, W) and the score (B,) of images, float32 on the CPU; higher is more anomalous.
 
         Args:
             pixels: (B, 3, H, W) in [0, 1], of the size that was fitted on.
-
-        Returns:
-            The anomaly map (B, H, W) and the score (B,), float32 on the CPU; higher is more anomalous.
 
         Raises:
             NotFittedError: :meth:`fit` or :meth:`load_state` has not run.
@@ -314,24 +310,18 @@ class Detector(ABC):
         return anomaly_map.float().cpu(), score.float().cpu()
 
     def compute(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute what :meth:`score` returns, of a batch (B, 3, H, W) on the device, unchecked: what exports trace.
-
-        What labelled defects taught looks at the maps that the detector's own scoring computes anyway.
-        """
-        return self.tile.finish(*self._score_taught(pixels))
-
-    def _score_taught(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute what :meth:`score` returns, of a batch (B, 3, H, W) on the device, unchecked: what exports trace."""
         if self.head_direction_ is None:
-            return self._score(pixels)
-        with self.backbone_.overheard() as calls:
+            return self.tile.finish(*self._score(pixels))
+        with self.backbone_.overheard() as calls:  # what labelled defects taught needs no second look
             anomaly_map, score = self._score(pixels)
         head = Head(self.head_direction_, self.head_threshold_, self.head_gain_)
-        return head.fuse(anomaly_map, score, calls[0])
+        return self.tile.finish(*head.fuse(anomaly_map, score, calls[0]))
 
     @property
     def tile(self) -> Tile:
         """What is seen at a time, and how much of it maps are about."""
-        height, width = (int(side) for side in self.size_)
+        height, width = map(int, self.size_)
         return Tile(height, width, None if self.margin_ is None else int(self.margin_))
 
     @property
@@ -351,10 +341,10 @@ class Detector(ABC):
         return learned_tensors(vars(self))
 
     def load_state(self, state: dict[str, Tensor], *, backbone: Backbone | None = None) -> Self:
-        """Become the detector whose :meth:`state` this is; needs no network and no weights file.
+        """Become the detector whose :meth:`state`, tensors by name, this is; needs no network and no weights file.
 
         Args:
-            state: tensors by name.
+            state: of it.
             backbone: the extractor that they are for; by default that of ``self.backbone`` as it is built today.
 
         Raises:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pellucid import backbones
 from pellucid._io.convert import convert
 from pellucid._io.files import check_writable, write_text
+from pellucid.acquisition.gate import Gate
 from pellucid.acquisition.images import Planes, Size, as_planes
 from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError, join_names, missing_extra
 from pellucid.models.file import Header, first_validation_error, upgrade_header
@@ -57,6 +58,7 @@ class ExportHeader(BaseModel):
     max_difference: float  # of the graph in float32, the largest one found from torch; see TOLERANCE
     rank_correlation: float | None = None  # of an int8 graph's scores with float32's, over held-out normal images
     reference_score: float | None = None  # score of an int8 graph for one image, where it was exported
+    gate: dict[str, Any] | None = None  # what passes over tiles, as lists of numbers
     model: Header
 
 
@@ -67,6 +69,7 @@ def export(
     format: Format,
     images: Sequence[Planes] = (),
     int8: str | Path | Samples | None = None,
+    gate: Gate | None = None,
 ) -> ExportHeader:
     """Write a detector as a graph, after comparing it with torch, both on the CPU.
 
@@ -78,6 +81,7 @@ def export(
         images: to compare on, (3, H, W) each; drawn panes of glass when there are none.
         int8: the data set that the model was fitted on, to compute the backbone in 8-bit integers after the
             comparison; ``openvino`` only.
+        gate: of a tiled model; None: it has none.
 
     Returns:
         What was written to ``model.json``, the largest difference from torch in it.
@@ -98,6 +102,7 @@ def export(
             files = [Path(made) / name for name in FILES[format]]
             off_by = _write_compared(reference, header.image_size, format, files[0], images)
             written: dict[str, object] = {"format": format, "max_difference": off_by, "model": header}
+            written["gate"] = gate and {name: values.tolist() for name, values in gate.state().items()}
             if normals is not None:
                 graph, files = files[0], [Path(made) / "int8" / file.name for file in files]
                 files[0].parent.mkdir()
@@ -184,8 +189,8 @@ def _upgrade(values: Any) -> Any:
     return values | {"model": upgrade_header(values.get("model"))}
 
 
-def open_export(folder: Path) -> tuple[Runtime, Header]:
-    """The graph in a folder, ready to score, and the header with its limit.
+def open_export(folder: Path) -> tuple[Runtime, Header, Gate | None]:
+    """The graph in a folder, ready to score, the header with its limit, and the gate, if there is one.
 
     Raises:
         ModelFileError: no export, a newer one, or a graph that was changed or is not whole.
@@ -207,7 +212,8 @@ def open_export(folder: Path) -> tuple[Runtime, Header]:
                 f"The int8 graph in '{folder}' computes something else on this processor than where it was exported"
                 f" (score {found:.4g} instead of {header.reference_score:.4g}): export it on this machine."
             )
-    return runtime, header.model
+    gate = header.gate and Gate.from_state({name: np.array(values) for name, values in header.gate.items()})
+    return runtime, header.model, gate or None
 
 
 def _not_whole(folder: Path, error: OSError) -> ModelFileError:

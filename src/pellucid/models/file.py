@@ -11,19 +11,23 @@ import hashlib
 import json
 import platform
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, ValidationInfo, field_validator
 
 from pellucid._io.files import check_writable, write_bytes
 from pellucid.acquisition.fitted_images import FittedImages
+from pellucid.acquisition.gate import Gate
 from pellucid.detectors._taught import Taught
 from pellucid.errors import ModelFileError, OutputError
 from pellucid.models.format1 import Tensors, recognise_backbone
 from pellucid.records import ScoreOf
+from pellucid.records.gates import GateReport
 from pellucid.records.limits import Limit, PlacedBy
 from pellucid.regions.defects import Measuring
 from pellucid.regions.zones import EVERYTHING, Zones
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
 
 VERSION = 6
+GATE_PREFIX = "gate."  # of tensors that are no detector's
 _DIGEST = re.compile(rb'sha256\\": \\"([0-9a-f]{64})\\"')
 _NO_DIGEST = "0" * 64
 _START_BYTES = 1_000_000  # of a file, that tell whether it is a model
@@ -133,6 +138,7 @@ class Header(BaseModel):
     score_of: ScoreOf = "peak"
     ancestry: tuple[Ancestor, ...] = ()  # the oldest first
     taught: Taught | None = None
+    gate: GateReport | None = None  # what it loses and saves; the gate itself is among the tensors
 
 
 def header_of(
@@ -147,8 +153,9 @@ def header_of(
     zones: Zones = EVERYTHING,
     ancestry: tuple[Ancestor, ...] = (),
     taught: Taught | None = None,
+    gate: GateReport | None = None,
 ) -> Header:
-    """Describe a fitted detector, its limit, how its defects are measured, and what labelled ones taught it.
+    """Describe a fitted detector, its limit, how its defects are measured, what labelled ones taught it, and its gate.
 
     Raises:
         ParameterError: the detector has no name, see :func:`pellucid.detectors.name_of`.
@@ -179,6 +186,7 @@ def header_of(
         score_of=detector.score_of,
         ancestry=ancestry,
         taught=taught,
+        gate=gate,
     )
 
 
@@ -239,6 +247,19 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
         return header, upgrade_tensors(load(content))
     except SafetensorError:
         raise ModelFileError(f"'{path}' is not a pellucid model.") from None
+
+
+def gate_tensors(gate: Gate) -> dict[str, Tensor]:
+    """Return a gate as tensors beside those of the detector."""
+    import torch
+
+    return {f"{GATE_PREFIX}{name}": torch.from_numpy(np.array(values)) for name, values in gate.state().items()}
+
+
+def gate_of(tensors: Mapping[str, Tensor]) -> Gate | None:
+    """Return the gate that is among a model's tensors; None where there is none."""
+    state = {name.removeprefix(GATE_PREFIX): t.numpy() for name, t in tensors.items() if name.startswith(GATE_PREFIX)}
+    return Gate.from_state(state) if state else None
 
 
 def read_header(path: Path) -> tuple[Header, str]:

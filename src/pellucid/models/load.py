@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterE
 from pellucid.inspector import Inspector
 from pellucid.models.cache import cached_folder, new_folder
 from pellucid.models.export import Format, open_export
-from pellucid.models.file import Header, read_header, read_model
+from pellucid.models.file import Header, gate_of, read_header, read_model
 from pellucid.records.limits import Limit
 from pellucid.runtimes import Name, Runtime, is_installed
 from pellucid.runtimes.torch import Torch
@@ -52,10 +53,10 @@ def load(
     path = Path(path)
     if path.is_dir():
         _check_on_cpu(f"'{path}' was exported and", device)
-        opened, header = open_export(path)
-        if runtime not in (None, "auto", opened.name):
-            raise ParameterError(f"'{path}' was exported for {opened.name}: it cannot run on {runtime}.")
-        return _inspector(opened, header)
+        opened = _open(path)
+        if runtime not in (None, "auto", opened.runtime.name):
+            raise ParameterError(f"'{path}' was exported for {opened.runtime.name}: it cannot run on {runtime}.")
+        return opened
     if runtime == "auto" and (images is None or images >= MIN_IMAGES_TO_EXPORT) and is_cpu(device):
         for faster in ("openvino", "onnx"):
             with suppress(ExportError, OutputError):  # it does not agree, or the cache cannot be written to
@@ -63,7 +64,7 @@ def load(
                     return load(path, faster)
     if runtime in ("openvino", "onnx"):
         _check_on_cpu(f"Runtime '{runtime}'", device)
-        return _inspector(*_from_cache(path, runtime))
+        return _from_cache(path, runtime)
     header, tensors = read_model(path)
     if header.detector not in detectors.names():
         raise _missing_detector(path, header)
@@ -79,7 +80,7 @@ def load(
         raise ModelFileError(
             f"'{path}' is of another pellucid, whose {header.detector} learned something else: fit it again."
         ) from None
-    return _inspector(Torch(detector), header)
+    return replace(_inspector(Torch(detector), header), gate=gate_of(tensors))
 
 
 def _missing_detector(path: Path, header: Header) -> ModelFileError:
@@ -104,6 +105,7 @@ def _inspector(runtime: Runtime, header: Header) -> Inspector:
         measuring=header.measuring,
         ancestry=header.ancestry,
         taught=header.taught,
+        gate_report=header.gate,
     )
 
 
@@ -114,12 +116,18 @@ def _check_on_cpu(subject: str, device: str) -> None:
         )
 
 
-def _from_cache(path: Path, format: Format) -> tuple[Runtime, Header]:
+def _from_cache(path: Path, format: Format) -> Inspector:
     """A model file's graph from the cache, exported into it when it is not there or not whole."""
     header, digest = read_header(path)
     folder = cached_folder(digest, format)
     with suppress(ModelFileError):
-        return open_export(folder)[0], header
+        return _open(folder, header)
     with new_folder(folder) as made:
         load(path, device="cpu").export(made, format)
-    return open_export(folder)[0], header
+    return _open(folder, header)
+
+
+def _open(folder: Path, header: Header | None = None) -> Inspector:
+    """An exported folder; what its model is, it says itself unless the header of the model file is given."""
+    runtime, exported, gate = open_export(folder)
+    return replace(_inspector(runtime, header or exported), gate=gate)

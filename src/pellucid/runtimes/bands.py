@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pellucid._io.pipeline import Operation, run_pipeline
+from pellucid.acquisition.gate import Gating
 from pellucid.acquisition.images import Pixels
 from pellucid.acquisition.layouts import mirrored
 from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by, tile_planes
@@ -24,7 +26,9 @@ class ScoredBand(NamedTuple):
     pixels: Pixels
 
 
-def score_bands(runtime: Runtime, bands: Iterable[Pixels], tiling: Tiling) -> Iterator[ScoredBand]:
+def score_bands(
+    runtime: Runtime, bands: Iterable[Pixels], tiling: Tiling, gating: Gating | None = None
+) -> Iterator[ScoredBand]:
     """Score an image of any height while it passes; its map is that of the whole image, byte for byte.
 
     In memory are the rows of two rows of tiles.
@@ -33,11 +37,12 @@ def score_bands(runtime: Runtime, bands: Iterable[Pixels], tiling: Tiling) -> It
         runtime: computes tiles, several at a time where it had best be given several.
         bands: consecutive rows (h, W, 3), RGB in [0, 1], of any heights, one of them at least.
         tiling: of the model.
+        gating: passes over tiles of good glass; None: all are computed.
 
     Yields:
         Consecutive rows, as many as the interior of a tile has.
     """
-    scorer = _BandScorer(runtime, tiling)
+    scorer = _BandScorer(runtime, tiling, gating)
     for band in bands:
         yield from scorer.add(without_repeated_channels(band))
     yield from scorer.finish()
@@ -73,8 +78,8 @@ class _Rows:
 
 
 class _BandScorer:
-    def __init__(self, runtime: Runtime, tiling: Tiling) -> None:
-        self.runtime, self.tiling = runtime, tiling
+    def __init__(self, runtime: Runtime, tiling: Tiling, gating: Gating | None = None) -> None:
+        self.runtime, self.tiling, self.gating = runtime, tiling, gating
         self.own, self.seen, self.map = _Rows(), _Rows(), _Rows()  # as they came, reduced, and what was found
         self.next = 0  # row of tiles
         self.told = 0  # rows that were given out
@@ -106,18 +111,31 @@ class _BandScorer:
         low = int(absolute.min())
         strip = self.seen.between(low, int(absolute.max()) + 1)[absolute - low]
         inner = min(tiling.interior, height - self.next * tiling.interior)
-        parts = [found[:inner] for found in self._maps(strip)]
-        self.map.append(np.concatenate(parts, axis=1)[:, : strip.shape[1]])
+        parts = np.concatenate(list(self._maps(strip, inner)), axis=1)
+        self.map.append(parts[:inner, : strip.shape[1]])
         self.next += 1
         self.seen.drop((self.next - 1) * tiling.interior - tiling.margin)  # the last tiles may mirror so far
 
-    def _maps(self, strip: Pixels) -> Iterator[Map]:
-        """The map of every tile of a strip, from left to right."""
-        runtime, tiling = self.runtime, self.tiling
+    def _maps(self, strip: Pixels, rows: int) -> Iterator[Map]:
+        """The map of every tile of a strip, from left to right, that is about so many rows."""
+        _runtime, tiling = self.runtime, self.tiling
         columns = [
             mirrored(column - tiling.margin, tiling.tile, strip.shape[1])
             for column in range(0, strip.shape[1], tiling.interior)
         ]
+        seen = [True] * len(columns)
+        if self.gating is not None:
+            seen = self.gating.gate.passing(strip, tiling.margin, rows).tolist()
+        computed = self._compute(strip, list(compress(columns, seen)))
+        for is_seen in seen:
+            yield next(computed) if is_seen else self._passed_over()
+
+    def _passed_over(self) -> Map:
+        assert self.gating is not None  # it is why there are such tiles
+        return np.full((self.tiling.interior, self.tiling.interior), self.gating.level, np.float32)
+
+    def _compute(self, strip: Pixels, columns: list[slice | NDArray[np.intp]]) -> Iterator[Map]:
+        runtime = self.runtime
         batches = [columns[at : at + runtime.batch_size] for at in range(0, len(columns), runtime.batch_size)]
 
         def score(batch: list[slice | NDArray[np.intp]]) -> Map:

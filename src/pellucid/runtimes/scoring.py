@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.fitted_images import FittedImages, ImageCheck
+from pellucid.acquisition.gate import Gating
 from pellucid.acquisition.images import DecodedImage, Planes, Size, open_image
 from pellucid.acquisition.layouts import Layout
 from pellucid.acquisition.tiles import enlarge_by
@@ -36,7 +38,12 @@ class ScoredFile(NamedTuple):
 
 
 def score_file(
-    runtime: Runtime, path: Path, image: DecodedImage, size: Size, fitted_images: FittedImages
+    runtime: Runtime,
+    path: Path,
+    image: DecodedImage,
+    size: Size,
+    fitted_images: FittedImages,
+    gating: Gating | None = None,
 ) -> ScoredFile:
     """Check and score one image alone, so that no score depends on its neighbours.
 
@@ -46,9 +53,10 @@ def score_file(
         image: its pixels.
         size: height and width that the network takes.
         fitted_images: that it is compared with, and that say how images fill the view.
+        gating: passes over tiles of good glass; None: all are computed.
     """
-    file = _prepare(path, image, size, fitted_images)
-    return _scored(file, [score_view(runtime, planes) for planes in file.views], runtime)
+    file = _prepare(path, image, size, fitted_images, gating)
+    return _scored(file, [score_view(runtime, planes) for planes in file.views], runtime, gating)
 
 
 class _PreparedFile(NamedTuple):
@@ -60,19 +68,35 @@ class _PreparedFile(NamedTuple):
     views: Views
 
 
-def _prepare(path: Path, image: DecodedImage, size: Size, fitted_images: FittedImages) -> _PreparedFile:
+def _prepare(
+    path: Path, image: DecodedImage, size: Size, fitted_images: FittedImages, gating: Gating | None
+) -> _PreparedFile:
     height, width = image.pixels.shape[:2]
     views = views_of(image.pixels, size, fitted_images.framing)
+    if gating is not None and views.layout.is_tiled:
+        views = replace(views, which=tuple(gating.gate.candidates(views.content).ravel().tolist()))
     return _PreparedFile(path, (height, width), fitted_images.check(image, views.layout), views)
 
 
-def _scored(file: _PreparedFile, found: Sequence[tuple[float, Map]], runtime: Runtime) -> ScoredFile:
-    joined = merge_views(file.views.layout, found, runtime.score_of, file.size)
+def _scored(
+    file: _PreparedFile, found: Sequence[tuple[float, Map]], runtime: Runtime, gating: Gating | None
+) -> ScoredFile:
+    views = file.views
+    if gating is not None and views.which is not None:
+        passed_over = gating.level, np.full(views.layout.mapped, gating.level, np.float32)
+        computed = iter(found)
+        found = [next(computed) if seen else passed_over for seen in views.which]
+    joined = merge_views(views.layout, found, runtime.score_of, file.size)
     return ScoredFile(file.path, file.size, file.check, *joined)
 
 
 def read_and_score(
-    runtime: Runtime, paths: Iterable[Path], size: Size, fitted_images: FittedImages, open_file: OpenFile = open_image
+    runtime: Runtime,
+    paths: Iterable[Path],
+    size: Size,
+    fitted_images: FittedImages,
+    open_file: OpenFile = open_image,
+    gating: Gating | None = None,
 ) -> Iterator[Future[ScoredFile]]:
     """Read, check and score files; all overlap, and only a few images are in memory.
 
@@ -82,13 +106,14 @@ def read_and_score(
         size: height and width that the network takes.
         fitted_images: that the files are compared with.
         open_file: reads a file.
+        gating: passes over tiles of good glass; None: all are computed.
 
     Yields:
         Every file's future, in order; the error of one that cannot be read is its own.
     """
 
     def read(path: Path) -> _PreparedFile:
-        return _prepare(path, open_file(path, fitted_images.bits), size, fitted_images)
+        return _prepare(path, open_file(path, fitted_images.bits), size, fitted_images, gating)
 
     def score(files: Sequence[Future[_PreparedFile]]) -> list[Future[ScoredFile]]:
         readable = [file.result() for file in files if file.exception() is None]
@@ -99,7 +124,7 @@ def read_and_score(
                 future.set_exception(error)
             else:
                 prepared = file.result()
-                future.set_result(_scored(prepared, list(islice(found, len(prepared.views))), runtime))
+                future.set_result(_scored(prepared, list(islice(found, len(prepared.views))), runtime, gating))
         return scored
 
     files = run_pipeline(paths, Operation(read, IO_THREADS))
