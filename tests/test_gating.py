@@ -50,6 +50,10 @@ def test_the_loss_is_bounded_and_told(gate):
     assert report.good_passed == passed
     assert 0 <= report.good_share < 0.9
     assert report.sentence.startswith(f"The gate shows the detector {report.good_share:.1%} of good tiles and loses")
+    prices = dict(report.prices)
+    assert prices[0.01] == pytest.approx(report.good_share)
+    assert [*prices.values()] == sorted(prices.values(), reverse=True)
+    assert 0.001 not in prices  # too few flaws were found
     assert sum(one.found for one in report.cells) == report.found
     assert sum(one.found - one.passed for one in report.cells) == report.lost
 
@@ -81,6 +85,18 @@ def test_flaws_are_seen_by_the_detector_where_they_are(gate):
     np.testing.assert_allclose(first[:, MARGIN : MARGIN + 2].mean(), clean[:, :2].mean(), atol=0.05)
     changed = np.abs(first[:, MARGIN : MARGIN + CELL] - clean[:, :CELL]) > 0.6 / 255
     assert changed.any()
+
+
+def test_what_is_marked_on_clean_glass_too_is_no_flaw_that_was_found(gate):
+    """A detector that marks everything finds the bold flaws alone: the others stand out no more than good glass."""
+    everything = set_gate(gate, STRIPS, lambda tiles: np.ones((len(tiles), CELL, CELL), np.float32), LIMIT, loss=0.05)[
+        1
+    ]
+    faint = [
+        one for one in everything.cells if one.contrast == GATE_CONTRASTS[0] and one.size_px == 2 and one.kind == "dust"
+    ]
+    assert all(one.found < one.planted or one.planted < 2 for one in faint)
+    assert everything.good_share < 0.5
 
 
 def test_the_gate_is_off_where_nothing_may_be_lost(gate):

@@ -29,6 +29,7 @@ MAX_GATE_IMAGES = 64  # that the gate learns from, and as many that it is set on
 MAX_STRIPS = 48  # rows of tiles that flaws are planted into
 MAX_PLANTED = 4  # times the flaws that have to be found: more would cost more than the promise is worth
 CONFIDENCE = 0.95  # of the upper bound of what is lost
+LOSSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # whose price is told
 
 FindAnomalies = Callable[[Pixels], NDArray[np.float32]]  # (n, T, T, 3), tiles with their margin -> (n, cell, cell)
 
@@ -73,7 +74,7 @@ def set_gate(
         strips: of good glass that the gate was not fitted on, as tiles see it and as wide as what the gate was fitted
             on; used again and again.
         find: the detector: from tiles with their margin, (n, T, T, 3) in [0, 1], to the maps of their interiors.
-        limit: a flaw is found where the map of its tile is higher on it.
+        limit: a flaw is found where the map of its tile is higher on it, and was not without the flaw.
         loss: share of these flaws that may be lost, in [0, 1); 0: the gate is off, and nothing is planted.
         scale: times larger than ``FLAW_SIZES_PX`` flaws are drawn.
         seed: of places and forms, at least 0.
@@ -175,6 +176,8 @@ def _report(threshold: float, planted: Sequence[_Planted], good: NDArray[np.floa
     from scipy.stats import beta
 
     found = [one for one in planted if one.is_found]
+    thresholds = {one: choose_threshold([flaw.strength for flaw in found], one) for one in LOSSES}
+    prices = tuple((one, float((good > value).mean())) for one, value in thresholds.items() if math.isfinite(value))
     lost = sum(one.strength <= threshold for one in found)
     bound = float(beta.ppf(CONFIDENCE, lost + 1, len(found) - lost)) if lost < len(found) else 1.0
     cells = []
@@ -187,7 +190,7 @@ def _report(threshold: float, planted: Sequence[_Planted], good: NDArray[np.floa
     is_off = math.isinf(threshold)
     at_most = 0.0 if is_off else bound
     shown = None if is_off else threshold
-    return GateReport(loss, shown, len(found), lost, at_most, len(good), passed_good, tuple(cells))
+    return GateReport(loss, shown, len(found), lost, at_most, len(good), passed_good, tuple(cells), prices)
 
 
 def _plant_all(
@@ -237,13 +240,27 @@ def _plant(
         inside = np.asarray((covered[margin : margin + cell] if kind == "bold line" else covered) > 0)
         planted.append((tile, kind, size, contrast, inside))
     strengths = _strengths(gate, Strip(pixels, margin))
+    found = _highest(find, pixels, margin, cell, [(tile, inside) for tile, *_, inside in planted]) > limit
+    # what stands out no more than good glass may have been marked without the flaw, too
+    good = _strengths(gate, strip).max()
+    doubtful = [n for n, (tile, *_) in enumerate(planted) if found[n] and strengths[tile] <= good]
+    if doubtful:
+        places = [(planted[n][0], planted[n][-1]) for n in doubtful]
+        found[doubtful] = _highest(find, _as_floats(strip.pixels), margin, cell, places) <= limit
+    return [
+        _Planted(kind, size, contrast, bool(is_found), float(strengths[tile]))
+        for (tile, kind, size, contrast, _), is_found in zip(planted, found, strict=True)
+    ]
+
+
+def _highest(
+    find: FindAnomalies, pixels: Pixels, margin: int, cell: int, places: Sequence[tuple[int, NDArray[np.bool_]]]
+) -> NDArray[np.float64]:
+    """The highest value of the map inside of a place in each of several tiles of a strip."""
     padded: Pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, 0, margin, margin, cv2.BORDER_REFLECT_101), np.float32)
-    seen = np.stack([padded[:, tile * cell : (tile + 1) * cell + 2 * margin] for tile, *_ in planted])
-    found = []
-    for (tile, kind, size, contrast, inside), anomalies in zip(planted, find(seen), strict=True):
-        is_found = bool(anomalies[inside].max(initial=-np.inf) > limit)
-        found.append(_Planted(kind, size, contrast, is_found, float(strengths[tile])))
-    return found
+    seen = np.stack([padded[:, tile * cell : (tile + 1) * cell + 2 * margin] for tile, _ in places])
+    found = zip(find(seen), places, strict=True)
+    return np.array([float(one[inside].max(initial=-np.inf)) for one, (_, inside) in found])
 
 
 def _strengths(gate: Gate, strip: Strip) -> NDArray[np.float32]:

@@ -144,6 +144,16 @@ def test_defects_do_not_touch_and_lie_on_the_glass():
                 assert left > box[2] or right < box[0] or top > box[3] or bottom < box[1]
 
 
+def test_a_scratch_stays_on_a_small_sheet():
+    for seed in range(20):
+        plan = SheetPlan(40, 30, seed=seed)
+        for one in place_defects(plan, {"scratch": 2}, sizes_mm={"scratch": (0.5, 0.5)}):
+            left, top, right, bottom = one.shape.box_mm
+            assert min(left, top) >= 0
+            assert right <= 40
+            assert bottom <= 30
+
+
 def test_marks_of_a_roller_return():
     plan = SheetPlan(100, 6000, seed=9)
     marks = place_defects(plan, {"roller mark": 1})

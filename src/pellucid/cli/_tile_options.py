@@ -45,6 +45,10 @@ SmallestMm = Annotated[
         help="The same in millimetres, where --mm-per-px says the scale of the images.",
     ),
 ]
+DrawnSheet = Annotated[
+    bool,
+    typer.Option("--sheet", help="Draw, inspect, measure and grade a whole sheet instead of comparing detectors."),
+]
 
 
 def smallest_of(

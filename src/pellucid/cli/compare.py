@@ -38,7 +38,7 @@ from pellucid.cli._options import (
     Trackers,
     Weights,
 )
-from pellucid.cli._tile_options import Reduce, Tile
+from pellucid.cli._tile_options import DrawnSheet, Reduce, Tile
 
 if TYPE_CHECKING:
     from pellucid.study.compare import Comparison
@@ -109,16 +109,23 @@ def compare(
         _print_comparison(comparison, output)
 
 
-def demo(output: OutputFolder = Path("pellucid-demo"), device: Device = "auto") -> None:
+def demo(output: OutputFolder = Path("pellucid-demo"), sheet: DrawnSheet = False, device: Device = "auto") -> None:
     """Draw a glass set, compare the detectors on it, write the report: no data and no network are needed.
 
     Reads nothing. Writes drawn panes of glass, good and flawed, into the folder's data/, and beside it what `pellucid
-    compare` writes; prints where the report is and what to type next. Takes a few minutes.
+    compare` writes; prints where the report is and what to type next. With --sheet, draws a whole sheet with defects
+    whose size and place in mm are known, and good ones to learn from; a tiled model finds and measures them, a rule
+    grades the sheet, and a page shows what was drawn beside what was found. Takes a few minutes.
 
     ```
     pellucid demo -o pellucid-demo
     ```
     """
+    if sheet:
+        from pellucid.cli._sheet_demo import sheet_demo
+
+        sheet_demo(output, device)
+        return
     from pellucid.errors import OutputError
     from pellucid.study import owned
     from pellucid.synthesis.glass import draw_data_set

@@ -45,6 +45,8 @@ class GateReport:
         good_tiles: tiles of good glass that were looked at.
         good_passed: how many of them the detector sees nevertheless.
         cells: every kind, size and contrast.
+        prices: for several losses, the share of good tiles that the detector would see; of losses that there are enough
+            flaws for.
     """
 
     loss: float
@@ -55,6 +57,7 @@ class GateReport:
     good_tiles: int
     good_passed: int
     cells: tuple[GatedFlaws, ...]
+    prices: tuple[tuple[float, float], ...] = ()
 
     @property
     def good_share(self) -> float:

@@ -173,7 +173,8 @@ def _drip(rng: Generator, plan: SheetPlan, size: float) -> Shape:
 
 
 def _scratch(rng: Generator, plan: SheetPlan, size: float) -> Shape:
-    return _stroke(rng, plan, width=size, length=size * log_uniform(rng, 30, 300), bend=0.06)
+    longest = min(min(one.right - one.left, one.bottom - one.top) for one in plan.glass_mm) / 2  # it stays on the glass
+    return _stroke(rng, plan, width=size, length=min(size * log_uniform(rng, 30, 300), longest), bend=0.06)
 
 
 def _stroke(rng: Generator, plan: SheetPlan, width: float, length: float, bend: float) -> Shape:
