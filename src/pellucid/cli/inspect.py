@@ -28,6 +28,7 @@ from pellucid.cli._options import (
     Only,
     Runtime,
 )
+from pellucid.cli._sheet_pages import PageWriter, WantsPages
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def inspect(
     mm_per_px: InspectedMillimetresPerPixel = None,
     grade: Grade = None,
     panes: Panes = None,
+    sheet_pages: WantsPages = None,
     as_json: Json = False,
     fail_on_reject: FailOnReject = False,
 ) -> None:
@@ -65,8 +67,9 @@ def inspect(
     read is passed over and counted. Prints a table, or with --json a line for every image with the columns of
     scores.csv and the defects with all their measures. With -o, writes scores.csv, results.jsonl with the lines of
     --json, defects.csv with a line for every defect, and images/, where every result is drawn: the image, its map, its
-    defects, the verdict. With --grade, a rule about sizes, numbers and distances in mm grades what was found: ok,
-    reject, or look where the measures leave it open; it says by which clause, and never changes the verdict.
+    defects, the verdict; of large images also sheets/, pages that zoom to their own pixels. With --grade, a rule about
+    sizes, numbers and distances in mm grades what was found: ok, reject, or look where the measures leave it open; it
+    says by which clause, and never changes the verdict.
 
     ```
     pellucid inspect glass.pellucid new_images/ -o results
@@ -85,9 +88,10 @@ def inspect(
     inspector = load(model, runtime, images=len(paths), device=device).with_scale(scale)
     inspector = replace(inspector, zones=inspector.zones.and_ignore(zones))
     inspector = inspector if grade is None else inspector.with_grading(grade, panes)
+    pages = PageWriter(output, sheet_pages, inspector)
     scored: list[ScoredSample] = []
     skipped: list[str] = []
-    for one in _inspections(inspector, paths, output, skipped):
+    for one in _inspections(inspector, paths, output, pages, skipped):
         scored.append(one)
         if as_json:
             print(result_text(one))
@@ -95,11 +99,14 @@ def inspect(
         raise DataError(f"None of the {len(paths)} files could be inspected. First: {skipped[0]}")
     if output is not None:
         write_results(scored, output)
+    index = pages.finish()
     if not as_json:
         print_results(scored, output)
     _print_warnings(scored)
     for sentence in _summary(scored, len(skipped), len(found.passed_over), inspector):
         print_line(err if as_json else out, sentence)
+    if index is not None:
+        print_line(err if as_json else out, f"sheets to look at: {index}")
     if fail_on_reject and any(_is_rejected(one.inspection) for one in scored):
         raise typer.Exit(REJECTED_EXIT_CODE)
 
@@ -121,7 +128,7 @@ def _is_rejected(found: Inspection) -> bool:
 
 
 def _inspections(
-    inspector: Inspector, paths: Sequence[Path], output: Path | None, skipped: list[str]
+    inspector: Inspector, paths: Sequence[Path], output: Path | None, pages: PageWriter, skipped: list[str]
 ) -> Iterator[ScoredSample]:
     """Inspect files, in order, draw the results and collect why files were skipped; maps are not kept in memory."""
     from pellucid._io.files import write_bytes
@@ -134,6 +141,7 @@ def _inspections(
         if output is not None:
             name = fitting_file_name(f"{number:05d}_{inspection.path.stem}", ".png")
             write_bytes(output / "images" / name, inspection.png())
+            pages.write(number, inspection)
 
     def skip(error: DataError) -> None:
         skipped.append(str(error))
