@@ -73,11 +73,12 @@ class PageWriter:
             except DataError as error:  # the image was inspected all the same
                 print_line(err, ("note:", "yellow"), f" there is no page of '{found.path}': {error}")
 
-    def finish(self) -> Path | None:
-        """Write the list of pages, or say why there are none; return the list."""
+    def finish(self) -> list[str]:
+        """Write the list of pages, or say why there are none; return a sentence that says where it is, if it is."""
         if self._missing:
             print_line(err, ("note:", "yellow"), f" no pages of large images were written: {self._missing}")
-        return None if self._pages is None else self._pages.write_index()
+        index = None if self._pages is None else self._pages.write_index()
+        return [] if index is None else [f"sheets to look at: {index}"]
 
     def _make(self) -> SheetPages:
         try:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pellucid.inspector import Inspector
     from pellucid.records import Inspection
     from pellucid.regions.grading import Grading
+    from pellucid.regions.zones import Zones
     from pellucid.study.results import ScoredSample
 
 MAX_TABLE_ROWS = 200
@@ -63,13 +64,12 @@ def inspect(
     """Score images, show where the flaw is, decide.
 
     An image is rejected only for defects that count; what is ignored here comes on top of what the model ignores, and
-    is listed. Reads a model and images; a file that cannot be read is skipped and counted, one of a kind that is not
-    read is passed over and counted. Prints a table, or with --json a line for every image with the columns of
-    scores.csv and the defects with all their measures. With -o, writes scores.csv, results.jsonl with the lines of
-    --json, defects.csv with a line for every defect, and images/, where every result is drawn: the image, its map, its
-    defects, the verdict; of large images also sheets/, pages that zoom to their own pixels. With --grade, a rule about
-    sizes, numbers and distances in mm grades what was found: ok, reject, or look where the measures leave it open; it
-    says by which clause, and never changes the verdict.
+    is listed. Reads a model and images; what cannot be read is skipped, what is of a kind that is not read is passed
+    over, and both are counted. Prints a table, or with --json a line for every image with the columns of scores.csv and
+    the defects with all their measures. With -o, writes scores.csv, results.jsonl with the lines of --json,
+    defects.csv, images/ with the image, its map, its defects and the verdict of each, and of large images sheets/,
+    pages that zoom. With --grade, a rule about sizes, numbers and distances in mm grades what was found: ok, reject, or
+    look where the measures leave it open; it says by which clause, and never changes the verdict.
 
     ```
     pellucid inspect glass.pellucid new_images/ -o results
@@ -86,11 +86,9 @@ def inspect(
     paths = found.images
     zones = read_zones(ignore, only, margin, min_area, paths[0])
     inspector = load(model, runtime, images=len(paths), device=device).with_scale(scale)
-    inspector = replace(inspector, zones=inspector.zones.and_ignore(zones))
-    inspector = inspector if grade is None else inspector.with_grading(grade, panes)
-    pages = PageWriter(output, sheet_pages, inspector)
+    inspector = _with_rules(inspector, zones, grade, panes)
+    pages, skipped = PageWriter(output, sheet_pages, inspector), list[str]()
     scored: list[ScoredSample] = []
-    skipped: list[str] = []
     for one in _inspections(inspector, paths, output, pages, skipped):
         scored.append(one)
         if as_json:
@@ -99,16 +97,19 @@ def inspect(
         raise DataError(f"None of the {len(paths)} files could be inspected. First: {skipped[0]}")
     if output is not None:
         write_results(scored, output)
-    index = pages.finish()
     if not as_json:
         print_results(scored, output)
     _print_warnings(scored)
-    for sentence in _summary(scored, len(skipped), len(found.passed_over), inspector):
+    for sentence in (*_summary(scored, len(skipped), len(found.passed_over), inspector), *pages.finish()):
         print_line(err if as_json else out, sentence)
-    if index is not None:
-        print_line(err if as_json else out, f"sheets to look at: {index}")
     if fail_on_reject and any(_is_rejected(one.inspection) for one in scored):
         raise typer.Exit(REJECTED_EXIT_CODE)
+
+
+def _with_rules(inspector: Inspector, zones: Zones, grade: str | None, panes: int | None) -> Inspector:
+    """An inspector that ignores what either its model or these zones do, and that grades if that is asked for."""
+    inspector = replace(inspector, zones=inspector.zones.and_ignore(zones))
+    return inspector if grade is None else inspector.with_grading(grade, panes)
 
 
 def _summary(scored: Sequence[ScoredSample], skipped: int, passed_over: int, inspector: Inspector) -> Iterator[str]:
