@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import pellucid
-from pellucid.cli import catalogue, compare, export, fit, grading, inspect, serve, study, update
+from pellucid.cli import catalogue, compare, export, fit, grading, inspect, serve, study, trends, update
 from pellucid.cli._console import err, print_line
 from pellucid.cli._renamed import CommandGroup
 from pellucid.errors import PellucidError
@@ -35,6 +35,7 @@ app.command(rich_help_panel=LEARN, epilog=EXIT_CODES)(compare.compare)
 app.command(rich_help_panel=LEARN, epilog=EXIT_CODES)(update.update)
 app.command(rich_help_panel=INSPECT, epilog=INSPECT_EXIT_CODES)(inspect.inspect)
 app.command(rich_help_panel=INSPECT, epilog=EXIT_CODES)(grading.regrade)
+app.command(rich_help_panel=INSPECT, epilog=EXIT_CODES)(trends.trends)
 app.command(rich_help_panel=INSPECT, epilog=EXIT_CODES)(export.export)
 app.command(rich_help_panel=TEST, epilog=EXIT_CODES)(study.evaluate)
 app.command(rich_help_panel=TEST, epilog=EXIT_CODES)(study.detectability)

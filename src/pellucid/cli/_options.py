@@ -89,8 +89,8 @@ InspectOutput = Annotated[
         "-o",
         "--output",
         metavar="DIR",
-        help="Folder for scores.csv, results.jsonl, defects.csv and a picture of every result; nothing is written by"
-        " default.",
+        help="Folder for scores.csv, results.jsonl, defects.csv, a picture of every result and pages of large images;"
+        " nothing is written by default.",
     ),
 ]
 EvaluateOutput = Annotated[

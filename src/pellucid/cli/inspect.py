@@ -30,6 +30,7 @@ from pellucid.cli._options import (
     Runtime,
 )
 from pellucid.cli._passing import Stream, inspect_passing, large_bands
+from pellucid.cli._sheet_pages import PageWriter, WantsPages
 from pellucid.cli._stream_options import Bits, Channels, Height, LineNumbers, Overlap, QuietSeconds, Width
 from pellucid.errors import DataError
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pellucid.inspector import Inspector
     from pellucid.records import Inspection
     from pellucid.regions.grading import Grading
+    from pellucid.regions.zones import Zones
     from pellucid.study.results import ScoredSample
 
 MAX_TABLE_ROWS = 200
@@ -59,6 +61,7 @@ def inspect(
     mm_per_px: InspectedMillimetresPerPixel = None,
     grade: Grade = None,
     panes: Panes = None,
+    sheet_pages: WantsPages = None,
     as_json: Json = False,
     fail_on_reject: FailOnReject = False,
     width: Width = None,
@@ -72,12 +75,12 @@ def inspect(
     """Score images, show where the flaw is, decide.
 
     An image is rejected only for defects that count; what is ignored here comes on top of what the model ignores, and
-    is listed. Reads a model and images; a file that cannot be read is skipped and counted, one of a kind that is not
-    read is passed over and counted. Prints a table, or with --json a line for every image with the columns of
-    scores.csv and the defects with all their measures. With -o, writes scores.csv, results.jsonl with the lines of
-    --json, defects.csv with a line for every defect, and images/, where every result is drawn: the image, its map, its
-    defects, the verdict. With --grade, a rule about sizes, numbers and distances in mm grades what was found: ok,
-    reject, or look where the measures leave it open; it says by which clause, and never changes the verdict.
+    is listed. Reads a model and images; what cannot be read is skipped, what is of a kind that is not read is passed
+    over, and both are counted. Prints a table, or with --json a line for every image with the columns of scores.csv and
+    the defects with all their measures. With -o, writes scores.csv, results.jsonl with the lines of --json,
+    defects.csv, images/ with the image, its map, its defects and the verdict of each, and of large images sheets/,
+    pages that zoom. With --grade, a rule about sizes, numbers and distances in mm grades what was found: ok, reject, or
+    look where the measures leave it open; it says by which clause, and never changes the verdict.
 
     A model with tiles inspects files of more than 67 million pixels, raw rows (--width) and frames of one image
     (--overlap) band by band, in the memory of some rows. Defects are printed while the image passes, with --json as
@@ -100,12 +103,11 @@ def inspect(
     found = find_images(images) if opener is None else Listing((), ())
     zones = read_zones(ignore, only, margin, min_area, found.images[0] if found.images else None)
     inspector = load(model, runtime, images=len(found.images) or None, device=device).with_scale(scale)
-    inspector = replace(inspector, zones=inspector.zones.and_ignore(zones))
-    inspector = inspector if grade is None else inspector.with_grading(grade, panes)
+    inspector = _with_rules(inspector, zones, grade, panes)
+    pages, skipped = PageWriter(output, sheet_pages, inspector), list[str]()
     scored: list[ScoredSample] = []
-    skipped: list[str] = []
     places: Sequence[Path | Bands] = found.images if opener is None else [opener(inspector)]
-    for one in _inspections(inspector, places, output, skipped, as_json):
+    for one in _inspections(inspector, places, output, pages, skipped, as_json):
         scored.append(one)
         if as_json:
             print(result_text(one))
@@ -116,10 +118,16 @@ def inspect(
     if not as_json:
         print_results(scored, output)
     _print_warnings(scored)
-    for sentence in _summary(scored, len(skipped), len(found.passed_over), inspector):
+    for sentence in (*_summary(scored, len(skipped), len(found.passed_over), inspector), *pages.finish()):
         print_line(err if as_json else out, sentence)
     if fail_on_reject and any(_is_rejected(one.inspection) for one in scored):
         raise typer.Exit(REJECTED_EXIT_CODE)
+
+
+def _with_rules(inspector: Inspector, zones: Zones, grade: str | None, panes: int | None) -> Inspector:
+    """An inspector that ignores what either its model or these zones do, and that grades if that is asked for."""
+    inspector = replace(inspector, zones=inspector.zones.and_ignore(zones))
+    return inspector if grade is None else inspector.with_grading(grade, panes)
 
 
 def _summary(scored: Sequence[ScoredSample], skipped: int, passed_over: int, inspector: Inspector) -> Iterator[str]:
@@ -139,7 +147,12 @@ def _is_rejected(found: Inspection) -> bool:
 
 
 def _inspections(
-    inspector: Inspector, places: Sequence[Path | Bands], output: Path | None, skipped: list[str], as_json: bool
+    inspector: Inspector,
+    places: Sequence[Path | Bands],
+    output: Path | None,
+    pages: PageWriter,
+    skipped: list[str],
+    as_json: bool,
 ) -> Iterator[ScoredSample]:
     """Inspect images, in order, draw the results and collect why files were skipped; maps are not kept in memory."""
     from pellucid._io.files import write_bytes
@@ -152,6 +165,7 @@ def _inspections(
         if output is not None:
             name = fitting_file_name(f"{number:05d}_{inspection.path.stem}", ".png")
             write_bytes(output / "images" / name, inspection.png())
+            pages.write(number, inspection)
 
     def skip(error: DataError) -> None:
         skipped.append(str(error))
@@ -165,9 +179,13 @@ def _inspections(
                 yield from inspector.inspect_many(paths, finish=finish, skip=skip)
             else:
                 try:
-                    yield inspect_passing(inspector, bands, as_json)
+                    passed = inspect_passing(inspector, bands, as_json)
                 except DataError as error:
                     skip(error)
+                else:
+                    if bands.path.is_file():
+                        pages.write(number, passed)
+                    yield passed
             number += len(paths)
 
     for inspection in track(inspect_all(), "inspecting", len(places)):

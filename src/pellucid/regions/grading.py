@@ -161,26 +161,33 @@ def _sizes(defect: Defect, sheet: Sheet) -> dict[Size, Extent]:
     return sizes
 
 
-def _zones(
-    centre: tuple[float, float], box: Box, sheet: Sheet, rules: Rules, uncertainty: float
-) -> Iterator[tuple[str, bool, bool]]:
-    """Every zone with whether it holds the centre and whether the box, as far as it is known, reaches it."""
+def zone_borders(rules: Rules, sheet: Sheet) -> Iterator[tuple[str, Box, Box | None]]:
+    """Return the zones of a rule on a pane: name, outer border, inner border; the last one has no inner border."""
     outer = (0.0, 0.0, sheet.width_mm, sheet.height_mm)
-    held = False
     for zone in rules.zones:
         if zone.width_percent is not None:
             inset = (sheet.width_mm * zone.width_percent / 100, sheet.height_mm * zone.width_percent / 100)
         else:
             inset = (zone.width_mm or 0.0,) * 2
-        last = zone is rules.zones[-1]
         inner = (outer[0] + inset[0], outer[1] + inset[1], outer[2] - inset[0], outer[3] - inset[1])
-        holds = not held and (last or not _lies_in((*centre, *centre), inner))
-        grown = (box[0] - uncertainty, box[1] - uncertainty, box[2] + uncertainty, box[3] + uncertainty)
-        meets = grown[0] <= outer[2] and grown[2] >= outer[0] and grown[1] <= outer[3] and grown[3] >= outer[1]
-        within = inner[0] < grown[0] and inner[1] < grown[1] and grown[2] < inner[2] and grown[3] < inner[3]
-        yield zone.name, holds, holds or (meets and (last or not within))
-        held |= holds
+        yield zone.name, outer, None if zone is rules.zones[-1] else inner
         outer = inner
+
+
+def _zones(
+    centre: tuple[float, float], box: Box, sheet: Sheet, rules: Rules, uncertainty: float
+) -> Iterator[tuple[str, bool, bool]]:
+    """Every zone with whether it holds the centre and whether the box, as far as it is known, reaches it."""
+    held = False
+    grown = (box[0] - uncertainty, box[1] - uncertainty, box[2] + uncertainty, box[3] + uncertainty)
+    for name, outer, inner in zone_borders(rules, sheet):
+        holds = not held and (inner is None or not _lies_in((*centre, *centre), inner))
+        meets = grown[0] <= outer[2] and grown[2] >= outer[0] and grown[1] <= outer[3] and grown[3] >= outer[1]
+        within = inner is not None and (
+            inner[0] < grown[0] and inner[1] < grown[1] and grown[2] < inner[2] and grown[3] < inner[3]
+        )
+        yield name, holds, holds or (meets and not within)
+        held |= holds
 
 
 def _lies_in(box: Box, other: Box) -> bool:

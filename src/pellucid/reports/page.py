@@ -117,7 +117,7 @@ def render_report(
     """
     roles = Counter((role, sample.label) for sample, role in split.roles())
     gallery = [entry for model in models for entry in model.gallery]
-    return _template().render(
+    return template("report.html.j2").render(
         rows=rows,
         columns=[c for c in REPORT_COLUMNS if any(row[c.key] is not None for row in rows)],
         models=models,
@@ -135,14 +135,15 @@ def render_report(
         config=config,
         versions=versions,
         seeds=rows[0]["seeds"],
-        data=_embedded({"rows": rows, "models": {m.name: _charted(m) for m in models}}),
-        style=_embedded_file("report.css"),
-        charts=_embedded_file("charts.js"),
-        script=_embedded_file("report.js"),
+        data=embedded({"rows": rows, "models": {m.name: _charted(m) for m in models}}),
+        style=embedded_file("report.css"),
+        charts=embedded_file("charts.js"),
+        script=embedded_file("report.js"),
     )
 
 
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return a page of this folder; what is put into it is escaped, and what is missing is an error."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE_FOLDER),
         autoescape=select_autoescape(("html", "j2")),
@@ -156,7 +157,7 @@ def _template() -> Template:
         "format_interval": format_interval,
         "picture_attributes": _picture_attributes,
     }
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _charted(model: ReportedModel) -> dict[str, Any]:
@@ -169,11 +170,12 @@ def _charted(model: ReportedModel) -> dict[str, Any]:
     }
 
 
-def _embedded_file(name: str) -> Markup:
+def embedded_file(name: str) -> Markup:
+    """Return a file of this folder, to stand in a page as it is."""
     return Markup((TEMPLATE_FOLDER / name).read_text("utf-8"))
 
 
-def _embedded(values: Any) -> Markup:
+def embedded(values: Any) -> Markup:
     """Return values as JSON for inside a script element: no text in it can end the element."""
     return Markup(json.dumps(values).replace("<", "\\u003c"))
 
