@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+import cv2
 import numpy as np
 
 from pellucid.acquisition.images import Pixels, Size, read_image
@@ -15,8 +17,10 @@ from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.records import Sample, Split
 from pellucid.regions.background import Mask
 from pellucid.regions.defects import Measuring, OutlineSource, margin_of
+from pellucid.regions.outline import Usual
 from pellucid.regions.outline import outline as outline_by_image
 from pellucid.regions.scale import Scale, check_scale
+from pellucid.regions.usual import shown_by, strongest
 from pellucid.synthesis.flaws import COVERED, FLAW_SIZES_PX, flaw_scale, plant_flaw
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ Outline = Literal["auto", "image", "map"]
 MAX_LABELLED = 40  # labelled defects that the choice is made on
 PLANTED_IMAGES = 15  # that it is made on where there are none
 PLANTED_KINDS = ("scratch", "stone", "seed")
+PLACES = 4  # in each of these, that what good parts show is learned at
 PLANTED_CONTRASTS = (0.1, 0.3, 0.6)  # shares of the light around: the least that the map shows
 MIN_CHOSEN_ON = 3  # images whose map shows the defect
 
@@ -58,9 +63,13 @@ def choose_outline(
     Raises:
         DataError: an image cannot be read.
     """
-    if outline != "auto":
+    if outline == "map":
         return Measuring(outline=outline, chosen_by="user", mm_per_px=mm_per_px)
     bits = inspector.fitted_images.bits
+    measuring = Measuring(mm_per_px=mm_per_px, usual=learn_usual(inspector, split.normals))
+    if outline == "image":
+        return measuring.model_copy(update={"outline": outline, "chosen_by": "user"})
+    inspector = replace(inspector, measuring=measuring)
     masked = [sample for sample in split.select if sample.mask is not None]
     planted = _planted(split.calibrate or split.fit, bits, inspector.image_size)
     sources: tuple[tuple[Literal["labelled defects", "planted flaws"], Iterator[list[tuple[Pixels, Mask]]]], ...]
@@ -71,15 +80,34 @@ def choose_outline(
         if len(ious) >= MIN_CHOSEN_ON:
             image_iou, map_iou = (float(value) for value in ious.mean(0))
             better: OutlineSource = "image" if image_iou > map_iou else "map"
-            return Measuring(
-                outline=better,
-                chosen_by=chosen_by,
-                chosen_on=len(ious),
-                image_iou=image_iou,
-                map_iou=map_iou,
-                mm_per_px=mm_per_px,
-            )
-    return Measuring(mm_per_px=mm_per_px)
+            chosen = {"outline": better, "chosen_by": chosen_by, "chosen_on": len(ious)}
+            return measuring.model_copy(update=chosen | {"image_iou": image_iou, "map_iou": map_iou})
+    return measuring
+
+
+def learn_usual(inspector: Inspector, samples: Sequence[Sample]) -> Usual | None:
+    """Learn what good images show of that which defects are outlined by, such as draw lines.
+
+    Into some images a flaw is planted, so that the map has a region as it has around flaws. What the image shows
+    without the flaw, in that region and at other places of the image, is no flaw, however clearly it stands out.
+
+    Args:
+        inspector: fitted and calibrated.
+        samples: good images.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    windows = []
+    for n, sample in enumerate(_spread(samples)):
+        pixels = read_image(sample.path, inspector.fitted_images.bits)
+        rng = np.random.default_rng((1, n))
+        above = _shown_region(inspector, _plant(rng, pixels, n, inspector.image_size, PLANTED_CONTRASTS[1])[0])
+        margin_px = margin_of(above.shape, inspector.image_size)
+        for k in range(PLACES):
+            shift = rng.integers(0, above.shape) if k else (0, 0)
+            windows += shown_by(pixels, np.roll(above, shift, (0, 1)), margin_px)
+    return strongest(windows)
 
 
 def compare_outlines(inspector: Inspector, pixels: Pixels, mask: Mask) -> tuple[float, float] | None:
@@ -98,7 +126,9 @@ def compare_outlines(inspector: Inspector, pixels: Pixels, mask: Mask) -> tuple[
     above = found.map > segmentation_threshold(found.map, found.pixel_limit)
     if not (above & mask).any():
         return None
-    outlined = outline_by_image(pixels, above, margin_of(above.shape, inspector.image_size))
+    outlined = outline_by_image(
+        pixels, above, margin_of(above.shape, inspector.image_size), inspector.measuring.usual, found.map
+    )
     return _iou(outlined, mask), _iou(above, mask)
 
 
@@ -119,13 +149,31 @@ def _labelled(samples: Sequence[Sample], bits: int) -> Iterator[list[tuple[Pixel
 
 def _planted(samples: Sequence[Sample], bits: int, image_size: Size) -> Iterator[list[tuple[Pixels, Mask]]]:
     """Good images with a flaw: each at every contrast, the faintest first."""
-    for n in range(PLANTED_IMAGES):
-        pixels = read_image(samples[n * len(samples) // PLANTED_IMAGES].path, bits)
-        kind = PLANTED_KINDS[n % len(PLANTED_KINDS)]
-        case = []
-        for contrast in PLANTED_CONTRASTS:
-            rng = np.random.default_rng((0, n))  # the same flaw at every contrast
-            size = float(rng.choice(FLAW_SIZES_PX[kind])) * flaw_scale([pixels], image_size)
-            flawed, covered = plant_flaw(rng, pixels, kind, size, contrast)
-            case.append((flawed, covered >= min(COVERED, float(covered.max()))))
-        yield case
+    for n, sample in enumerate(_spread(samples)):
+        pixels = read_image(sample.path, bits)
+        yield [  # the same flaw at every contrast
+            _plant(np.random.default_rng((0, n)), pixels, n, image_size, contrast) for contrast in PLANTED_CONTRASTS
+        ]
+
+
+def _spread(samples: Sequence[Sample]) -> list[Sample]:
+    """As many as flaws are planted into, evenly over all."""
+    return [samples[n * len(samples) // PLANTED_IMAGES] for n in range(PLANTED_IMAGES)]
+
+
+def _plant(
+    rng: np.random.Generator, pixels: Pixels, number: int, image_size: Size, contrast: float
+) -> tuple[Pixels, Mask]:
+    """An image with a flaw, the kinds in turn, and where that is."""
+    kind = PLANTED_KINDS[number % len(PLANTED_KINDS)]
+    size = float(rng.choice(FLAW_SIZES_PX[kind])) * flaw_scale([pixels], image_size)
+    flawed, covered = plant_flaw(rng, pixels, kind, size, contrast)
+    return flawed, covered >= min(COVERED, float(covered.max()))
+
+
+def _shown_region(inspector: Inspector, pixels: Pixels) -> Mask:
+    """The region in which the map of an image is highest."""
+    found = inspector.inspect(pixels)
+    above = found.map > segmentation_threshold(found.map, found.pixel_limit)
+    _, labels = cv2.connectedComponents(above.astype(np.uint8), connectivity=8)
+    return np.asarray(labels == labels.ravel()[found.map.argmax()], np.bool_)

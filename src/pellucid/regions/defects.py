@@ -23,7 +23,7 @@ from pellucid.regions.measure import (
     trace,
     with_square_pixels,
 )
-from pellucid.regions.outline import outline
+from pellucid.regions.outline import Usual, outline
 from pellucid.regions.scale import Scale, scale_axes
 
 OutlineSource = Literal["image", "map"]
@@ -44,6 +44,7 @@ class Measuring(BaseModel):
         image_iou: mean over these of the intersection by the union of what the image outlines and the mask.
         map_iou: the same of what the map outlines.
         mm_per_px: scale of the images, along both axes or along x and along y; None: it is not known.
+        usual: what good parts show, which is no defect beside one; None in models of an earlier pellucid.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +55,7 @@ class Measuring(BaseModel):
     image_iou: float | None = None
     map_iou: float | None = None
     mm_per_px: Scale | None = None
+    usual: Usual | None = None
 
     def sheet(self, size: tuple[int, ...]) -> Sheet | None:
         """Return what an image of (height, width) px shows, in mm; None where the scale is not known."""
@@ -107,7 +109,7 @@ def find_measured(
     except DataError as error:
         notes.append(f"Its defects are outlined by the map alone, without contrast: {error}")
     margin_px = margin_of(anomaly_map.shape, seen_size)
-    defects = _outlined(anomaly_map, above, pixels, measuring.outline, margin_px, measuring.mm_per_px)
+    defects = _outlined(anomaly_map, above, pixels, measuring.outline, margin_px, measuring.mm_per_px, measuring.usual)
     if len(defects) > MAX_MEASURED_DEFECTS:
         notes.append(f"Of its {len(defects)} defects, the {MAX_MEASURED_DEFECTS} with the highest peaks are measured.")
     return Defects(defects, tuple(notes))
@@ -128,6 +130,7 @@ def find_defects(
     source: OutlineSource = "map",
     margin_px: int = 8,
     mm_per_px: Scale | None = None,
+    usual: Usual | None = None,
 ) -> tuple[Defect, ...]:
     """Return the defects of a rejected image, the highest peak first; more than a hundred are not all measured.
 
@@ -139,8 +142,9 @@ def find_defects(
         source: what outlines the defects: the 8-connected regions of the map, or the image in and around them.
         margin_px: how far a defect in the image may reach beyond its region of the map.
         mm_per_px: scale of the image, above 0; None: it is not known.
+        usual: what good parts show, where the image outlines; None: that is not known.
     """
-    return _outlined(anomaly_map, _above(anomaly_map, limit, place), pixels, source, margin_px, mm_per_px)
+    return _outlined(anomaly_map, _above(anomaly_map, limit, place), pixels, source, margin_px, mm_per_px, usual)
 
 
 def _above(anomaly_map: Floats, limit: float, place: Mask | None) -> Mask:
@@ -155,13 +159,14 @@ def _outlined(
     source: OutlineSource,
     margin_px: int,
     mm_per_px: Scale | None,
+    usual: Usual | None,
 ) -> tuple[Defect, ...]:
     """The defects in and around some regions of a map, the highest peak first."""
     bridge_px = 0
     if pixels is not None:
         pixels = without_repeated_channels(pixels)
         if source == "image":
-            above, bridge_px = outline(pixels, above, margin_px), BRIDGE_PX
+            above, bridge_px = outline(pixels, above, margin_px, usual, anomaly_map), BRIDGE_PX
     regions = sorted(_regions(anomaly_map, above, bridge_px), key=lambda region: -region.peak)
     return tuple(
         _measured(region, above, pixels, bridge_px, mm_per_px) if k < MAX_MEASURED_DEFECTS else _listed(region)

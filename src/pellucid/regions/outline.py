@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import cv2
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from pellucid.regions.background import Deviation, Floats, Mask, deviate, without_repeated_channels
 from pellucid.regions.skeleton import thickness_px
@@ -18,9 +21,28 @@ MAX_WINDOW_PIXELS = (
     4_000_000  # of a region with its surroundings: a larger one keeps its outline, and memory is bounded
 )
 MIN_EXPLAINED = 0.5  # share of what deviates in a region that its outline has to cover: it is not the flaw otherwise
+MIN_SHOWN = 0.9  # of the map's range around a region, which the map has to reach on what good parts show, too
+NOTHING_USUAL = (0.0,) * len(SMOOTHINGS_PX)
+Window = tuple[slice, slice]
 
 
-def outline(pixels: Floats, above: Mask, margin_px: int) -> Mask:
+class Usual(BaseModel):
+    """What good parts show in windows like those around the regions of a map, for example the draw lines of glass.
+
+    Attributes:
+        strengths: of the strongest structure, in noise levels, one for every smoothing of ``SMOOTHINGS_PX``.
+        energy: how many times as much as its surroundings a region deviates at most, in mean squares, at least 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strengths: tuple[float, ...] = Field(min_length=len(SMOOTHINGS_PX), max_length=len(SMOOTHINGS_PX))
+    energy: float = Field(ge=1, allow_inf_nan=False)
+
+
+def outline(
+    pixels: Floats, above: Mask, margin_px: int, usual: Usual | None = None, anomaly_map: Floats | None = None
+) -> Mask:
     """Outline what the regions of a map show, at the pixels of the image.
 
     Around every region the image is compared with its own surroundings (:func:`~pellucid.regions.background.deviate`).
@@ -33,12 +55,26 @@ def outline(pixels: Floats, above: Mask, margin_px: int) -> Mask:
         pixels: (H, W, channels) in [0, 1].
         above: (H, W), true where the map is above its limit.
         margin_px: how far a flaw may reach beyond the region that shows it.
+        usual: what good parts show; None: that is not known, and whatever stands out is a flaw.
+        anomaly_map: (H, W), needed with ``usual``.
 
     Returns:
         True where the flaws are, (H, W).
     """
     pixels = without_repeated_channels(pixels)
     found = np.zeros(above.shape, np.bool_)
+    for window, area, thickness in windows_around(above, margin_px):
+        region = above[window] & area
+        if area.size > MAX_WINDOW_PIXELS:
+            found[window] |= region
+            continue
+        shown = None if anomaly_map is None else anomaly_map[window]
+        found[window] |= _outline_area(deviate(pixels[window], above[window], thickness), region, area, usual, shown)
+    return found
+
+
+def windows_around(above: Mask, margin_px: int) -> Iterator[tuple[Window, Mask, float]]:
+    """Yield window, margin in it and thickness of every group of regions (H, W) whose margins touch."""
     side = 2 * margin_px + 1
     near = cv2.dilate(above.astype(np.uint8), np.ones((side, side), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
@@ -48,43 +84,71 @@ def outline(pixels: Floats, above: Mask, margin_px: int) -> Mask:
         thickness = thickness_px(above[inner] & (labels[inner] == k))
         pad = round(thickness)
         window = np.s_[max(y - pad, 0) : y + height + pad, max(x - pad, 0) : x + width + pad]
-        area = labels[window] == k
-        if area.size > MAX_WINDOW_PIXELS:
-            found[window] |= above[window] & area
-            continue
-        found[window] |= _outline_area(deviate(pixels[window], above[window], thickness), above[window] & area, area)
-    return found
+        yield window, labels[window] == k, thickness
 
 
-def _outline_area(deviation: Deviation, region: Mask, area: Mask) -> Mask:
-    """The flaws of a region, found at the finest smoothing at which each stands out, or the region itself."""
+def _outline_area(
+    deviation: Deviation, region: Mask, area: Mask, usual: Usual | None = None, shown: Floats | None = None
+) -> Mask:
+    """The flaws of a region, or the region itself; ``shown`` is the map there."""
     found = np.zeros(region.shape, np.bool_)
-    for smoothing in SMOOTHINGS_PX:
-        values = _smoothed(deviation.values, smoothing)
-        strength = np.asarray(np.abs(values) / deviation.noise_of(values), np.float32)  # in noise levels
-        faintest = LEVEL_NOISES if smoothing < SMOOTHINGS_PX[-1] else SEED_NOISES
-        seed = max(SEED_NOISES, deviation.usual_strength(strength, SEED_QUANTILE))
-        _add_flaws(found, strength, region, area, seed, faintest)
-    excess = deviation.excess()
+    _find_flaws(found, deviation, region, area, NOTHING_USUAL if usual is None else usual.strengths)
+    if usual is not None and shown is not None:
+        weak = found.copy()
+        _find_flaws(weak, deviation, region, area, NOTHING_USUAL)
+        _add_shown(found, weak & ~found, area, shown)
+    excess = deviation.excess(1 if usual is None else usual.energy)
     explained = excess[found].sum() >= MIN_EXPLAINED * excess[found | region].sum()
     return found if found.any() and explained else region
 
 
-def _smoothed(values: Floats, deviation_px: float) -> Floats:
-    return np.asarray(cv2.GaussianBlur(values, (0, 0), deviation_px), np.float32) if deviation_px else values
+def _find_flaws(found: Mask, deviation: Deviation, region: Mask, area: Mask, usual: Sequence[float]) -> None:
+    """Add to those found the flaws that are stronger than usual, at the finest smoothing at which each stands out."""
+    for smoothing, strongest in zip(SMOOTHINGS_PX, usual, strict=True):
+        strength, seed = smoothed_strength(deviation, smoothing)
+        faintest = LEVEL_NOISES if smoothing < SMOOTHINGS_PX[-1] else SEED_NOISES
+        _add_flaws(found, strength, region, area, seed, max(faintest, strongest))
 
 
-def _add_flaws(found: Mask, strength: Floats, region: Mask, area: Mask, seed: float, faintest: float) -> None:
-    """Add the flaws of at least some strength to those found, unless they touch one of these."""
+def smoothed_strength(deviation: Deviation, smoothing: float) -> tuple[Floats, float]:
+    """Return how strongly the pixels of a smoothed window deviate, in noise levels, and from where on one is a seed."""
+    values = deviation.values
+    if smoothing:
+        values = np.asarray(cv2.GaussianBlur(values, (0, 0), smoothing), np.float32)
+    strength = np.asarray(np.abs(values) / deviation.noise_of(values), np.float32)
+    return strength, max(SEED_NOISES, deviation.usual_strength(strength, SEED_QUANTILE))
+
+
+def _add_shown(found: Mask, weak: Mask, area: Mask, shown: Floats) -> None:
+    """Add the structures, no stronger than usual, that the map is higher on than on all that was found."""
+    low, high = float(shown[area].min()), float(shown[area].max())
+    least = max(low + MIN_SHOWN * (high - low), float(shown[found].max(initial=-np.inf)))
+    _, labels = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
+    kept = np.unique(labels[weak & (shown >= least)])
+    found |= np.isin(labels, kept) & weak
+
+
+def structures(strength: Floats, region: Mask, area: Mask, seed: float) -> Iterator[tuple[Window, Mask]]:
+    """Yield the window and the pixels of everything in an area that stands out by a seed in its region."""
     candidates = (strength > EDGE_NOISES) & area
     count, labels, stats, _ = cv2.connectedComponentsWithStats(candidates.astype(np.uint8), connectivity=8)
     seeds = np.unique(labels[(strength > seed) & region & candidates])
     for k in seeds[seeds < count]:
         x, y, width, height = (int(value) for value in stats[k, :4])
         window = np.s_[y : y + height, x : x + width]
-        inside = labels[window] == k
+        yield window, labels[window] == k
+
+
+def level_of(strength: Floats) -> float:
+    """Return how strong a structure is that has pixels of these strengths, (n,)."""
+    return float(np.quantile(strength, LEVEL_QUANTILE))
+
+
+def _add_flaws(found: Mask, strength: Floats, region: Mask, area: Mask, seed: float, faintest: float) -> None:
+    """Add the flaws of more than some strength to those found, unless they touch one of these."""
+    for window, inside in structures(strength, region, area, seed):
         values = strength[window]
-        if (inside & found[window]).any() or np.quantile(values[inside], LEVEL_QUANTILE) < faintest:
+        if (inside & found[window]).any() or level_of(values[inside]) <= faintest:
             continue
         found[window] |= inside & (values > np.maximum(_level(values, inside) / 2, EDGE_NOISES))
 
