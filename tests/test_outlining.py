@@ -12,6 +12,7 @@ from pydantic import ValidationError
 import pellucid
 from pellucid.acquisition.masks import read_mask
 from pellucid.acquisition.plan import Plan
+from pellucid.detectors._taught import Taught, TaughtGain
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.outlining import choose_outline, compare_outlines, learn_usual
@@ -42,6 +43,15 @@ def test_planted_flaws_decide_where_no_defect_is_labelled(fitted, plan):
     measuring = choose_outline(fitted, bare, mm_per_px=0.2)
     assert (measuring.outline, measuring.chosen_by, measuring.mm_per_px) == ("image", "planted flaws", 0.2)
     assert measuring.image_iou > 2 * measuring.map_iou
+
+
+def test_what_taught_the_detector_does_not_choose(fitted, plan):
+    gain = TaughtGain(without=0.9, taught=0.95, standard_error=0.01)
+    taught = Taught(weight=0.5, tried=0.5, defects={"stone": 10}, outlined=10, known=gain)
+    by_planted = choose_outline(fitted, replace(plan.split, select=()))
+    assert choose_outline(replace(fitted, taught=taught), plan.split) == by_planted
+    unused = taught.model_copy(update={"weight": 0.0})
+    assert choose_outline(replace(fitted, taught=unused), plan.split) == fitted.measuring
 
 
 def test_a_map_that_shows_no_flaw_leaves_the_choice_to_the_map(fitted, plan, monkeypatch):

@@ -51,8 +51,9 @@ def choose_outline(
 ) -> Measuring:
     """Choose what outlines a model's defects: the one whose outlines have more in common with known ones.
 
-    These are the masks of labelled training defects where there are any, else of flaws planted into good images. Test
-    images are not looked at.
+    These are the masks of labelled training defects where there are any, else of flaws planted into good images, and so
+    they are where the labelled ones taught the detector: its map shows those better than any other. Test images are not
+    looked at.
 
     Args:
         inspector: fitted and calibrated.
@@ -70,7 +71,8 @@ def choose_outline(
     if outline == "image":
         return measuring.model_copy(update={"outline": outline, "chosen_by": "user"})
     inspector = replace(inspector, measuring=measuring)
-    masked = [sample for sample in split.select if sample.mask is not None]
+    taught = inspector.taught is not None and inspector.taught.weight > 0
+    masked = [sample for sample in split.select if sample.mask is not None and not taught]
     planted = _planted(split.calibrate or split.fit, bits, inspector.image_size)
     sources: tuple[tuple[Literal["labelled defects", "planted flaws"], Iterator[list[tuple[Pixels, Mask]]]], ...]
     sources = (("labelled defects", _labelled(masked, bits)), ("planted flaws", planted))
