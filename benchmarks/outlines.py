@@ -4,8 +4,9 @@
 
 Drawn panes: PatchCore is fitted on clean ones; into others flaws of every kind, width and contrast are planted, and
 what is rejected is outlined both ways. ``area``, ``length`` and ``width`` are the medians of measured by true; the true
-ones are measured on the mask. Data sets: PatchCore is fitted as ``pellucid fit`` does, and all defective test images
-with a mask that shows something are compared, rejected or not. ``model`` is what the fit chose, without test images.
+ones are measured on the mask. ``others``: how many defects of an image lie apart from the mask. Data sets: PatchCore is
+fitted as ``pellucid fit`` does, and all defective test images with a mask that shows something are compared, rejected
+or not. ``model`` is what the fit chose, without test images.
 Rows of a seed that the file has already are kept.
 """
 
@@ -32,7 +33,7 @@ from pellucid.errors import DataError
 from pellucid.inspector import Inspector
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.records import Defect
-from pellucid.regions.defects import OutlineSource, find_defects, margin_of
+from pellucid.regions.defects import OutlineSource, find_defects
 from pellucid.synthesis.flaws import FLAW_SIZES_PX, apply_flaw, draw_contrast_sign, draw_flaw
 from pellucid.synthesis.glass import draw_data_set, draw_pane, to_uint8
 
@@ -40,11 +41,13 @@ Mask = NDArray[np.bool_]
 WIDTHS_PX = (1, 2, 3, 5, 8, 10)
 CONTRASTS = (0.03, 0.05, 0.1, 0.2, 0.3)
 FLAWS_PER_CELL = 1
+APART_PX = 7  # side of the square that a mask is enlarged by: what does not touch it then is another defect
 SOURCES: tuple[OutlineSource, OutlineSource] = ("image", "map")
 MEASURES = ("area", "length", "width")
 COLUMNS = (
     "set", "seed", "part", "images", "model", "iou_image", "iou_map", "iou_model", "iou_image_median",
-    "iou_map_median", *(f"{measure}_{source}" for measure in MEASURES for source in SOURCES),
+    "iou_map_median", "others_image", "others_map",
+    *(f"{measure}_{source}" for measure in MEASURES for source in SOURCES),
 )  # fmt: skip
 
 
@@ -61,14 +64,18 @@ def compare(inspector: Inspector, pixels: Pixels, mask: Mask, *, rejected_only: 
     found = inspector.inspect(pixels)
     if rejected_only and found.verdict == "ok":
         return None
-    limit = segmentation_threshold(found.map, found.pixel_limit)
+    limit = segmentation_threshold(found.map, found.pixel_limit, inspector.fitted_images.are_tiled)
     true = max(find_defects(mask.astype(np.float32), 0.5, pixels), key=lambda defect: defect.area_px)
     values: dict[str, float] = {}
     for source in SOURCES:
-        margin_px = margin_of(mask.shape, inspector.image_size)
-        defects = find_defects(found.map, limit, pixels, source=source, margin_px=margin_px)
+        margin_px = inspector.outline_margin_px(mask.shape)
+        defects = find_defects(
+            found.map, limit, pixels, source=source, margin_px=margin_px, usual=inspector.measuring.usual
+        )
         covered = covered_by(defects, mask.shape)
         values[f"iou_{source}"] = float((covered & mask).sum() / (covered | mask).sum())
+        near = cv2.dilate(mask.astype(np.uint8), np.ones((APART_PX, APART_PX), np.uint8)) > 0
+        values[f"others_{source}"] = sum(not (covered_by((one,), mask.shape) & near).any() for one in defects)
         best = max(defects, key=lambda defect: (covered_by((defect,), mask.shape) & mask).sum())
         for measure in MEASURES:
             name = f"{measure}_px"
@@ -103,6 +110,7 @@ def rows_of(
         row["model"] = inspector.measuring.outline
         for source in SOURCES:
             ious = [value[f"iou_{source}"] for value in values]
+            row[f"others_{source}"] = np.mean([value[f"others_{source}"] for value in values])
             row |= {f"iou_{source}": np.mean(ious), f"iou_{source}_median": np.median(ious)}
             row |= {f"{m}_{source}": np.median([value[f"{m}_{source}"] for value in values]) for m in MEASURES}
         row["iou_model"] = row[f"iou_{row['model']}"]

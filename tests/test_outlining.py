@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 import pellucid
 from pellucid.acquisition.masks import read_mask
 from pellucid.acquisition.plan import Plan
+from pellucid.detectors._taught import Taught, TaughtGain
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
-from pellucid.outlining import choose_outline, compare_outlines
+from pellucid.outlining import choose_outline, compare_outlines, learn_usual
 from pellucid.regions.defects import Measuring
 
 
@@ -42,9 +45,37 @@ def test_planted_flaws_decide_where_no_defect_is_labelled(fitted, plan):
     assert measuring.image_iou > 2 * measuring.map_iou
 
 
+def test_what_taught_the_detector_does_not_choose(fitted, plan):
+    gain = TaughtGain(without=0.9, taught=0.95, standard_error=0.01)
+    taught = Taught(weight=0.5, tried=0.5, defects={"stone": 10}, outlined=10, known=gain)
+    by_planted = choose_outline(fitted, replace(plan.split, select=()))
+    assert choose_outline(replace(fitted, taught=taught), plan.split) == by_planted
+    unused = taught.model_copy(update={"weight": 0.0})
+    assert choose_outline(replace(fitted, taught=unused), plan.split) == fitted.measuring
+
+
 def test_a_map_that_shows_no_flaw_leaves_the_choice_to_the_map(fitted, plan, monkeypatch):
     monkeypatch.setattr("pellucid.outlining.compare_outlines", lambda *_: None)
-    assert choose_outline(fitted, plan.split) == Measuring()
+    assert choose_outline(fitted, plan.split) == Measuring(usual=fitted.measuring.usual)
+
+
+def test_what_good_parts_show_is_learned_from_them(fitted, plan, tmp_path):
+    usual = fitted.measuring.usual
+    assert learn_usual(fitted, plan.split.normals) == usual
+    with_lines = []
+    for sample in plan.split.normals[:15]:
+        pixels = cv2.imread(str(sample.path), cv2.IMREAD_GRAYSCALE)
+        pixels[:, 40::60] = np.clip(pixels[:, 40::60].astype(int) + 40, 0, 255)
+        cv2.imwrite(str(tmp_path / sample.path.name), pixels)
+        with_lines.append(replace(sample, path=tmp_path / sample.path.name))
+    lined = learn_usual(fitted, with_lines)
+    assert lined.strengths[0] > 1.5 * usual.strengths[0]
+    assert lined.energy > usual.energy
+
+
+def test_nothing_is_learned_from_where_the_map_shows_nothing(fitted, plan, monkeypatch):
+    monkeypatch.setattr("pellucid.outlining.segmentation_threshold", lambda *_: np.inf)  # as of a tiled model
+    assert learn_usual(fitted, plan.split.normals) is None
 
 
 def test_outlines_are_compared_by_what_they_have_in_common_with_the_mask(fitted, plan):
@@ -108,4 +139,14 @@ def test_what_cannot_be_measured_by_is_refused_before_the_fit(plan, wrong, messa
 
 def test_the_user_may_choose(plan):
     inspector = pellucid.fit(plan, "dfm", image_size=64, false_reject=0.1, outline="image", mm_per_px=0.1)
-    assert inspector.measuring == Measuring(outline="image", chosen_by="user", mm_per_px=0.1)
+    usual = inspector.measuring.usual
+    assert usual is not None
+    assert inspector.measuring == Measuring(outline="image", chosen_by="user", mm_per_px=0.1, usual=usual)
+    assert choose_outline(inspector, plan.split, "map") == Measuring(outline="map", chosen_by="user")
+
+
+def test_a_model_of_an_earlier_pellucid_does_not_know_what_good_parts_show():
+    earlier = Measuring(outline="image").model_dump(exclude={"usual"})
+    assert Measuring.model_validate(earlier).usual is None
+    with pytest.raises(ValidationError, match="at least 4"):
+        Measuring.model_validate(earlier | {"usual": {"strengths": [1.0], "energy": 1.0}})

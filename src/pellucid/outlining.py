@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+import cv2
 import numpy as np
 
 from pellucid.acquisition.images import Pixels, Size, read_image
 from pellucid.acquisition.masks import read_mask
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
-from pellucid.records import Sample, Split
+from pellucid.records import Inspection, Sample, Split
 from pellucid.regions.background import Mask
 from pellucid.regions.defects import Measuring, OutlineSource
+from pellucid.regions.outline import Usual
 from pellucid.regions.outline import outline as outline_by_image
 from pellucid.regions.scale import Scale, check_scale
+from pellucid.regions.usual import shown_by, strongest
 from pellucid.synthesis.flaws import COVERED, FLAW_SIZES_PX, flaw_scale, plant_flaw
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ Outline = Literal["auto", "image", "map"]
 MAX_LABELLED = 40  # labelled defects that the choice is made on
 PLANTED_IMAGES = 15  # that it is made on where there are none
 PLANTED_KINDS = ("scratch", "stone", "seed")
+PLACES = 4  # in each of these, that what good parts show is learned at
 PLANTED_CONTRASTS = (0.1, 0.3, 0.6)  # shares of the light around: the least that the map shows
 MIN_CHOSEN_ON = 3  # images whose map shows the defect
 
@@ -46,8 +51,9 @@ def choose_outline(
 ) -> Measuring:
     """Choose what outlines a model's defects: the one whose outlines have more in common with known ones.
 
-    These are the masks of labelled training defects where there are any, else of flaws planted into good images. Test
-    images are not looked at.
+    These are the masks of labelled training defects where there are any, else of flaws planted into good images, and so
+    they are where the labelled ones taught the detector: its map shows those better than any other. Test images are not
+    looked at.
 
     Args:
         inspector: fitted and calibrated.
@@ -58,10 +64,15 @@ def choose_outline(
     Raises:
         DataError: an image cannot be read.
     """
-    if outline != "auto":
+    if outline == "map":
         return Measuring(outline=outline, chosen_by="user", mm_per_px=mm_per_px)
     bits = inspector.fitted_images.bits
-    masked = [sample for sample in split.select if sample.mask is not None]
+    measuring = Measuring(mm_per_px=mm_per_px, usual=learn_usual(inspector, split.normals))
+    if outline == "image":
+        return measuring.model_copy(update={"outline": outline, "chosen_by": "user"})
+    inspector = replace(inspector, measuring=measuring)
+    taught = inspector.taught is not None and inspector.taught.weight > 0
+    masked = [sample for sample in split.select if sample.mask is not None and not taught]
     planted = _planted(split.calibrate or split.fit, bits, inspector.seen_size)
     sources: tuple[tuple[Literal["labelled defects", "planted flaws"], Iterator[list[tuple[Pixels, Mask]]]], ...]
     sources = (("labelled defects", _labelled(masked, bits)), ("planted flaws", planted))
@@ -71,15 +82,34 @@ def choose_outline(
         if len(ious) >= MIN_CHOSEN_ON:
             image_iou, map_iou = (float(value) for value in ious.mean(0))
             better: OutlineSource = "image" if image_iou > map_iou else "map"
-            return Measuring(
-                outline=better,
-                chosen_by=chosen_by,
-                chosen_on=len(ious),
-                image_iou=image_iou,
-                map_iou=map_iou,
-                mm_per_px=mm_per_px,
-            )
-    return Measuring(mm_per_px=mm_per_px)
+            chosen = {"outline": better, "chosen_by": chosen_by, "chosen_on": len(ious)}
+            return measuring.model_copy(update=chosen | {"image_iou": image_iou, "map_iou": map_iou})
+    return measuring
+
+
+def learn_usual(inspector: Inspector, samples: Sequence[Sample]) -> Usual | None:
+    """Learn what good images show of that which defects are outlined by, such as draw lines.
+
+    Into some images a flaw is planted, so that the map has a region as it has around flaws. What the image shows
+    without the flaw, in that region and at other places of the image, is no flaw, however clearly it stands out.
+
+    Args:
+        inspector: fitted and calibrated.
+        samples: good images.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    windows = []
+    for n, sample in enumerate(_spread(samples)):
+        pixels = read_image(sample.path, inspector.fitted_images.bits)
+        rng = np.random.default_rng((1, n))
+        above = _shown_region(inspector, _plant(rng, pixels, n, inspector.seen_size, PLANTED_CONTRASTS[1])[0])
+        margin_px = inspector.outline_margin_px(above.shape)
+        for k in range(PLACES):
+            shift = rng.integers(0, above.shape) if k else (0, 0)
+            windows += shown_by(pixels, np.roll(above, shift, (0, 1)), margin_px)
+    return strongest(windows)
 
 
 def compare_outlines(inspector: Inspector, pixels: Pixels, mask: Mask) -> tuple[float, float] | None:
@@ -94,12 +124,11 @@ def compare_outlines(inspector: Inspector, pixels: Pixels, mask: Mask) -> tuple[
         Intersection by union with the mask: of the image's outline, and of the map's; None where the map does not show
         the defect. Whether the image is rejected does not matter.
     """
-    found = inspector.inspect(pixels)
-    tiled = inspector.fitted_images.are_tiled
-    above = found.map > segmentation_threshold(found.map, found.pixel_limit, tiled)
+    found, above = _above(inspector, pixels)
     if not (above & mask).any():
         return None
-    outlined = outline_by_image(pixels, above, inspector.outline_margin_px(above.shape))
+    margin_px = inspector.outline_margin_px(above.shape)
+    outlined = outline_by_image(pixels, above, margin_px, inspector.measuring.usual, found.map)
     return _iou(outlined, mask), _iou(above, mask)
 
 
@@ -122,13 +151,41 @@ def _planted(
     samples: Sequence[Sample], bits: int, seen_size: Callable[[tuple[int, ...]], Size]
 ) -> Iterator[list[tuple[Pixels, Mask]]]:
     """Good images with a flaw: each at every contrast, the faintest first."""
-    for n in range(PLANTED_IMAGES):
-        pixels = read_image(samples[n * len(samples) // PLANTED_IMAGES].path, bits)
-        kind = PLANTED_KINDS[n % len(PLANTED_KINDS)]
-        case = []
-        for contrast in PLANTED_CONTRASTS:
-            rng = np.random.default_rng((0, n))  # the same flaw at every contrast
-            size = float(rng.choice(FLAW_SIZES_PX[kind])) * flaw_scale([pixels], seen_size)
-            flawed, covered = plant_flaw(rng, pixels, kind, size, contrast)
-            case.append((flawed, covered >= min(COVERED, float(covered.max()))))
-        yield case
+    for n, sample in enumerate(_spread(samples)):
+        pixels = read_image(sample.path, bits)
+        yield [  # the same flaw at every contrast
+            _plant(np.random.default_rng((0, n)), pixels, n, seen_size, contrast) for contrast in PLANTED_CONTRASTS
+        ]
+
+
+def _spread(samples: Sequence[Sample]) -> list[Sample]:
+    """As many as flaws are planted into, evenly over all."""
+    return [samples[n * len(samples) // PLANTED_IMAGES] for n in range(PLANTED_IMAGES)]
+
+
+def _plant(
+    rng: np.random.Generator,
+    pixels: Pixels,
+    number: int,
+    seen_size: Callable[[tuple[int, ...]], Size],
+    contrast: float,
+) -> tuple[Pixels, Mask]:
+    """An image with a flaw, the kinds in turn, and where that is."""
+    kind = PLANTED_KINDS[number % len(PLANTED_KINDS)]
+    size = float(rng.choice(FLAW_SIZES_PX[kind])) * flaw_scale([pixels], seen_size)
+    flawed, covered = plant_flaw(rng, pixels, kind, size, contrast)
+    return flawed, covered >= min(COVERED, float(covered.max()))
+
+
+def _shown_region(inspector: Inspector, pixels: Pixels) -> Mask:
+    """The region in which the map of an image is highest; none where nothing is above the limit."""
+    found, above = _above(inspector, pixels)
+    _, labels = cv2.connectedComponents(above.astype(np.uint8), connectivity=8)
+    return np.asarray(above & (labels == labels.ravel()[found.map.argmax()]), np.bool_)
+
+
+def _above(inspector: Inspector, pixels: Pixels) -> tuple[Inspection, Mask]:
+    """What is found in an image, and where its map shows something, whether it is rejected or not."""
+    found = inspector.inspect(pixels)
+    tiled = inspector.fitted_images.are_tiled
+    return found, found.map > segmentation_threshold(found.map, found.pixel_limit, tiled)

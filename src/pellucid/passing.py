@@ -67,6 +67,7 @@ class _Passing:
             outline_by_image=measuring.outline == "image",
             margin_px=inspector.outline_margin_px((width, width)),
             mm_per_px=measuring.mm_per_px,
+            usual=measuring.usual,
             height=height,
         )
         self.finder = ZonedFinder(make_finder, width, inspector.zones, height)

@@ -17,6 +17,7 @@ from pellucid.regions.band_zones import ZonedFinder
 from pellucid.regions.bands import DefectFinder
 from pellucid.regions.clusters import Clusters
 from pellucid.regions.defects import find_defects
+from pellucid.regions.outline import SMOOTHINGS_PX, Usual
 from pellucid.regions.rows import Rows, Window, longest_rows
 from pellucid.regions.zones import Zones
 
@@ -70,16 +71,19 @@ def scene(rng, height, width, colour=False):
     scale=st.sampled_from([None, 0.1, (0.1, 0.15)]),
     placed=st.booleans(),
     kept=st.sampled_from([2**24, 4000, 1000]),
+    usual=st.sampled_from([None, 8.0, 18.0, 100.0]),
 )
-def test_bands_give_what_the_whole_gives(seed, height, width, source, colour, scale, placed, kept):
+def test_bands_give_what_the_whole_gives(seed, height, width, source, colour, scale, placed, kept, usual):
     rng = np.random.default_rng(seed)
     anomaly_map, pixels = scene(rng, height, width, colour)
     given = None if source == "none" else pixels
     place = rng.random((height, width)) < 0.9 if placed else None
+    if usual is not None:
+        usual = Usual(strengths=(usual,) * len(SMOOTHINGS_PX), energy=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rows_module, "MAX_KEPT_PIXELS", kept)
         patch.setattr(rows_module, "MIN_LONGEST_ROWS", 8)
-        options = {"source": source if source != "none" else "map", "margin_px": 5, "mm_per_px": scale}
+        options = {"source": source if source != "none" else "map", "margin_px": 5, "mm_per_px": scale, "usual": usual}
         whole = find_defects(anomaly_map, 0.1, given, place=place, **options)
         for known in (None, height):
             finder = DefectFinder(
@@ -89,12 +93,33 @@ def test_bands_give_what_the_whole_gives(seed, height, width, source, colour, sc
                 with_pixels=given is not None,
                 margin_px=5,
                 mm_per_px=scale,
+                usual=usual,
                 height=known,
             )
             told, found = in_bands(finder, heights_of(height, rng), anomaly_map, given, place)
             assert found == whole
             assert all(one.border_px is None for one in told if known is None)
             assert known is None or set(told) <= set(found)
+
+
+def test_what_good_parts_show_is_no_defect_in_bands_either(monkeypatch):
+    """Of two lines in one region, as strong as usual, the one that the map is highest on; its rows are let go of."""
+    monkeypatch.setattr(rows_module, "MAX_KEPT_PIXELS", 100 * 200)
+    monkeypatch.setattr(rows_module, "MIN_LONGEST_ROWS", 200)
+    anomaly_map, pixels = np.zeros((4000, 100), np.float32), np.full((4000, 100, 3), 0.5, np.float32)
+    pixels += np.random.default_rng(0).normal(0, 0.003, (4000, 100, 1)).astype(np.float32)
+    pixels[1990:2010, [40, 60]] += np.float32(0.05)
+    anomaly_map[1985:2015, 35:65] = 0.5
+    anomaly_map[1995:2005, 60] = 1
+    usual = Usual(strengths=(50.0,) * len(SMOOTHINGS_PX), energy=3)
+    lefts = {}
+    for known in (None, usual):
+        finder = DefectFinder(100, 0.1, outline_by_image=True, usual=known)
+        _, found = in_bands(finder, [7] * 571 + [3], anomaly_map, pixels)
+        assert found == find_defects(anomaly_map, 0.1, pixels, source="image", usual=known)
+        lefts[known] = sorted(one.box[0] for one in found)
+        assert sum(len(band) for _, band in finder._map._bands) < 100
+    assert lefts == {None: [40, 60], usual: [60]}
 
 
 def test_what_is_told_while_the_sheet_passes_is_what_is_told_at_its_end():

@@ -5,13 +5,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pellucid.errors import DataError
 from pellucid.records import Defect
 from pellucid.regions.background import deviate, noise_level, without_repeated_channels
 from pellucid.regions.bands import MAX_MEASURED_DEFECTS
 from pellucid.regions.defects import Measuring, find_defects, find_measured, margin_at, margin_of
-from pellucid.regions.outline import outline
+from pellucid.regions.outline import SMOOTHINGS_PX, Usual, outline
+from pellucid.regions.usual import shown_by, strongest
 from pellucid.synthesis.flaws import apply_flaw, draw_flaw
 from pellucid.synthesis.glass import draw_pane
 
@@ -91,6 +94,92 @@ def test_a_flaw_of_one_colour_is_outlined():
     pixels[mask, 1] -= np.float32(0.08)
     above = cv2.dilate(mask.astype(np.uint8), np.ones((19, 19), np.uint8)) > 0
     assert iou(outline(pixels, above, 8), mask) > 0.9
+
+
+def pane_with(*, lines, flaw, contrast=0.06):
+    """A grey pane with thin lines of some contrast and between two of them a flaw; a region of the map; flaw; lines."""
+    pixels = 0.5 + np.random.default_rng(0).normal(0, 0.003, (160, 160, 1))
+    drawn, mask, above = (np.zeros((160, 160), bool) for _ in range(3))
+    drawn[48:98, lines] = mask[70:76, 70:76] = above[56:90, 52:100] = True
+    pixels[drawn] += 0.5 * contrast
+    pixels[mask] = 0.5 * (1 + flaw)
+    return np.repeat(pixels.astype(np.float32), 3, 2), above, mask, drawn & ~mask
+
+
+def peak_at(row, column):
+    y, x = np.mgrid[0:160, 0:160]
+    return (100 - np.hypot(y - row, x - column)).astype(np.float32)
+
+
+def learned(*lines):
+    """What panes with these lines, a little stronger, and no flaw show."""
+    panes = (pane_with(lines=list(one), flaw=0, contrast=0.07) for one in lines)
+    return strongest(usual for pixels, above, *_ in panes for usual in shown_by(pixels, above, 8))
+
+
+def test_what_good_parts_show_is_no_defect_beside_one():
+    pixels, above, mask, lines = pane_with(lines=[60, 84], flaw=-0.2)
+    assert (outline(pixels, above, 8) & lines).any()
+    usual = learned([60, 84], [60, 110], [40, 84])
+    assert iou(outline(pixels, above, 8, usual, peak_at(73, 73)), mask) > 0.9
+    assert len(find_defects(peak_at(73, 73), 80, pixels, source="image")) > 1
+    assert len(find_defects(peak_at(73, 73), 80, pixels, source="image", usual=usual)) == 1
+
+
+def test_a_flaw_as_faint_as_good_parts_is_outlined_where_the_map_is_highest_on_it():
+    pixels, above, mask, _ = pane_with(lines=[60, 84], flaw=-0.06)
+    usual = Usual(strengths=(100.0,) * len(SMOOTHINGS_PX), energy=3)
+    assert iou(outline(pixels, above, 8, usual, peak_at(73, 73)), mask) > 0.9
+    on_line = outline(pixels, above, 8, usual, peak_at(73, 84))
+    assert on_line[60:86, 84].all()
+    assert not (on_line & mask).any()
+    assert not on_line[:, 60].any()
+
+
+def test_where_only_what_good_parts_show_is_found_the_map_outlines():
+    pixels, above, _, _ = pane_with(lines=[60, 84], flaw=0)
+    assert not np.array_equal(outline(pixels, above, 8), above)
+    assert np.array_equal(outline(pixels, above, 8, learned([60, 84]), peak_at(73, 73)), above)
+
+
+def test_what_good_parts_show_does_not_have_to_be_explained():
+    """A small flaw is outlined although the lines of its region deviate more in all."""
+    pixels, above, mask, _ = pane_with(lines=list(range(55, 100, 12)), flaw=-0.1)
+    usual = Usual(strengths=(100.0,) * len(SMOOTHINGS_PX), energy=1)
+    assert np.array_equal(outline(pixels, above, 8, usual, peak_at(73, 73)), above)
+    learned_energy = usual.model_copy(update={"energy": learned(range(55, 100, 12)).energy})
+    assert iou(outline(pixels, above, 8, learned_energy, peak_at(73, 73)), mask) > 0.9
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), top=st.integers(0, 190), left=st.integers(0, 190), side=st.integers(8, 66))
+def test_nothing_is_outlined_that_was_learned_from_the_same_window(seed, top, left, side):
+    pixels = np.repeat(draw_pane(np.random.default_rng(seed))[..., None], 3, 2)
+    above = np.zeros((256, 256), bool)
+    above[top : top + side, left : left + side] = True
+    (usual,) = shown_by(pixels, above, 8)
+    plain = np.argwhere(above & ~(outline(pixels, above, 8) & ~above))
+    anomaly_map = np.zeros((256, 256), np.float32)
+    anomaly_map[tuple(plain[0])] = 1
+    found = outline(pixels, above, 8, usual, anomaly_map)
+    assert np.array_equal(found, above) or found[tuple(plain[0])]
+
+
+@pytest.mark.parametrize("contrast", [0.05, 0.1, 0.2])
+def test_strength_and_energy_are_those_of_the_window(contrast):
+    pixels = (0.5 + np.random.default_rng(1).normal(0, 0.004, (200, 200, 1))).astype(np.float32)
+    pixels[90:110, 99:101] += np.float32(contrast)
+    above = np.zeros((200, 200), bool)
+    above[80:120, 80:120] = True
+    (usual,) = shown_by(pixels, above, 8)
+    assert usual.strengths[0] == pytest.approx(contrast / 0.004, rel=0.1)
+    assert usual.energy == pytest.approx(1 + 40 * contrast**2 / (1600 * 0.004**2), rel=0.1)
+
+
+def test_the_most_of_several_windows_counts():
+    one, two = (Usual(strengths=(k, *(5.0,) * (len(SMOOTHINGS_PX) - 1)), energy=e) for k, e in ((7.0, 1.5), (6.0, 2.5)))
+    assert strongest([one, two]) == Usual(strengths=one.strengths, energy=2.5)
+    assert strongest([]) is None
 
 
 def test_the_background_under_a_flaw_is_that_beside_it():

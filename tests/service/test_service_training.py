@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,53 @@ def test_a_training_is_followed_to_its_end(trainings, tmp_path):
     assert newest_model(registry) in ("a-b.dfm", "a-b.padim")
     assert registry.comparisons() == ["a-b"]
     database.close()
+
+
+def test_labelled_defects_teach_where_that_is_asked_for(trainings, monkeypatch):
+    commands = []
+    real = subprocess.Popen
+
+    def note(command, **options):
+        commands.append(command)
+        return real([sys.executable, "-c", ""], **options)
+
+    monkeypatch.setattr("pellucid.service.training.subprocess.Popen", note)
+    _start(trainings)
+    wait_until(lambda: trainings.current().state == "done")
+    trainings.start("few", "taught", ["dfm"], 64, 0.1, LOCAL_ACCOUNT, learn_defects=True)
+    assert [("--learn-defects" in command) for command in commands] == [False, True]
+
+
+def test_what_follows_a_command_belongs_to_it(trainings, tmp_path):
+    """It goes on until that is done, and fails with it; what was prepared is gone where nothing was begun."""
+    go_on, seen = threading.Event(), []
+
+    def finish(folder, succeeded):
+        go_on.wait(60)
+        seen.append((folder.name, succeeded))
+        raise DataError("The end is not good.")
+
+    name = trainings.begin("update", "a b", lambda _: ["--version"], LOCAL_ACCOUNT, finish=finish)
+    running = trainings.current()
+    assert (name, running.name, running.kind, running.state) == ("a-b", "a-b", "update", "running")
+    with pytest.raises(ParameterError, match="'a-b' is still running"):
+        _start(trainings)
+    go_on.set()
+    wait_until(lambda: trainings.current().state != "running")
+    assert trainings.current().state == "failed"
+    assert trainings.current().log.endswith("error: The end is not good.\n")
+    assert seen == [("a-b", True)]
+
+    def refuse(folder):
+        (folder / "half").touch()
+        raise DataError("There is nothing.")
+
+    with pytest.raises(DataError, match=r"There is nothing\."):
+        trainings.begin("update", "second", refuse, LOCAL_ACCOUNT)
+    assert not (tmp_path / "models" / "second").exists()
+    trainings.begin("update", "third", lambda _: ["fly"], LOCAL_ACCOUNT, finish=lambda *told: seen.append(told[1]))
+    wait_until(lambda: trainings.current().state == "failed")
+    assert seen[1:] == [False]
 
 
 def test_a_training_that_fails_says_why(trainings):

@@ -43,10 +43,10 @@ class Deviation:
         """Return a quantile of the usual ones of strengths (h, w)."""
         return float(np.quantile(strength.ravel()[self.usual], quantile))
 
-    def excess(self) -> Floats:
-        """Return how much more than is usual every pixel deviates: its square minus the mean usual one, (h, w)."""
+    def excess(self, times: float = 1) -> Floats:
+        """Return every pixel's square minus some times the mean usual one, (h, w): how much too much it deviates."""
         energy = np.square(self.values)
-        return np.asarray(energy - energy.ravel()[self.usual].mean(), np.float32)
+        return np.asarray(energy - times * energy.ravel()[self.usual].mean(), np.float32)
 
 
 def deviate(window: Floats, regions: Mask, width_px: float) -> Deviation:

@@ -24,7 +24,7 @@ from pellucid.regions.measured import (
     measure_region,
     shape_pixels,
 )
-from pellucid.regions.outline import Outliner
+from pellucid.regions.outline import Outliner, Usual
 from pellucid.regions.rows import MAX_KEPT_PIXELS, Rows, longest_rows
 from pellucid.regions.scale import Scale
 
@@ -48,6 +48,7 @@ class DefectFinder:
         with_pixels: bool = True,
         margin_px: int = 8,
         mm_per_px: Scale | None = None,
+        usual: Usual | None = None,
         height: int | None = None,
     ) -> None:
         """Begin at the first row.
@@ -60,6 +61,7 @@ class DefectFinder:
                 outlines.
             margin_px: how far a defect in the image may reach beyond its region of the map.
             mm_per_px: scale of the image; None: it is not known.
+            usual: what good parts show, where the image outlines; None: that is not known.
             height: of the image, px; None: nobody knows before its last row.
         """
         self._width, self._height, self._limit, self._mm_per_px = width, height, limit, mm_per_px
@@ -68,7 +70,9 @@ class DefectFinder:
         self._map, self._above, self._pixels = Rows(), Rows(), Rows()
         by_image = outline_by_image and with_pixels
         self._bridge_px = BRIDGE_PX if by_image else 0
-        self._outliner = Outliner(self._pixels, self._above, width, margin_px) if by_image else None
+        self._outliner = None
+        if by_image:
+            self._outliner = Outliner(self._pixels, self._above, width, margin_px, usual, self._map)
         self._inside = self._above if self._outliner is None else self._outliner.found
         side = 2 * self._bridge_px + 1
         disc = np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)

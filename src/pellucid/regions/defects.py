@@ -12,6 +12,7 @@ from pellucid.records import Defect
 from pellucid.records.grades import Sheet
 from pellucid.regions.background import Floats, Mask
 from pellucid.regions.bands import DefectFinder
+from pellucid.regions.outline import Usual
 from pellucid.regions.scale import Scale, scale_axes
 
 OutlineSource = Literal["image", "map"]
@@ -30,6 +31,7 @@ class Measuring(BaseModel):
         image_iou: mean over these of the intersection by the union of what the image outlines and the mask.
         map_iou: the same of what the map outlines.
         mm_per_px: scale of the images, along both axes or along x and along y; None: it is not known.
+        usual: what good parts show, which is no defect beside one; None in models of an earlier pellucid.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +42,7 @@ class Measuring(BaseModel):
     image_iou: float | None = None
     map_iou: float | None = None
     mm_per_px: Scale | None = None
+    usual: Usual | None = None
 
     def sheet(self, size: tuple[int, ...]) -> Sheet | None:
         """Return what an image of (height, width) px shows, in mm; None where the scale is not known."""
@@ -83,7 +86,8 @@ def find_measured(
         pixels = read()
     except DataError as error:
         unread = (f"Its defects are outlined by the map alone, without contrast: {error}",)
-    found = _find(anomaly_map, limit, pixels, place, measuring.outline, margin_px, measuring.mm_per_px)
+    source, usual = measuring.outline, measuring.usual
+    found = _find(anomaly_map, limit, pixels, place, source, margin_px, measuring.mm_per_px, usual)
     return Defects(found.defects, unread + found.notes)
 
 
@@ -106,6 +110,7 @@ def find_defects(
     source: OutlineSource = "map",
     margin_px: int = 8,
     mm_per_px: Scale | None = None,
+    usual: Usual | None = None,
 ) -> tuple[Defect, ...]:
     """Return the defects of a rejected image, the highest peak first; more than a hundred are not all measured.
 
@@ -117,8 +122,9 @@ def find_defects(
         source: what outlines the defects: the 8-connected regions of the map, or the image in and around them.
         margin_px: how far a defect in the image may reach beyond its region of the map.
         mm_per_px: scale of the image, above 0; None: it is not known.
+        usual: what good parts show, where the image outlines; None: that is not known.
     """
-    return _find(anomaly_map, limit, pixels, place, source, margin_px, mm_per_px).defects
+    return _find(anomaly_map, limit, pixels, place, source, margin_px, mm_per_px, usual).defects
 
 
 def _find(
@@ -129,6 +135,7 @@ def _find(
     source: OutlineSource,
     margin_px: int,
     mm_per_px: Scale | None,
+    usual: Usual | None,
 ) -> Defects:
     """The defects of an image that is in memory: it is one band."""
     finder = DefectFinder(
@@ -138,6 +145,7 @@ def _find(
         with_pixels=pixels is not None,
         margin_px=margin_px,
         mm_per_px=mm_per_px,
+        usual=usual,
         height=len(anomaly_map),
     )
     finder.add(anomaly_map, pixels, place)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from pellucid.regions.background import Deviation, Floats, Mask, deviate, without_repeated_channels
-from pellucid.regions.clusters import Cluster, Clusters
-from pellucid.regions.rows import Rows, Window, longest_rows, widest_pad
+from pellucid.regions.areas import Area, Areas
+from pellucid.regions.background import Deviation, Floats, Mask
+from pellucid.regions.rows import Rows, Window
 from pellucid.regions.skeleton import thickness_px
 
 SMOOTHINGS_PX = (0.0, 0.7, 1.2, 2.0)  # standard deviations, the finest first
@@ -18,13 +19,29 @@ SEED_QUANTILE = 0.999  # of the pixels outside of the regions: no more than one 
 EDGE_NOISES = 2.5  # noise levels that a flaw's faintest pixels stand out by
 LEVEL_NOISES = 6.0  # contrast whose half, where the edge is drawn, is safely above the noise
 LEVEL_QUANTILE = 0.9  # of a flaw's pixels: how strong it is, thin ones and blurred edges included
-MAX_WINDOW_PIXELS = (
-    4_000_000  # of a region with its surroundings: a larger one keeps its outline, and memory is bounded
-)
 MIN_EXPLAINED = 0.5  # share of what deviates in a region that its outline has to cover: it is not the flaw otherwise
+MIN_SHOWN = 0.9  # of the map's range around a region, which the map has to reach on what good parts show, too
+NOTHING_USUAL = (0.0,) * len(SMOOTHINGS_PX)
+Slices = tuple[slice, slice]
 
 
-def outline(pixels: Floats, above: Mask, margin_px: int) -> Mask:
+class Usual(BaseModel):
+    """What good parts show in windows like those around the regions of a map, for example the draw lines of glass.
+
+    Attributes:
+        strengths: of the strongest structure, in noise levels, one for every smoothing of ``SMOOTHINGS_PX``.
+        energy: how many times as much as its surroundings a region deviates at most, in mean squares, at least 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strengths: tuple[float, ...] = Field(min_length=len(SMOOTHINGS_PX), max_length=len(SMOOTHINGS_PX))
+    energy: float = Field(ge=1, allow_inf_nan=False)
+
+
+def outline(
+    pixels: Floats, above: Mask, margin_px: int, usual: Usual | None = None, anomaly_map: Floats | None = None
+) -> Mask:
     """Outline what the regions of a map show, at the pixels of the image.
 
     Around every region the image is compared with its own surroundings (:func:`~pellucid.regions.background.deviate`).
@@ -37,43 +54,37 @@ def outline(pixels: Floats, above: Mask, margin_px: int) -> Mask:
         pixels: (H, W, channels) in [0, 1].
         above: (H, W), true where the map is above its limit.
         margin_px: how far a flaw may reach beyond the region that shows it.
+        usual: what good parts show; None: that is not known, and whatever stands out is a flaw.
+        anomaly_map: (H, W), needed with ``usual``.
 
     Returns:
         True where the flaws are, (H, W).
     """
-    kept, regions = Rows(), Rows()
-    kept.add(pixels)
-    regions.add(above)
-    outliner = Outliner(kept, regions, above.shape[1], margin_px)
+    height, width = above.shape
+    shown = None if anomaly_map is None else Rows.of(anomaly_map)
+    outliner = Outliner(Rows.of(pixels), Rows.of(above), width, margin_px, usual, shown)
     outliner.advance(is_last=True)
-    return np.asarray(outliner.found.cut(Window(0, len(above), 0, above.shape[1])), np.bool_)
-
-
-class _Area(NamedTuple):
-    """Some regions with what is around them."""
-
-    cluster: Cluster
-    region: Mask
-    area: Mask
-    near: Window
-    thickness: float
-    window: Window
+    return np.asarray(outliner.found.cut(Window(0, height, 0, width)), np.bool_)
 
 
 class Outliner:
     """Outlines regions of a map whose rows come in bands, as :func:`outline` says.
 
-    Regions whose surroundings touch are an area. All that happens in one is told by the rows and columns around it
-    alone, however the image is cut into bands; an area that spans too many rows keeps its outline, so that few rows
-    are kept.
+    An area that spans too many rows keeps its outline, so that few rows are kept.
 
     Attributes:
         found: rows, true where the flaws are.
-        final: rows of them, from the first, that no longer change.
-        long_areas: areas that were too long to be compared with the image.
     """
 
-    def __init__(self, pixels: Rows, above: Rows, width: int, margin_px: int) -> None:
+    def __init__(
+        self,
+        pixels: Rows,
+        above: Rows,
+        width: int,
+        margin_px: int,
+        usual: Usual | None = None,
+        anomaly_map: Rows | None = None,
+    ) -> None:
         """Begin at the first row.
 
         Args:
@@ -81,21 +92,27 @@ class Outliner:
             above: (h, W), true where the map is above its limit; as many rows.
             width: of the image, px.
             margin_px: how far a flaw may reach beyond the region that shows it.
+            usual: what good parts show; None: that is not known, and whatever stands out is a flaw.
+            anomaly_map: (h, W), as many rows, needed with ``usual``.
         """
-        self.found, self.final, self.long_areas = Rows(), 0, 0
-        self._pixels, self._above, self._width, self._margin_px = pixels, above, width, margin_px
-        self._longest, self._widest_pad = longest_rows(width), widest_pad(width)
-        side = 2 * margin_px + 1
-        self._square = np.ones((side, side), np.uint8)
-        self._areas = Clusters(above, width, self._square)
-        self._waiting: list[_Area] = []
+        self.found = Rows()
+        self._pixels, self._above, self._width, self._usual, self._map = pixels, above, width, usual, anomaly_map
+        self._areas = Areas(above, width, margin_px)
+
+    @property
+    def final(self) -> int:
+        """Rows of what was found, from the first, that no longer change."""
+        return self._areas.final
+
+    @property
+    def long_areas(self) -> int:
+        """Areas that were too long to be compared with the image."""
+        return self._areas.long
 
     @property
     def needed_from(self) -> int:
         """The first row of the pixels and of the map that is still asked for."""
-        tops = [area.window.top for area in self._waiting]
-        tops += [area.near_top - self._widest_pad for area in self._areas.open if area.rows <= self._longest]
-        return max(0, min([self._areas.done - self._widest_pad, self._areas.needed_from, *tops]))
+        return self._areas.needed_from
 
     def advance(self, is_last: bool) -> None:
         """Outline what the rows that were added allow.
@@ -103,80 +120,84 @@ class Outliner:
         Args:
             is_last: whether the image ends with them.
         """
-        known = self._above.end
-        self.found.add(np.zeros((known - self.found.end, self._width), np.bool_))
-        complete = self._areas.advance(known, is_last)
-        for cluster in (*self._areas.open, *complete):
-            if cluster.rows > self._longest:
-                for top, left, mask in cluster.take():
-                    self.found.mark(top, left, mask)
-        self.long_areas += sum(cluster.rows > self._longest for cluster in complete)
-        self._waiting += [self._around(cluster) for cluster in complete if cluster.rows <= self._longest]
-        waiting = self._waiting
-        self._waiting = []
-        for area in waiting:
-            if is_last or area.window.bottom <= known:
-                self._outline(area, area.window.ending_at(known))
-            else:
-                self._waiting.append(area)
-        short = (area.near_top for area in self._areas.open if area.rows <= self._longest)
-        self.final = min([self._areas.done, *short, *(area.near.top for area in self._waiting)])
+        self.found.add(np.zeros((self._above.end - self.found.end, self._width), np.bool_))
+        areas, long = self._areas.advance(is_last)
+        for top, left, mask in long:
+            self.found.mark(top, left, mask)
+        for area in areas:
+            self._outline(area)
 
-    def _around(self, cluster: Cluster) -> _Area:
-        margin = self._margin_px
-        near = cluster.window.grown(margin, self._width)
-        bounds, region = cluster.window, np.zeros(near.shape, np.bool_)
-        top, left = bounds.top - near.top, bounds.left - near.left
-        region[top : top + bounds.shape[0], left : left + bounds.shape[1]] = cluster.mask()
-        area = cv2.dilate(region.view(np.uint8), self._square).view(np.bool_)
-        thickness = thickness_px(region)
-        window = near.grown(min(round(thickness), self._widest_pad), self._width)
-        return _Area(cluster, region, area, near, thickness, window)
-
-    def _outline(self, found: _Area, window: Window) -> None:
+    def _outline(self, area: Area) -> None:
         """Mark the flaws of an area."""
-        if window.size > MAX_WINDOW_PIXELS:
-            self.found.mark(found.near.top, found.near.left, found.region[: self.found.end - found.near.top])
+        if area.is_large:
+            bounds = area.bounds.ending_at(self.found.end)
+            self.found.mark(bounds.top, bounds.left, area.region[: bounds.shape[0]])
             return
-        top, left = found.near.top - window.top, found.near.left - window.left
-        region, area = (np.zeros(window.shape, np.bool_) for _ in range(2))
-        for mask, part in ((region, found.region), (area, found.area)):
-            place = mask[top : top + part.shape[0], left : left + part.shape[1]]
-            place[:] = part[: place.shape[0]]
-        pixels = without_repeated_channels(self._pixels.cut(window))
-        deviation = deviate(pixels, self._above.cut(window), found.thickness)
-        self.found.mark(window.top, window.left, _outline_area(deviation, region, area))
+        shown = None if self._map is None else self._map.cut(area.window)
+        found = _outline_area(*area.compare(self._pixels, self._above), self._usual, shown)
+        self.found.mark(area.window.top, area.window.left, found)
 
 
-def _outline_area(deviation: Deviation, region: Mask, area: Mask) -> Mask:
-    """The flaws of a region, found at the finest smoothing at which each stands out, or the region itself."""
+def _outline_area(deviation: Deviation, region: Mask, area: Mask, usual: Usual | None, shown: Floats | None) -> Mask:
+    """The flaws of a region, or the region itself; ``shown`` is the map there."""
     found = np.zeros(region.shape, np.bool_)
-    for smoothing in SMOOTHINGS_PX:
-        values = _smoothed(deviation.values, smoothing)
-        strength = np.asarray(np.abs(values) / deviation.noise_of(values), np.float32)  # in noise levels
-        faintest = LEVEL_NOISES if smoothing < SMOOTHINGS_PX[-1] else SEED_NOISES
-        seed = max(SEED_NOISES, deviation.usual_strength(strength, SEED_QUANTILE))
-        _add_flaws(found, strength, region, area, seed, faintest)
-    excess = deviation.excess()
+    _find_flaws(found, deviation, region, area, NOTHING_USUAL if usual is None else usual.strengths)
+    if usual is not None and shown is not None:
+        weak = found.copy()
+        _find_flaws(weak, deviation, region, area, NOTHING_USUAL)
+        _add_shown(found, weak & ~found, area, shown)
+    excess = deviation.excess(1 if usual is None else usual.energy)
     explained = excess[found].sum() >= MIN_EXPLAINED * excess[found | region].sum()
     return found if found.any() and explained else region
 
 
-def _smoothed(values: Floats, deviation_px: float) -> Floats:
-    return np.asarray(cv2.GaussianBlur(values, (0, 0), deviation_px), np.float32) if deviation_px else values
+def _find_flaws(found: Mask, deviation: Deviation, region: Mask, area: Mask, usual: Sequence[float]) -> None:
+    """Add to those found the flaws that are stronger than usual, at the finest smoothing at which each stands out."""
+    for smoothing, strongest in zip(SMOOTHINGS_PX, usual, strict=True):
+        strength, seed = smoothed_strength(deviation, smoothing)
+        faintest = LEVEL_NOISES if smoothing < SMOOTHINGS_PX[-1] else SEED_NOISES
+        _add_flaws(found, strength, region, area, seed, max(faintest, strongest))
 
 
-def _add_flaws(found: Mask, strength: Floats, region: Mask, area: Mask, seed: float, faintest: float) -> None:
-    """Add the flaws of at least some strength to those found, unless they touch one of these."""
+def smoothed_strength(deviation: Deviation, smoothing: float) -> tuple[Floats, float]:
+    """Return how strongly the pixels of a smoothed window deviate, in noise levels, and from where on one is a seed."""
+    values = deviation.values
+    if smoothing:
+        values = np.asarray(cv2.GaussianBlur(values, (0, 0), smoothing), np.float32)
+    strength = np.asarray(np.abs(values) / deviation.noise_of(values), np.float32)
+    return strength, max(SEED_NOISES, deviation.usual_strength(strength, SEED_QUANTILE))
+
+
+def _add_shown(found: Mask, weak: Mask, area: Mask, shown: Floats) -> None:
+    """Add the structures, no stronger than usual, that the map is higher on than on all that was found."""
+    low, high = float(shown[area].min()), float(shown[area].max())
+    least = max(low + MIN_SHOWN * (high - low), float(shown[found].max(initial=-np.inf)))
+    _, labels = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
+    kept = np.unique(labels[weak & (shown >= least)])
+    found |= np.isin(labels, kept) & weak
+
+
+def structures(strength: Floats, region: Mask, area: Mask, seed: float) -> Iterator[tuple[Slices, Mask]]:
+    """Yield the window and the pixels of everything in an area that stands out by a seed in its region."""
     candidates = (strength > EDGE_NOISES) & area
     count, labels, stats, _ = cv2.connectedComponentsWithStats(candidates.astype(np.uint8), connectivity=8)
     seeds = np.unique(labels[(strength > seed) & region & candidates])
     for k in seeds[seeds < count]:
         x, y, width, height = (int(value) for value in stats[k, :4])
         window = np.s_[y : y + height, x : x + width]
-        inside = labels[window] == k
+        yield window, labels[window] == k
+
+
+def level_of(strength: Floats) -> float:
+    """Return how strong a structure is that has pixels of these strengths, (n,)."""
+    return float(np.quantile(strength, LEVEL_QUANTILE))
+
+
+def _add_flaws(found: Mask, strength: Floats, region: Mask, area: Mask, seed: float, faintest: float) -> None:
+    """Add the flaws of more than some strength to those found, unless they touch one of these."""
+    for window, inside in structures(strength, region, area, seed):
         values = strength[window]
-        if (inside & found[window]).any() or np.quantile(values[inside], LEVEL_QUANTILE) < faintest:
+        if (inside & found[window]).any() or level_of(values[inside]) <= faintest:
             continue
         found[window] |= inside & (values > np.maximum(_level(values, inside) / 2, EDGE_NOISES))
 

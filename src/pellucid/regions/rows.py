@@ -65,6 +65,13 @@ class Rows:
         self.end = 0
         self._bands: deque[tuple[int, NDArray[Any]]] = deque()
 
+    @classmethod
+    def of(cls, image: NDArray[Any]) -> Rows:
+        """Return the rows of an image that is in memory; they are kept as they are, not copied."""
+        rows = cls()
+        rows.add(image)
+        return rows
+
     def add(self, band: NDArray[Any]) -> None:
         """Add rows; they are kept as they are, not copied."""
         if len(band):

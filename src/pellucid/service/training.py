@@ -1,16 +1,17 @@
-"""Trainings that are started from the pages: ``pellucid compare`` in a process of its own, its progress, its log."""
+"""What is trained from the pages: ``pellucid compare`` or ``update`` in a process of its own, its progress, its log."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -20,8 +21,12 @@ from pellucid._io.progress import PROGRESS_VARIABLE, ProgressReport, read_progre
 from pellucid.acquisition.folders import read_folder
 from pellucid.errors import DataError, ParameterError, PellucidError
 from pellucid.service.access.accounts import Account
+from pellucid.service.unforeseen import log_unforeseen
 
 TrainingState = Literal["running", "done", "failed", "cancelled"]
+TrainingKind = Literal["training", "update"]
+Prepare = Callable[[Path], list[str]]  # fills the folder of results, and gives the command's arguments
+Finish = Callable[[Path, bool], None]  # given that folder and whether the command succeeded
 LOG_FILE = "training.log"
 LOG_TAIL_CHARS = 6_000  # that are shown
 DATA_SET_DEPTH = 3  # folders down that data sets are looked for
@@ -30,9 +35,10 @@ CANCEL_TIMEOUT_S = 10.0  # until a training that was asked to stop is killed
 
 @dataclass(frozen=True)
 class Training:
-    """How one training is doing."""
+    """How one training, or one model that learns more, is doing."""
 
     name: str
+    kind: TrainingKind
     state: TrainingState
     done: int  # models
     of: int
@@ -45,12 +51,22 @@ class Training:
 @dataclass
 class _Process:
     name: str
+    kind: TrainingKind
     folder: Path
     process: subprocess.Popen[bytes]
     started_at: float  # time.monotonic()
     models: int
     cancelled: bool = False
     ended_at: float | None = None
+    finisher: threading.Thread | None = None
+    is_finished: bool = True  # without an error, if there was something to be done at its end
+
+    @property
+    def code(self) -> int | None:
+        """The exit status of the command, once all is done that follows it."""
+        if self.finisher is not None and self.finisher.is_alive():
+            return None
+        return self.process.poll()
 
 
 class TrainingRunner:
@@ -73,8 +89,26 @@ class TrainingRunner:
         root = self._data.resolve()
         return sorted(printable(path.relative_to(root).as_posix()) for path in _data_sets(root, DATA_SET_DEPTH))
 
+    def data_path(self, data: str) -> Path:
+        """Find a data set by what :meth:`data_sets` calls it.
+
+        Raises:
+            DataError: there is none of that name.
+        """
+        if self._data is None or data not in self.data_sets():
+            raise DataError(f"'{data}' is not a data set of this service.")
+        return named_path(str(self._data.resolve() / data))
+
     def start(
-        self, data: str, name: str, detectors: Sequence[str], image_size: int, false_reject: float, account: Account
+        self,
+        data: str,
+        name: str,
+        detectors: Sequence[str],
+        image_size: int,
+        false_reject: float,
+        account: Account,
+        *,
+        learn_defects: bool = False,
     ) -> None:
         """Begin a training.
 
@@ -85,37 +119,77 @@ class TrainingRunner:
             image_size: shorter side of what the network sees, px.
             false_reject: share of good images that may be rejected.
             account: of whoever starts it, an engineer.
+            learn_defects: labelled training defects teach the detectors.
 
         Raises:
             DataError: the data is not one of the data sets.
             RoleError: the account is an operator's.
             ParameterError: something else is running, the name is taken, or no detector was chosen.
         """
+
+        def prepare(folder: Path) -> list[str]:
+            if not detectors:
+                raise ParameterError("Choose at least one detector.")
+            arguments = ["compare", str(self.data_path(data)), "-o", str(folder), "--detectors", ",".join(detectors)]
+            arguments += ["--image-size", str(image_size), "--false-reject", str(false_reject)]
+            return [*arguments, "--learn-defects"] if learn_defects else arguments
+
+        self.begin("training", name, prepare, account, models=len(detectors))
+
+    def begin(
+        self,
+        kind: TrainingKind,
+        name: str,
+        prepare: Prepare,
+        account: Account,
+        *,
+        models: int = 1,
+        finish: Finish | None = None,
+    ) -> str:
+        """Begin a command of pellucid's, if none is running; returns how its folder of results is called.
+
+        Args:
+            kind: of what is done.
+            name: of that folder, from what a person typed.
+            prepare: called with the folder before; when it raises, nothing stays.
+            account: of whoever starts it, an engineer.
+            models: how many will come of it.
+            finish: called after it in another thread, whether it succeeded or not.
+
+        Raises:
+            RoleError: the account is an operator's.
+            ParameterError: something else is running, or the name is taken.
+        """
         account.require_engineer()
         name = safe_folder_name(name)
         with self._lock:
-            if self._running is not None and self._running.ended_at is None and self._running.process.poll() is None:
+            if self._running is not None and self._running.ended_at is None and self._running.code is None:
                 raise ParameterError(f"'{self._running.name}' is still running: wait for it, or cancel it.")
-            if data not in self.data_sets() or self._data is None:
-                raise DataError(f"'{data}' is not a data set of this service.")
             folder = self._models / name
             if folder.exists():
                 raise ParameterError(f"There is a result '{name}' already: choose another name.")
-            if not detectors:
-                raise ParameterError("Choose at least one detector.")
             folder.mkdir(parents=True)
-            command = [sys.executable, "-m", "pellucid", "compare", str(named_path(str(self._data.resolve() / data)))]
-            command += ["-o", str(folder), "--detectors", ",".join(detectors), "--image-size", str(image_size)]
-            command += ["--false-reject", str(false_reject)]
-            environment = {
-                **os.environ,
-                PROGRESS_VARIABLE: str(folder / "step.json"),
-                "PYTHONUTF8": "1",
-                "NO_COLOR": "1",
-            }
-            with (folder / LOG_FILE).open("wb") as log:
-                process = _start_process(command, log, environment)
-            self._running = _Process(name, folder, process, time.monotonic(), len(detectors))
+            try:
+                process = self._run(folder, prepare(folder))
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            running = _Process(name, kind, folder, process, time.monotonic(), models)
+            if finish is not None:
+                running.finisher = threading.Thread(target=_finish, args=(running, finish), name="update", daemon=True)
+                running.finisher.start()
+            self._running = running
+        return name
+
+    def _run(self, folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            PROGRESS_VARIABLE: str(folder / "step.json"),
+            "PYTHONUTF8": "1",
+            "NO_COLOR": "1",
+        }
+        with (folder / LOG_FILE).open("wb") as log:
+            return _start_process([sys.executable, "-m", "pellucid", *arguments], log, environment)
 
     def current(self) -> Training | None:
         """Tell how the training is doing that is running, or the last one of this service."""
@@ -123,12 +197,13 @@ class TrainingRunner:
             running = self._running
             if running is None:
                 return None
-            code = running.process.poll()
+            code = running.code
             if code is not None and running.ended_at is None:
                 running.ended_at = time.monotonic()
         state: TrainingState = "running"
         if code is not None:
-            state = "done" if code == 0 else "cancelled" if running.cancelled else "failed"
+            succeeded = code == 0 and running.is_finished
+            state = "done" if succeeded else "cancelled" if running.cancelled else "failed"
         try:
             log = (running.folder / LOG_FILE).read_text("utf-8", errors="replace")
         except OSError as error:  # somebody removed the folder
@@ -138,7 +213,8 @@ class TrainingRunner:
         step = read_progress(running.folder / "step.json") if state == "running" else None
         seconds = (running.ended_at or time.monotonic()) - running.started_at
         remaining = _remaining(seconds, done, running.models, step) if state == "running" else None
-        return Training(running.name, state, done, running.models, step, seconds, remaining, log[-LOG_TAIL_CHARS:])
+        tail = log[-LOG_TAIL_CHARS:]
+        return Training(running.name, running.kind, state, done, running.models, step, seconds, remaining, tail)
 
     def cancel(self, account: Account) -> None:
         """Stop what is running; models that were finished stay in its folder.
@@ -156,10 +232,29 @@ class TrainingRunner:
         """Leave nothing running."""
         with self._lock:
             running = self._running
-            if running is None or running.process.poll() is not None:
+            if running is None or running.code is not None:
                 return
-            running.cancelled = True
-            _stop_process(running.process)
+            if running.process.poll() is None:
+                running.cancelled = True
+                _stop_process(running.process)
+            if running.finisher is not None:
+                running.finisher.join(CANCEL_TIMEOUT_S)
+
+
+def _finish(running: _Process, finish: Finish) -> None:
+    """Wait for a command, and do what follows it; what goes wrong stands in its log."""
+    succeeded = running.process.wait() == 0
+    try:
+        finish(running.folder, succeeded)
+    except PellucidError as error:
+        sentence = str(error)
+    except Exception:
+        sentence = log_unforeseen(f"the end of '{running.name}'")
+    else:
+        return
+    running.is_finished = False
+    with contextlib.suppress(OSError), (running.folder / LOG_FILE).open("a", encoding="utf-8") as log:
+        log.write(f"error: {sentence}\n")
 
 
 def _remaining(seconds: float, done: int, of: int, step: ProgressReport | None) -> float | None:

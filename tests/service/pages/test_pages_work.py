@@ -153,6 +153,30 @@ def test_a_training_is_cancelled(page):
     assert not page.errors()
 
 
+def test_a_model_learns_more_good_images(page):
+    page.open("models?model=pane")
+    page.fill("How many", "5")
+    page.click("button", "Show these images")
+    page.until(lambda: len(page.all(".gallery .thumb")) == 5)
+    page.click("button", "Learn them")
+    page.says("What a model learns decides what it rejects: give a reason.")
+    page.choose("Images to learn", "Rejected parts that people called good or nuisance")
+    page.says("say nothing about where the limit should be")
+    assert not page.all(".gallery .thumb")
+    page.choose("Images to learn", "A data set")
+    page.until(lambda: page.field("Data set to learn"))
+    page.choose("Images to learn", "The latest images")
+    page.fill("Reason for learning", "a new lamp")
+    page.click("button", "Learn them")
+    page.says("has been started.")
+    page.click("a", "See how it is doing")
+    page.until(lambda: page.one(".chip[role=status]").text == "running")
+    assert page.one(".panel h2").text.startswith("pane-")
+    page.click("button", "Cancel")
+    page.until(lambda: page.one(".chip[role=status]").text in ("cancelled", "done"), 60)
+    assert not page.errors()
+
+
 def test_a_broken_model_is_told_on_its_page(page, service):
     broken = service.folder / "models" / "broken.pellucid"
     broken.write_bytes(b"no model")

@@ -15,6 +15,7 @@ from pellucid.regions.zones import Zones
 from pellucid.service.storage.tables import Decision, InspectionColumns, InspectionRow
 from pellucid.service.training import Training
 from pellucid.service.trends import Drift
+from pellucid.service.updates import MAX_LEARNED, Source
 
 ShortText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 InspectionId = Annotated[int, Path(ge=1, le=2**31 - 1, description="of the inspection")]
@@ -214,6 +215,23 @@ class TrainingIn(BaseModel):
     detectors: list[ShortText] = Field(min_length=1, max_length=20)
     image_size: int = Field(256, ge=32, le=4096, description="shorter side of what the network sees, in pixels")
     false_reject: float = Field(0.05, gt=0, lt=1, description="share of good images that may be rejected")
+    learn_defects: bool = Field(
+        False, description="labelled training defects teach the detectors, as far as cross-validation shows a gain"
+    )
+
+
+class UpdateIn(BaseModel):
+    """Good images that a model is to learn on top."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Source = Field(
+        description="latest: the images that the model inspected last, but for those that people called defective;"
+        " passed: rejected and called ok or nuisance, which leave the limit as it is; data set: one of GET /trainings"
+    )
+    count: int = Field(8, ge=1, le=MAX_LEARNED, description="of images of the record, the newest first")
+    data: ShortText = Field("", description="the data set")
+    reason: ShortText = Field(description="kept with who and when")
 
 
 class TrainingsOut(BaseModel):

@@ -19,6 +19,7 @@ from pellucid.service.limit_check import UnconfirmedLimitError
 from pellucid.service.limit_preview import Count, ScoreHistory
 from pellucid.service.pages.charts import AXIS_COLOUR, chart
 from pellucid.service.pages.texts import Translator
+from pellucid.service.pages.updates import update_panel
 from pellucid.service.pages.widgets import Tag, Visit, definition_list, notify_errors, table
 from pellucid.service.pages.zones import ZonesPanel, zones_text
 from pellucid.service.registry import newest_model
@@ -84,6 +85,7 @@ class _ModelPanel:
                     self._facts(model)
                     self._promise(model)
                     ZonesPanel(self._visit, model, self._refresh)
+            await update_panel(self._visit, model)
             Tag("h2", self._t("What was changed"))
             self._history(changes)
 
@@ -252,7 +254,7 @@ def _share(count: Count) -> str:
 def _short_value(t: Translator, change: ModelChange, value: str) -> str:
     if change.kind == "zones":
         return zones_text(t, Zones.model_validate_json(value))
-    return value[:12] if change.kind == "reload" else f"{float(value):.6g}"
+    return value[:12] if change.kind in ("reload", "update") else f"{float(value):.6g}"
 
 
 def _lines(now: float, tried: float) -> list[dict[str, Any]]:

@@ -281,7 +281,31 @@ PERSIAN = {
     "{px} px from the border on": "از {px} پیکسلی لبه به بعد",
     "defects of at least {px} px": "عیب‌های دست‌کم {px} پیکسلی",
     "everything": "همه‌چیز",
+    "Learn more good images": "یادگیری تصویرهای سالم بیشتر",
+    "A new model beside this one learns them without a training from scratch; this one stays as it is.": (
+        "مدلی تازه در کنار این مدل آن‌ها را بدون آموزش از نو یاد می‌گیرد؛ این مدل همان‌گونه که هست می‌ماند."
+    ),
+    "The latest images, whatever the model said, but for those that people called defective": (
+        "تازه‌ترین تصویرها، هرچه مدل گفته باشد، جز آن‌هایی که افراد معیوب خوانده‌اند"
+    ),
+    "Rejected parts that people called good or nuisance": "قطعه‌های مردودی که افراد سالم یا مزاحم خوانده‌اند",
+    "A data set": "یک مجموعه‌داده",
+    "Images to learn": "تصویرهایی که یاد گرفته می‌شوند",
+    "How many": "چند تا",
+    "Data set to learn": "مجموعه‌دادهٔ یادگیری",
+    "Reason for learning": "دلیل یادگیری",
+    "Show these images": "نمایش این تصویرها",
+    "Learn them": "یاد بگیر",
+    "See how it is doing": "دیدن پیشرفت کار",
+    "There are no such images.": "چنین تصویری نیست.",
+    "They were picked because they were rejected, and say nothing about where the limit should be: it stays.": (
+        "این‌ها چون مردود شده‌اند برگزیده شده‌اند و دربارهٔ جای حد چیزی نمی‌گویند: حد همان می‌ماند."
+    ),
+    "All of them have to be good, and none picked by its score: the limit moves to where they score.": (
+        "همه باید سالم باشند و هیچ‌یک به‌خاطر امتیازش برگزیده نشده باشد: حد به جایی می‌رود که این‌ها امتیاز می‌گیرند."
+    ),
     "reload": "خواندن دوباره",
+    "update": "یادگیری",
     "held out": "کنارگذاشته",
     "good, test": "سالم، آزمون",
     "defective, test": "معیوب، آزمون",
@@ -312,6 +336,9 @@ PERSIAN = {
     "Shorter side of the images (px)": "ضلع کوتاه‌تر تصویر (پیکسل)",
     "False rejects allowed (%)": "ردهای نادرست مجاز (٪)",
     "Detectors": "آشکارسازها",
+    "Learn from labelled defects, as far as that shows a gain": (
+        "یادگیری از عیب‌های برچسب‌دار، تا جایی که سودمندی‌اش دیده شود"
+    ),
     "Start": "آغاز",
     "running": "در حال اجرا",
     "done": "پایان یافت",

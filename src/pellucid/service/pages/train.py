@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from nicegui import ui
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +22,7 @@ async def build(visit: Visit) -> None:
     if service.settings.data is None:
         sentence = "Start the service with --data FOLDER to train on the data sets in that folder."
         Tag("p", t(sentence), "empty")
+        _ProgressPanel(visit)  # of a model that learns more
         return
     sets = await run_in_threadpool(service.trainings.data_sets)
     if not visit.is_engineer:
@@ -49,10 +51,12 @@ def _form(visit: Visit, sets: list[str]) -> None:
                 detector: ui.checkbox(detector, value=detector in DEFAULT_DETECTORS) for detector in detectors.names()
             }
 
+        learn_defects = ui.checkbox(t("Learn from labelled defects, as far as that shows a gain"))
+
         async def start() -> None:
             chosen = [detector for detector, box in boxes.items() if box.value]
             false_reject = float(false_reject_percent.value or 5) / 100
-            begin = visit.service.trainings.start
+            begin = partial(visit.service.trainings.start, learn_defects=bool(learn_defects.value))
             await run_in_threadpool(
                 begin, data.value, name.value or "", chosen, int(size.value), false_reject, visit.account
             )
@@ -111,13 +115,15 @@ class _ProgressPanel:
         if self._cancel is not None:
             self._cancel.set_visibility(running)
         self._result.set_visibility(training.state == "done")
+        if training.kind == "update":
+            self._result.set(href=page_address(self._t, "models", model=training.name))
         if self._visit.is_engineer and training.log != self._shown_log:
             self._shown_log = self._log.text = training.log
             ui.run_javascript(f"const log = getHtmlElement({self._log.id}); if (log) log.scrollTop = log.scrollHeight")
 
     def _progress_sentence(self, training: Training) -> str:
         t = self._t
-        words = [t("{k} of {n} detectors", k=training.done, n=training.of)]
+        words = [t("{k} of {n} detectors", k=training.done, n=training.of)] * (training.kind == "training")
         if training.step is not None:
             count = "" if training.step.total is None else f" {training.step.completed:g}/{training.step.total:g}"
             words.append(f"{training.step.description}{count}")

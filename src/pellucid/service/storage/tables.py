@@ -38,7 +38,7 @@ from typing_extensions import TypedDict
 from pellucid.records import IgnoreReason, Verdict
 
 NEAR_CALL_P_VALUE = 0.1  # up to which an accepted part is a near call
-ChangeKind = Literal["limit", "reload", "zones"]
+ChangeKind = Literal["limit", "reload", "zones", "update"]
 Decision = Literal["ok", "defect", "nuisance"]
 
 
