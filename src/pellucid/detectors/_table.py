@@ -91,7 +91,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'epsilon': 0.01,
                         'image_score': 'top',
                         'seed': 0},
-           'source_sha256': '0bdf55bccf3a5eeef3768422372bc33a4b13ac9e5e81d40efbca2ee6fd2d3360'},
+           'source_sha256': '99f1826f2b3299029b6c11a704a3f799da3b1998a5bd5cef3a36c05b5db14fd9'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -104,7 +104,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'num_neighbors': 9,
                             'image_score': 'top',
                             'seed': 0},
-               'source_sha256': '0bfc2855181aed9d7cd2ded0fa35d860ce9bfb1cdb00f884e09c068e8dee4f13'},
+               'source_sha256': 'f23e987945a6c49fbf29d3d8e61670713a3866d02b044f4dc08675e084d0bc88'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "
@@ -147,7 +147,7 @@ TABLE: dict[str, dict[str, Any]] = \
                            'rotations': 1,
                            'image_score': 'top',
                            'seed': 0},
-              'source_sha256': '656a32d4ad3c3de8517a935aa6a2aa08960866041114c6d2c1d9d016bcda63cc'},
+              'source_sha256': '821dca3c760038545a3159507d291b8dfcf89b4f07e9f12ce819eabddb2eb4d4'},
  'supersimplenet': {'paper': 'SuperSimpleNet (Rolih, Fucka & Skocaj, "SuperSimpleNet: Unifying Unsupervised '
                              'and Supervised Learning for Fast and Reliable Surface Defect Detection", ICPR '
                              '2024, arXiv 2408.03143).',
