@@ -48,7 +48,7 @@ class HeldOutScore(NamedTuple):
     highest_counted: float
     median: float
 
-    def counts(self, pixel_limit: float, tiled: bool) -> bool:
+    def counts(self, pixel_limit: float, tiled: bool = False) -> bool:
         """Tell whether a defect that counts would be found on it, if its score were above the limit."""
         highest = np.array([self.highest], np.float32)
         return self.highest_counted > segmentation_threshold(highest, pixel_limit, tiled)

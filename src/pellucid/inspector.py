@@ -182,9 +182,8 @@ class Inspector:
             pixels = cache(read)
 
             def find(place: NDArray[np.bool_]) -> tuple[Defect, ...]:
-                found = find_measured(
-                    anomaly_map, threshold, pixels, self.measuring, self.outline_margin_px(file.size), place
-                )
+                margin_px, tiled = self.outline_margin_px(file.size), self.fitted_images.are_tiled
+                found = find_measured(anomaly_map, threshold, pixels, self.measuring, margin_px, place, tiled=tiled)
                 notes.extend(found.notes)
                 return found.defects
 

@@ -128,7 +128,8 @@ def compare_outlines(inspector: Inspector, pixels: Pixels, mask: Mask) -> tuple[
     if not (above & mask).any():
         return None
     margin_px = inspector.outline_margin_px(above.shape)
-    outlined = outline_by_image(pixels, above, margin_px, inspector.measuring.usual, found.map)
+    usual, tiled = inspector.measuring.usual, inspector.fitted_images.are_tiled
+    outlined = outline_by_image(pixels, above, margin_px, usual, found.map, tiled=tiled)
     return _iou(outlined, mask), _iou(above, mask)
 
 

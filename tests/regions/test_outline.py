@@ -136,6 +136,32 @@ def test_a_flaw_as_faint_as_good_parts_is_outlined_where_the_map_is_highest_on_i
     assert not on_line[:, 60].any()
 
 
+def test_a_region_that_hardly_rises_beside_a_clear_one_has_to_show_something():
+    pixels, above, mask, _ = pane_with(lines=[60, 84], flaw=-0.2)
+    usual = learned([60, 84], [60, 110], [40, 84])
+    anomaly_map = np.where(above, peak_at(73, 73), np.float32(0))
+    above = above.copy()
+    above[120:140, 120:140] = True
+    low, high = anomaly_map[anomaly_map > 0].min(), anomaly_map.max()
+    for share, listed in ((0.05, False), (0.15, True)):
+        anomaly_map[120:140, 120:140] = low + share * (high - low)
+        found = outline(pixels, above, 8, usual, anomaly_map)
+        assert iou(found[:112], mask[:112]) > 0.9
+        assert found[112:].any() == listed
+        assert outline(pixels, above, 8, None, anomaly_map)[120:140, 120:140].all()
+    pixels[128:133, 128:133] -= np.float32(0.1)
+    anomaly_map[120:140, 120:140] = low + np.float32(0.05) * (high - low)
+    assert outline(pixels, above, 8, usual, anomaly_map)[128:133, 128:133].all()
+
+
+def test_a_flaw_on_a_line_is_outlined_without_the_line():
+    pixels, above, mask, _ = pane_with(lines=[73], flaw=0.2)
+    assert outline(pixels, above, 8)[50:60, 73].mean() > 0.7
+    found = outline(pixels, above, 8, learned([73], [60, 84]), peak_at(73, 73))
+    assert iou(found, mask) > 0.7
+    assert not found[50:60, 73].any()
+
+
 def test_where_only_what_good_parts_show_is_found_the_map_outlines():
     pixels, above, _, _ = pane_with(lines=[60, 84], flaw=0)
     assert not np.array_equal(outline(pixels, above, 8), above)

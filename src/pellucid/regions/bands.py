@@ -49,6 +49,7 @@ class DefectFinder:
         margin_px: int = 8,
         mm_per_px: Scale | None = None,
         usual: Usual | None = None,
+        least_peak: float = -np.inf,
         height: int | None = None,
     ) -> None:
         """Begin at the first row.
@@ -62,6 +63,7 @@ class DefectFinder:
             margin_px: how far a defect in the image may reach beyond its region of the map.
             mm_per_px: scale of the image; None: it is not known.
             usual: what good parts show, where the image outlines; None: that is not known.
+            least_peak: of the map on a region that counts by itself, as :func:`outline` has it.
             height: of the image, px; None: nobody knows before its last row.
         """
         self._width, self._height, self._limit, self._mm_per_px = width, height, limit, mm_per_px
@@ -72,7 +74,7 @@ class DefectFinder:
         self._bridge_px = BRIDGE_PX if by_image else 0
         self._outliner = None
         if by_image:
-            self._outliner = Outliner(self._pixels, self._above, width, margin_px, usual, self._map)
+            self._outliner = Outliner(self._pixels, self._above, width, margin_px, usual, self._map, least_peak)
         self._inside = self._above if self._outliner is None else self._outliner.found
         side = 2 * self._bridge_px + 1
         disc = np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)

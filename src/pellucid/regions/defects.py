@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from pellucid.errors import DataError
@@ -12,7 +13,7 @@ from pellucid.records import Defect
 from pellucid.records.grades import Sheet
 from pellucid.regions.background import Floats, Mask
 from pellucid.regions.bands import DefectFinder
-from pellucid.regions.outline import Usual
+from pellucid.regions.outline import Usual, least_peak_of
 from pellucid.regions.scale import Scale, scale_axes
 
 OutlineSource = Literal["image", "map"]
@@ -66,6 +67,8 @@ def find_measured(
     measuring: Measuring,
     margin_px: int,
     place: Mask | None = None,
+    *,
+    tiled: bool = False,
 ) -> Defects:
     """Find the defects of a rejected image as a model does, and say what was left undone.
 
@@ -76,9 +79,10 @@ def find_measured(
         measuring: of the model.
         margin_px: how far a defect in the image may reach beyond its region of the map.
         place: where regions of the map are taken from, (H, W); everywhere by default.
+        tiled: whether what is found in one place must not depend on any other.
     """
-    above = anomaly_map > limit
-    if not (above if place is None else above & place).any():
+    above = anomaly_map > limit if place is None else (anomaly_map > limit) & place
+    if not above.any():
         return Defects()
     unread: tuple[str, ...] = ()
     pixels = None
@@ -87,7 +91,8 @@ def find_measured(
     except DataError as error:
         unread = (f"Its defects are outlined by the map alone, without contrast: {error}",)
     source, usual = measuring.outline, measuring.usual
-    found = _find(anomaly_map, limit, pixels, place, source, margin_px, measuring.mm_per_px, usual)
+    least_peak = -np.inf if tiled else least_peak_of(anomaly_map[above])
+    found = _find(anomaly_map, limit, pixels, place, source, margin_px, measuring.mm_per_px, usual, least_peak)
     return Defects(found.defects, unread + found.notes)
 
 
@@ -136,6 +141,7 @@ def _find(
     margin_px: int,
     mm_per_px: Scale | None,
     usual: Usual | None,
+    least_peak: float = -np.inf,
 ) -> Defects:
     """The defects of an image that is in memory: it is one band."""
     finder = DefectFinder(
@@ -146,6 +152,7 @@ def _find(
         margin_px=margin_px,
         mm_per_px=mm_per_px,
         usual=usual,
+        least_peak=least_peak,
         height=len(anomaly_map),
     )
     finder.add(anomaly_map, pixels, place)

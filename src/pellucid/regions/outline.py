@@ -21,6 +21,7 @@ LEVEL_NOISES = 6.0  # contrast whose half, where the edge is drawn, is safely ab
 LEVEL_QUANTILE = 0.9  # of a flaw's pixels: how strong it is, thin ones and blurred edges included
 MIN_EXPLAINED = 0.5  # share of what deviates in a region that its outline has to cover: it is not the flaw otherwise
 MIN_SHOWN = 0.9  # of the map's range around a region, which the map has to reach on what good parts show, too
+MIN_RISE = 0.1  # of how far the map rises above its limit at most: a lower region has to show what good parts do not
 NOTHING_USUAL = (0.0,) * len(SMOOTHINGS_PX)
 Slices = tuple[slice, slice]
 
@@ -40,7 +41,13 @@ class Usual(BaseModel):
 
 
 def outline(
-    pixels: Floats, above: Mask, margin_px: int, usual: Usual | None = None, anomaly_map: Floats | None = None
+    pixels: Floats,
+    above: Mask,
+    margin_px: int,
+    usual: Usual | None = None,
+    anomaly_map: Floats | None = None,
+    *,
+    tiled: bool = False,
 ) -> Mask:
     """Outline what the regions of a map show, at the pixels of the image.
 
@@ -48,7 +55,8 @@ def outline(
     Pixels that clearly deviate are grown over what hardly does (hysteresis), and cut at half of the contrast beside
     them, which is where a blurred edge really lies. A flaw too faint for that is looked for in a smoothed image, as far
     as it takes. A region that this does not explain keeps its own outline: where nothing is found, and where most of
-    what deviates lies elsewhere, as on large damage of something that has structure itself.
+    what deviates lies elsewhere, as on large damage of something that has structure itself. But one that hardly rises
+    above the limit, beside one that rises ten times as far, is left out then: a bold flaw raises a map everywhere.
 
     Args:
         pixels: (H, W, channels) in [0, 1].
@@ -56,15 +64,25 @@ def outline(
         margin_px: how far a flaw may reach beyond the region that shows it.
         usual: what good parts show; None: that is not known, and whatever stands out is a flaw.
         anomaly_map: (H, W), needed with ``usual``.
+        tiled: every region counts by itself, because what is found in one place must not depend on any other.
 
     Returns:
         True where the flaws are, (H, W).
     """
     height, width = above.shape
     shown = None if anomaly_map is None else Rows.of(anomaly_map)
-    outliner = Outliner(Rows.of(pixels), Rows.of(above), width, margin_px, usual, shown)
+    least_peak = -np.inf if tiled or anomaly_map is None else least_peak_of(anomaly_map[above])
+    outliner = Outliner(Rows.of(pixels), Rows.of(above), width, margin_px, usual, shown, least_peak)
     outliner.advance(is_last=True)
     return np.asarray(outliner.found.cut(Window(0, height, 0, width)), np.bool_)
+
+
+def least_peak_of(values: Floats) -> float:
+    """Return how high a map has to be on a region for it to count by itself, by its values on all regions, (n,)."""
+    if not len(values):
+        return -np.inf
+    low, high = float(values.min()), float(values.max())
+    return low + MIN_RISE * (high - low)
 
 
 class Outliner:
@@ -84,6 +102,7 @@ class Outliner:
         margin_px: int,
         usual: Usual | None = None,
         anomaly_map: Rows | None = None,
+        least_peak: float = -np.inf,
     ) -> None:
         """Begin at the first row.
 
@@ -94,10 +113,11 @@ class Outliner:
             margin_px: how far a flaw may reach beyond the region that shows it.
             usual: what good parts show; None: that is not known, and whatever stands out is a flaw.
             anomaly_map: (h, W), as many rows, needed with ``usual``.
+            least_peak: of the map on a region that counts by itself.
         """
         self.found = Rows()
         self._pixels, self._above, self._width, self._usual, self._map = pixels, above, width, usual, anomaly_map
-        self._areas = Areas(above, width, margin_px)
+        self._areas, self._least_peak = Areas(above, width, margin_px), least_peak
 
     @property
     def final(self) -> int:
@@ -134,14 +154,20 @@ class Outliner:
             self.found.mark(bounds.top, bounds.left, area.region[: bounds.shape[0]])
             return
         shown = None if self._map is None else self._map.cut(area.window)
-        found = _outline_area(*area.compare(self._pixels, self._above), self._usual, shown)
+        deviation, region, around = area.compare(self._pixels, self._above)
+        is_clear = self._usual is None or shown is None or shown[region].max(initial=-np.inf) >= self._least_peak
+        found = _outline_area(deviation, region, around, self._usual, shown, is_clear)
         self.found.mark(area.window.top, area.window.left, found)
 
 
-def _outline_area(deviation: Deviation, region: Mask, area: Mask, usual: Usual | None, shown: Floats | None) -> Mask:
-    """The flaws of a region, or the region itself; ``shown`` is the map there."""
+def _outline_area(
+    deviation: Deviation, region: Mask, area: Mask, usual: Usual | None, shown: Floats | None, is_clear: bool
+) -> Mask:
+    """The flaws of a region, or of one that counts by itself the region; ``shown`` is the map there."""
     found = np.zeros(region.shape, np.bool_)
     _find_flaws(found, deviation, region, area, NOTHING_USUAL if usual is None else usual.strengths)
+    if not is_clear:
+        return found
     if usual is not None and shown is not None:
         weak = found.copy()
         _find_flaws(weak, deviation, region, area, NOTHING_USUAL)
@@ -156,7 +182,7 @@ def _find_flaws(found: Mask, deviation: Deviation, region: Mask, area: Mask, usu
     for smoothing, strongest in zip(SMOOTHINGS_PX, usual, strict=True):
         strength, seed = smoothed_strength(deviation, smoothing)
         faintest = LEVEL_NOISES if smoothing < SMOOTHINGS_PX[-1] else SEED_NOISES
-        _add_flaws(found, strength, region, area, seed, max(faintest, strongest))
+        _add_flaws(found, strength, region, area, seed, max(faintest, strongest), strongest)
 
 
 def smoothed_strength(deviation: Deviation, smoothing: float) -> tuple[Floats, float]:
@@ -193,13 +219,20 @@ def level_of(strength: Floats) -> float:
     return float(np.quantile(strength, LEVEL_QUANTILE))
 
 
-def _add_flaws(found: Mask, strength: Floats, region: Mask, area: Mask, seed: float, faintest: float) -> None:
-    """Add the flaws of more than some strength to those found, unless they touch one of these."""
+def _add_flaws(
+    found: Mask, strength: Floats, region: Mask, area: Mask, seed: float, faintest: float, strongest: float
+) -> None:
+    """Add the flaws of more than some strength to those found, unless they touch one of these.
+
+    A flaw may lie on a structure that good parts show. What is no stronger around it than the ``strongest`` of these
+    is left to it.
+    """
     for window, inside in structures(strength, region, area, seed):
         values = strength[window]
         if (inside & found[window]).any() or level_of(values[inside]) <= faintest:
             continue
-        found[window] |= inside & (values > np.maximum(_level(values, inside) / 2, EDGE_NOISES))
+        level = _level(values, inside)
+        found[window] |= inside & (values > np.maximum(level / 2, EDGE_NOISES)) & (level > strongest)
 
 
 def _level(strength: Floats, inside: Mask) -> Floats:
