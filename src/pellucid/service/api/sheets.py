@@ -31,7 +31,7 @@ router = APIRouter()
 
 @router.get(
     "/inspections/{number}/sheet",
-    response_class=HTMLResponse,
+    response_class=Response,
     responses=responses(404, 422, 429, 503, 507, _200=binary("text/html")),
 )
 def sheet(number: InspectionId, service: ServiceDep) -> HTMLResponse:
