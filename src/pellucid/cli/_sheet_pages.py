@@ -11,13 +11,12 @@ import typer
 
 from pellucid.cli._console import err, print_line
 from pellucid.errors import DataError, ParameterError
+from pellucid.records import LARGE_PIXELS
 
 if TYPE_CHECKING:
     from pellucid.inspector import Inspector
     from pellucid.records import Inspection
     from pellucid.reports.sheet import SheetPages
-
-LARGE_PIXELS = 4_000_000  # an image of more has a page, unless --no-sheet-pages says otherwise
 
 WantsPages = Annotated[
     bool | None,

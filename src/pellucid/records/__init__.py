@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image as PilImage
 
+LARGE_PIXELS = 4_000_000  # an image of more has a page that zooms to its own pixels
 MAX_DEFECTS_SHOWN = 10  # rows of a notebook's table
 
 Label = Literal["normal", "abnormal"]

@@ -108,6 +108,7 @@ def render_sheet(
     *,
     zones: Zones = EVERYTHING,
     rules: Rules | None = None,
+    back: tuple[str, str] = ("All sheets", "index.html"),
 ) -> str:
     """Return a page as HTML text.
 
@@ -118,31 +119,18 @@ def render_sheet(
         leaflet: that zooms.
         zones: what counts; drawn.
         rules: whose zones are drawn.
+        back: what its link says, and where it leads.
 
     Raises:
         DataError: the picture cannot be read.
     """
     width, height = picture.size
     listed = list(_listed(found))
-    outlined = [one.outline for one in (*found.defects, *(ignored.defect for ignored in found.ignored))]
-    places = [
-        {key: one[key] for key in ("number", "kind", "title", "box", "size", "ignored", "broken")}
-        | {"outline": outline}
-        for one, outline in zip(listed, outlined, strict=True)
-    ]
     drawn = list(_drawn_zones((width, height), found.sheet, zones, rules))
-    data = {
-        "size": [width, height],
-        "mm_per_px": found.sheet.mm_per_px if found.sheet else None,
-        "tiles": tiles,
-        "tile_px": TILE_PX,
-        "levels": levels_of(width, height),
-        "defects": places,
-        "zones": drawn,
-    }
     return template("sheet.html.j2").render(
         found=found,
         name=printable(found.path.name),
+        back=back,
         size=size_text(width, height, found.sheet),
         unit="mm" if found.sheet else "px",
         width=width,
@@ -154,12 +142,32 @@ def render_sheet(
         printed=printed,
         max_printed=MAX_PRINTED_DEFECTS,
         max_clauses=MAX_PRINTED_CLAUSES,
-        data=embedded(data),
+        data=embedded(_data(found, (width, height), tiles, listed, drawn)),
         style=_style(),
         leaflet_style=Markup(leaflet.style),
         leaflet=Markup(leaflet.script),
         script=embedded_file("sheet.js"),
     )
+
+
+def _data(
+    found: Inspection, size: tuple[int, int], tiles: str, listed: list[dict[str, Any]], drawn: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the page's script draws from."""
+    outlines = [one.outline for one in (*found.defects, *(ignored.defect for ignored in found.ignored))]
+    shown = ("number", "kind", "title", "box", "size", "ignored", "broken")
+    return {
+        "size": size,
+        "mm_per_px": found.sheet.mm_per_px if found.sheet else None,
+        "tiles": tiles,
+        "tile_px": TILE_PX,
+        "levels": levels_of(*size),
+        "defects": [
+            {key: one[key] for key in shown} | {"outline": outline}
+            for one, outline in zip(listed, outlines, strict=True)
+        ],
+        "zones": drawn,
+    }
 
 
 def size_text(width: int, height: int, sheet: Sheet | None) -> str:

@@ -32,7 +32,7 @@ from pellucid.service.access.middleware import (
     SecurityHeadersMiddleware,
 )
 from pellucid.service.access.sessions import Sessions
-from pellucid.service.api import decisions, inspections, models, system, trainings, trends
+from pellucid.service.api import decisions, inspections, models, sheets, system, trainings, trends
 from pellucid.service.api.errors import explain_errors
 from pellucid.service.api.system import STATIC_FOLDER
 from pellucid.service.decisions_export import ExportLease
@@ -201,6 +201,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     routers = (
         inspections.router,
+        sheets.router,
         decisions.router,
         models.router,
         trends.router,

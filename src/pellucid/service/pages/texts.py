@@ -81,6 +81,7 @@ PERSIAN = {
     "Zoom out": "کوچک‌نمایی",
     "Show single pixels": "نمایش تک‌تک پیکسل‌ها",
     "Show all": "نمایش کل تصویر",
+    "Zoom to every pixel, and print": "بزرگ‌نمایی تا تک‌تک پیکسل‌ها، و چاپ",
     "The inspected image": "تصویر بازرسی‌شده",
     "The inspected image: plus and minus zoom, arrows move, 0 shows all": (
         "تصویر بازرسی‌شده: با + و − بزرگ و کوچک می‌شود، با پیکان‌ها جابه‌جا، و با 0 کل آن دیده می‌شود"

@@ -15,7 +15,7 @@ from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from pellucid.errors import PellucidError
-from pellucid.records import IgnoreReason
+from pellucid.records import LARGE_PIXELS, IgnoreReason
 from pellucid.regions.kinds import KINDS
 from pellucid.reports.colours import scale_bar
 from pellucid.reports.pictures import SCALE_PX, png
@@ -104,6 +104,7 @@ class PictureViewer(Tag):
         with self:
             texts_json = json.dumps(texts, ensure_ascii=False)
             self._viewer = Tag("pellucid-viewer", texts=texts_json, tall=height_percent, scale=scale)
+            self._large = Tag("a", t("Zoom to every pixel, and print"), target="_blank")
             self._gone = Tag("p", t("The pictures were removed: their time was over."), "empty")
 
     def show(self, row: InspectionRow) -> None:
@@ -111,9 +112,11 @@ class PictureViewer(Tag):
         is_kept = row.picture is not None
         self._viewer.set_visibility(is_kept)
         self._gone.set_visibility(not is_kept)
+        self._large.set_visibility(is_kept and row.width * row.height > LARGE_PIXELS)
         if not is_kept:
             return
         address = f"/inspections/{row.id}"
+        self._large.set(href=f"{address}/sheet")
         self._viewer.set(
             picture=f"{address}/picture",
             map=f"{address}/map",

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid._io.files import write_bytes
-from pellucid.acquisition.images import Pixels, read_image
+from pellucid.acquisition.images import FULL_BITS, Pixels, read_image
 from pellucid.errors import DataError, OutputError
 from pellucid.reports.colours import colour_map, lay_over
+from pellucid.reports.deep_zoom import Picture, check_installed, write_tiles
 from pellucid.reports.pictures import GREY, RED, YELLOW, as_bgr, draw_outlines, frame
 from pellucid.service.storage.tables import InspectionRow
 
@@ -46,12 +47,14 @@ class PictureStore:
     """Keeps the files of inspections.
 
     Args:
-        folder: made when the first file is written; thumbnails go beside it, into ``thumbnails``.
+        folder: made when the first file is written; thumbnails go beside it, into ``thumbnails``, and tiles of large
+            pictures into ``tiles``.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._thumbnails = folder.with_name("thumbnails")
+        self._tiles = folder.with_name("tiles")
 
     def save(
         self, time: datetime, content: bytes, suffix: str, anomaly_map: Floats, size: tuple[int, int]
@@ -96,7 +99,7 @@ class PictureStore:
         self._keep_thumbnail(picture, _jpeg(as_bgr(_shrunk(pixels, THUMBNAIL_PX))))
 
     def remove(self, files: list[str]) -> str | None:
-        """Delete pictures and maps with their thumbnails, and the folders of days that have become empty.
+        """Delete pictures and maps with their thumbnails and tiles, and the folders of days that have become empty.
 
         Returns:
             Why one of them is still there.
@@ -109,6 +112,10 @@ class PictureStore:
                 trouble = f"Cannot remove '{path}': {error.strerror or error}."
             with contextlib.suppress(OSError):  # other files of that day
                 path.parent.rmdir()
+        for tiles in {self._tiles_of(file) for file in files}:
+            shutil.rmtree(tiles, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                tiles.parent.rmdir()
         return trouble
 
     def unfinished(self, older_than: float) -> dict[str, list[str]]:
@@ -127,7 +134,7 @@ class PictureStore:
 
     def remove_before(self, moment: datetime) -> None:
         """Delete the days before that of a moment: what is still there was left by a kill, between file and row."""
-        days = (*self._folder.glob("????-??-??"), *self._thumbnails.glob("????-??-??"))
+        days = [day for kind in (self._folder, self._thumbnails, self._tiles) for day in kind.glob("????-??-??")]
         for day in days:
             if day.name < f"{moment:%Y-%m-%d}":
                 shutil.rmtree(day, ignore_errors=True)
@@ -195,6 +202,43 @@ class PictureStore:
         self._keep_thumbnail(self._name(row, row.picture), drawn)
         return drawn
 
+    def large_picture(self, row: InspectionRow) -> Picture:
+        """Read the picture of which tiles are made.
+
+        Raises:
+            DataError: it was removed when its time had come, or cannot be read.
+            ParameterError: pyvips is not installed.
+        """
+        check_installed()
+        return Picture(self.path(row), np.ascontiguousarray(self._drawn(row)[..., ::-1]), FULL_BITS)
+
+    def make_tiles(self, row: InspectionRow, picture: Picture) -> None:
+        """Write the tiles of a large picture, unless they are there.
+
+        Raises:
+            DataError: it was removed when its time had come.
+            OutputError: they cannot be written.
+        """
+        folder = self._tiles_of(self._name(row, row.picture))
+        if folder.is_dir():
+            return
+        try:
+            write_tiles(picture, folder)
+        except OutputError:
+            if not folder.is_dir():  # who asked at the same time was faster
+                raise
+
+    def tile(self, row: InspectionRow, level: int, column: int, line: int) -> Path:
+        """Find a tile.
+
+        Raises:
+            DataError: there is none, or the picture was removed when its time had come.
+        """
+        path = self._tiles_of(self._name(row, row.picture)) / str(level) / f"{column}_{line}.jpg"
+        if not path.is_file():
+            raise DataError(f"The picture of inspection {row.id} has no such tile.")
+        return path
+
     def map(self, row: InspectionRow) -> Floats:
         """Read the map's values, (H, W), to a 65,535th of their range."""
         content = np.frombuffer(self._file(row, row.map).read_bytes(), np.uint8)
@@ -217,6 +261,10 @@ class PictureStore:
     def _thumbnail(self, file: str) -> Path:
         """Find the thumbnail of a picture or of its map: what they share is their name up to the first dot."""
         return self._thumbnails / f"{file.partition('.')[0]}.jpg"
+
+    def _tiles_of(self, file: str) -> Path:
+        """Find the folder of a picture's tiles; its map has the same name up to the first dot."""
+        return self._tiles / file.partition(".")[0]
 
     def _drawn(self, row: InspectionRow) -> NDArray[np.uint8]:
         """Read the picture to be shown, (H, W, 3) BGR; in 8 bits at once where that can be done."""

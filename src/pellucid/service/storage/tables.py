@@ -33,7 +33,7 @@ from sqlalchemy import (
     or_,
 )
 from sqlalchemy.types import TypeEngine
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, is_typeddict
 
 from pellucid.records import IgnoreReason, Verdict
 
@@ -121,6 +121,17 @@ class StoredIgnored(StoredDefect):
     reason: Annotated[IgnoreReason, Field(description="lies in a region that is ignored, near the border, or is small")]
 
 
+class StoredSheet(TypedDict):
+    """The pane that an image shows, from border to border."""
+
+    width_mm: float
+    height_mm: float
+    mm_per_px: Annotated[tuple[float, float], Field(description="along x and along y")]
+    outline: Annotated[
+        Literal["image", "map"], Field(description="what outlined its defects; the map's are at most so large")
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class InspectionColumns:
     """One inspection: the columns that are shown to everybody."""
@@ -143,6 +154,7 @@ class InspectionColumns:
     ignored: list[StoredIgnored] = field(default_factory=list)
     reason: str = ""  # why it was rejected without being judged; its score is infinite then
     warnings: list[str] = field(default_factory=list)  # what is odd about the image
+    sheet: StoredSheet | None = None  # in mm; none where the scale is not known
     source: str  # "http", "page" or "watch"
     account: str
     decision: Decision | None = None  # of a person
@@ -185,8 +197,8 @@ def _sql_type(annotation: Any, length: int | None) -> TypeEngine[Any]:
     if get_origin(annotation) is Literal:
         longest = max(len(word) for word in get_args(annotation))
         return String(longest if length is None else length or None)
-    if get_origin(annotation) is list:
-        return JSON()
+    if get_origin(annotation) is list or is_typeddict(annotation):
+        return JSON(none_as_null=True)
     kinds: dict[Any, TypeEngine[Any]] = {str: String(length), int: Integer(), float: Double(), datetime: Utc()}
     return kinds[annotation]
 
