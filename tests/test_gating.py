@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from pellucid import gating
 from pellucid.acquisition.gate import Gate
 from pellucid.errors import DataError, ParameterError
 from pellucid.gating import GATE_CONTRASTS, Strip, set_gate
@@ -99,6 +100,27 @@ def test_what_is_marked_on_clean_glass_too_is_no_flaw_that_was_found(gate):
     assert everything.good_share < 0.5
 
 
+def test_several_flaws_in_a_large_tile_are_judged_one_by_one(gate, monkeypatch):
+    """The detector sees four in a tile at a time, the gate each alone; so both tell what they tell of single ones."""
+    tiles = []
+
+    def _counted(seen: np.ndarray) -> np.ndarray:
+        tiles.append(len(seen))
+        return _detector(seen)
+
+    single = set_gate(gate, STRIPS, _counted, LIMIT, loss=0.01)[1]
+    needed, tiles[:] = sum(tiles), []
+    monkeypatch.setattr(gating, "PLACE_PX", 64)
+    several = set_gate(gate, STRIPS, _counted, LIMIT, loss=0.01)[1]
+    assert sum(tiles) < needed / 2
+    for report in (single, several):
+        strong = [one for one in report.cells if one.contrast >= 0.2 and one.size_px > 2]
+        assert sum(one.found for one in strong) > 0.9 * sum(one.planted for one in strong)
+        faint = [one for one in report.cells if one.contrast <= 0.02 and one.size_px == 2]
+        assert sum(one.found for one in faint) < 0.4 * sum(one.planted for one in faint)
+    assert several.threshold == pytest.approx(single.threshold, abs=4)
+
+
 def test_the_gate_is_off_where_nothing_may_be_lost(gate):
     opened, report = set_gate(gate, STRIPS, lambda _: pytest.fail("nothing is planted"), LIMIT, loss=0)
     assert opened.candidates(SHEETS[0]).all()
@@ -114,5 +136,7 @@ def test_one_seed_gives_one_threshold(gate):
 def test_what_cannot_be_set_is_said(gate):
     with pytest.raises(DataError, match="needs good glass to plant flaws into, and there is none"):
         set_gate(gate, [], _detector, LIMIT)
+    with pytest.raises(DataError, match="needs good glass at least 128 px wide"):
+        set_gate(gate, [Strip(STRIPS[0].pixels[:, :100], MARGIN)], _detector, LIMIT)
     with pytest.raises(ParameterError, match="gate_loss=2 is not allowed"):
         set_gate(gate, STRIPS, _detector, LIMIT, loss=2)

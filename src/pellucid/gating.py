@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.acquisition.contrast import to_grey
 from pellucid.acquisition.gate import Gate, choose_threshold
 from pellucid.acquisition.images import Pixels, read_image
 from pellucid.acquisition.layouts import mirrored
@@ -28,6 +29,9 @@ GATE_CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # shares of the light around
 MAX_GATE_IMAGES = 64  # that the gate learns from, and as many that it is set on
 MAX_STRIPS = 48  # rows of tiles that flaws are planted into
 MAX_PLANTED = 4  # times the flaws that have to be found: more would cost more than the promise is worth
+PLACE_PX = (
+    256  # of a tile's interior, that a flaw has for itself: further apart than one changes what is found of another
+)
 CONFIDENCE = 0.95  # of the upper bound of what is lost
 LOSSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # whose price is told
 
@@ -66,8 +70,9 @@ def set_gate(
 ) -> tuple[Gate, GateReport]:
     """Set the gate's threshold so that it loses at most a share of the flaws that the detector finds.
 
-    Flaws of every kind, size and contrast are planted in random order, one into every second tile of a row, until so
-    many are found that the promise can be made, or ``MAX_PLANTED`` times as many were planted.
+    Flaws of every kind, size and contrast are planted in random order into every second tile of a row, until so many
+    are found that the promise can be made, or ``MAX_PLANTED`` times as many were planted. The detector sees a large
+    tile with several of them, which are too far apart to matter to each other; the gate sees each alone.
 
     Args:
         gate: fitted.
@@ -83,12 +88,18 @@ def set_gate(
         The gate with its threshold, and what it loses and saves.
 
     Raises:
-        DataError: there are no strips.
+        DataError: there are no strips, or all are narrower than a tile's interior.
         ParameterError: the loss is not in [0, 1).
     """
     if not strips:
         raise DataError("The gate needs good glass to plant flaws into, and there is none.")
+    if all(strip.pixels.shape[1] < gate.cell for strip in strips):
+        raise DataError(
+            f"The gate needs good glass at least {gate.cell} px wide, as the inner part of a tile: take smaller tiles,"
+            " or leave the gate out."
+        )
     choose_threshold([], loss)  # refuses what is no share
+    strips = [strip for strip in strips if strip.pixels.shape[1] >= gate.cell]
     needed = math.ceil(1 / loss) - 1 if loss else 0
     planted: list[_Planted] = []
     flaws = _plant_all(gate, strips, find, limit, scale, seed)
@@ -199,17 +210,18 @@ def _plant_all(
     """Plant flaws strip by strip, without end; every kind, size and contrast is equally frequent."""
     cells = [(kind, px * scale, c) for kind, sizes in FLAW_SIZES_PX.items() for px in sizes for c in GATE_CONTRASTS]
     waiting: list[tuple[str, int, float]] = []
-    number = 0
+    number, places = 0, _places(gate.cell)
     while True:
         for strip in strips:
             rng = np.random.default_rng((seed, number, 1))
             tiles = _free_tiles(strip, gate.cell, odd=number // len(strips) % 2 == 1)
-            while len(waiting) < len(tiles):
+            count = len(tiles) * places**2
+            while len(waiting) < count:
                 waiting += [
                     cells[k] for k in np.random.default_rng((seed, number, len(waiting), 2)).permutation(len(cells))
                 ]
-            chosen, waiting = waiting[: len(tiles)], waiting[len(tiles) :]
-            yield _plant(gate, strip, find, limit, list(zip(tiles, chosen, strict=True)), rng)
+            chosen, waiting = waiting[:count], waiting[count:]
+            yield _plant(gate, strip, find, limit, list(zip(tiles * places**2, chosen, strict=True)), rng)
             number += 1
 
 
@@ -219,48 +231,72 @@ def _free_tiles(strip: Strip, cell: int, *, odd: bool) -> list[int]:
     return list(range(1 if odd and whole > 1 else 0, whole, 2))
 
 
+def _places(cell: int) -> int:
+    """How many flaws a tile has side by side, and one above the other."""
+    return max(1, cell // PLACE_PX)
+
+
 def _plant(
     gate: Gate,
     strip: Strip,
     find: FindAnomalies,
     limit: float,
-    flaws: Iterable[tuple[int, tuple[str, int, float]]],
+    flaws: Sequence[tuple[int, tuple[str, int, float]]],
     rng: np.random.Generator,
 ) -> list[_Planted]:
-    """Plant flaws into tiles of a strip and let the gate and the detector look at them."""
-    cell, margin = gate.cell, strip.margin
-    pixels = _as_floats(strip.pixels)
-    planted: list[tuple[int, str, int, float, NDArray[np.bool_]]] = []
-    for tile, (kind, size, contrast) in flaws:
-        rows = slice(None) if kind == "bold line" else slice(margin, margin + cell)  # a line goes on
-        here = (rows, slice(tile * cell, (tile + 1) * cell))
-        covered = draw_flaw(rng, kind, size, (pixels[here].shape[0], cell))
-        flawed = apply_flaw(pixels[here], covered, draw_contrast_sign(rng, kind) * contrast)
-        pixels[here] = (np.clip(flawed, 0, 1) * 255).round() / np.float32(255)  # as an 8-bit camera would store it
-        inside = np.asarray((covered[margin : margin + cell] if kind == "bold line" else covered) > 0)
-        planted.append((tile, kind, size, contrast, inside))
-    strengths = _strengths(gate, Strip(pixels, margin))
-    found = _highest(find, pixels, margin, cell, [(tile, inside) for tile, *_, inside in planted]) > limit
+    """Plant flaws into a strip; the detector sees all of them together, the gate one in a tile.
+
+    Args:
+        gate: fitted.
+        strip: good glass.
+        find: the detector.
+        limit: above which a flaw is found.
+        flaws: tile, and kind, size and contrast, of each; the first ones lie at the first place of every tile, and so
+            on.
+        rng: of places and forms.
+    """
+    cell, margin, places = gate.cell, strip.margin, _places(gate.cell)
+    side, clean = cell // places, _as_floats(strip.pixels)
+    together, grey = clean.copy(), to_grey(clean)
+    whole, strengths, alone = [], [], grey.copy()
+    tiles = len(flaws) // places**2
+    for n, (tile, (kind, size, contrast)) in enumerate(flaws):
+        row, column = divmod(n // tiles, places)
+        goes_on = kind == "bold line" and places == 1  # beyond the tile
+        rows = slice(None) if goes_on else slice(margin + row * side, margin + (row + 1) * side)
+        here = (rows, slice(tile * cell + column * side, tile * cell + (column + 1) * side))
+        covered = draw_flaw(rng, kind, size, (clean[here].shape[0], side))
+        flawed = apply_flaw(clean[here], covered, draw_contrast_sign(rng, kind) * contrast)
+        flawed = (np.clip(flawed, 0, 1) * 255).round() / np.float32(255)  # as an 8-bit camera would store it
+        together[here], alone[here] = flawed, to_grey(flawed)
+        inside = np.zeros((len(clean), cell), bool)
+        inside[rows, column * side : (column + 1) * side] = covered > 0
+        whole.append((tile, inside[margin : margin + cell]))
+        if (n + 1) % tiles == 0:
+            seen = _strengths(gate, Strip(alone, margin))
+            strengths += [float(seen[tile]) for tile, _ in whole[-tiles:]]
+            alone = grey.copy()
+    found = _highest(find, together, margin, cell, whole) > limit
     # what stands out no more than good glass may have been marked without the flaw, too
-    good = _strengths(gate, strip).max()
-    doubtful = [n for n, (tile, *_) in enumerate(planted) if found[n] and strengths[tile] <= good]
+    good = _strengths(gate, Strip(grey, margin)).max()
+    doubtful = [n for n in range(len(flaws)) if found[n] and strengths[n] <= good]
     if doubtful:
-        places = [(planted[n][0], planted[n][-1]) for n in doubtful]
-        found[doubtful] = _highest(find, _as_floats(strip.pixels), margin, cell, places) <= limit
+        found[doubtful] = _highest(find, clean, margin, cell, [whole[n] for n in doubtful]) <= limit
     return [
-        _Planted(kind, size, contrast, bool(is_found), float(strengths[tile]))
-        for (tile, kind, size, contrast, _), is_found in zip(planted, found, strict=True)
+        _Planted(*flaw, bool(is_found), strength)
+        for (_, flaw), is_found, strength in zip(flaws, found, strengths, strict=True)
     ]
 
 
 def _highest(
     find: FindAnomalies, pixels: Pixels, margin: int, cell: int, places: Sequence[tuple[int, NDArray[np.bool_]]]
 ) -> NDArray[np.float64]:
-    """The highest value of the map inside of a place in each of several tiles of a strip."""
+    """The highest value of the map inside of each of several places, which are told by their tile and mask."""
     padded: Pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, 0, margin, margin, cv2.BORDER_REFLECT_101), np.float32)
-    seen = np.stack([padded[:, tile * cell : (tile + 1) * cell + 2 * margin] for tile, _ in places])
-    found = zip(find(seen), places, strict=True)
-    return np.array([float(one[inside].max(initial=-np.inf)) for one, (_, inside) in found])
+    tiles = list(dict.fromkeys(tile for tile, _ in places))
+    seen = np.stack([padded[:, tile * cell : (tile + 1) * cell + 2 * margin] for tile in tiles])
+    maps = dict(zip(tiles, find(seen), strict=True))
+    return np.array([float(maps[tile][inside].max(initial=-np.inf)) for tile, inside in places])
 
 
 def _strengths(gate: Gate, strip: Strip) -> NDArray[np.float32]:
