@@ -11,7 +11,7 @@ from pellucid.detectors import Description
 ON_REQUEST = frozenset(  # compared when they, or their group, are named
     {"cfa", "dfkde", "efficientad", "subspace", "supersimplenet"}
 )
-FAST = ("patchcore", "padim", "subspace", "dfm", "patchcore+padim")  # seconds to a minute for 200 images of 256 px
+FAST = ("patchcore", "padim", "dfm", "subspace", "patchcore+padim+dfm")  # seconds to a minute for 200 images of 256 px
 Belongs = Callable[[Description], bool]
 GROUPS: Final[dict[str, Belongs]] = {
     "fast": lambda detector: detector.name in FAST,
@@ -32,7 +32,7 @@ def expand(names: Sequence[str]) -> list[str]:
 
     Example:
         >>> expand(["fast", "stfpm"])
-        ['patchcore', 'padim', 'subspace', 'dfm', 'patchcore+padim', 'stfpm']
+        ['patchcore', 'padim', 'dfm', 'subspace', 'patchcore+padim+dfm', 'stfpm']
     """
     if not names:
         return [one.name for one in detectors.descriptions() if one.name not in ON_REQUEST]
