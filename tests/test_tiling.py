@@ -36,7 +36,11 @@ from tests.small import FAST
 
 MARGIN_PX = 128
 INTERIOR_PX = 128
-LOOKS_AT_THE_WHOLE_TILE = {"efficientad"}  # its autoencoder sees a tile through a single vector
+LOOKS_AT_THE_WHOLE_TILE = {
+    "cfa",  # its descriptors know their place in the image
+    "dfkde",  # one vector for all of an image
+    "efficientad",  # its autoencoder sees a tile through a single vector
+}
 TILED_ALIKE = sorted(set(detectors.names()) - LOOKS_AT_THE_WHOLE_TILE)
 
 

@@ -119,7 +119,7 @@ Detectors = Annotated[
     typer.Option(
         metavar="NAMES",
         help="Names of the detectors to compare, with commas between; patchcore+padim is both as one. Or groups: fast"
-        " (a minute), closed-form (nothing is trained), trained, all. By default all but cfa, dfkde, efficientad,"
+        " (a minute), closed-form (nothing is trained), trained, all. All by default but cfa, dfkde, efficientad,"
         " subspace and supersimplenet.",
     ),
 ]

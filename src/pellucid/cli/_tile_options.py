@@ -10,8 +10,8 @@ from pellucid.errors import ParameterError
 
 TILE_HELP = (
     "Side of the tiles that images of any size are seen in, at their own scale, in pixels: a multiple of 64 from 256 to"
-    " 4096; 0 sees them whole at the image size. By default, images that would be shrunk 8 times or more are seen in"
-    " tiles of 1024"
+    " 4096; 0 sees them whole at the image size. Tiles of 1024 by default for images that would be shrunk 8 times or"
+    " more, and none for others"
 )
 REDUCE_HELP = (
     "Whole factor that images are reduced by in each direction before they are cut into tiles, from 1, their own"
