@@ -34,7 +34,8 @@ SmallestPx = Annotated[
         "--smallest-px",
         metavar="PIXELS",
         help="Size of the smallest flaw that has to be found, in pixels of the images: the scale of the tiles is then"
-        " chosen by what each finds of such flaws, planted into good images.",
+        " chosen by what each finds of such flaws, planted into good images; nothing by default, and the scale is that"
+        " of --reduce.",
     ),
 ]
 SmallestMm = Annotated[
@@ -42,7 +43,8 @@ SmallestMm = Annotated[
     typer.Option(
         "--smallest-mm",
         metavar="MM",
-        help="The same in millimetres, where --mm-per-px says the scale of the images.",
+        help="Size of the smallest flaw that has to be found, in millimetres, where --mm-per-px says the scale of the"
+        " images; nothing by default.",
     ),
 ]
 DrawnSheet = Annotated[

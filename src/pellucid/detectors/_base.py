@@ -68,6 +68,7 @@ class Detector(ABC):
     head_direction_: Tensor | None = None  # what labelled defects taught, if anything: see :class:`Head`
     head_threshold_: Tensor
     head_gain_: Tensor
+    tile: Tile  # the same as numbers, which graphs are traced with
     _device: torch.device | None = None  # chosen by :meth:`to`, or resolved when it was first needed
     score_of: ScoreOf = "peak"  # what of its map a score follows: an attribute of the class, or a property
     context_px: ClassVar[int] = SMOOTHED_PX  # that a map looks beyond what the backbone does, where a tile's is exact
@@ -269,6 +270,7 @@ class Detector(ABC):
         self.backbone_ = create(self.backbone, layers=self.layers, weights=self.weights)
         self.size_ = torch.tensor([height, width])
         self.margin_ = None if margin is None else torch.tensor(margin)
+        self.tile = Tile(height, width, margin)
         if margin is not None:
             self.backbone_ = self.backbone_.with_level_of(images)  # what is near alone shapes a place's features
         self._build(height, width)
@@ -319,12 +321,6 @@ class Detector(ABC):
         return self.tile.finish(*head.fuse(anomaly_map, score, calls[0]))
 
     @property
-    def tile(self) -> Tile:
-        """What is seen at a time, and how much of it maps are about."""
-        height, width = map(int, self.size_)
-        return Tile(height, width, None if self.margin_ is None else int(self.margin_))
-
-    @property
     def can_be_taught(self) -> bool:
         """Whether labelled defects can teach it, once fitted: scoring sends a batch through the backbone once."""
         height, width = (int(side) for side in self.size_)
@@ -353,6 +349,7 @@ class Detector(ABC):
         try:
             self.size_, self.margin_ = state["size_"], state.get("margin_")
             height, width = (int(side) for side in self.size_)
+            self.tile = Tile(height, width, None if self.margin_ is None else int(self.margin_))
             self.backbone_ = backbone or create(self.backbone, layers=self.layers, pretrained=False)
             self._build(height, width)
             load_modules(vars(self), state)
