@@ -31,7 +31,7 @@ from pellucid.study import metrics
 
 RESULTS = Path(__file__).with_suffix(".csv")
 SETS = ("glass_defect", "magnetic_tile", "flatglass_line")
-FUSIONS = ("patchcore+padim", "patchcore+padim+dfm", "patchcore+subspace", "patchcore+padim+subspace")
+FUSIONS = ("patchcore+padim", "patchcore+dfm", "padim+dfm", "patchcore+padim+dfm", "patchcore+padim+subspace")
 VARIANTS = ("patchcore:image_score=peak", "padim:image_score=peak")  # the papers' scores
 KEYS = ("set", "detector", "image_size", "seed")
 SLOW = "efficientad"  # an hour of a core a set: only when it is named
