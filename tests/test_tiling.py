@@ -41,7 +41,7 @@ LOOKS_AT_THE_WHOLE_TILE = {
     "dfkde",  # one vector for all of an image
     "efficientad",  # its autoencoder sees a tile through a single vector
 }
-TILED_ALIKE = sorted(set(detectors.names()) - LOOKS_AT_THE_WHOLE_TILE)
+TILED_ALIKE = [*sorted(set(detectors.names()) - set(LOOKS_AT_THE_WHOLE_TILE)), "patchcore+dfm"]
 
 
 def pane(seed, size):

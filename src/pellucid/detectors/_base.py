@@ -68,7 +68,7 @@ class Detector(ABC):
     head_direction_: Tensor | None = None  # what labelled defects taught, if anything: see :class:`Head`
     head_threshold_: Tensor
     head_gain_: Tensor
-    tile: Tile  # the same as numbers, which graphs are traced with
+    tile: Tile  # both as numbers, which graphs are traced with
     _device: torch.device | None = None  # chosen by :meth:`to`, or resolved when it was first needed
     score_of: ScoreOf = "peak"  # what of its map a score follows: an attribute of the class, or a property
     context_px: ClassVar[int] = SMOOTHED_PX  # that a map looks beyond what the backbone does, where a tile's is exact
@@ -259,8 +259,7 @@ class Detector(ABC):
     def _fitting(self, images: Images, margin: int | None) -> Iterator[None]:
         """Make everything ready to learn from images, and compute as a fit does while it is open."""
         self._check_parameters()
-        first = next(iter(images), None)
-        if first is None:
+        if (first := next(iter(images), None)) is None:
             raise DataError("There are no images to fit on.")
         _check_shape(first)
         height, width = first.shape[-2:]
@@ -269,8 +268,7 @@ class Detector(ABC):
         torch.manual_seed(self.seed)  # of the CPU, where what is random is drawn: the same on every device
         self.backbone_ = create(self.backbone, layers=self.layers, weights=self.weights)
         self.size_ = torch.tensor([height, width])
-        self.margin_ = None if margin is None else torch.tensor(margin)
-        self.tile = Tile(height, width, margin)
+        self.margin_, self.tile = None if margin is None else torch.tensor(margin), Tile(height, width, margin)
         if margin is not None:
             self.backbone_ = self.backbone_.with_level_of(images)  # what is near alone shapes a place's features
         self._build(height, width)
@@ -341,15 +339,13 @@ class Detector(ABC):
 
         Args:
             state: of it.
-            backbone: the extractor that they are for; by default that of ``self.backbone`` as it is built today.
+            backbone: the extractor that it is for; by default that of ``self.backbone`` as it is built today.
 
         Raises:
             WeightsError: the state is of another detector or of other hyper-parameters.
         """
         try:
-            self.size_, self.margin_ = state["size_"], state.get("margin_")
-            height, width = (int(side) for side in self.size_)
-            self.tile = Tile(height, width, None if self.margin_ is None else int(self.margin_))
+            height, width, _ = self._see_as(state)
             self.backbone_ = backbone or create(self.backbone, layers=self.layers, pretrained=False)
             self._build(height, width)
             load_modules(vars(self), state)
@@ -363,6 +359,13 @@ class Detector(ABC):
             raise WeightsError(f"This state is not that of a {type(self).__name__} with these parameters.") from None
         self._move()
         return self
+
+    def _see_as(self, state: Mapping[str, Tensor]) -> Tile:
+        """Take over what images a state is of."""
+        self.size_, self.margin_ = state["size_"], state.get("margin_")
+        height, width = (int(side) for side in self.size_)
+        self.tile = Tile(height, width, None if self.margin_ is None else int(self.margin_))
+        return self.tile
 
     def _move(self) -> None:
         """Bring what was learned to the device, and derive there what scoring needs."""

@@ -32,6 +32,7 @@ from pellucid.records import ScoreOf
 
 MIN_SHARE = 1e-3  # of the mean, which values count as at least: a logarithm has no lower end
 MIN_DEVIATION = 0.01  # of logarithms: not zero where there is but one image
+OF_ALL_PARTS = ("size_", "margin_")  # of a state
 Found = Iterable[tuple[Tensor, Tensor]]  # maps (B, H, W) and scores (B,)
 
 _described: ContextVar[tuple[Tensor, list[Tensor]] | None] = ContextVar("_described", default=None)  # of this thread
@@ -79,6 +80,11 @@ class Fusion(Detector):
         return followed.pop() if len(followed) == 1 else "top"
 
     @property
+    def context_px(self) -> int:  # type: ignore[override]
+        """That of the part that looks farthest."""
+        return max(part.context_px for part in self._made().values())
+
+    @property
     def leaves_out(self) -> bool:
         return all(part.leaves_out for part in self._made().values())
 
@@ -105,7 +111,7 @@ class Fusion(Detector):
         vars(self).pop("_parts", None)
         parts = self._made()
         for part in parts.values():
-            part.size_, part._device = self.size_, self._device
+            part.size_, part.margin_, part.tile, part._device = self.size_, self.margin_, self.tile, self._device
             part.backbone_ = cast(Backbone, PartBackbone(self.backbone_, tuple(part.layers)))
             torch.manual_seed(self.seed)
             part._build(height, width)
@@ -127,14 +133,15 @@ class Fusion(Detector):
         with ExitStack() as stack:
             standards, found = [], []
             for part in self._parts.values():
-                alone = SpilledFound(part._fit_leaving_out(images, [*range(len(groups))]))
+                alone = SpilledFound(_finished(part, part._fit_leaving_out(images, [*range(len(groups))])))
                 if len(set(groups)) == len(groups):
                     found.append(stack.enter_context(alone))
                     standards.append(alone.standards())
                 else:
                     with alone:
                         standards.append(alone.standards())
-                    found.append(stack.enter_context(SpilledFound(part._fit_leaving_out(images, groups))))
+                    left_out = _finished(part, part._fit_leaving_out(images, groups))
+                    found.append(stack.enter_context(SpilledFound(left_out)))
                 part._prepare_scoring()
             self._keep(standards)
             yield from self._fuse_spilled(found)
@@ -145,7 +152,8 @@ class Fusion(Detector):
         with ExitStack() as stack:
             found = []
             for part in self._parts.values():
-                found.append(stack.enter_context(SpilledFound(part._update_leaving_out(images, groups))))
+                left_out = _finished(part, part._update_leaving_out(images, groups))
+                found.append(stack.enter_context(SpilledFound(left_out)))
                 part._prepare_scoring()
             yield from self._fuse_spilled(found)
 
@@ -153,7 +161,7 @@ class Fusion(Detector):
         self.standards_ = torch.tensor(standards, dtype=torch.float32).transpose(0, 1).contiguous().to(self.device)
 
     def _fuse_spilled(self, found: Sequence[SpilledFound]) -> Iterator[tuple[Tensor, Tensor]]:
-        height, width = (int(side) for side in self.size_)
+        height, width = self.tile.inner_size(0)
         for k in range(len(found[0].scores)):
             maps = [one.maps[k : k + 1].view(1, height, width) for one in found]
             scores = [one.scores[k : k + 1] for one in found]
@@ -161,7 +169,7 @@ class Fusion(Detector):
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         with describing(pixels, self.backbone_(pixels)):
-            found = [part._score(pixels) for part in self._parts.values()]
+            found = [part.tile.finish(*part._score(pixels)) for part in self._parts.values()]
         return self._fuse([maps for maps, _ in found], [scores for _, scores in found])
 
     def _fuse(self, maps: Sequence[Tensor], scores: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -174,12 +182,13 @@ class Fusion(Detector):
     def state(self) -> dict[str, Tensor]:
         out = super().state()
         for name, part in self._parts.items():
-            out |= {f"{name}.{key}": tensor for key, tensor in part.state().items() if key != "size_"}
+            out |= {f"{name}.{key}": tensor for key, tensor in part.state().items() if key not in OF_ALL_PARTS}
         return out
 
     def load_state(self, state: dict[str, Tensor], *, backbone: Backbone | None = None) -> Self:
         try:
-            self.size_, self.standards_ = state["size_"], state["standards_"]
+            self._see_as(state)
+            self.standards_ = state["standards_"]
             self.backbone_ = backbone or create(self.backbone, layers=self.layers, pretrained=False)
             self.backbone_.load_state_dict(_below("backbone_", state))
             self._build(*(int(side) for side in self.size_))
@@ -188,7 +197,8 @@ class Fusion(Detector):
                     setattr(self, name, tensor)
             self._move_networks()
             for name, part in self._parts.items():
-                part.load_state(_below(name, state) | {"size_": self.size_}, backbone=part.backbone_)
+                shared = {key: state[key] for key in OF_ALL_PARTS if key in state}
+                part.load_state(_below(name, state) | shared, backbone=part.backbone_)
         except (KeyError, RuntimeError, WeightsError):
             raise WeightsError(f"This state is not that of a {type(self).__name__} with these parameters.") from None
         self._move()
@@ -339,18 +349,23 @@ class _Maps:
         return (self._rows[k : k + 1] for k in range(len(self._rows)))
 
 
+def _finished(part: Detector, found: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Maps and scores of a part as it gives them out: of tiles their interior."""
+    return (part.tile.finish(maps, scores) for maps, scores in found)
+
+
 def _fit_and_score(
     part: Detector, images: Images, checkpoint: Path | None, count: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Fit a part, and score good images that it has not learned from."""
     if part.leaves_out:
-        yield from part._fit_leaving_out(images, [*range(count)])
+        yield from _finished(part, part._fit_leaving_out(images, [*range(count)]))
         return
     part._fit(images, checkpoint)
     part._prepare_scoring()
     for pixels in held_out_images(images):
         with torch.inference_mode():
-            found = part._score(pixels.to(part.device))
+            found = part.tile.finish(*part._score(pixels.to(part.device)))
         yield found
 
 
