@@ -13,7 +13,6 @@ import argparse
 import datetime
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -42,7 +41,7 @@ from pellucid.synthesis.sheet_placing import place_defects
 
 RESULTS = Path(__file__).with_suffix(".csv")
 DETECTOR = "padim"
-GOOD_STRIPS = 24  # of 150 mm, as wide as the sheet, that a model learns from
+GOOD_STRIPS = 20  # of 150 mm, as wide as the sheet, that a model learns from
 STRIP_MM = 150.0
 COUNTS = {"seed": 60, "stone": 40, "scratch": 40, "tin drip": 20, "dust": 60}
 SIZE_CLASSES_MM = (0.4, 0.7, 1.0, 1.6, 3.0, 100.0)
@@ -58,20 +57,24 @@ def note(stage: str, **found: Any) -> None:
     append_row(RESULTS, row)
 
 
+def draw_good(folder: Path, mm_per_px: float, width_mm: float) -> Path:
+    """Draw good strips of the line's whole width, unless they are there."""
+    plan = SheetPlan(width_mm, STRIP_MM, (mm_per_px, mm_per_px), seed=1)
+    data = folder / f"good_{mm_per_px:g}_{width_mm:g}" / "normal"
+    data.mkdir(parents=True, exist_ok=True)
+    for k, sheet in enumerate(good_sheets(plan, GOOD_STRIPS)):
+        if not (data / f"{k:03d}.png").exists():
+            cv2.imwrite(str(data / f"{k:03d}.png"), sheet.rows(0, sheet.shape[0]))
+    return data.parent
+
+
 def model_of(folder: Path, mm_per_px: float, *, width_mm: float = 3210.0, gate_loss: float = GATE_LOSS) -> Path:
-    """Fit a model on good strips of the line's whole width, or return the one that is there."""
+    """Fit a model on good strips, or return the one that is there."""
     path = folder / f"{DETECTOR}_{mm_per_px:g}_{width_mm:g}_{gate_loss:g}.pellucid"
     if not path.exists():
-        plan = SheetPlan(width_mm, STRIP_MM, (mm_per_px, mm_per_px), seed=1)
-        data = folder / f"good_{mm_per_px:g}_{width_mm:g}" / "normal"
-        data.mkdir(parents=True, exist_ok=True)
-        for k, sheet in enumerate(good_sheets(plan, GOOD_STRIPS)):
-            if not (data / f"{k:03d}.png").exists():
-                cv2.imwrite(str(data / f"{k:03d}.png"), sheet.rows(0, sheet.shape[0]))
+        data = draw_good(folder, mm_per_px, width_mm)
         start = time.perf_counter()
-        fitted = pellucid.fit(
-            data.parent, DETECTOR, tile=1024, mm_per_px=mm_per_px, outline="image", gate_loss=gate_loss
-        )
+        fitted = pellucid.fit(data, DETECTOR, tile=1024, mm_per_px=mm_per_px, outline="image", gate_loss=gate_loss)
         report = fitted.gate_report
         seconds = round(time.perf_counter() - start)
         note("fit", mm_per_px=mm_per_px, seconds=seconds, gate=None if report is None else report.to_dict())
@@ -105,6 +108,8 @@ def inspect_alone(model: Path, sheet: Path, *options: str) -> dict[str, Any]:
 
 def inspect_here(model: Path, sheet: Path, options: list[str]) -> None:
     """What the process of its own does."""
+    import resource  # of POSIX
+
     inspector = pellucid.load(model, "openvino")
     if "--no-gate" in options:
         inspector = replace(inspector, gate=None)

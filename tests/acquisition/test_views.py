@@ -202,11 +202,11 @@ def test_notes_on_shapes():
 
 
 def test_what_a_view_does_to_images_is_said():
-    assert describe_view((256, 640), framing(1000, 2500)) == "256x640 px"
+    assert describe_view((256, 640), framing(1000, 2500)) == "at 256x640 px"
     squeezed = describe_view((256, 256), framing(1000, 2500))
-    assert squeezed == "256x256 px, 2.5 times as high as they are: --image-size 256 keeps their shape"
+    assert squeezed == "at 256x256 px, 2.5 times as high as they are: --image-size 256 keeps their shape"
     assert "2 times as wide" in describe_view((256, 512), framing(100, 100))
-    assert describe_view((64, 64), None) == "64x64 px, stretched to that whatever their shape"
+    assert describe_view((64, 64), None) == "at 64x64 px, stretched to that whatever their shape"
 
 
 def test_a_framing_is_of_images():

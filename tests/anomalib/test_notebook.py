@@ -100,7 +100,7 @@ def test_names_lie_where_anomalib_has_them():
     from pellucid.anomalib import data, engine, loggers, models
 
     homes = {data: {"Folder", "MVTec", "PredictDataset", "TaskType", "TestSplitMode", "ValSplitMode"}}
-    homes |= {engine: {"Engine", "ExportType"}, models: {*MODELS, "EfficientAd"}}
+    homes |= {engine: {"Engine", "ExportType"}, models: {*MODELS, "Cfa", "Dfkde", "EfficientAd", "Supersimplenet"}}
     homes[loggers] = {"AnomalibMLFlowLogger", "AnomalibTensorBoardLogger", "AnomalibWandbLogger"}
     assert set().union(*homes.values()) == set(package.__all__)
     for module, names in homes.items():

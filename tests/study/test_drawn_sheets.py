@@ -28,7 +28,7 @@ def found() -> tuple[Defect, ...]:
     rows, columns = SHEET.shape
     pixels = np.repeat((SHEET.rows(0, rows).astype(np.float32) / 255)[..., None], 3, 2)
     shown = SHEET.mask(0, rows).astype(np.float32)
-    return find_measured(shown, 0.5, lambda: pixels, MEASURING, (rows, columns), np.ones((rows, columns), bool)).defects
+    return find_measured(shown, 0.5, lambda: pixels, MEASURING, 8, np.ones((rows, columns), bool)).defects
 
 
 def test_every_defect_is_matched_with_what_was_drawn_there(found):

@@ -375,11 +375,7 @@ def _below(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @cache
 def fusion_class(parts: tuple[tuple[str, type[Detector]], ...]) -> type[Fusion]:
-    """Make the class of a fusion.
-
-    Args:
-        parts: name and class of each.
-    """
+    """Make the class of a fusion of parts, name and class of each."""
     classes = dict(parts)
     renamed = {
         f"{name}.{old}": (f"{name}.{new}", values)
