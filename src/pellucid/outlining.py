@@ -12,6 +12,7 @@ import numpy as np
 
 from pellucid.acquisition.images import Pixels, Size, read_image
 from pellucid.acquisition.masks import read_mask
+from pellucid.acquisition.tiles import Tiling
 from pellucid.errors import DataError, ParameterError
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.records import Inspection, Sample, Split
@@ -73,7 +74,7 @@ def choose_outline(
     inspector = replace(inspector, measuring=measuring)
     taught = inspector.taught is not None and inspector.taught.weight > 0
     masked = [sample for sample in split.select if sample.mask is not None and not taught]
-    planted = _planted(split.calibrate or split.fit, bits, inspector.seen_size)
+    planted = _planted(split.calibrate or split.fit, inspector)
     sources: tuple[tuple[Literal["labelled defects", "planted flaws"], Iterator[list[tuple[Pixels, Mask]]]], ...]
     sources = (("labelled defects", _labelled(masked, bits)), ("planted flaws", planted))
     for chosen_by, cases in sources:
@@ -102,7 +103,7 @@ def learn_usual(inspector: Inspector, samples: Sequence[Sample]) -> Usual | None
     """
     windows = []
     for n, sample in enumerate(_spread(samples)):
-        pixels = read_image(sample.path, inspector.fitted_images.bits)
+        pixels = _part(read_image(sample.path, inspector.fitted_images.bits), inspector, n)
         rng = np.random.default_rng((1, n))
         above = _shown_region(inspector, _plant(rng, pixels, n, inspector.seen_size, PLANTED_CONTRASTS[1])[0])
         margin_px = inspector.outline_margin_px(above.shape)
@@ -148,15 +149,24 @@ def _labelled(samples: Sequence[Sample], bits: int) -> Iterator[list[tuple[Pixel
                 yield [(pixels, mask)]
 
 
-def _planted(
-    samples: Sequence[Sample], bits: int, seen_size: Callable[[tuple[int, ...]], Size]
-) -> Iterator[list[tuple[Pixels, Mask]]]:
+def _planted(samples: Sequence[Sample], inspector: Inspector) -> Iterator[list[tuple[Pixels, Mask]]]:
     """Good images with a flaw: each at every contrast, the faintest first."""
     for n, sample in enumerate(_spread(samples)):
-        pixels = read_image(sample.path, bits)
+        pixels = _part(read_image(sample.path, inspector.fitted_images.bits), inspector, n)
         yield [  # the same flaw at every contrast
-            _plant(np.random.default_rng((0, n)), pixels, n, seen_size, contrast) for contrast in PLANTED_CONTRASTS
+            _plant(np.random.default_rng((0, n)), pixels, n, inspector.seen_size, contrast)
+            for contrast in PLANTED_CONTRASTS
         ]
+
+
+def _part(pixels: Pixels, inspector: Inspector, number: int) -> Pixels:
+    """As much of an image as one tile's map is about, at a random place; all of it where images are seen whole."""
+    tiling = inspector.fitted_images.framing
+    if not isinstance(tiling, Tiling):
+        return pixels
+    side, rng = tiling.interior * tiling.reduce, np.random.default_rng((2, number))
+    top, left = (int(rng.integers(0, max(1, length - side + 1))) for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side]
 
 
 def _spread(samples: Sequence[Sample]) -> list[Sample]:

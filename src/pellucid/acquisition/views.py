@@ -74,9 +74,8 @@ def framing_of(sizes: Sequence[tuple[float, float]]) -> Framing | None:
     """
     aspects = sorted(width / height for height, width in sizes)
     middle, odd = (len(sizes) - 1) // 2, int(ODD_SHARE * len(sizes))
-    if sum(abs(math.log(aspect / aspects[middle])) <= math.log(MAX_SHRINKING) for aspect in aspects) < (
-        COMMON_SHARE * len(aspects)
-    ):
+    alike = math.log(MAX_SHRINKING) + 1e-12  # of rounding
+    if sum(abs(math.log(aspect / aspects[middle])) <= alike for aspect in aspects) < (COMMON_SHARE * len(aspects)):
         return None
     area = sorted(height * width for height, width in sizes)[middle]
     height, width = math.sqrt(area / aspects[middle]), math.sqrt(area * aspects[middle])
