@@ -171,7 +171,9 @@ def rate(folder: Path) -> None:
     model = model_of(folder, 0.2)
     sheet, _ = sheet_file(folder, 0.2)
     bare = backbone_rate(model, sheet)
-    without, gated = inspect_alone(model, sheet, "--no-gate"), inspect_alone(model, sheet)
+    short, _ = sheet_file(folder, 0.2, 600.0)  # every tile costs the same
+    without = inspect_alone(model, short, "--no-gate")
+    gated = inspect_alone(model, sheet)
     ratio = without["mpx_per_second"] / bare
     note("rate without gate", bare_mpx_per_second=round(bare, 2), of_bare=round(ratio, 3), **without)
     note("rate with gate", **gated)
