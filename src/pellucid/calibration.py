@@ -16,7 +16,6 @@ import numpy as np
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import ImageBatches, Size, batch_size, read_ahead
 from pellucid.acquisition.splits import group_numbers
-from pellucid.acquisition.tiles import Tiling
 from pellucid.acquisition.views import lay_out
 from pellucid.errors import TrainingError
 from pellucid.limits.conformal import ConformalMethod, calibrate, f1_optimal
@@ -48,10 +47,9 @@ class HeldOutScore(NamedTuple):
     highest_counted: float
     median: float
 
-    def counts(self, pixel_limit: float, tiled: bool = False) -> bool:
+    def counts(self, pixel_limit: float) -> bool:
         """Tell whether a defect that counts would be found on it, if its score were above the limit."""
-        highest = np.array([self.highest], np.float32)
-        return self.highest_counted > segmentation_threshold(highest, pixel_limit, tiled)
+        return self.highest_counted > segmentation_threshold(np.array([self.highest], np.float32), pixel_limit)
 
 
 def fit_leaving_out(
@@ -132,7 +130,7 @@ def see_images(
     framing, bits = fitted_images.framing, fitted_images.bits
     sizes: dict[Path, Size] = {}
     counts = [1] * len(paths)
-    if isinstance(framing, Tiling) or (framing is not None and not framing.is_filled(size)):
+    if framing is not None and not framing.is_filled(size):
         for _ in read_ahead(paths, size, bits, lambda _: (), sizes):  # nothing is seen yet
             pass
         counts = [len(lay_out(sizes[path], size, framing).corners) for path in paths]
@@ -283,7 +281,7 @@ def choose_limit(
     tiled = fitted_images.are_tiled  # the score is then the map's highest value, so that what counts has a score
     scores = [one.highest_counted if tiled else one.score for one in held_out]
     limit = place(scores)
-    counting = [tiled or one.counts(limit.pixel, tiled) for one in held_out]
+    counting = [tiled or one.counts(limit.pixel) for one in held_out]
     if not all(counting):
         placed = place([one.score if counts else min(scores) for one, counts in zip(held_out, counting, strict=True)])
         limit = replace(limit, value=placed.value, method=placed.method)

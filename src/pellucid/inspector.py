@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pellucid.models.export import ExportHeader, Format
     from pellucid.models.file import Ancestor, Header
 
+NOT_FINITE = "Not judged: the detector's score or map is not a finite number."
 MIN_IMAGES_FOR_THROUGHPUT = 16  # from which on a runtime is set up to compute several at the same time
 
 
@@ -167,8 +168,8 @@ class Inspector:
         score, reason = file.score, file.check.reason
         anomaly_map = enlarge(file.map, file.size)
         if not (math.isfinite(score) and np.isfinite(anomaly_map).all()):
-            reason = reason or "Not judged: the detector's score or map is not a finite number."
-            anomaly_map = np.nan_to_num(anomaly_map, nan=self.limit.pixel, posinf=self.limit.pixel, neginf=0)
+            reason = reason or NOT_FINITE
+            anomaly_map = self.without_holes(anomaly_map)
         score = math.inf if reason else score
         defects: tuple[Defect, ...] = ()
         ignored: tuple[Ignored, ...] = ()
@@ -189,23 +190,41 @@ class Inspector:
 
             defects, ignored = self.zones.sort(file.size, find)
             accepted = bool(ignored) and not defects
-        found = Inspection(
+        return self.conclude(
+            file.size,
+            accepted,
             path=file.path,
             score=score,
-            limit=self.limit.value,
-            p_value=self.limit.p_value(score),
-            verdict="ok" if accepted else "reject",
             map=anomaly_map,
             defects=defects,
             ignored=ignored,
+            reason=reason,
+            warnings=(*file.check.warnings, *dict.fromkeys(notes)),
+        )
+
+    def conclude(self, size: Size, accepted: bool, **found: Any) -> Inspection:
+        """Return an inspection with all that the model adds to what was found, graded if that is asked for.
+
+        Args:
+            size: of the image, height and width, px.
+            accepted: whether it is.
+            found: the other fields of :class:`Inspection`, the score among them.
+        """
+        inspection = Inspection(
+            limit=self.limit.value,
+            p_value=self.limit.p_value(found["score"]),
+            verdict="ok" if accepted else "reject",
             pixel_limit=self.limit.pixel,
             good_level=self.limit.good_level,
             bits=self.fitted_images.bits,
-            reason=reason,
-            warnings=(*file.check.warnings, *dict.fromkeys(notes)),
-            sheet=self.measuring.sheet(file.size),
+            sheet=self.measuring.sheet(size),
+            **found,
         )
-        return found if self.grading is None else self.grading.apply(found)
+        return inspection if self.grading is None else self.grading.apply(inspection)
+
+    def without_holes(self, anomaly_map: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a map, of any part of an image, whose values that are no finite numbers were replaced."""
+        return np.nan_to_num(anomaly_map, nan=self.limit.pixel, posinf=self.limit.pixel, neginf=0)
 
     def with_scale(self, mm_per_px: Scale | None) -> Inspector:
         """Return one that also measures in mm; with None, this one.

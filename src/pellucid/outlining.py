@@ -22,7 +22,7 @@ from pellucid.regions.outline import Usual
 from pellucid.regions.outline import outline as outline_by_image
 from pellucid.regions.scale import Scale, check_scale
 from pellucid.regions.usual import shown_by, strongest
-from pellucid.synthesis.flaws import COVERED, FLAW_SIZES_PX, flaw_scale, plant_flaw
+from pellucid.synthesis.flaws import COVERED, FLAW_SIZES_PX, cut_square, flaw_scale, plant_flaw
 
 if TYPE_CHECKING:
     from pellucid.inspector import Inspector
@@ -164,9 +164,7 @@ def _part(pixels: Pixels, inspector: Inspector, number: int) -> Pixels:
     tiling = inspector.fitted_images.framing
     if not isinstance(tiling, Tiling):
         return pixels
-    side, rng = tiling.interior * tiling.reduce, np.random.default_rng((2, number))
-    top, left = (int(rng.integers(0, max(1, length - side + 1))) for length in pixels.shape[:2])
-    return pixels[top : top + side, left : left + side]
+    return cut_square(np.random.default_rng((2, number)), pixels, tiling.interior * tiling.reduce)
 
 
 def _spread(samples: Sequence[Sample]) -> list[Sample]:

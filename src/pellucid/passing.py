@@ -13,14 +13,13 @@ from pellucid.acquisition.bands import Bands
 from pellucid.acquisition.fitted_images import CONSTANT, ImageCheck
 from pellucid.acquisition.tiles import Map, Tiling
 from pellucid.errors import DataError, ParameterError
-from pellucid.inspector import Inspector
+from pellucid.inspector import NOT_FINITE, Inspector
 from pellucid.records import Inspection
 from pellucid.regions.band_zones import Finding, SortedDefects, ZonedFinder
 from pellucid.regions.bands import DefectFinder
 from pellucid.runtimes.bands import score_bands
 
 Tell = Callable[[Finding], None]
-NOT_FINITE = "Not judged: the detector's score or map is not a finite number."
 
 
 def inspect_bands(inspector: Inspector, bands: Bands, tell: Tell | None = None) -> Inspection:
@@ -81,8 +80,7 @@ class _Passing:
         self.appearance.add(pixels)
         if not np.isfinite(anomaly_map).all():
             self.is_finite = False
-            limit = self.inspector.limit.pixel
-            anomaly_map = np.nan_to_num(anomaly_map, nan=limit, posinf=limit, neginf=0)
+            anomaly_map = self.inspector.without_holes(anomaly_map)
         self.score = max(self.score, float(anomaly_map.max()))
         self._tell(self.finder.add(anomaly_map, pixels))
 
@@ -99,31 +97,24 @@ class _Passing:
             raise DataError(f"'{self.bands.path}' has no rows.")
         check = self._check()
         reason = check.reason or ("" if self.is_finite else NOT_FINITE)
-        score, limit = math.inf if reason else self.score, self.inspector.limit
+        score = math.inf if reason else self.score
         found = SortedDefects((), (), ())
-        accepted = not reason and score <= limit.value
+        accepted = not reason and score <= self.inspector.limit.value
         if not reason and not accepted:
             self._tell(self.finder.end())
             found = self.finder.finish()
             accepted = bool(found.ignored) and not found.defects
-        inspection = Inspection(
+        return self.inspector.conclude(
+            (self.height, self.bands.width),
+            accepted,
             path=self.bands.path,
             score=score,
-            limit=limit.value,
-            p_value=limit.p_value(score),
-            verdict="ok" if accepted else "reject",
             map=np.empty((0, self.bands.width), np.float32),
             defects=found.defects,
             ignored=found.ignored,
-            pixel_limit=limit.pixel,
-            good_level=limit.good_level,
-            bits=self.inspector.fitted_images.bits,
             reason=reason,
             warnings=(*check.warnings, *found.notes),
-            sheet=self.inspector.measuring.sheet((self.height, self.bands.width)),
         )
-        grading = self.inspector.grading
-        return inspection if grading is None else grading.apply(inspection)
 
     def _check(self) -> ImageCheck:
         appearance = self.appearance.finish()

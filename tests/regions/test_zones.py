@@ -124,7 +124,7 @@ def test_the_highest_value_that_counts_says_at_which_thresholds_something_does(a
         zones.sort(anomaly_map.shape, lambda place: find_defects(anomaly_map, at, place=place))[0]
     )
     scored = HeldOutScore(3.0, float(anomaly_map.max()), highest, 0.0)
-    assert scored.counts(1.0, tiled=False) == (inspected(anomaly_map, zones).verdict == "reject")
+    assert scored.counts(1.0) == (inspected(anomaly_map, zones).verdict == "reject")
 
 
 def test_what_was_not_judged_stays_rejected():

@@ -155,7 +155,7 @@ def test_good_images_are_rejected_as_rarely_as_promised(loud):
         drawn = [HeldOutScore(*map(float, values), 0.0) for values in zip(scores, highest, counted, strict=True)]
         limit = chosen(drawn[:-1], rate)
         limits.append(limit)
-        rejected += drawn[-1].score > limit.value and drawn[-1].counts(limit.pixel, tiled=False)
+        rejected += drawn[-1].score > limit.value and drawn[-1].counts(limit.pixel)
     bound = rate if loud in (0.0, 1.0) else rate + 1 / (count + 1)
     assert rejected / rounds <= bound + 3 * np.sqrt(bound * (1 - bound) / rounds)
     assert rejected / rounds >= rate / 2, "and not much more rarely, so that defects are found"

@@ -35,21 +35,9 @@ def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part")  # short, whatever the name's length
-    try:
-        changed_folders = _make_folder(path.parent)
-        with _create(temporary, private) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        for folder in changed_folders:
-            _sync_folder(folder)
-    except OSError as error:
-        raise _output_error(path, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with _in_place_of(path) as temporary, _create(temporary, private) as file:
+        file.write(content)
+        _sync(file)
 
 
 @contextlib.contextmanager
@@ -65,12 +53,19 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the place cannot be written to; DiskFullError when it is full.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part")
+    with _in_place_of(path) as temporary:
+        yield temporary
+        with temporary.open("rb+") as file:
+            _sync(file)
+
+
+@contextlib.contextmanager
+def _in_place_of(path: Path) -> Iterator[Path]:
+    """Yield a temporary name, and bring what was written and synced to it to its place, or remove it."""
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part")  # short, whatever the name's length
     try:
         changed_folders = _make_folder(path.parent)
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
         temporary.replace(path)
         for folder in changed_folders:
             _sync_folder(folder)
@@ -79,6 +74,11 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _create(path: Path, private: bool) -> BinaryIO:

@@ -52,6 +52,10 @@ class Tiling(BaseModel):
         """Side of what the map of a tile is about, px of the reduced image."""
         return self.tile - 2 * self.margin
 
+    def is_filled(self, view: Size) -> bool:  # noqa: ARG002 - as that of a framing
+        """Whether every fitted image is seen once: of tiles, as many as it takes."""
+        return False
+
     def lay_out(self, size: tuple[float, float]) -> Layout:
         """Return where the tiles lie on an image of (height, width) px."""
         height, width = (-(-round(side) // self.reduce) for side in size)
@@ -60,8 +64,12 @@ class Tiling(BaseModel):
         return Layout((self.tile, self.tile), (height, width), corners, margin=self.margin, reduce=self.reduce)
 
     def __str__(self) -> str:
-        at = "at their own scale" if self.reduce == 1 else f"reduced {self.reduce} times"
-        return f"{at}, in tiles of {self.tile} px of which the inner {self.interior} count"
+        return f"{scale_text(self.reduce)}, in tiles of {self.tile} px of which the inner {self.interior} count"
+
+
+def scale_text(reduce: int) -> str:
+    """Say at which scale images are seen that are reduced by a factor."""
+    return "at their own scale" if reduce == 1 else f"reduced {reduce} times"
 
 
 def reduce_by(pixels: Pixels, factor: int) -> Pixels:

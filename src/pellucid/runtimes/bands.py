@@ -118,7 +118,7 @@ class _BandScorer:
 
     def _maps(self, strip: Pixels, rows: int) -> Iterator[Map]:
         """The map of every tile of a strip, from left to right, that is about so many rows."""
-        _runtime, tiling = self.runtime, self.tiling
+        tiling = self.tiling
         columns = [
             mirrored(column - tiling.margin, tiling.tile, strip.shape[1])
             for column in range(0, strip.shape[1], tiling.interior)

@@ -13,13 +13,13 @@ import numpy as np
 from pellucid._io.progress import track
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import DecodedImage, ImageBatches, Pixels, batch_size, read_image
-from pellucid.acquisition.tiles import MAX_REDUCTION, Tiling, check_tile
+from pellucid.acquisition.tiles import MAX_REDUCTION, Tiling, check_tile, scale_text
 from pellucid.errors import ParameterError
 from pellucid.records import Sample
 from pellucid.runtimes.scoring import score_file
 from pellucid.runtimes.torch import Torch
 from pellucid.study.planted import fewer_than_chance
-from pellucid.synthesis.flaws import plant_flaw
+from pellucid.synthesis.flaws import cut_square, plant_flaw
 from pellucid.tiling import AUTOMATIC_TILE_PX, reach_px
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ MIN_SEEN_PX = 2.0  # of the smallest flaw, after the reduction: less cannot be t
 KINDS = ("stone", "seed", "scratch")
 CONTRASTS = (0.05, 0.1, 0.2, 0.4)  # shares of the light around
 FLAWS_PER_CELL = 4  # of one kind and contrast
+CROP_PX = 1024  # that flaws are planted into, the same at every scale
+MAX_SMALLEST_PX = 64 * MAX_REDUCTION  # a flaw that the coarsest tiles show at a quarter of their smallest side
 MAX_IMAGES = 16  # that each scale learns from, and as many that judge
 
 
@@ -49,9 +51,8 @@ class ScaleTrial:
     seconds_per_megapixel: float
 
     def __str__(self) -> str:
-        scale = "at their own scale" if self.reduce == 1 else f"reduced {self.reduce} times"
         return (
-            f"{scale}: {sum(self.found)} of {len(self.found)} planted flaws found,"
+            f"{scale_text(self.reduce)}: {sum(self.found)} of {len(self.found)} planted flaws found,"
             f" {self.seconds_per_megapixel:.2g} s a megapixel"
         )
 
@@ -94,10 +95,9 @@ def check_smallest(smallest_px: float) -> None:
     Raises:
         ParameterError: it is not above 0 and at most as large as a tile.
     """
-    if not 0 < smallest_px <= 64 * MAX_REDUCTION:
+    if not 0 < smallest_px <= MAX_SMALLEST_PX:
         raise ParameterError(
-            f"A smallest flaw of {smallest_px:g} px is not allowed: give a number above 0, at most"
-            f" {64 * MAX_REDUCTION}."
+            f"A smallest flaw of {smallest_px:g} px is not allowed: give a number above 0, at most {MAX_SMALLEST_PX}."
         )
 
 
@@ -138,13 +138,7 @@ def _try(
     cells = [(kind, contrast) for contrast in CONTRASTS for kind in KINDS] * FLAWS_PER_CELL
     for n, (kind, contrast) in enumerate(track(cells, "planting flaws", len(cells))):
         rng = np.random.default_rng((0, n))
-        crop = _crop(rng, images[n % len(images)])
+        crop = cut_square(rng, images[n % len(images)], CROP_PX)
         flawed, covered = plant_flaw(rng, crop, kind, smallest_px, contrast)
         found.append(bool(score(flawed)[covered > 0].max(initial=-np.inf) > highest))
     return ScaleTrial(tiling.reduce, tuple(found), seconds / pixels_scored * 1e6)
-
-
-def _crop(rng: np.random.Generator, image: Pixels, side: int = 1024) -> Pixels:
-    """Cut a square out of an image, or all of it where it is smaller; the same at every scale."""
-    top, left = (int(rng.integers(0, max(1, length - side + 1))) for length in image.shape[:2])
-    return image[top : top + side, left : left + side]

@@ -109,6 +109,18 @@ def plant_flaw(
     return (np.clip(flawed, 0, 1) * 255).round().astype(np.float32) / np.float32(255), covered
 
 
+def cut_square(rng: Generator, pixels: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Cut a square to plant a flaw into out of a large image, at random; all of it where it is smaller.
+
+    Args:
+        rng: decides where.
+        pixels: (H, W) or (H, W, 3).
+        side: px.
+    """
+    top, left = (int(rng.integers(0, max(1, length - side + 1))) for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side]
+
+
 def flaw_scale(images: Sequence[NDArray[np.float32]], seen_size: Callable[[tuple[int, ...]], tuple[int, int]]) -> int:
     """Return how many times larger than ``FLAW_SIZES_PX`` flaws are drawn, so that the network sees those sizes.
 
