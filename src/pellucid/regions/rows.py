@@ -83,18 +83,26 @@ class Rows:
         while self._bands and self._bands[0][0] + len(self._bands[0][1]) <= before:
             self._bands.popleft()
 
+    @property
+    def start(self) -> int:
+        """The first row that is kept; ``end`` where none is."""
+        return self._bands[0][0] if self._bands else self.end
+
     def cut(self, window: Window) -> NDArray[Any]:
         """Return a window, (h, w) or (h, w, channels), contiguous; it lies in rows that are still kept."""
-        columns = slice(window.left, window.right)
+        return np.ascontiguousarray(self.between(window.top, window.bottom, slice(window.left, window.right)))
+
+    def between(self, first: int, last: int, columns: slice = slice(None)) -> NDArray[Any]:
+        """Return some columns of rows ``first`` to ``last``, without the latter, copied only where bands are joined."""
         parts = [
-            band[max(window.top - top, 0) : window.bottom - top, columns]
+            band[max(first - top, 0) : last - top, columns]
             for top, band in self._bands
-            if top < window.bottom and top + len(band) > window.top
+            if top < last and top + len(band) > first
         ]
         if len(parts) != 1 and parts[0].ndim == 3:
             shape = max(part.shape[1:] for part in parts)  # where one is grey and one coloured, that of colours
             parts = [np.broadcast_to(part, (len(part), *shape)) for part in parts]
-        return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def mark(self, top: int, left: int, mask: NDArray[np.bool_]) -> None:
         """Make those pixels true that a mask (h, w) whose first pixel is at ``top`` and ``left`` marks."""

@@ -15,6 +15,7 @@ from pellucid.acquisition.images import Pixels
 from pellucid.acquisition.layouts import mirrored
 from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by, tile_planes
 from pellucid.regions.background import without_repeated_channels
+from pellucid.regions.rows import Rows
 from pellucid.runtimes import Runtime
 
 
@@ -48,44 +49,15 @@ def score_bands(
     yield from scorer.finish()
 
 
-class _Rows:
-    """Consecutive rows of which the first ones are let go of."""
-
-    def __init__(self) -> None:
-        self._parts: list[NDArray[np.float32]] = []
-        self.start = self.end = 0
-
-    def append(self, rows: NDArray[np.float32]) -> None:
-        if self._parts and rows.ndim == 3 and rows.shape[2] != self._parts[-1].shape[2]:  # colour in one band alone
-            self._parts, rows = [_as_colour(part) for part in self._parts], _as_colour(rows)
-        if len(rows):
-            self._parts.append(rows)
-            self.end += len(rows)
-
-    def between(self, first: int, last: int) -> NDArray[np.float32]:
-        """Rows ``first`` to ``last``, without the latter."""
-        found, at = [], self.start
-        for part in self._parts:
-            if at + len(part) > first and at < last:
-                found.append(part[max(first - at, 0) : last - at])
-            at += len(part)
-        return found[0] if len(found) == 1 else np.concatenate(found)
-
-    def drop(self, first: int) -> None:
-        """Let go of all before ``first``."""
-        while self._parts and self.start + len(self._parts[0]) <= first:
-            self.start += len(self._parts.pop(0))
-
-
 class _BandScorer:
     def __init__(self, runtime: Runtime, tiling: Tiling, gating: Gating | None = None) -> None:
         self.runtime, self.tiling, self.gating = runtime, tiling, gating
-        self.own, self.seen, self.map = _Rows(), _Rows(), _Rows()  # as they came, reduced, and what was found
+        self.own, self.seen, self.map = Rows(), Rows(), Rows()  # as they came, reduced, and what was found
         self.next = 0  # row of tiles
         self.told = 0  # rows that were given out
 
     def add(self, band: Pixels) -> Iterator[ScoredBand]:
-        self.own.append(band)
+        self.own.add(band)
         self._reduce(is_last=False)
         while self.seen.end >= (self.next + 1) * self.tiling.interior + self.tiling.margin:
             self._score(self.seen.end)
@@ -101,7 +73,7 @@ class _BandScorer:
         factor, first = self.tiling.reduce, self.seen.end * self.tiling.reduce
         last = self.own.end if is_last else self.own.end - self.own.end % factor
         if last > first:
-            self.seen.append(reduce_by(self.own.between(first, last), factor))
+            self.seen.add(reduce_by(self.own.between(first, last), factor))
 
     def _score(self, height: int) -> None:
         """Score the next row of tiles, of an image whose height so far is that of the rows that are there."""
@@ -112,7 +84,7 @@ class _BandScorer:
         strip = self.seen.between(low, int(absolute.max()) + 1)[absolute - low]
         inner = min(tiling.interior, height - self.next * tiling.interior)
         parts = np.concatenate(list(self._maps(strip, inner)), axis=1)
-        self.map.append(parts[:inner, : strip.shape[1]])
+        self.map.add(parts[:inner, : strip.shape[1]])
         self.next += 1
         self.seen.drop((self.next - 1) * tiling.interior - tiling.margin)  # the last tiles may mirror so far
 
@@ -157,7 +129,3 @@ class _BandScorer:
         self.told = bottom
         self.map.drop(bottom // factor - 1)
         self.own.drop(min(bottom, self.seen.end * factor))
-
-
-def _as_colour(rows: Pixels) -> Pixels:
-    return rows if rows.shape[2] == 3 else np.repeat(rows, 3, axis=2)
