@@ -37,7 +37,7 @@ class Soak:
     port: int
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0  # of the service's life, or of its model's
-    memory: list[list[tuple[float, float]]] = field(default_factory=list)  # of each life: seconds, MB
+    memory: list[list[tuple[float, float, int]]] = field(default_factory=list)  # of each life: seconds, MB, files
     stopping: threading.Event = field(default_factory=threading.Event)
     writing: threading.Lock = field(default_factory=threading.Lock)  # held by what moves the folder
     written: int = 0
@@ -161,13 +161,16 @@ def run_camera(soak: Soak) -> None:
 
 
 def weigh(soak: Soak) -> None:
-    """Take the service's memory every two seconds."""
-    while not soak.stopping.wait(2):
-        process = soak.process
-        with suppress(OSError, StopIteration, AttributeError):
-            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-            megabytes = int(next(s for s in lines if s.startswith("VmRSS")).split()[1]) / 1000
-            soak.memory[-1].append((time.monotonic() - soak.began, megabytes))
+    """Take the service's memory every two seconds, and keep it in ``memory.csv``."""
+    with (soak.folder / "memory.csv").open("a", encoding="utf-8") as stream:
+        while not soak.stopping.wait(2):
+            process = soak.process
+            with suppress(OSError, StopIteration, AttributeError):
+                lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                megabytes = int(next(s for s in lines if s.startswith("VmRSS")).split()[1]) / 1000
+                soak.memory[-1].append((time.monotonic() - soak.began, megabytes, soak.written))
+                stream.write(f"{len(soak.memory)},{soak.memory[-1][-1][0]:.0f},{megabytes},{soak.written}\n")
+                stream.flush()
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
@@ -187,7 +190,7 @@ def judge(soak: Soak, told: Counter[bool]) -> dict[str, object]:
         and name in digests
         and hashlib.sha256((pictures / picture).read_bytes()).hexdigest() != digests[name]
     ]
-    growth = [lived for memory in soak.memory if (lived := _growth(memory)) is not None]
+    lives = [life for memory in soak.memory if (life := _weighed(memory)) is not None]
     return {
         "written": len(digests),
         "inspected": len(rows),
@@ -196,8 +199,8 @@ def judge(soak: Soak, told: Counter[bool]) -> dict[str, object]:
         "twice": sum(counts[name] > 1 for name in digests),
         "with_other_content": len(wrong),
         "others_recorded": len(set(counts) - set(digests)),
-        "highest_growth": round(max(growth, default=0.0), 3),
-        "lives_weighed": len(growth),
+        "highest_growth": max((life["growth"] for life in lives), default=0.0),
+        "lives": lives,
         "ready_true": told[True],
         "ready_false": told[False],
     }
@@ -209,10 +212,21 @@ def noted(lines: str) -> Iterator[tuple[str, str]]:
         yield found[1], found[2]
 
 
-def _growth(memory: list[tuple[float, float]]) -> float | None:
-    """Memory at the end of a life, as a multiple of what it was after warming up."""
-    warm = [megabytes for seconds, megabytes in memory if seconds >= WARM_UP_S]
+def _weighed(memory: list[tuple[float, float, int]]) -> dict[str, float] | None:
+    """Tell how memory grew in a life, once it was warm: all in all, and for each file in the second half of it."""
+    warm = [weighing for weighing in memory if weighing[0] >= WARM_UP_S]
     if not memory or memory[-1][0] < MIN_LIFE_S or len(warm) < 10:
         return None
     part = max(5, len(warm) // 5)
-    return statistics.median(warm[-part:]) / statistics.median(warm[:part])
+    first, last = (statistics.median(mb for _, mb, _ in some) for some in (warm[:part], warm[-part:]))
+    half = warm[len(warm) // 2 :]
+    files = [count for *_, count in half]
+    slope = statistics.linear_regression(files, [mb for _, mb, _ in half]).slope if files[0] < files[-1] else 0.0
+    return {
+        "minutes": round(memory[-1][0] / 60, 1),
+        "files": memory[-1][2] - memory[0][2],
+        "first_mb": round(first, 1),
+        "last_mb": round(last, 1),
+        "growth": round(last / first, 3),
+        "kb_a_file_in_second_half": round(1000 * slope, 3),
+    }

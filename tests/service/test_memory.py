@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from service.odd_files import png_bytes
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has such arenas")
+HEAP_BYTES = 64 << 20  # of an arena of a thread, and where it begins is a multiple of it
 FREE_HALF = """
 import ctypes, sys
 from pathlib import Path
@@ -25,6 +33,25 @@ before = resident_mb()
 assert trim_memory() == TRIM_PERIOD_S
 print(before - resident_mb())
 """
+HOLES = """
+import ctypes, sys
+from pathlib import Path
+from pellucid.service.memory import limit_arenas
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+def block(size):
+    return ctypes.memset(ctypes.c_void_p(libc.malloc(size)), 1, size)
+if "limited" in sys.argv:
+    limit_arenas()
+libc.free(block(8_000_000))  # as large as an image; glibc keeps smaller ones in its arenas after that
+before = resident_mb()
+large, small = zip(*[(block(300_000), block(200)) for _ in range(300)])
+for one in large:
+    libc.free(one)
+print(resident_mb() - before)
+"""
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells it so")
@@ -33,8 +60,37 @@ def test_what_was_freed_goes_back_to_the_system():
     assert float(done.stdout) > 150
 
 
+@needs_glibc
+def test_images_leave_no_holes_between_what_stays():
+    kept_mb = [
+        float(subprocess.run([sys.executable, "-c", HOLES, how], capture_output=True, timeout=300, check=True).stdout)
+        for how in ("limited", "as it is")
+    ]
+    assert kept_mb[0] < 5
+    assert kept_mb[1] > 80, "or this measures nothing"
+
+
+@needs_glibc
+def test_the_threads_of_a_service_share_an_arena_a_core(service):
+    picture = png_bytes(np.full((64, 64), 127, np.uint8))
+    for _ in range(8):
+        assert service.http.post("/inspect", files={"files": ("a.png", picture)}).status_code == 200
+    assert thread_arenas(service.process.pid) < max(2, os.cpu_count() or 1), "one is no thread's"
+
+
+def thread_arenas(process: int) -> int:
+    """Count them: an arena's heap begins at a multiple of its size, and the part of it that is not used ends there."""
+    regions = re.findall(
+        r"^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ 00:00 0\s*$", Path(f"/proc/{process}/maps").read_text(), re.MULTILINE
+    )
+    begins = {int(begin, 16) for begin, _, rights in regions if rights == "rw-p"}
+    unused_ends = {int(end, 16) for _, end, rights in regions if rights == "---p"}
+    return sum(begin % HEAP_BYTES == 0 and begin + HEAP_BYTES in unused_ends for begin in begins)
+
+
 def test_a_library_that_cannot_is_left_alone(monkeypatch):
     from pellucid.service import memory
 
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: object())
+    memory.limit_arenas()
     assert memory.trim_memory() == memory.TRIM_PERIOD_S

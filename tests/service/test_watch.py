@@ -361,19 +361,17 @@ def test_a_folder_of_more_files_than_may_wait_is_inspected_oldest_first(lines, p
 
 
 @pytest.mark.usefixtures("way")
-def test_memory_holds_a_bounded_number_of_files_and_the_record_the_others(lines, panes, monkeypatch):
-    monkeypatch.setattr(seen, "MAX_REMEMBERED", 3)
+def test_files_that_memory_forgets_are_not_inspected_again(lines, panes, monkeypatch):
+    monkeypatch.setattr(seen, "REMEMBERED_SLOTS", 3)
     line = lines()
     for number in range(12):
         (line.folder / f"{number}.png").write_bytes(panes(number))
     (line.folder / "broken.png").write_bytes(b"no image")
-    with line.watched(patience_s=0.5) as watcher:
+    with line.watched(patience_s=0.5):
         wait_until(lambda: len(line.rows()) == 12)
         assert stays(line, 12)
-        assert len(watcher._seen._remembered) <= 3
-    with line.watched(patience_s=0.5) as watcher:
+    with line.watched(patience_s=0.5):
         assert stays(line, 12)
-        assert len(watcher._seen._remembered) <= 3
 
 
 def test_several_files_are_inspected_at_the_same_time(lines, panes):

@@ -38,7 +38,7 @@ from pellucid.service.api.system import STATIC_FOLDER
 from pellucid.service.decisions_export import ExportLease
 from pellucid.service.loading import ModelLoader
 from pellucid.service.logs import begin_log
-from pellucid.service.memory import trim_memory
+from pellucid.service.memory import limit_arenas, trim_memory
 from pellucid.service.metrics import Metrics
 from pellucid.service.queue import InspectionQueue
 from pellucid.service.registry import ModelRegistry, newest_model
@@ -271,6 +271,7 @@ def serve(settings: Settings) -> None:
         PellucidError: it cannot start; see :func:`create_service`.
     """
     begin_log()
+    limit_arenas()
     listening = _listen(settings.host, settings.port)
     request_timeout_s = int(settings.timeout) + STOP_MARGIN_S
     config = uvicorn.Config(

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from pellucid._io.names import printable
 from pellucid.service.storage.watched import WatchedFiles
+from pellucid.service.watching.digests import ForgetfulDigests
 from pellucid.service.watching.listing import FileState, ImageFile
 
-MAX_REMEMBERED = 50_000  # files in memory; the others are asked for
+REMEMBERED_SLOTS = 1 << 19  # of files dealt with, in memory: 4 MB; the others are asked for
+MAX_REFUSED = 50_000  # files that are remembered as not to be inspected, a hundred bytes each
 DIGEST_BYTES = 8
 
 
@@ -34,14 +36,14 @@ class SeenFiles:
         self._stored = stored
         self._name_from = len(os.path.join(folder, ""))  # noqa: PTH118  where names below it begin
         self._place = os.fsencode(folder.resolve())
-        self._remembered: OrderedDict[int, float] = OrderedDict()  # until when, time.monotonic()
+        self._remembered = ForgetfulDigests(REMEMBERED_SLOTS)  # that are in the record
         self._unsaved: set[int] = set()
-        self._refused: set[int] = set()  # of those remembered
+        self._refused: OrderedDict[int, float] = OrderedDict()  # until when, time.monotonic()
         self._lock = threading.RLock()  # of these three: several threads inspect
 
     @property
     def refused(self) -> int:
-        """How many files could not be inspected, of those remembered."""
+        """How many files could not be inspected, as far as that is remembered."""
         return len(self._refused)
 
     def name(self, path: str) -> str:
@@ -66,7 +68,11 @@ class SeenFiles:
         now = time.monotonic()
         with self._lock:
             found = {self._digest(file): file for file in files}
-            unknown = {digest: file for digest, file in found.items() if self._remembered.get(digest, -math.inf) <= now}
+            unknown = {
+                digest: file
+                for digest, file in found.items()
+                if digest not in self._remembered and self._refused.get(digest, -math.inf) <= now
+            }
             known = self._stored.known(unknown) if unknown else []
             if earlier_keys and (others := {d: f for d, f in unknown.items() if d not in set(known)}):
                 earlier = self._recorded_earlier(others)
@@ -74,7 +80,7 @@ class SeenFiles:
                 self.save()
                 known += earlier
             for digest in known:
-                self._remember(digest, math.inf)
+                self._remembered.add(digest)
                 del unknown[digest]
         return list(unknown.values())
 
@@ -83,8 +89,8 @@ class SeenFiles:
         digest = self._digest(ImageFile(path, state))
         with self._lock:
             self._unsaved.add(digest)
-            self._refused.discard(digest)
-            self._remember(digest, math.inf)
+            self._refused.pop(digest, None)
+            self._remembered.add(digest)
 
     def refuse(self, path: str, state: FileState, retry_s: float = math.inf) -> bool:
         """Remember that a file cannot be inspected as it is; returns whether that is new.
@@ -97,8 +103,10 @@ class SeenFiles:
         digest = self._digest(ImageFile(path, state))
         with self._lock:
             is_new = digest not in self._refused
-            self._refused.add(digest)
-            self._remember(digest, time.monotonic() + retry_s)
+            self._refused[digest] = time.monotonic() + retry_s
+            self._refused.move_to_end(digest)
+            if len(self._refused) > MAX_REFUSED:
+                self._refused.popitem(last=False)
         return is_new
 
     def save(self) -> None:
@@ -119,12 +127,6 @@ class SeenFiles:
             for digest, (path, state) in digests.items()
         }
         return [keys[key] for key in self._stored.recorded_keys(keys)]
-
-    def _remember(self, digest: int, until: float) -> None:
-        self._remembered[digest] = until
-        self._remembered.move_to_end(digest)
-        if len(self._remembered) > MAX_REMEMBERED:
-            self._refused.discard(self._remembered.popitem(last=False)[0])
 
     def _digest(self, file: ImageFile) -> int:
         """Identify a state of a file of this folder."""
