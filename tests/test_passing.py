@@ -109,7 +109,7 @@ def test_defects_are_told_while_the_sheet_passes(inspector, sheet):
     expected = inspector.inspect(sheet)
     assert found.defects == expected.defects
     assert (found.score, str(found.path)) == (expected.score, "line")
-    assert rows_at[0] < 500
+    assert rows_at[0] <= 560  # of 700: a row of tiles is read ahead, and three blocks
 
 
 def test_what_cannot_be_judged_is_never_accepted(inspector):

@@ -26,9 +26,10 @@ from pellucid.gating import with_gate
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.load import load
 from pellucid.records import Sample, Split
-from pellucid.runtimes import bands as bands_module
+from pellucid.regions.rows import Rows
 from pellucid.runtimes.bands import score_bands
 from pellucid.runtimes.scoring import score_file
+from pellucid.runtimes.strips import Strip
 from pellucid.runtimes.torch import Torch
 from pellucid.synthesis.glass import draw_pane
 from pellucid.tiling import choose_tiling, reach_px
@@ -294,11 +295,33 @@ def test_only_tiled_models_have_a_gate(sheets):
         pellucid.fit(sheets, "padim", tile=384, gate_loss=1.0)
 
 
-def test_memory_is_that_of_two_rows_of_tiles():
+def test_memory_is_that_of_four_rows_of_tiles(monkeypatch):
+    """However many rows there are, and whatever their bands: of what came, what waits, and what is computed."""
+    tiling, kept = Tiling(tile=256, margin=64), []
+    add = Rows.add
+
+    def counted(self, band):
+        add(self, band)
+        kept.append(self.end - self.start)
+
+    monkeypatch.setattr(Rows, "add", counted)
+    bands = (np.full((37, 300, 1), k / 100, np.float32) for k in range(100))
+    assert sum(len(band.map) for band in score_bands(Counted(tiling, 1, 1), bands, tiling)) == 3700
+    assert max(kept) <= tiling.tile + 2 * tiling.interior + 2 * 37
+
+
+def test_what_a_detector_sees_is_cut_from_the_mirrored_image():
     tiling = Tiling(tile=256, margin=64)
-    scorer = bands_module._BandScorer(Counted(tiling, 1, 1), tiling)
-    most = 0
-    for k in range(100):
-        list(scorer.add(np.full((37, 300, 1), k / 100, np.float32)))
-        most = max(most, scorer.seen.end - scorer.seen.start, scorer.own.end - scorer.own.start)
-    assert most <= tiling.tile + 2 * tiling.interior + 2 * 37
+    image = np.random.default_rng(0).random((300, 330, 1), np.float32)
+    rows = Rows()
+    for top in range(0, 300, 70):
+        rows.add(image[top : top + 70])
+    whole = np.pad(image[..., 0], 400, mode="reflect")
+    strips = [Strip(rows, top, 330, tiling, None) for top in range(0, 300, tiling.interior)]
+    assert [(look.row, look.column) for strip in strips for look in strip.looks] == list(
+        itertools.product((0, 128, 256), repeat=2)
+    )
+    for strip in strips:
+        for look in strip.looks:
+            expected = whole[400 + look.row - 64 :, 400 + look.column - 64 :][:256, :256]
+            assert np.array_equal(strip.planes(look), np.broadcast_to(expected, (3, 256, 256)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pellucid
-from pellucid._io.pipeline import Operation, run_pipeline
+from pellucid._io.pipeline import Operation, run_pipeline, take_ahead
 from pellucid.acquisition.files import image_files
 from pellucid.errors import DataError
 
@@ -59,6 +59,56 @@ def test_few_items_are_under_way_and_leaving_early_ends_the_threads():
     assert len(taken) <= 8
     stream.close()
     assert threading.active_count() == before
+
+
+def test_items_are_taken_ahead_in_order_and_no_further():
+    taken, may_end = [], threading.Event()
+
+    def items():
+        for x in range(6):
+            taken.append(x)
+            yield x
+        may_end.set()
+
+    ahead = take_ahead(items(), 2)
+    assert next(ahead) == 0
+    deadline = time.monotonic() + 5
+    while len(taken) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.02)
+    assert taken == [0, 1, 2]  # the one that was asked for, and two
+    assert not may_end.is_set()
+    assert list(ahead) == [1, 2, 3, 4, 5]
+
+
+def test_an_error_is_raised_where_its_item_would_have_been():
+    def items():
+        yield 1
+        raise DataError("no row 2")
+
+    ahead = take_ahead(items())
+    assert next(ahead) == 1
+    with pytest.raises(DataError, match="no row 2"):
+        next(ahead)
+
+
+def test_leaving_early_does_not_wait_for_an_item_that_never_comes():
+    never, left = threading.Event(), threading.Event()
+
+    def items():
+        try:
+            yield 1
+            never.wait()
+            yield 2
+        finally:
+            left.set()
+
+    ahead = take_ahead(items())
+    assert next(ahead) == 1
+    ahead.close()
+    assert not left.is_set()
+    never.set()
+    assert left.wait(5), "the thread goes on after its next item"
 
 
 @pytest.fixture(scope="module")

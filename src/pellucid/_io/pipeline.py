@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 IO_THREADS = min(4, os.cpu_count() or 1)  # of an operation that reads, writes or draws
 
@@ -60,3 +64,40 @@ def run_pipeline(items: Iterable[Any], *operations: Operation) -> Iterator[Futur
 
 def _call_with_result(function: Callable[[Any], Any], before: Future[Any]) -> Any:
     return function(before.result())
+
+
+def take_ahead(items: Iterable[T], count: int = 1) -> Iterator[T]:
+    """Take items in a thread of its own, ahead of whoever asks for them.
+
+    Closing the iterator early stops the thread at its next item, without waiting for that: it may never come.
+
+    Args:
+        items: taken one after the other; what they raise is raised where the item would have been.
+        count: how many may be there that nobody has asked for yet, at least 1.
+    """
+    room, taken = threading.Semaphore(count), SimpleQueue[Future[T]]()
+    closed = threading.Event()
+
+    def take() -> None:
+        iterator = iter(items)
+        while room.acquire() and not closed.is_set():
+            item: Future[T] = Future()
+            try:
+                item.set_result(next(iterator))
+            except BaseException as error:  # whatever it is, the caller gets it
+                item.set_exception(error)
+            taken.put(item)
+            if item.exception() is not None:
+                return
+
+    threading.Thread(target=take, name="taking ahead", daemon=True).start()
+    try:
+        while True:
+            item = taken.get()
+            if isinstance(item.exception(), StopIteration):
+                return
+            room.release()
+            yield item.result()
+    finally:
+        closed.set()
+        room.release()

@@ -49,28 +49,43 @@ class BandAppearance:
 
     def add(self, pixels: Pixels) -> None:
         """Take the next rows, (h, W, 3) or (h, W, 1) in [0, 1]."""
-        self._waiting.append(pixels)
-        self._rows_waiting += len(pixels)
-        if self._rows_waiting >= PART_ROWS:
-            rows = _joined(self._waiting)
-            whole = len(rows) - len(rows) % PART_ROWS
-            for top in range(0, whole, PART_ROWS):
-                self._look_at(rows[top : top + PART_ROWS])
-            self._waiting, self._rows_waiting = [rows[whole:].copy()], len(rows) - whole
+        if self._rows_waiting:
+            needed = PART_ROWS - self._rows_waiting
+            self._wait_for(pixels[:needed])
+            pixels = pixels[needed:]
+        whole = len(pixels) - len(pixels) % PART_ROWS
+        for top in range(0, whole, PART_ROWS):
+            self._look_at(pixels[top : top + PART_ROWS])
+        if whole < len(pixels):
+            self._wait_for(pixels[whole:].copy())
+
+    def _wait_for(self, rows: Pixels) -> None:
+        """Take rows of a part that is not whole yet, unless it is now."""
+        self._waiting.append(rows)
+        self._rows_waiting += len(rows)
+        if self._rows_waiting == PART_ROWS:
+            self._look_at(_joined(self._waiting))
+            self._waiting, self._rows_waiting = [], 0
 
     def _look_at(self, pixels: Pixels) -> None:
+        pixels = np.ascontiguousarray(pixels)  # sums do not depend on how a band lies in memory
         self._height += len(pixels)
         if self._first is None:
             self._first = pixels[0, 0].copy()
         self.is_constant = self.is_constant and bool((pixels == self._first).all())
         self._colours += np.broadcast_to(np.asarray(cv2.sumElems(pixels)[: pixels.shape[2]]), 3)
         grey = grey_of(pixels) if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., 0])
-        self._black += int(np.count_nonzero(grey <= BLACK))
-        self._white += int(np.count_nonzero(grey >= WHITE))
-        self._column_sums += grey.sum(0, dtype=np.float64)
-        self._row_means.append(grey.mean(1, dtype=np.float64))
+        darkest, brightest = cv2.minMaxLoc(grey)[:2]
+        if darkest <= BLACK:
+            self._black += int(np.count_nonzero(grey <= BLACK))
+        if brightest >= WHITE:
+            self._white += int(np.count_nonzero(grey >= WHITE))
+        self._column_sums += _sums_along(grey, 0)
+        self._row_means.append(_sums_along(grey, 1) / self._width)
         self._across.add(_steps_along(grey, 1))
-        self._down.add(_steps_along(grey if self._above is None else np.concatenate([self._above, grey]), 0))
+        if self._above is not None:
+            self._down.add(cv2.absdiff(self._above, grey[:1]))
+        self._down.add(_steps_along(grey, 0))
         self._above = grey[-1:].copy()
         if min(len(grey), self._width) >= 2**HALVINGS:
             self._coarse.add(coarse_of(grey))
@@ -121,9 +136,9 @@ class _Steps:
 
     def add(self, steps: Grey) -> None:
         if steps.size:
-            self._sums += steps.sum(0, dtype=np.float64)
+            self._sums += _sums_along(steps, 0)
             self._count += len(steps)
-            self._lowest_row = min(self._lowest_row, float(steps.mean(1, dtype=np.float64).min()))
+            self._lowest_row = min(self._lowest_row, float(_sums_along(steps, 1).min()) / steps.shape[1])
 
     @property
     def mean(self) -> float:
@@ -173,7 +188,13 @@ class _Coarse:
 
 def _steps_along(grey: Grey, axis: int) -> Grey:
     """Differences of neighbours along an axis, without their sign; there may be none."""
-    return np.abs(np.diff(grey, axis=axis))
+    before, after = (grey[:-1], grey[1:]) if axis == 0 else (grey[:, :-1], grey[:, 1:])
+    return np.asarray(cv2.absdiff(before, after), np.float32) if before.size else before
+
+
+def _sums_along(values: Grey, axis: int) -> Sums:
+    """Sums of columns, (W,), or of rows, (H,), in double precision."""
+    return np.asarray(cv2.reduce(values, axis, cv2.REDUCE_SUM, dtype=cv2.CV_64F), np.float64).ravel()
 
 
 def _joined(parts: list[Pixels]) -> Pixels:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,14 +67,9 @@ class Layout:
             (rows, content_rows), (columns, content_columns) = spans
             yield (rows, columns), (content_rows, content_columns)
 
-    def look(self, content: Pixels, which: Iterable[bool] | None = None) -> Iterator[Pixels]:
-        """Yield the views (height, width, 3) of a resized image, mirrored into what lies beyond its borders.
-
-        Args:
-            content: the image.
-            which: of the views; None: all.
-        """
-        for row, column in self.corners if which is None else compress(self.corners, which):
+    def look(self, content: Pixels) -> Iterator[Pixels]:
+        """Yield the views (height, width, 3) of a resized image, mirrored into what lies beyond its borders."""
+        for row, column in self.corners:
             rows = mirrored(row - self.margin, self.view[0], content.shape[0])
             columns = mirrored(column - self.margin, self.view[1], content.shape[1])
             yield content[rows][:, columns]

@@ -162,18 +162,16 @@ class Views:
     Attributes:
         layout: where they lie on it.
         content: the resized image, (H, W, 3).
-        which: of the views there are; None: all.
     """
 
     layout: Layout
     content: Pixels
-    which: tuple[bool, ...] | None = None
 
     def __len__(self) -> int:
-        return len(self.layout.corners) if self.which is None else sum(self.which)
+        return len(self.layout.corners)
 
     def __iter__(self) -> Iterator[Planes]:
-        for pixels in self.layout.look(self.content, self.which):
+        for pixels in self.layout.look(self.content):
             yield tile_planes(pixels) if self.layout.is_tiled else pixels.transpose(2, 0, 1)
 
 

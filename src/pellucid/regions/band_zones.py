@@ -108,15 +108,16 @@ class ZonedFinder:
         window = Window(self._taken, to, 0, self._width)
         anomaly_map = self._map.cut(window)
         pixels = self._pixels.cut(window) if self._pixels.end else None
-        counted, region = self._zones.rows_of(self._width, self._height, self._taken, to)
+        counted: Mask | None = None  # everything
+        if self._ignoring:
+            counted, region = self._zones.rows_of(self._width, self._height, self._taken, to)
+            places: dict[str, Mask] = {"region": ~region, "margin": region & ~counted}
         self._taken = to
         for rows in (self._map, self._pixels):
             rows.drop(to)
-        places: dict[str, Mask] = {"region": ~region, "margin": region & ~counted}
         for reason, finder in self._ignoring.items():
             yield from (Ignored(defect, reason) for defect in finder.add(anomaly_map, pixels, places[reason]))
-        place = counted if self._ignoring else None
-        yield from map(self._told, self._counting.add(anomaly_map, pixels, place))
+        yield from map(self._told, self._counting.add(anomaly_map, pixels, counted))
 
     def _told(self, defect: Defect) -> Finding:
         return Ignored(defect, "area") if defect.area_px < self._zones.min_area else defect

@@ -152,22 +152,48 @@ class Clusters:
         """
         end = known if is_last else max(self.done, known - self._reach)
         if end > self.done:
-            start = self.needed_from
-            mask = self._mask.cut(Window(start, known, 0, self._width))
-            rows = slice(self.done - start, end - start)
-            if mask.any():
-                near = cv2.dilate(mask.view(np.uint8), self._shape)[rows]
-                self._label(np.ascontiguousarray(near), mask[rows])
-            else:
-                self._seam[:] = 0
+            self._label(known, end)
             self.done = end
         at_seam = set() if is_last else set(np.unique(self._seam).tolist())
         closed = [cluster for number, cluster in self._open.items() if number not in at_seam]
         self._open = {number: cluster for number, cluster in self._open.items() if number in at_seam}
         return sorted(closed, key=lambda cluster: cluster.first)
 
-    def _label(self, near: NDArray[np.uint8], mask: Mask) -> None:
-        """Add some rows of the dilated mask, (h, W), and of the mask."""
+    def _label(self, known: int, end: int) -> None:
+        """Add the rows of the mask from ``done`` to ``end``."""
+        first_row, seam = np.zeros_like(self._seam), np.zeros_like(self._seam)
+        for columns in self._occupied(known):
+            labels = self._label_part(Window(self.needed_from, known, *columns), end)
+            first_row[slice(*columns)], seam[slice(*columns)] = labels[0], labels[-1]
+        united: dict[int, int] = {}
+        for one, other in _touching(self._seam, first_row):
+            one, other = _root(united, one), _root(united, other)
+            if one != other:
+                self._open[other].unite(self._open.pop(one))
+                united[one] = other
+        self._seam = seam
+        for number in np.unique(seam).tolist():
+            if (root := _root(united, number)) != number:
+                seam[seam == number] = root
+
+    def _occupied(self, known: int) -> list[tuple[int, int]]:
+        """First and last columns, the latter left out, of the runs in which the dilated mask is not empty.
+
+        No pixel of one run touches another; most of an image lies in none.
+        """
+        occupied = np.zeros((1, self._width), np.uint8)
+        for _, part in self._mask.parts(Window(self.needed_from, known, 0, self._width)):
+            occupied |= cv2.reduce(part.view(np.uint8), 0, cv2.REDUCE_MAX)
+        near = cv2.dilate(occupied, np.ones((1, self._shape.shape[1]), np.uint8))
+        edges = np.flatnonzero(np.diff(near[0], prepend=0, append=0)).tolist()
+        return list(zip(edges[::2], edges[1::2], strict=True))
+
+    def _label_part(self, window: Window, end: int) -> NDArray[np.int64]:
+        """Make clusters of some columns from ``done`` to ``end``; return those of the first and last row, (2, w)."""
+        mask = self._mask.cut(window)
+        rows = slice(self.done - window.top, end - window.top)
+        near = np.ascontiguousarray(cv2.dilate(mask.view(np.uint8), self._shape)[rows])
+        mask = mask[rows]
         count, labels, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
         numbers = np.arange(count) + self._count  # of the clusters that labels belong to
         numbers[0] = 0
@@ -177,19 +203,9 @@ class Clusters:
             inside = mask[y : y + height, x : x + width] & (labels[y : y + height, x : x + width] == k)
             cluster = self._open[int(numbers[k])] = Cluster(self.done + y)
             if inside.any():
-                top = self.done + y
-                window = Window(top, top + height, x, x + width)
-                cluster.add(top, x, inside, None if self._values is None else self._values.cut(window))
-        united: dict[int, int] = {}
-        for one, other in _touching(self._seam, numbers[labels[0]]):
-            one, other = _root(united, one), _root(united, other)
-            if one != other:
-                self._open[other].unite(self._open.pop(one))
-                united[one] = other
-        self._seam = numbers[labels[-1]]
-        for number in np.unique(self._seam).tolist():
-            if (root := _root(united, number)) != number:
-                self._seam[self._seam == number] = root
+                place = Window(self.done + y, self.done + y + height, window.left + x, window.left + x + width)
+                cluster.add(place.top, place.left, inside, None if self._values is None else self._values.cut(place))
+        return np.asarray(numbers[labels[[0, -1]]], np.int64)
 
 
 def _touching(above: NDArray[np.int64], below: NDArray[np.int64]) -> Iterable[tuple[int, int]]:

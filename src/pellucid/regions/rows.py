@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,6 +105,27 @@ class Rows:
             parts = [np.broadcast_to(part, (len(part), *shape)) for part in parts]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def kept(self) -> Rows:
+        """Return the same rows, which stay whatever is added or let go of here; nothing is copied."""
+        rows = Rows()
+        rows.end, rows._bands = self.end, self._bands.copy()
+        return rows
+
+    def parts(self, window: Window) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield a window part by part, each with its first row, as views of the bands that it lies in."""
+        for top, band in self._bands:
+            first, last = max(top, window.top), min(top + len(band), window.bottom)
+            if first < last:
+                yield first, band[first - top : last - top, window.left : window.right]
+
+    def pick(self, rows: slice | NDArray[np.intp], columns: slice | NDArray[np.intp] = slice(None)) -> NDArray[Any]:
+        """Return some rows and columns in any order, (n, w) or (n, w, channels); the rows are still kept."""
+        first, last = _span(rows)
+        picked = self.between(first, last, columns if isinstance(columns, slice) else slice(*_span(columns)))
+        if not isinstance(rows, slice):
+            picked = picked[rows - first]
+        return picked if isinstance(columns, slice) else picked[:, columns - int(columns.min())]
+
     def mark(self, top: int, left: int, mask: NDArray[np.bool_]) -> None:
         """Make those pixels true that a mask (h, w) whose first pixel is at ``top`` and ``left`` marks."""
         bottom = top + len(mask)
@@ -111,3 +133,8 @@ class Rows:
             first, last = max(top, start), min(bottom, start + len(band))
             if first < last:
                 band[first - start : last - start, left : left + mask.shape[1]] |= mask[first - top : last - top]
+
+
+def _span(indices: slice | NDArray[np.intp]) -> tuple[int, int]:
+    """The first index, and the one behind the last."""
+    return (indices.start, indices.stop) if isinstance(indices, slice) else (int(indices.min()), int(indices.max()) + 1)

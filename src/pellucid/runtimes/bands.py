@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import compress
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pellucid._io.pipeline import Operation, run_pipeline
+from pellucid._io.pipeline import take_ahead
 from pellucid.acquisition.gate import Gating
 from pellucid.acquisition.images import Pixels
-from pellucid.acquisition.layouts import mirrored
-from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by, tile_planes
+from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by
 from pellucid.regions.background import without_repeated_channels
 from pellucid.regions.rows import Rows
-from pellucid.runtimes import Runtime
+from pellucid.runtimes import Floats, Runtime
+from pellucid.runtimes.strips import Strip, batches, compute
 
 
 class ScoredBand(NamedTuple):
@@ -32,7 +29,9 @@ def score_bands(
 ) -> Iterator[ScoredBand]:
     """Score an image of any height while it passes; its map is that of the whole image, byte for byte.
 
-    In memory are the rows of two rows of tiles.
+    Reading and the gate, the detector, and whoever takes the bands of the map work at the same time, each in threads of
+    its own. In memory are the rows of four rows of tiles at most: one that is read, one that waits, one that is
+    computed, and one that was given out.
 
     Args:
         runtime: computes tiles, several at a time where it had best be given several.
@@ -43,89 +42,95 @@ def score_bands(
     Yields:
         Consecutive rows, as many as the interior of a tile has.
     """
-    scorer = _BandScorer(runtime, tiling, gating)
-    for band in bands:
-        yield from scorer.add(without_repeated_channels(band))
-    yield from scorer.finish()
+    joined = _JoinedRows(tiling.reduce)
+    with ThreadPoolExecutor(runtime.parallel_requests) as pool:
+        strips = take_ahead(_begin(pool, runtime, cut) for cut in _cut_strips(bands, tiling, gating))
+        try:
+            for strip, pixels, maps in strips:
+                yield from joined.add(strip.join(one for found in maps for one in found.result()), pixels)
+            yield from joined.end()
+        finally:
+            strips.close()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-class _BandScorer:
-    def __init__(self, runtime: Runtime, tiling: Tiling, gating: Gating | None = None) -> None:
-        self.runtime, self.tiling, self.gating = runtime, tiling, gating
-        self.own, self.seen, self.map = Rows(), Rows(), Rows()  # as they came, reduced, and what was found
-        self.next = 0  # row of tiles
-        self.told = 0  # rows that were given out
+class _CutStrip(NamedTuple):
+    """A row of tiles, and the pixels that it is about at the image's own scale, (h, W, channels)."""
 
-    def add(self, band: Pixels) -> Iterator[ScoredBand]:
-        self.own.add(band)
-        self._reduce(is_last=False)
-        while self.seen.end >= (self.next + 1) * self.tiling.interior + self.tiling.margin:
-            self._score(self.seen.end)
-            yield from self._found(is_last=False)
+    strip: Strip
+    pixels: Pixels
 
-    def finish(self) -> Iterator[ScoredBand]:
-        self._reduce(is_last=True)
-        while self.map.end < self.seen.end:
-            self._score(self.seen.end)
-        yield from self._found(is_last=True)
 
-    def _reduce(self, is_last: bool) -> None:
-        factor, first = self.tiling.reduce, self.seen.end * self.tiling.reduce
-        last = self.own.end if is_last else self.own.end - self.own.end % factor
+class _BegunStrip(NamedTuple):
+    """A row of tiles whose maps are being computed, (B, side, side) each, in order."""
+
+    strip: Strip
+    pixels: Pixels
+    maps: Sequence[Future[Floats]]
+
+
+def _begin(pool: ThreadPoolExecutor, runtime: Runtime, cut: _CutStrip) -> _BegunStrip:
+    begun = [pool.submit(compute, runtime, places) for places in batches([cut.strip], runtime.batch_size)]
+    return _BegunStrip(*cut, begun)
+
+
+def _cut_strips(bands: Iterable[Pixels], tiling: Tiling, gating: Gating | None) -> Iterator[_CutStrip]:
+    """Cut an image into rows of tiles, each as soon as all is there that its tiles see."""
+    own, seen, top = Rows(), Rows(), 0  # rows as they came and reduced; first row of the next row of tiles
+
+    def reduce(last: int) -> None:
+        first = seen.end * tiling.reduce
         if last > first:
-            self.seen.add(reduce_by(self.own.between(first, last), factor))
+            seen.add(reduce_by(own.between(first, last), tiling.reduce))
 
-    def _score(self, height: int) -> None:
-        """Score the next row of tiles, of an image whose height so far is that of the rows that are there."""
-        tiling, first = self.tiling, self.next * self.tiling.interior - self.tiling.margin
-        rows = mirrored(first, tiling.tile, height)
-        absolute = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-        low = int(absolute.min())
-        strip = self.seen.between(low, int(absolute.max()) + 1)[absolute - low]
-        inner = min(tiling.interior, height - self.next * tiling.interior)
-        parts = np.concatenate(list(self._maps(strip, inner)), axis=1)
-        self.map.add(parts[:inner, : strip.shape[1]])
-        self.next += 1
-        self.seen.drop((self.next - 1) * tiling.interior - tiling.margin)  # the last tiles may mirror so far
+    def cut(width: int) -> _CutStrip:
+        strip = Strip(seen, top, width, tiling, gating)
+        first, last = (min(row * tiling.reduce, own.end) for row in (strip.top, strip.bottom))
+        pixels = own.between(first, last)
+        seen.drop(strip.top - tiling.margin)  # the last tiles may mirror so far
+        own.drop(min(last, seen.end * tiling.reduce))
+        return _CutStrip(strip, pixels)
 
-    def _maps(self, strip: Pixels, rows: int) -> Iterator[Map]:
-        """The map of every tile of a strip, from left to right, that is about so many rows."""
-        tiling = self.tiling
-        columns = [
-            mirrored(column - tiling.margin, tiling.tile, strip.shape[1])
-            for column in range(0, strip.shape[1], tiling.interior)
-        ]
-        seen = [True] * len(columns)
-        if self.gating is not None:
-            seen = self.gating.gate.passing(strip, tiling.margin, rows).tolist()
-        computed = self._compute(strip, list(compress(columns, seen)))
-        for is_seen in seen:
-            yield next(computed) if is_seen else self._passed_over()
+    width = 0
+    for band in bands:
+        own.add(without_repeated_channels(band))
+        width = -(-band.shape[1] // tiling.reduce)
+        reduce(own.end - own.end % tiling.reduce)
+        while seen.end >= top + tiling.interior + tiling.margin:
+            yield cut(width)
+            top += tiling.interior
+    reduce(own.end)
+    while top < seen.end:
+        yield cut(width)
+        top += tiling.interior
 
-    def _passed_over(self) -> Map:
-        assert self.gating is not None  # it is why there are such tiles
-        return np.full((self.tiling.interior, self.tiling.interior), self.gating.level, np.float32)
 
-    def _compute(self, strip: Pixels, columns: list[slice | NDArray[np.intp]]) -> Iterator[Map]:
-        runtime = self.runtime
-        batches = [columns[at : at + runtime.batch_size] for at in range(0, len(columns), runtime.batch_size)]
+class _JoinedRows:
+    """The map of an image at its own scale; enlarging a row looks at the ones beside it."""
 
-        def score(batch: list[slice | NDArray[np.intp]]) -> Map:
-            return runtime.score(np.stack([tile_planes(strip[:, seen]) for seen in batch]))[0]
+    def __init__(self, factor: int) -> None:
+        self.factor, self.told = factor, 0  # rows that were given out
+        self.pixels, self.map = Rows(), Rows()
 
-        for found in run_pipeline(batches, Operation(score, runtime.parallel_requests)):
-            yield from found.result()
+    def add(self, anomaly_map: Map, pixels: Pixels) -> Iterator[ScoredBand]:
+        """Take the next rows of the reduced image's map, and the pixels that they are about."""
+        self.map.add(anomaly_map)
+        self.pixels.add(pixels)
+        yield from self._take((self.map.end - (self.factor > 1)) * self.factor)
 
-    def _found(self, is_last: bool) -> Iterator[ScoredBand]:
-        """What is known of rows that were not given out yet; enlarging a row looks at the ones beside it."""
-        factor, top = self.tiling.reduce, self.told
-        bottom = self.own.end if is_last else (self.map.end - (factor > 1)) * factor
+    def end(self) -> Iterator[ScoredBand]:
+        """Take note that the image has ended."""
+        yield from self._take(self.pixels.end)
+
+    def _take(self, bottom: int) -> Iterator[ScoredBand]:
+        factor, top = self.factor, self.told
+        bottom = min(bottom, self.pixels.end)
         if bottom <= top:
             return
-        pixels, above = self.own.between(top, bottom), max(top // factor - 1, 0)
+        pixels, above = self.pixels.between(top, bottom), max(top // factor - 1, 0)
         rows = self.map.between(above, self.map.end)
         enlarged = enlarge_by(rows, factor, (bottom - above * factor, pixels.shape[1]))
         yield ScoredBand(top, enlarged[top - above * factor :], pixels)
         self.told = bottom
         self.map.drop(bottom // factor - 1)
-        self.own.drop(min(bottom, self.seen.end * factor))
+        self.pixels.drop(bottom)

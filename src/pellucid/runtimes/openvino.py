@@ -6,7 +6,7 @@ import threading
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,13 @@ from pellucid.records import ScoreOf
 from pellucid.runtimes import Floats, Name, require_installed
 
 _bridge_lock = threading.Lock()
+
+
+class _Requests(NamedTuple):
+    """Of a compiled graph: those that compute nothing now, and how many there are."""
+
+    idle: SimpleQueue[Any]
+    count: int
 
 
 class OpenVino:
@@ -34,19 +41,45 @@ class OpenVino:
         require_installed("openvino")
         import openvino
 
-        self._graph, self.score_of = graph, score_of
-        core = openvino.Core()
-        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY"}
+        self._graph, self.score_of, self._is_throughput = graph, score_of, throughput
+        self._core = openvino.Core()
         try:
-            model = core.read_model(graph)  # for any number of images; one whose shape is known takes a twentieth less
-            model.reshape([1, *(side.get_length() for side in list(model.input().partial_shape)[1:])])
-            compiled = core.compile_model(model, "CPU", hints)
-            self.parallel_requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+            self._model = self._core.read_model(graph)
         except RuntimeError as error:
-            raise ModelFileError(f"OpenVINO cannot read '{graph}': {str(error).strip().splitlines()[-1]}") from None
-        self._idle: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(self.parallel_requests):
-            self._idle.put(self._create_request(compiled))
+            raise _unreadable(graph, error) from None
+        self._compiling = threading.Lock()
+        self._compiled: _Requests | None = None
+
+    @property
+    def parallel_requests(self) -> int:
+        """How many images are computed at the same time."""
+        return self._requests.count
+
+    @property
+    def _requests(self) -> _Requests:
+        """Those of the graph, which is compiled when they are first needed, and takes memory from then on.
+
+        Raises:
+            ModelFileError: it cannot be compiled.
+        """
+        with self._compiling:
+            if self._compiled is None:
+                self._compiled = self._compile()
+        return self._compiled
+
+    def _compile(self) -> _Requests:
+        performance = "THROUGHPUT" if self._is_throughput else "LATENCY"
+        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": performance}
+        idle: SimpleQueue[Any] = SimpleQueue()
+        try:  # for any number of images; one whose shape is known takes a twentieth less
+            self._model.reshape([1, *(side.get_length() for side in list(self._model.input().partial_shape)[1:])])
+            compiled = self._core.compile_model(self._model, "CPU", hints)
+            count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+            for _ in range(count):
+                idle.put(self._create_request(compiled))
+        except RuntimeError as error:
+            raise _unreadable(self._graph, error) from None
+        return _Requests(idle, count)
 
     @staticmethod
     def _create_request(compiled: Any) -> Any:
@@ -63,20 +96,27 @@ class OpenVino:
 
     def for_throughput(self) -> OpenVino:
         """Return the same graph compiled to compute several images at a time."""
-        return self._throughput
+        return self if self._is_throughput else self._throughput
 
     @cached_property
     def _throughput(self) -> OpenVino:
         return OpenVino(self._graph, self.score_of, throughput=True)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
-        found = [self._score_one(image[None]) for image in pixels]
+        found = [self._score_one(pixels[k : k + 1]) for k in range(len(pixels))]
+        if len(found) == 1:
+            return found[0]
         return np.concatenate([maps for maps, _ in found]), np.concatenate([scores for _, scores in found])
 
     def _score_one(self, pixels: Floats) -> tuple[Floats, Floats]:
-        request = self._idle.get()
+        requests = self._requests.idle
+        request = requests.get()
         try:
-            results = request.infer([pixels])
+            results = request.infer([pixels], share_inputs=True)  # read where they are, not copied
             return results[0].copy(), results[1].copy()
         finally:
-            self._idle.put(request)
+            requests.put(request)
+
+
+def _unreadable(graph: Path, error: RuntimeError) -> ModelFileError:
+    return ModelFileError(f"OpenVINO cannot read '{graph}': {str(error).strip().splitlines()[-1]}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +17,11 @@ from pellucid.acquisition.fitted_images import FittedImages, ImageCheck
 from pellucid.acquisition.gate import Gating
 from pellucid.acquisition.images import DecodedImage, Planes, Size, open_image
 from pellucid.acquisition.layouts import Layout
-from pellucid.acquisition.tiles import enlarge_by
+from pellucid.acquisition.tiles import Tiling, enlarge_by
 from pellucid.acquisition.views import Views, views_of
 from pellucid.records import ScoreOf, top_count
 from pellucid.runtimes import Runtime
+from pellucid.runtimes.strips import TiledImage
 
 Map = NDArray[np.float32]  # (H, W)
 OpenFile = Callable[[Path, int], DecodedImage]  # of a path and the significant bits of its 16-bit values
@@ -56,7 +56,7 @@ def score_file(
         gating: passes over tiles of good glass; None: all are computed.
     """
     file = _prepare(path, image, size, fitted_images, gating)
-    return _scored(file, [score_view(runtime, planes) for planes in file.views], runtime, gating)
+    return _scored(file, (score_view(runtime, planes) for planes in file.views), runtime)
 
 
 class _PreparedFile(NamedTuple):
@@ -65,28 +65,33 @@ class _PreparedFile(NamedTuple):
     path: Path
     size: Size
     check: ImageCheck
-    views: Views
+    seen: Views | TiledImage
+
+    @property
+    def views(self) -> Iterable[Planes]:
+        """What the network sees of an image that is not tiled, (3, H, W) each; of one that is, nothing."""
+        return () if isinstance(self.seen, TiledImage) else self.seen
 
 
 def _prepare(
     path: Path, image: DecodedImage, size: Size, fitted_images: FittedImages, gating: Gating | None
 ) -> _PreparedFile:
     height, width = image.pixels.shape[:2]
-    views = views_of(image.pixels, size, fitted_images.framing)
-    if gating is not None and views.layout.is_tiled:
-        views = replace(views, which=tuple(gating.gate.candidates(views.content).ravel().tolist()))
-    return _PreparedFile(path, (height, width), fitted_images.check(image, views.layout), views)
+    framing = fitted_images.framing
+    if isinstance(framing, Tiling):
+        seen: Views | TiledImage = TiledImage(image.pixels, framing, gating)
+        return _PreparedFile(path, (height, width), fitted_images.check(image, framing.lay_out((height, width))), seen)
+    seen = views_of(image.pixels, size, framing)
+    return _PreparedFile(path, (height, width), fitted_images.check(image, seen.layout), seen)
 
 
-def _scored(
-    file: _PreparedFile, found: Sequence[tuple[float, Map]], runtime: Runtime, gating: Gating | None
-) -> ScoredFile:
-    views = file.views
-    if gating is not None and views.which is not None:
-        passed_over = gating.level, np.full(views.layout.mapped, gating.level, np.float32)
-        computed = iter(found)
-        found = [next(computed) if seen else passed_over for seen in views.which]
-    joined = merge_views(views.layout, found, runtime.score_of, file.size)
+def _scored(file: _PreparedFile, found: Iterator[tuple[float, Map]], runtime: Runtime) -> ScoredFile:
+    """Join what was found on an image's views, the first of ``found``; an image that is tiled is computed here."""
+    if isinstance(file.seen, TiledImage):
+        joined = file.seen.score(runtime)
+    else:
+        views = file.seen
+        joined = merge_views(views.layout, list(islice(found, len(views))), runtime.score_of, file.size)
     return ScoredFile(file.path, file.size, file.check, *joined)
 
 
@@ -123,8 +128,7 @@ def read_and_score(
             if error := file.exception():
                 future.set_exception(error)
             else:
-                prepared = file.result()
-                future.set_result(_scored(prepared, list(islice(found, len(prepared.views))), runtime, gating))
+                future.set_result(_scored(file.result(), found, runtime))
         return scored
 
     files = run_pipeline(paths, Operation(read, IO_THREADS))

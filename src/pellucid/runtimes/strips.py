@@ -1,0 +1,133 @@
+"""Strips: rows of tiles of an image, what of them a detector computes, and their map; images as several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import compress, islice
+from typing import NamedTuple
+
+import numpy as np
+
+from pellucid.acquisition.gate import Gating
+from pellucid.acquisition.images import Pixels, Planes
+from pellucid.acquisition.layouts import mirrored
+from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by
+from pellucid.regions.background import without_repeated_channels
+from pellucid.regions.rows import Rows, Window
+from pellucid.runtimes import Floats, Runtime
+
+
+class Look(NamedTuple):
+    """A square of an image that a detector computes at a time, without the margin around it that it sees as well.
+
+    Attributes:
+        row: its first, px of the reduced image.
+        column: its first.
+        side: px.
+    """
+
+    row: int
+    column: int
+    side: int
+
+
+class Strip:
+    """A row of tiles of an image.
+
+    Attributes:
+        top: first row of its map, px of the reduced image.
+        bottom: the row behind the last.
+        looks: what a detector has to compute of it.
+    """
+
+    def __init__(self, seen: Rows, top: int, width: int, tiling: Tiling, gating: Gating | None) -> None:
+        """Take a row of tiles of an image that ends where its rows do, as far as its tiles can see.
+
+        Args:
+            seen: rows of the reduced image, (h, W, 1 or 3) in [0, 1]; what is let go of there is kept here.
+            top: first row of the map.
+            width: of the reduced image, px.
+            tiling: of the model.
+            gating: passes over tiles of good glass; None: all are computed.
+        """
+        self.top, self.bottom = top, min(top + tiling.interior, seen.end)
+        self._seen, self._width, self._tiling = seen.kept(), width, tiling
+        self._level = 0.0 if gating is None else gating.level
+        columns = range(0, width, tiling.interior)
+        self.looks: Sequence[Look] = [Look(top, column, tiling.interior) for column in columns]
+        if gating is not None:
+            rows = mirrored(top - tiling.margin, self.bottom - top + 2 * tiling.margin, seen.end)
+            shown = gating.gate.passing(self._seen.pick(rows), tiling.margin, self.bottom - top)
+            self.looks = list(compress(self.looks, shown))
+
+    def planes(self, look: Look) -> Planes:
+        """Return what a detector sees to compute a square, (3, side, side) with the margin, mirrored beyond the image's
+        borders; always in the same order of memory: the bytes of what is computed may depend on it."""
+        margin = self._tiling.margin
+        side = look.side + 2 * margin
+        rows = mirrored(look.row - margin, side, self._seen.end)
+        columns = mirrored(look.column - margin, side, self._width)
+        planes = np.empty((3, side, side), np.float32)
+        if isinstance(rows, slice) and isinstance(columns, slice):
+            for at, part in self._seen.parts(Window(rows.start, rows.stop, columns.start, columns.stop)):
+                planes[:, at - rows.start : at - rows.start + len(part)] = part.transpose(2, 0, 1)
+        else:
+            planes[:] = self._seen.pick(rows, columns).transpose(2, 0, 1)
+        return planes
+
+    def join(self, found: Iterator[Map]) -> Map:
+        """Join the maps of all looks, in order, to that of the strip, (bottom - top, W)."""
+        joined = np.full((self.bottom - self.top, self._width), self._level, np.float32)
+        for look, found_map in zip(self.looks, found, strict=True):
+            place = joined[look.row - self.top :, look.column :][: look.side, : look.side]
+            place[:] = found_map[: place.shape[0], : place.shape[1]]
+        return joined
+
+
+class Place(NamedTuple):
+    """What a detector computes at a time, and the strip that it lies in."""
+
+    strip: Strip
+    look: Look
+
+
+def compute(runtime: Runtime, places: Sequence[Place]) -> Floats:
+    """Compute the maps, (B, side, side), of some squares of one side in one call.
+
+    Args:
+        runtime: of tiles.
+        places: of the squares, at least one.
+    """
+    planes = [strip.planes(look) for strip, look in places]
+    return runtime.score(planes[0][None] if len(planes) == 1 else np.stack(planes))[0]
+
+
+def batches(strips: Sequence[Strip], size: int) -> Iterator[Sequence[Place]]:
+    """Cut what has to be computed of some strips into what is computed in one call, at most so many squares."""
+    places = [Place(strip, look) for strip in strips for look in strip.looks]
+    for at in range(0, len(places), size):
+        yield places[at : at + size]
+
+
+class TiledImage:
+    """An image in memory that a detector sees in tiles."""
+
+    def __init__(self, pixels: Pixels, tiling: Tiling, gating: Gating | None = None) -> None:
+        """Cut it, and let the gate look at it.
+
+        Args:
+            pixels: (H, W, 3) in [0, 1].
+            tiling: of the model.
+            gating: passes over tiles of good glass; None: all are computed.
+        """
+        self._size, self._reduce = (pixels.shape[0], pixels.shape[1]), tiling.reduce
+        content = reduce_by(without_repeated_channels(pixels), tiling.reduce)
+        tops = range(0, len(content), tiling.interior)
+        self._strips = [Strip(Rows.of(content), top, content.shape[1], tiling, gating) for top in tops]
+
+    def score(self, runtime: Runtime) -> tuple[float, Map]:
+        """Compute its score, the highest value of its map, and the map, of the image's own size."""
+        found = (one for places in batches(self._strips, runtime.batch_size) for one in compute(runtime, places))
+        maps = [strip.join(islice(found, len(strip.looks))) for strip in self._strips]
+        joined = enlarge_by(maps[0] if len(maps) == 1 else np.concatenate(maps), self._reduce, self._size)
+        return float(joined.max()), joined
