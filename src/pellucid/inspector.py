@@ -190,6 +190,8 @@ class Inspector:
 
             defects, ignored = self.zones.sort(file.size, find)
             accepted = bool(ignored) and not defects
+        if accepted and file.check.doubt:
+            accepted, reason, score = False, file.check.doubt, math.inf
         return self.conclude(
             file.size,
             accepted,

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from pellucid._io.pipeline import Operation, run_pipeline
 from pellucid.acquisition.gate import Gating
-from pellucid.acquisition.images import Pixels
+from pellucid.acquisition.images import Pixels, without_repeated_channels
 from pellucid.acquisition.layouts import mirrored
 from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by, tile_planes
-from pellucid.regions.background import without_repeated_channels
 from pellucid.regions.rows import Rows
 from pellucid.runtimes import Runtime
 
