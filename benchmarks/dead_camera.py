@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.appearance import describe, fitted_range
+from pellucid.acquisition.appearance import fitted_range
+from pellucid.acquisition.band_appearance import describe
 from pellucid.acquisition.files import image_files
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import DecodedImage, Pixels, read_image

@@ -161,3 +161,47 @@ def test_what_no_model_or_stream_can_do(inspector, sheet, tmp_path):
 
     with pytest.raises(DataError, match="'line' has no rows"):
         inspect_bands(inspector, Nothing())
+
+
+def lined_sheet(line):
+    sheet = flawed_sheet()
+    sheet[:, 250] = line(sheet[:, 250])
+    return sheet
+
+
+def test_a_bold_line_from_end_to_end_is_judged_and_its_defects_are_listed(inspector, tmp_path):
+    path = tmp_path / "sheet.tif"
+    tifffile.imwrite(path, lined_sheet(lambda one: np.minimum(one.astype(int) + 70, 255).astype(np.uint8)))
+    expected, told = inspector.inspect(path), []
+    found = inspect_bands(inspector, open_bands(path, 100), told.append)
+    assert replace(found, map=expected.map) == replace(expected, pixels=None)
+    assert (found.verdict, found.reason) == ("reject", "")
+    assert found.warnings[0].startswith(
+        "Compared with those fitted on, the image is crossed by one line from end to end (line "
+    )
+    assert any(defect.box[0] <= 250 < defect.box[0] + defect.box[2] for defect in found.defects)
+    assert len(found.defects) >= 4
+    assert sorted(told, key=lambda one: -one.peak) == list(found.defects)
+
+
+@pytest.mark.parametrize("margin", [0, 190])
+def test_a_bold_line_on_which_nothing_counts_is_still_never_accepted(inspector, tmp_path, margin):
+    path = tmp_path / "sheet.tif"
+    tifffile.imwrite(path, lined_sheet(lambda one: np.minimum(one.astype(int) + 70, 255).astype(np.uint8)))
+    limit = inspector.limit if margin else replace(inspector.limit, value=1e9)
+    blind = replace(inspector, limit=limit, zones=Zones(margin=margin))
+    expected = blind.inspect(path)
+    found = inspect_bands(blind, open_bands(path, 100))
+    assert replace(found, map=expected.map) == replace(expected, pixels=None)
+    assert (found.verdict, found.score, found.defects) == ("reject", np.inf, ())
+    assert bool(found.ignored) == bool(margin)
+    assert found.reason.startswith("Not judged: compared with those fitted on, the image is crossed by one line from")
+    assert found.reason.endswith("on which the detector found nothing that counts.")
+
+
+def test_a_stuck_sensor_column_is_not_judged(inspector, tmp_path):
+    path = tmp_path / "sheet.tif"
+    tifffile.imwrite(path, lined_sheet(lambda one: np.full_like(one, 30)))
+    found = inspect_bands(inspector, open_bands(path, 100))
+    assert found.reason.startswith("Not judged: compared with those fitted on, the image is far crossed by one line as")
+    assert found == replace(inspector.inspect(path), pixels=None, map=found.map)

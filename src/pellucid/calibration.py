@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,12 +19,14 @@ from pellucid.acquisition.images import ImageBatches, Size, batch_size, read_ahe
 from pellucid.acquisition.splits import group_numbers
 from pellucid.acquisition.views import lay_out
 from pellucid.errors import TrainingError
+from pellucid.limits.area import Regions, place_by_area, regions_of, share_beyond, unit_per_px
 from pellucid.limits.conformal import ConformalMethod, calibrate, f1_optimal
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import move_into_gap
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.records import Sample, ScoreOf, Split
-from pellucid.records.limits import Limit, LimitMethod
+from pellucid.records.limits import FalseAlarms, Limit, LimitMethod
+from pellucid.regions.scale import Scale
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes import Runtime
 from pellucid.runtimes.scoring import Map, enlarge, merge_views, read_and_score
@@ -40,12 +43,16 @@ class HeldOutScore(NamedTuple):
         highest: value of the map.
         highest_counted: value that a defect which counts reaches; see :meth:`pellucid.regions.zones.Zones.highest`.
         median: value of the map.
+        regions: of the map where defects count, of a tiled model.
+        counted_px: pixels where defects count, of a tiled model.
     """
 
     score: float
     highest: float
     highest_counted: float
     median: float
+    regions: Regions | None = None
+    counted_px: int = 0
 
     def counts(self, pixel_limit: float) -> bool:
         """Tell whether a defect that counts would be found on it, if its score were above the limit."""
@@ -198,7 +205,7 @@ def held_out_scores(
         of_image = list(islice(found, len(list(views))))  # by then it was read
         own = seen.sizes[path]
         score, anomaly_map = merge_views(lay_out(own, view, framing), of_image, score_of, own)
-        by_image[k] = _held_out_score(path, score, anomaly_map, own, zones)
+        by_image[k] = _held_out_score(path, score, anomaly_map, own, zones, fitted_images.are_tiled)
     next(found, None)  # a detector that leaves images out is fitted when all were taken
     return [by_image[k] for k in range(len(by_image))]
 
@@ -219,11 +226,11 @@ def score_files(
     scored = []
     for future in read_and_score(runtime, [s.path for s in samples], size, fitted_images):
         file = future.result()
-        scored.append(_held_out_score(file.path, file.score, file.map, file.size, zones))
+        scored.append(_held_out_score(file.path, file.score, file.map, file.size, zones, fitted_images.are_tiled))
     return scored
 
 
-def _held_out_score(path: Path, score: float, small_map: Map, size: Size, zones: Zones) -> HeldOutScore:
+def _held_out_score(path: Path, score: float, small_map: Map, size: Size, zones: Zones, is_tiled: bool) -> HeldOutScore:
     anomaly_map = enlarge(small_map, size)
     highest = float(anomaly_map.max())
     if not math.isfinite(score + highest):
@@ -231,7 +238,11 @@ def _held_out_score(path: Path, score: float, small_map: Map, size: Size, zones:
             f"The detector gave '{path}' the score {score}, which is no number that a limit can be chosen from: its"
             " training diverged, or its hyper-parameters are out of range."
         )
-    return HeldOutScore(score, highest, zones.highest(anomaly_map), float(np.median(small_map)))
+    found = HeldOutScore(score, highest, zones.highest(anomaly_map), float(np.median(small_map)))
+    if not is_tiled:
+        return found
+    counted = zones.counted(size)
+    return found._replace(regions=regions_of(anomaly_map, counted), counted_px=int(np.count_nonzero(counted)))
 
 
 def choose_limit(
@@ -247,6 +258,8 @@ def choose_limit(
     confidence: float | None = None,
     costs: Costs | None = None,
     defects: Sequence[float] | None = None,
+    false_alarms: FalseAlarms | None = None,
+    mm_per_px: Scale | None = None,
 ) -> Limit:
     """Choose the limit from normal images that were not fitted on, for what counts.
 
@@ -268,7 +281,16 @@ def choose_limit(
         costs: for ``gap``; by default an escape costs 100 false rejects, and 1 % of parts are defective.
         defects: scores of the labelled defects, where they are known: of a detector that was taught by these, as if it
             had not been taught by the one that is scored.
+        false_alarms: of a tiled model, the rate by area that is promised instead of ``false_reject``.
+        mm_per_px: scale of the images, for a rate by m2.
+
+    Raises:
+        DataError: there are too few good images, or too little good glass.
     """
+    if false_alarms is not None:
+        groups = [s.group for s in split.calibrating(leaves_out)]
+        placed = _limit_by_area(held_out, groups, false_alarms, mm_per_px, confidence)
+        return replace(placed, left_out=leaves_out, folds=None if leaves_out else split.folds)
     by_folds: ConformalMethod = "conformal" if split.folds is None else "cross-conformal"
     place = partial(
         calibrate,
@@ -292,3 +314,32 @@ def choose_limit(
             defects = [one.score for one in score_files(runtime, split.select, size, fitted_images)]
         limit = f1_optimal(limit, defects) if method == "f1" else move_into_gap(limit, defects, costs or Costs())
     return replace(limit, pixel=min(limit.pixel, limit.value)) if tiled else limit
+
+
+def _limit_by_area(
+    held_out: Sequence[HeldOutScore],
+    groups: Sequence[str | None],
+    asked: FalseAlarms,
+    mm_per_px: Scale | None,
+    confidence: float | None,
+) -> Limit:
+    """The limit of a tiled model by false alarms on an area, for its score and its pixels alike."""
+    areas = [one.counted_px * unit_per_px(asked.unit, mm_per_px) for one in held_out]
+    sizes = Counter(groups)
+    weights = tuple(1.0 if group is None else 1 / sizes[group] for group in groups)
+    value = place_by_area([one.regions for one in held_out if one.regions], areas, weights, asked, confidence)
+    order = np.argsort([one.highest_counted for one in held_out], kind="stable")
+    limit = Limit(
+        value=value,
+        pixel=value,
+        false_reject_rate=0.0,
+        scores=tuple(held_out[k].highest_counted for k in order),
+        method="area",
+        weights=tuple(weights[k] for k in order) if any(groups) else (),
+        pixel_median=median(one.median for one in held_out),
+        confidence=confidence,
+        alarm_rate=asked.rate,
+        alarm_unit=asked.unit,
+        normal_area=float(np.dot(weights, areas)),
+    )
+    return replace(limit, false_reject_rate=share_beyond(limit))

@@ -30,11 +30,12 @@ from pellucid.calibration import (
 from pellucid.errors import ParameterError
 from pellucid.gating import check_gate_loss, with_gate
 from pellucid.inspector import Inspector
+from pellucid.limits.area import check_false_alarms, check_tiled
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import check_enough_defects
 from pellucid.outlining import Outline, check_measuring, choose_outline
 from pellucid.records import Sample, Samples, Split
-from pellucid.records.limits import LimitMethod
+from pellucid.records.limits import FalseAlarms, LimitMethod
 from pellucid.regions.scale import Scale
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes.torch import Torch
@@ -55,6 +56,7 @@ def fit(
     gate_loss: float = 0.0,
     false_reject: float = 0.05,
     confidence: float | None = None,
+    false_alarms: FalseAlarms | None = None,
     folds: int | None = None,
     limit: LimitMethod = "conformal",
     costs: Costs | None = None,
@@ -83,6 +85,8 @@ def fit(
             of good glass, in [0, 1); 0: every tile is computed.
         false_reject: promised share of good images that are rejected, in (0, 1).
         confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
+        false_alarms: of a tiled model, false alarms by area of good glass that are promised instead, whatever the size
+            of its images; ``false_reject`` then only says how many of them are kept aside.
         folds: at least 2: every normal image is learned from, and calibrates, scored by one of so many models that have
             not seen it, at as many times the training; None: a fifth is held out where that is enough. Detectors that
             leave images out by themselves have no need of it.
@@ -120,6 +124,7 @@ def fit(
     check_tile(tile, reduce)
     check_gate_loss(gate_loss)
     check_folds(detector, made.leaves_out, folds)
+    check_false_alarms(false_alarms, mm_per_px is not None, limit)
     plan = data
     if not isinstance(plan, Plan):
         plan = Plan.from_data(plan, false_reject=false_reject, confidence=confidence, folds=folds, seed=seed)
@@ -133,6 +138,7 @@ def fit(
         fitted_images=plan.fitted_images(),
         false_reject=false_reject,
         confidence=confidence,
+        false_alarms=false_alarms,
         limit=limit,
         costs=costs,
         learn_defects=learn_defects,
@@ -173,6 +179,7 @@ def fit_split(
     fitted_images: FittedImages | None = None,
     false_reject: float = 0.05,
     confidence: float | None = None,
+    false_alarms: FalseAlarms | None = None,
     limit: LimitMethod = "conformal",
     costs: Costs | None = None,
     learn_defects: bool = False,
@@ -195,6 +202,8 @@ def fit_split(
         fitted_images: what the model is to remember of these images; they are read for it when it is not given.
         false_reject: promised share of good images that are rejected, in (0, 1).
         confidence: share of models made in this way that keep the promise, in (0, 1); None: they keep it on average.
+        false_alarms: of a tiled model, false alarms by area of good glass that are promised instead, whatever the size
+            of its images; ``false_reject`` then only says how many of them are kept aside.
         limit: ``conformal``, ``gap`` or ``f1``.
         costs: for ``gap``.
         learn_defects: whether the labelled defects of ``split.select`` teach the detector.
@@ -214,7 +223,9 @@ def fit_split(
     _check(split, limit, zones, outline, mm_per_px, learn_defects)
     check_tile(tile, reduce)
     check_gate_loss(gate_loss)
+    check_false_alarms(false_alarms, mm_per_px is not None, limit)
     size, fitted_images = _choose_view(detector, split, image_size, tile, reduce, fitted_images)
+    check_tiled(false_alarms, fitted_images.are_tiled)
     if learn_defects and fitted_images.are_tiled:
         raise ParameterError(
             "Labelled defects teach only detectors that see whole images: give tile=0, or leave --learn-defects out."
@@ -234,6 +245,8 @@ def fit_split(
         confidence=check_confidence(confidence),
         costs=costs,
         defects=lesson and lesson.defects,
+        false_alarms=false_alarms,
+        mm_per_px=mm_per_px,
     )
     in_order = tuple(one.score for one in held_out)
     inspector = Inspector(Torch(detector), chosen, size, fitted_images, seed, false_reject, in_order, zones)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from pellucid.acquisition.tiles import Tiling
 from pellucid.acquisition.views import lay_out, views_of
 from pellucid.detectors._taught import Taught
 from pellucid.errors import DataError, ParameterError
+from pellucid.limits.promise import short_promise
 from pellucid.limits.segmentation import segmentation_threshold
 from pellucid.models.file import gate_tensors, header_of, write_model
 from pellucid.records import Defect, Ignored, Inspection, Samples
@@ -190,6 +191,8 @@ class Inspector:
 
             defects, ignored = self.zones.sort(file.size, find)
             accepted = bool(ignored) and not defects
+        if accepted and file.check.doubt:
+            accepted, reason, score = False, file.check.doubt, math.inf
         return self.conclude(
             file.size,
             accepted,
@@ -218,6 +221,7 @@ class Inspector:
             good_level=self.limit.good_level,
             bits=self.fitted_images.bits,
             sheet=self.measuring.sheet(size),
+            promise=self.promise,
             **found,
         )
         return inspection if self.grading is None else self.grading.apply(inspection)
@@ -265,6 +269,11 @@ class Inspector:
         """Return how far a defect may reach beyond its region of the map, px of an image of such a height and width."""
         framing = self.fitted_images.framing
         return margin_at(framing.reduce) if isinstance(framing, Tiling) else margin_of(size, self.seen_size(size))
+
+    @cached_property
+    def promise(self) -> str:
+        """What the limit promises, in a few words; empty where that is nothing."""
+        return short_promise(self.limit)
 
     @property
     def gating(self) -> Gating | None:

@@ -10,7 +10,6 @@ import numpy as np
 
 from pellucid.acquisition.band_appearance import BandAppearance
 from pellucid.acquisition.bands import Bands
-from pellucid.acquisition.fitted_images import CONSTANT, ImageCheck
 from pellucid.acquisition.tiles import Map, Tiling
 from pellucid.errors import DataError, ParameterError
 from pellucid.inspector import NOT_FINITE, Inspector
@@ -95,7 +94,7 @@ class _Passing:
         """Decide, as of an image in memory: what cannot be judged is never accepted."""
         if not self.height:
             raise DataError(f"'{self.bands.path}' has no rows.")
-        check = self._check()
+        check = self.inspector.fitted_images.check_seen(self.appearance, tuple(self.bands.remarks.warnings))
         reason = check.reason or ("" if self.is_finite else NOT_FINITE)
         score = math.inf if reason else self.score
         found = SortedDefects((), (), ())
@@ -104,6 +103,8 @@ class _Passing:
             self._tell(self.finder.end())
             found = self.finder.finish()
             accepted = bool(found.ignored) and not found.defects
+        if accepted and check.doubt:
+            accepted, reason, score = False, check.doubt, math.inf
         return self.inspector.conclude(
             (self.height, self.bands.width),
             accepted,
@@ -115,10 +116,3 @@ class _Passing:
             reason=reason,
             warnings=(*check.warnings, *found.notes),
         )
-
-    def _check(self) -> ImageCheck:
-        appearance = self.appearance.finish()
-        if self.appearance.is_constant:
-            return ImageCheck(CONSTANT)
-        is_noise = partial(self.appearance.is_noise, appearance)
-        return self.inspector.fitted_images.check_appearance(appearance, is_noise, tuple(self.bands.remarks.warnings))

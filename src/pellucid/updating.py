@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from pellucid.acquisition.verify import VerifiedData, samples_sha256, verify
 from pellucid.calibration import HeldOutScore, choose_limit, fit_leaving_out, score_files
 from pellucid.errors import DataError, join_names
 from pellucid.inspector import Inspector
+from pellucid.limits.area import needed_area, unit_per_px
 from pellucid.limits.lot import move_to_lot
 from pellucid.limits.promise import BETTER_CONFIDENCE, Promise
 from pellucid.models.file import Ancestor, read_header
@@ -196,10 +198,18 @@ def _place_limits(
     """The limits of both models for a new lot: the one that has not learned from it, and the other."""
     earlier = score_files(before.runtime, samples, before.image_size, before.fitted_images, before.zones)
     limit, groups = before.limit, group_numbers(samples)
-    enough = Promise(before.false_reject, max(BETTER_CONFIDENCE, limit.confidence or 0.0)).needed
+    confidence = max(BETTER_CONFIDENCE, limit.confidence or 0.0)
+    asked, scale = limit.false_alarms, before.measuring.mm_per_px
+    enough = Promise(before.false_reject, confidence).needed
+
+    def is_enough(found: Sequence[HeldOutScore]) -> bool:
+        if asked is None:
+            return len(set(groups)) >= enough
+        area = math.fsum(one.counted_px for one in found) * unit_per_px(asked.unit, scale)
+        return len(set(groups)) == len(found) and area >= needed_area(asked, confidence)
 
     def place(inspector: Inspector, found: Sequence[HeldOutScore]) -> Limit:
-        if len(set(groups)) < enough:
+        if not is_enough(found):
             moved = move_to_lot(limit, [one.score for one in found], groups)
             return replace(moved, pixel_median=median(one.median for one in found))
         return choose_limit(
@@ -212,6 +222,8 @@ def _place_limits(
             leaves_out=True,
             method="conformal",
             confidence=limit.confidence,
+            false_alarms=asked,
+            mm_per_px=scale,
         )
 
     return place(before, earlier), place(after, held_out)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.acquisition.appearance import TOLERANCES, Appearance, describe, differences, fitted_range, is_noise
+from pellucid.acquisition.appearance import TOLERANCES, Appearance, differences, fitted_range
+from pellucid.acquisition.band_appearance import describe, seen_whole
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.images import DecodedImage, read_image
 from pellucid.synthesis.glass import DEFECT_GENERATORS, draw_defective_pane, draw_pane
@@ -111,8 +112,11 @@ def test_noise_of_the_light_and_contrast_of_the_fitted_images_has_its_own_senten
 def test_a_grainy_image_that_shows_something_is_not_noise_alone(fitted):
     ramp = np.linspace(0.4, 0.7, SIDE, dtype=np.float32)[None, :, None]
     grainy = stored(np.repeat(ramp, 3, 2) + noise(0.5, 20 / 255) - 0.5)
-    assert not is_noise(grainy, replace(describe(grainy), sharpness_x=9, sharpness_y=9), fitted.highest)
-    assert is_noise(noise(0.5, 20 / 255), replace(describe(grainy), sharpness_x=9, sharpness_y=9), fitted.highest)
+    sharp = replace(describe(grainy), sharpness_x=9, sharpness_y=9)
+    for pixels, expected in ((grainy, False), (noise(0.5, 20 / 255), True)):
+        seen = seen_whole(pixels)
+        seen.finish()
+        assert seen.is_noise(sharp, fitted.highest) == expected
 
 
 NOTICEABLE = {

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid.acquisition.images import without_repeated_channels
 from pellucid.errors import DataError
 from pellucid.records import Defect
-from pellucid.regions.background import deviate, noise_level, without_repeated_channels
+from pellucid.regions.background import deviate, noise_level
 from pellucid.regions.bands import MAX_MEASURED_DEFECTS
 from pellucid.regions.defects import Measuring, find_defects, find_measured, margin_at, margin_of
 from pellucid.regions.outline import SMOOTHINGS_PX, Usual, outline

@@ -10,26 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.images import Pixels
-
-Grey = NDArray[np.float32]  # (H, W)
-BLACK, WHITE = 0.5 / 255, 254.5 / 255
-MIN_STEP = 1 / 255 / 64  # added to a mean difference: 8 bits hold nothing smaller
-HALVINGS = 3  # of the image until its contrast is measured, at what is 8 px wide
-LINE_THICKNESS_PX = 3  # of a stuck line, at most
-MIN_SIDE_PX = 32  # below it, lines and coarse contrast say nothing
 MAX_ODD_SHARE = 0.02  # of the fitted images, which are no part of the range where they lie apart from all others
 RANGE_SHARE = 0.5  # of the fitted range, that an image may lie beyond it where the range is wide
 MAX_DIFFERENCES_SHOWN = 2
 NOISE_SHARPNESS = 5.0  # from which on it may be noise alone: 8 where pixels are independent, less where 8 bits cut it
 NOISE_EXCESS = 1.1  # times the sharpest fitted image, which may be noisy itself
-MAX_NOISE_CORRELATION = 0.25  # of neighbouring means over 8 px; noise has none, and what has structure has more
+LINE, STUCK_LINE = "crossed by one line from end to end", "crossed by one line as of a stuck sensor row"
 
 
 @dataclass(frozen=True)
@@ -44,8 +35,8 @@ class Appearance:
         white: share of pixels at the upper end.
         red: mean of red less green, relative to the light.
         blue: mean of blue less green, relative to the light.
-        contrast: mean difference of neighbours after halving the image three times, relative to the light.
-        sharpness_x: mean difference of neighbours in a row, relative to that of the halved image.
+        contrast: mean difference of neighbouring means over 8 x 8 px, relative to the light.
+        sharpness_x: mean difference of neighbours in a row, relative to that of these means.
         sharpness_y: the same down the columns.
         line: how far the row or column that differs most from those on both sides does, in mean differences.
         flattest_line: mean difference in the row or column, or from one to the next, that has least, relative to all.
@@ -96,7 +87,7 @@ TOLERANCES = {
     "contrast": Tolerance(2.5, 6, "poorer in contrast", "richer in contrast", "{:.4f}"),
     "sharpness_x": Tolerance(1.6, 3, "more blurred across", "noisier or sharper", "{:.2f}"),
     "sharpness_y": Tolerance(1.6, 3, "more blurred down", "noisier or sharper", "{:.2f}"),
-    "line": Tolerance(3, 8, "", "crossed by one line as of a stuck sensor row", "{:.1f}"),
+    "line": Tolerance(3, 8, "", LINE, "{:.1f}"),
     "flattest_line": Tolerance(6, 20, "flat along one line as of a stuck sensor row", "", "{:.3f}"),
 }
 
@@ -108,13 +99,20 @@ class Difference(NamedTuple):
         name: of the value, as in :class:`Appearance`.
         is_above: whether it lies above the range, not below.
         excess: relative to what is too far: above 1 the image cannot be judged.
-        sentence: begins with what the image is, as in "darker (light 0.011; there 0.310 to 0.550)".
+        word: what the image is, as in "darker".
+        numbers: its value and the range, as in "light 0.011; there 0.310 to 0.550".
     """
 
     name: str
     is_above: bool
     excess: float
-    sentence: str
+    word: str
+    numbers: str
+
+    @property
+    def sentence(self) -> str:
+        """What the image is, with the numbers."""
+        return f"{self.word} ({self.numbers})"
 
 
 def differences(image: Appearance, lowest: Appearance, highest: Appearance) -> list[Difference]:
@@ -135,24 +133,8 @@ def differences(image: Appearance, lowest: Appearance, highest: Appearance) -> l
             seen, *fitted = (tolerance.shown.format(getattr(one, name)) for one in (image, lowest, highest))
             label = name.removesuffix("_x").removesuffix("_y").replace("_", " ")
             there = " to ".join(dict.fromkeys(fitted))
-            found.append(Difference(name, value > high, beyond / far, f"{word} ({label} {seen}; there {there})"))
+            found.append(Difference(name, value > high, beyond / far, word, f"{label} {seen}; there {there}"))
     return found
-
-
-def is_noise(pixels: Pixels, image: Appearance, highest: Appearance) -> bool:
-    """Tell whether an image is independent noise and nothing else, while those that were fitted on are not.
-
-    Args:
-        pixels: (H, W, 3) in [0, 1].
-        image: what it looks like.
-        highest: upper end of the fitted images' range.
-    """
-    if not is_sharp_as_noise(image, highest):
-        return False
-    coarse = coarse_of(grey_of(pixels))
-    around = coarse - coarse.mean()
-    products = (around[1:] * around[:-1]).mean() + (around[:, 1:] * around[:, :-1]).mean()
-    return bool(products / 2 < MAX_NOISE_CORRELATION * (around**2).mean())
 
 
 def is_sharp_as_noise(image: Appearance, highest: Appearance) -> bool:
@@ -196,80 +178,3 @@ def _comparable(value: float, tolerance: Tolerance) -> float:
 def _bounds(tolerance: Tolerance) -> tuple[float, float]:
     """What is noticeable and what is far, as they are compared."""
     return _comparable(tolerance.noticeable, tolerance), _comparable(tolerance.far, tolerance)
-
-
-def describe(pixels: Pixels) -> Appearance:
-    """Describe an image (H, W, 3) in [0, 1]; takes about 4 ms a megapixel."""
-    height, width = pixels.shape[:2]
-    red, green, blue = cv2.mean(pixels)[:3]
-    light = (red + green + blue) / 3 + MIN_STEP
-    grey = grey_of(pixels)
-    return Appearance(
-        height=height,
-        width=width,
-        light=light,
-        black=float(np.count_nonzero(grey <= BLACK) / grey.size),
-        white=float(np.count_nonzero(grey >= WHITE) / grey.size),
-        red=(red - green) / light,
-        blue=(blue - green) / light,
-        **_structure(grey, light),
-    )
-
-
-def grey_of(pixels: Pixels) -> Grey:
-    """Return the light of every pixel of an image (H, W, 3), (H, W)."""
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
-
-
-def coarse_of(grey: Grey) -> Grey:
-    """Return means over 8 x 8 pixels of an image (H, W)."""
-    for _ in range(HALVINGS):
-        half = (grey.shape[1] // 2, grey.shape[0] // 2)
-        grey = np.asarray(cv2.resize(grey, half, interpolation=cv2.INTER_AREA), np.float32)
-    return grey
-
-
-def _structure(grey: Grey, light: float) -> dict[str, float]:
-    """What :class:`Appearance` has of neighbouring pixels; of an image that is too small, the same for all."""
-    if min(grey.shape) < MIN_SIDE_PX:
-        return dict.fromkeys(("contrast", "sharpness_x", "sharpness_y", "line", "flattest_line"), 1.0)
-    coarse = coarse_of(grey)
-    across, down = _steps(grey, 1), _steps(grey, 0)
-    step_x, step_y = _mean(across), _mean(down)
-    coarse_step = (_mean(_steps(coarse, 1)) + _mean(_steps(coarse, 0))) / 2
-    step = (step_x + step_y) / 2
-    return {
-        "contrast": coarse_step / light,
-        "sharpness_x": step_x / coarse_step,
-        "sharpness_y": step_y / coarse_step,
-        "line": max(line_in(cv2.reduce(grey, axis, cv2.REDUCE_AVG).ravel()) for axis in (0, 1)) / step,
-        "flattest_line": _flattest((across, down)) / step,
-    }
-
-
-def _steps(grey: Grey, axis: int) -> Grey:
-    """Differences of neighbours along an axis, without their sign."""
-    before, after = (grey[:-1], grey[1:]) if axis == 0 else (grey[:, :-1], grey[:, 1:])
-    return np.asarray(cv2.absdiff(before, after), np.float32)
-
-
-def _mean(steps: Grey) -> float:
-    return cv2.mean(steps)[0] + MIN_STEP
-
-
-def line_in(profile: NDArray[Any]) -> float:
-    """Return how far one of the means of columns, or of rows, lies above, or below, both sides; at an edge it does not.
-
-    Args:
-        profile: of all columns or rows, in order.
-    """
-    lag = LINE_THICKNESS_PX
-    profile = profile[lag:-lag]  # without the image's own borders
-    left, middle, right = profile[: -2 * lag], profile[lag:-lag], profile[2 * lag :]
-    above, below = np.minimum(middle - left, middle - right), np.minimum(left - middle, right - middle)
-    return float(max(above.max(), below.max(), 0.0)) + MIN_STEP
-
-
-def _flattest(steps: Sequence[Grey]) -> float:
-    """The mean difference of the row or column that has least."""
-    return min(float(cv2.reduce(s, axis, cv2.REDUCE_AVG).min()) for s in steps for axis in (0, 1)) + MIN_STEP

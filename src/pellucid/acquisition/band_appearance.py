@@ -1,29 +1,38 @@
-"""What an image that comes in bands looks like: the same as of the whole, from sums over its rows."""
+"""What an image looks like, from sums over its rows: it may be whole, or come in bands of any height."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.appearance import (
-    BLACK,
-    HALVINGS,
-    MAX_NOISE_CORRELATION,
-    MIN_SIDE_PX,
-    MIN_STEP,
-    WHITE,
-    Appearance,
-    Grey,
-    coarse_of,
-    grey_of,
-    is_sharp_as_noise,
-    line_in,
-)
-from pellucid.acquisition.images import Pixels
+from pellucid.acquisition.appearance import Appearance, is_sharp_as_noise
+from pellucid.acquisition.images import Pixels, without_repeated_channels
 
-PART_ROWS = 256  # that are looked at together, whatever a band's height; a multiple of what the halvings need
+Grey = NDArray[np.float32]  # (H, W)
 Sums = NDArray[np.float64]
+BLACK, WHITE = 0.5 / 255, 254.5 / 255
+MIN_STEP = 1 / 255 / 64  # added to a mean difference: 8 bits hold nothing smaller
+COARSE_PX = 8  # width of what contrast is measured at
+PART_ROWS = 256  # that are looked at together, whatever a band's height; a multiple of ``COARSE_PX``
+LINE_THICKNESS_PX = 3  # of a line, at most
+MIN_SIDE_PX = 32  # below it, lines and coarse contrast say nothing
+MAX_NOISE_CORRELATION = 0.25  # of neighbouring means over 8 px; noise has none, and what has structure has more
+MAX_STUCK_NOISE = 0.25  # of a line along itself, as a share of that beside it; a stuck one has none
+
+
+def describe(pixels: Pixels) -> Appearance:
+    """Describe an image (H, W, 3) in [0, 1]; takes about 10 ms a megapixel."""
+    return seen_whole(pixels).finish()
+
+
+def seen_whole(pixels: Pixels) -> BandAppearance:
+    """Return what has seen all of an image (H, W, 3) in [0, 1]."""
+    seen = BandAppearance(pixels.shape[1])
+    seen.add(pixels)
+    return seen
 
 
 class BandAppearance:
@@ -74,7 +83,7 @@ class BandAppearance:
             self._first = pixels[0, 0].copy()
         self.is_constant = self.is_constant and bool((pixels == self._first).all())
         self._colours += np.broadcast_to(np.asarray(cv2.sumElems(pixels)[: pixels.shape[2]]), 3)
-        grey = grey_of(pixels) if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., 0])
+        grey = _grey_of(pixels)
         darkest, brightest = cv2.minMaxLoc(grey)[:2]
         if darkest <= BLACK:
             self._black += int(np.count_nonzero(grey <= BLACK))
@@ -87,11 +96,11 @@ class BandAppearance:
             self._down.add(cv2.absdiff(self._above, grey[:1]))
         self._down.add(_steps_along(grey, 0))
         self._above = grey[-1:].copy()
-        if min(len(grey), self._width) >= 2**HALVINGS:
-            self._coarse.add(coarse_of(grey))
+        if min(len(grey), self._width) >= COARSE_PX:
+            self._coarse.add(_coarse_of(grey))
 
     def finish(self) -> Appearance:
-        """Return what the image looks like, of one row at least."""
+        """Return what the image looks like, of one row at least; nothing can be added after that."""
         if self._rows_waiting:
             self._look_at(_joined(self._waiting))
             self._waiting, self._rows_waiting = [], 0
@@ -114,31 +123,68 @@ class BandAppearance:
             return dict.fromkeys(("contrast", "sharpness_x", "sharpness_y", "line", "flattest_line"), 1.0)
         coarse_step = self._coarse.step
         step = (self._across.mean + self._down.mean) / 2
-        profiles = (self._column_sums / self._height, np.concatenate(self._row_means))
         return {
             "contrast": coarse_step / light,
             "sharpness_x": self._across.mean / coarse_step,
             "sharpness_y": self._down.mean / coarse_step,
-            "line": max(map(line_in, profiles)) / step,
+            "line": max(line.strength for line in self._lines()) / step,
             "flattest_line": min(self._across.flattest, self._down.flattest) / step,
         }
 
+    def _lines(self) -> list[_Line]:
+        """The column and the row that differ most from both sides, each with its noise along itself."""
+        columns, rows = self._column_sums / self._height, np.concatenate(self._row_means)
+        return [_line_in(columns, self._down.of_columns), _line_in(rows, self._across.of_rows)]
+
     def is_noise(self, image: Appearance, highest: Appearance) -> bool:
-        """Tell whether the image is independent noise and nothing else, while those that were fitted on are not."""
+        """Tell whether the image is independent noise and nothing else, while those that were fitted on are not.
+
+        Args:
+            image: what it looks like, as :meth:`finish` said.
+            highest: upper end of the fitted images' range.
+        """
         return is_sharp_as_noise(image, highest) and self._coarse.correlation < MAX_NOISE_CORRELATION
+
+    def line_is_stuck(self) -> bool:
+        """Tell whether the line that stands out most is constant, as of a stuck sensor row, not drawn or scratched.
+
+        What the camera sees, a draw line or a scratch, has the noise of its surroundings; a stuck value has none. Where
+        the surroundings have none either, as far as 8 bits show, nobody can tell, and the line is not stuck. Of an
+        image that is too small for lines, it is.
+        """
+        if min(self._height, self._width) < MIN_SIDE_PX:
+            return True
+        return max(self._lines(), key=lambda line: line.strength).is_stuck
+
+
+class _Line(NamedTuple):
+    """A row or column: how far it lies above, or below, both sides, and whether it has no noise of its own."""
+
+    strength: float
+    is_stuck: bool
 
 
 class _Steps:
     """Differences of neighbours, row after row."""
 
     def __init__(self, width: int) -> None:
-        self._sums, self._count, self._lowest_row = np.zeros(width), 0, np.inf
+        self._sums, self._count, self._rows = np.zeros(width), 0, [np.zeros(0)]
 
     def add(self, steps: Grey) -> None:
         if steps.size:
             self._sums += _sums_along(steps, 0)
             self._count += len(steps)
-            self._lowest_row = min(self._lowest_row, float(_sums_along(steps, 1).min()) / steps.shape[1])
+            self._rows.append(_sums_along(steps, 1) / steps.shape[1])
+
+    @property
+    def of_columns(self) -> Sums:
+        """The mean of every column."""
+        return self._sums / self._count
+
+    @property
+    def of_rows(self) -> Sums:
+        """The mean of every row."""
+        return np.concatenate(self._rows)
 
     @property
     def mean(self) -> float:
@@ -147,7 +193,7 @@ class _Steps:
     @property
     def flattest(self) -> float:
         """The mean of the row or column that has least."""
-        return min(self._lowest_row, float(self._sums.min()) / self._count) + MIN_STEP
+        return float(min(self.of_rows.min(), self.of_columns.min())) + MIN_STEP
 
 
 class _Coarse:
@@ -186,6 +232,21 @@ class _Coarse:
         return float(products / max(variance, 1e-30))
 
 
+def _grey_of(pixels: Pixels) -> Grey:
+    """The light of every pixel of an image (H, W, 3) or (H, W, 1), (H, W)."""
+    pixels = without_repeated_channels(pixels)
+    if pixels.shape[2] == 1:
+        return np.ascontiguousarray(pixels[..., 0])
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
+
+
+def _coarse_of(grey: Grey) -> Grey:
+    """Means over 8 x 8 pixels of an image (H, W); what is left at the right and below is left out."""
+    height, width = (side // COARSE_PX for side in grey.shape)
+    whole = grey[: height * COARSE_PX, : width * COARSE_PX]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
+
 def _steps_along(grey: Grey, axis: int) -> Grey:
     """Differences of neighbours along an axis, without their sign; there may be none."""
     before, after = (grey[:-1], grey[1:]) if axis == 0 else (grey[:, :-1], grey[:, 1:])
@@ -195,6 +256,24 @@ def _steps_along(grey: Grey, axis: int) -> Grey:
 def _sums_along(values: Grey, axis: int) -> Sums:
     """Sums of columns, (W,), or of rows, (H,), in double precision."""
     return np.asarray(cv2.reduce(values, axis, cv2.REDUCE_SUM, dtype=cv2.CV_64F), np.float64).ravel()
+
+
+def _line_in(profile: Sums, noise: Sums) -> _Line:
+    """The line that stands out most from both sides of it; at an edge none does.
+
+    Args:
+        profile: means of all columns, or of all rows, in order.
+        noise: mean difference of neighbours along each of them.
+    """
+    lag = LINE_THICKNESS_PX
+    inner = profile[lag:-lag]  # without the image's own borders
+    left, middle, right = inner[: -2 * lag], inner[lag:-lag], inner[2 * lag :]
+    off = np.maximum(np.minimum(middle - left, middle - right), np.minimum(left - middle, right - middle))
+    place = int(off.argmax())
+    at = place + 2 * lag
+    beside = (noise[at - lag] + noise[at + lag]) / 2
+    is_stuck = noise[at] + MIN_STEP <= MAX_STUCK_NOISE * (beside + MIN_STEP)
+    return _Line(float(max(off[place], 0.0)) + MIN_STEP, bool(is_stuck))
 
 
 def _joined(parts: list[Pixels]) -> Pixels:

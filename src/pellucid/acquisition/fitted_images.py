@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from functools import partial
@@ -15,20 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
-from pellucid.acquisition.appearance import (
-    MAX_DIFFERENCES_SHOWN,
-    Appearance,
-    Difference,
-    describe,
-    differences,
-    is_noise,
-)
-from pellucid.acquisition.images import FULL_BITS, DecodedImage, See, Size, is_constant, read_image
+from pellucid.acquisition.appearance import LINE, MAX_DIFFERENCES_SHOWN, STUCK_LINE, Appearance, Difference, differences
+from pellucid.acquisition.band_appearance import BandAppearance, describe, seen_whole
+from pellucid.acquisition.images import FULL_BITS, DecodedImage, See, Size, read_image
 from pellucid.acquisition.layouts import Layout
 from pellucid.acquisition.tiles import Tiling
 from pellucid.acquisition.views import CELL_PX, Framing, views_of
 
 CONSTANT = "Not judged: every pixel has the same value, as of a covered lens or a dead camera."
+_DOUBTED = "compared with those fitted on, the image is {}, on which the detector found nothing that counts."
 SIDES = ("height", "width")  # of an image's appearance
 SHORT_HASH_DIGITS = 16  # of a SHA-256: two different images of a million share them once in 40 million such sets
 
@@ -40,10 +35,12 @@ class ImageCheck:
     Attributes:
         reason: why it cannot, a sentence; empty where it can.
         warnings: how the image noticeably differs from those that were fitted on, a sentence each.
+        doubt: why it is not accepted although it is judged, a sentence, for where the detector finds nothing.
     """
 
     reason: str = ""
     warnings: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 class FittedImages(BaseModel):
@@ -113,45 +110,44 @@ class FittedImages(BaseModel):
             image: its pixels.
             layout: how the network sees it; None where all of it fills the view.
         """
-        if is_constant(image.pixels):
-            return ImageCheck(CONSTANT)
-        appearance = describe(image.pixels)
-        return self.check_appearance(
-            appearance, lambda highest: is_noise(image.pixels, appearance, highest), image.warnings, layout
-        )
+        return self.check_seen(seen_whole(image.pixels), image.warnings, layout)
 
-    def check_appearance(
-        self,
-        image: Appearance,
-        is_noise: Callable[[Appearance], bool],
-        warnings: tuple[str, ...],
-        layout: Layout | None = None,
+    def check_seen(
+        self, seen: BandAppearance, warnings: tuple[str, ...] = (), layout: Layout | None = None
     ) -> ImageCheck:
-        """Find out the same of an image that is not constant, by what it looks like.
+        """Find out the same of an image of which all rows were seen, one of them at least.
+
+        A line from end to end that a camera may have seen, and not made, is for the detector to judge; only where that
+        finds nothing the line is doubted.
 
         Args:
-            image: what it looks like.
-            is_noise: tells whether it is noise and nothing else, given the upper end of the fitted images' range.
+            seen: what has seen it.
             warnings: what is already known to be odd about it.
             layout: how the network sees it; None where all of it fills the view.
         """
+        image = seen.finish()
+        if seen.is_constant:
+            return ImageCheck(CONSTANT)
         far, near = self._differences(image)
+        lines = [one for one in far if one.name == "line" and not seen.line_is_stuck()]
+        far = [one._replace(word=STUCK_LINE) if one.word == LINE else one for one in far if one not in lines]
         if far:
-            reason = f"Not judged: compared with those fitted on, the image is far {' and '.join(far)}."
-            return ImageCheck(reason, warnings)
-        if self.highest is not None and is_noise(self.highest):
+            sentences = " and ".join(one.sentence for one in far[:MAX_DIFFERENCES_SHOWN])
+            return ImageCheck(f"Not judged: compared with those fitted on, the image is far {sentences}.", warnings)
+        if self.highest is not None and seen.is_noise(image, self.highest):
             return ImageCheck("Not judged: the image is nothing but noise, as of a covered lens.", warnings)
         shape = self._shape(image, layout, near)
-        left = [one.sentence for one in near if not (shape and one.name in SIDES)]
+        left = [one.sentence for one in (*lines, *near) if not (shape and one.name in SIDES)]
         more = (f"Compared with those fitted on, the image is {difference}." for difference in (*shape, *left))
-        return ImageCheck(warnings=(*warnings, *more))
+        doubt = "".join(f"Not judged: {_DOUBTED.format(one.sentence)}" for one in lines)
+        return ImageCheck(warnings=(*warnings, *more), doubt=doubt)
 
     def compare(self, image: Appearance) -> tuple[list[str], list[str]]:
         """List how an image differs from these: so far that it cannot be judged, and noticeably; the largest first."""
         far, near = self._differences(image)
-        return far, [one.sentence for one in near]
+        return [one.sentence for one in far[:MAX_DIFFERENCES_SHOWN]], [one.sentence for one in near]
 
-    def _differences(self, image: Appearance) -> tuple[list[str], list[Difference]]:
+    def _differences(self, image: Appearance) -> tuple[list[Difference], list[Difference]]:
         """What is far and what is noticeable.
 
         Where images keep their shape, one that is larger in one direction is longer, and tiled; only one that is larger
@@ -166,8 +162,7 @@ class FittedImages(BaseModel):
             larger = [one for one in found if one.name in SIDES and one.is_above]
             excess = min(one.excess for one in larger) if len(larger) == len(SIDES) else 0.0
             found = [one._replace(excess=excess) if one in larger else one for one in found]
-        far = [one.sentence for one in found if one.excess > 1][:MAX_DIFFERENCES_SHOWN]
-        return far, [one for one in found if one.excess <= 1]
+        return [one for one in found if one.excess > 1], [one for one in found if one.excess <= 1]
 
     def _shape(self, image: Appearance, layout: Layout | None, near: Sequence[Difference]) -> list[str]:
         """How an image differs in size and shape, and what became of it: one sentence for all of that.

@@ -124,6 +124,13 @@ def is_constant(pixels: Pixels) -> bool:
     return bool((pixels == pixels[0, 0]).all())
 
 
+def without_repeated_channels(pixels: Pixels) -> Pixels:
+    """Return an image (H, W, 3), or one channel of it, (H, W, 1), where all are alike."""
+    first = pixels[..., 0]
+    is_grey = pixels.strides[2] == 0 or all(np.array_equal(first, pixels[..., c]) for c in range(1, pixels.shape[2]))
+    return pixels[..., :1] if is_grey else pixels
+
+
 def read_content(path: Path) -> bytes:
     """Read all bytes of a file, and never wait for one that is none.
 

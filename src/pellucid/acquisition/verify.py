@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pellucid._io.pipeline import IO_THREADS
 from pellucid._io.progress import track
-from pellucid.acquisition.appearance import Appearance, describe, fitted_range
+from pellucid.acquisition.appearance import Appearance, fitted_range
+from pellucid.acquisition.band_appearance import describe
 from pellucid.acquisition.fitted_images import SHORT_HASH_DIGITS, FittedImages, describe_files
 from pellucid.acquisition.groups import with_groups
 from pellucid.acquisition.images import FULL_BITS, decode_image, is_constant, read_content, significant_bits

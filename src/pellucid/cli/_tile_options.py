@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pellucid.errors import ParameterError
+
+if TYPE_CHECKING:
+    from pellucid.records.limits import FalseAlarms
 
 TILE_HELP = (
     "Side of the tiles that images of any size are seen in, at their own scale, in pixels: a multiple of 64 from 256 to"
@@ -47,10 +50,43 @@ SmallestMm = Annotated[
         " images; nothing by default.",
     ),
 ]
+FalseAlarmsPerM2 = Annotated[
+    float | None,
+    typer.Option(
+        "--false-alarms-per-m2",
+        metavar="RATE",
+        help="Promised false alarms per square metre of good glass, for a tiled model whose images may differ in size,"
+        " in place of --false-reject, where --mm-per-px says their scale; by default the promise is by images.",
+    ),
+]
+FalseAlarmsPerMpx = Annotated[
+    float | None,
+    typer.Option(
+        "--false-alarms-per-mpx",
+        metavar="RATE",
+        help="The same per million pixels of the images' own, where their scale is not known; by default the promise"
+        " is by images.",
+    ),
+]
 DrawnSheet = Annotated[
     bool,
     typer.Option("--sheet", help="Draw, inspect, measure and grade a whole sheet instead of comparing detectors."),
 ]
+
+
+def false_alarms_of(per_m2: float | None, per_mpx: float | None) -> FalseAlarms | None:
+    """Return the promised rate by area; None where nobody asks for one.
+
+    Raises:
+        ParameterError: it is given twice.
+    """
+    from pellucid.records.limits import FalseAlarms
+
+    if per_m2 is not None and per_mpx is not None:
+        raise ParameterError("Give false alarms per m2 or per megapixel, not both.")
+    if per_m2 is not None:
+        return FalseAlarms(per_m2)
+    return None if per_mpx is None else FalseAlarms(per_mpx, "megapixel")
 
 
 def smallest_of(

@@ -35,7 +35,17 @@ from pellucid.cli._options import (
     Set,
     Weights,
 )
-from pellucid.cli._tile_options import GateLoss, Reduce, SmallestMm, SmallestPx, Tile, smallest_of
+from pellucid.cli._tile_options import (
+    FalseAlarmsPerM2,
+    FalseAlarmsPerMpx,
+    GateLoss,
+    Reduce,
+    SmallestMm,
+    SmallestPx,
+    Tile,
+    false_alarms_of,
+    smallest_of,
+)
 
 if TYPE_CHECKING:
     from pellucid.acquisition.plan import Plan
@@ -44,6 +54,8 @@ if TYPE_CHECKING:
     from pellucid.limits.gap import LimitMove
     from pellucid.records import Split
     from pellucid.regions.defects import Measuring
+
+FEWEST_ASIDE = 0.5  # a rate by images that one good image is enough for: by area, only area counts
 
 
 def fit(
@@ -60,6 +72,8 @@ def fit(
     gate_loss: GateLoss = 0.0,
     settings: Set = None,
     false_reject: FalseReject = 0.05,
+    false_alarms_per_m2: FalseAlarmsPerM2 = None,
+    false_alarms_per_mpx: FalseAlarmsPerMpx = None,
     confidence: Confidence = None,
     folds: Folds = None,
     limit: LimitMethod = "conformal",
@@ -93,11 +107,16 @@ def fit(
     from pellucid.acquisition.tiles import check_tile
     from pellucid.fitting import fit as fit_plan
     from pellucid.gating import check_gate_loss
+    from pellucid.limits.area import check_false_alarms
     from pellucid.tiling import AUTOMATIC_TILE_PX
 
     costs, scale = costs_of(cost_escape, cost_reject, defect_rate), scale_of(mm_per_px)
     check_tile(tile, reduce or 1)
     check_gate_loss(gate_loss)
+    false_alarms = false_alarms_of(false_alarms_per_m2, false_alarms_per_mpx)
+    check_false_alarms(false_alarms, scale is not None, limit)
+    if false_alarms is not None:
+        false_reject = FEWEST_ASIDE
     smallest = smallest_of(smallest_px, smallest_mm, scale, tile, reduce)
     leaves_out = _check(detector, parameters, output, image_size, device, false_reject, confidence, folds)
     with _progress(output, resume) as checkpoint:
@@ -113,6 +132,7 @@ def fit(
             gate_loss=gate_loss,
             false_reject=false_reject,
             confidence=confidence,
+            false_alarms=false_alarms,
             limit=limit,
             costs=costs,
             learn_defects=learn_defects,
@@ -212,7 +232,8 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
     print_text(out, f"images are seen {describe_view(inspector.image_size, inspector.fitted_images.framing)}")
     limit = inspector.limit
     groups = f" in {limit.groups} groups" if limit.weights else ""
-    print_text(out, f"limit {limit.value:.6g} ({limit.method}) from {len(limit.scores)} normal images{groups}")
+    area = "" if limit.alarm_unit is None else f", {limit.normal_area:.4g} {limit.alarm_unit} of good glass"
+    print_text(out, f"limit {limit.value:.6g} ({limit.method}) from {len(limit.scores)} normal images{groups}{area}")
     print_text(out, promise_sentence(limit, inspector.false_reject))
     if move is not None:
         print_text(out, move.sentence(made=limit.method == "gap"))

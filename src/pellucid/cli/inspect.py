@@ -137,6 +137,8 @@ def _summary(scored: Sequence[ScoredSample], skipped: int, passed_over: int, ins
     counted = f"{len(scored)} inspected, {rejected} rejected ({unjudged} not judged), {skipped} skipped"
     passed = f", {passed_over} passed over" if passed_over else ""
     yield f"{counted}{passed}; computed by {inspector.runtime.name} on {inspector.runtime.device}"
+    if inspector.limit.false_alarms is not None and inspector.promise:
+        yield f"the limit promises {inspector.promise} of good glass like that it was placed by"
     if inspector.grading is not None:
         yield graded_sentence(scored, inspector.grading)
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pellucid.acquisition.splits import min_calibration_images
+from pellucid.limits.area import needed_area
 from pellucid.limits.conformal import realised_rate
-from pellucid.records.limits import Limit
+from pellucid.records.limits import AreaUnit, FalseAlarms, Limit
 
 BETTER_CONFIDENCE = 0.95  # that is proposed where a rate is kept on average
 BETTER_RATES = (0.05, 0.02, 0.01)  # that a plant would ask for
@@ -28,6 +29,8 @@ APPROXIMATE = {  # why the promise of a method is not exact
     "leave-one-out": "approximate, as each image was scored as if left out of the fit",
     "cross-conformal": "approximate, as each image was scored by a model that its fold was left out of",
 }
+
+_UNITS: dict[AreaUnit, str] = {"m2": "m²", "megapixel": "megapixel"}
 
 
 class Translate(Protocol):
@@ -55,12 +58,12 @@ class Promise:
 
 
 def promise_of(limit: Limit) -> Promise | None:
-    """Return what a limit promises; None where that is nothing.
+    """Return what a limit promises; None where that is nothing, or by area.
 
     Args:
         limit: one in the gap promises what the limit did from which it was moved up.
     """
-    if _unpromised(limit) or _shows_one_part(limit):
+    if _unpromised(limit) or _shows_one_part(limit) or limit.false_alarms is not None:
         return None
     lowest = 1 / (limit.groups + 1) if limit.confidence is None else 0.0  # that so many can promise
     return Promise(max(limit.false_reject_rate, lowest), limit.confidence)
@@ -98,8 +101,19 @@ def promise_sentence(limit: Limit, asked: float, t: Translate = fill) -> str:
         asked: share of good parts that was to be rejected at most, in (0, 1).
         t: translates.
     """
-    made, better = _made(limit, asked, t), _better(limit, asked, t)
+    if limit.false_alarms is not None:
+        made, better = _made_by_area(limit, limit.false_alarms, t), _better_by_area(limit, limit.false_alarms, t)
+    else:
+        made, better = _made(limit, asked, t), _better(limit, asked, t)
     return t("{made}; {better}.", made=made, better=better) if better else f"{made}."
+
+
+def short_promise(limit: Limit) -> str:
+    """Say what a limit promises in a few words, as in ``at most 5.0% on average``; nothing where that is nothing."""
+    if limit.false_alarms is not None:
+        return "" if limit.lot_images is not None else _named_by_area(limit.false_alarms, limit.confidence, fill)
+    now = promise_of(limit)
+    return "" if now is None else _named(now, fill)
 
 
 def kept_sentence(limit: Limit, value: float, t: Translate = fill) -> str:
@@ -110,7 +124,8 @@ def kept_sentence(limit: Limit, value: float, t: Translate = fill) -> str:
         value: of the limit in force.
         t: translates.
     """
-    if promise_of(limit) is None or value == limit.value:
+    promises = limit.lot_images is None if limit.false_alarms else promise_of(limit) is not None
+    if not promises or value == limit.value:
         return ""
     words = "This is said of the calibrated limit, {x}. The one in force is lower and does not keep it."
     if value > limit.value:
@@ -186,6 +201,53 @@ def _better(limit: Limit, asked: float, t: Translate) -> str:
             " are"
         )
     return t(words, promise=named, needed=better.needed, more=more)
+
+
+def _made_by_area(limit: Limit, promised: FalseAlarms, t: Translate) -> str:
+    """What a limit by area promises, and from how much good glass."""
+    if limit.lot_images is not None:
+        words = "the limit was moved to where {images} images of a new lot score, which tell nothing of an area"
+        return t("No promise: {reason}", reason=t(words, images=limit.lot_images))
+    unit, area = t(_UNITS[promised.unit]), f"{limit.normal_area:.4g}"
+    notes = [t("placed by {area} {unit} of it", area=area, unit=unit)]
+    how = "leave-one-out" if limit.left_out else "cross-conformal" if limit.folds is not None else ""
+    if how:
+        notes.append(t(APPROXIMATE[how]))
+    rate, models = f"{promised.rate:g}", _models(limit.confidence, t)
+    words = "{models} models made in this way raise at most {rate} false alarms per {unit} of such good glass"
+    if limit.confidence is None:
+        words = "models made in this way raise at most {rate} false alarms per {unit} of such good glass on average"
+    said = t("Promise: {promise}", promise=t(words, models=models, rate=rate, unit=unit))
+    return t("{said} ({notes})", said=said, notes=t("; ").join(notes))
+
+
+def _better_by_area(limit: Limit, promised: FalseAlarms, t: Translate) -> str:
+    """What the next better promise by area needs; nothing where the rate is kept with confidence."""
+    is_sure = limit.confidence is not None and limit.confidence >= BETTER_CONFIDENCE
+    if is_sure and limit.lot_images is None:
+        return ""
+    needed = needed_area(promised, BETTER_CONFIDENCE)
+    named = t(
+        "{promise} ({options})",
+        promise=_named_by_area(promised, BETTER_CONFIDENCE, t),
+        options=f"--confidence {BETTER_CONFIDENCE:g}",
+    )
+    unit = t(_UNITS[promised.unit])
+    words = "the next better promise, {promise}, needs {needed} {unit} of good glass"
+    return t(words, promise=named, needed=f"{needed:.4g}", unit=unit)
+
+
+def _named_by_area(promised: FalseAlarms, confidence: float | None, t: Translate) -> str:
+    """A promise by area as a name."""
+    rate, unit = f"{promised.rate:g}", t(_UNITS[promised.unit])
+    if confidence is None:
+        return t("at most {rate} false alarms per {unit} on average", rate=rate, unit=unit)
+    words = "at most {rate} false alarms per {unit} in {models} models"
+    return t(words, rate=rate, unit=unit, models=_models(confidence, t))
+
+
+def _models(confidence: float | None, t: Translate) -> str:
+    return "" if confidence is None else _share_of_models(confidence, t)
 
 
 def _in_words(promise: Promise, t: Translate) -> str:

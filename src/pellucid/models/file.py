@@ -28,7 +28,7 @@ from pellucid.errors import ModelFileError, OutputError
 from pellucid.models.format1 import Tensors, recognise_backbone
 from pellucid.records import ScoreOf
 from pellucid.records.gates import GateReport
-from pellucid.records.limits import Limit, PlacedBy
+from pellucid.records.limits import AreaUnit, Limit, PlacedBy
 from pellucid.regions.defects import Measuring
 from pellucid.regions.zones import EVERYTHING, Zones
 
@@ -66,6 +66,9 @@ class LimitHeader(BaseModel):
     cost_ratio: FiniteFloat | None = None
     lot_images: int | None = None
     taught: bool = False
+    alarm_rate: FiniteFloat | None = None
+    alarm_unit: AreaUnit | None = None
+    normal_area: FiniteFloat | None = None
 
 
 class Ancestor(BaseModel):

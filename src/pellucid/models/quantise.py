@@ -25,6 +25,7 @@ from pellucid.errors import DataError, ExportError, ParameterError, missing_extr
 from pellucid.limits.costs import Costs
 from pellucid.models.file import Header, LimitHeader
 from pellucid.records import Sample, Samples
+from pellucid.records.limits import Limit
 from pellucid.runtimes import Runtime
 from pellucid.runtimes.scoring import score_view
 
@@ -88,6 +89,8 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
             method=header.limit.method if header.limit.method in ("f1", "gap") else "conformal",
             confidence=confidence,
             costs=None if header.limit.cost_ratio is None else Costs.of_ratio(header.limit.cost_ratio),
+            false_alarms=Limit(**header.limit.model_dump()).false_alarms,
+            mm_per_px=header.measuring.mm_per_px,
         )
         return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})
 

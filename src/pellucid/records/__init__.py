@@ -244,6 +244,7 @@ class Inspection:
         bits: significant bits of 16-bit values, by which the file is read again for drawing.
         sheet: the pane that the image shows, in mm; None where the scale is not known.
         grade: what a grading rule says of it, whatever the verdict is; None where it was not asked.
+        promise: what the limit was placed to keep, as in ``at most 5.0% on average``; empty where that is nothing.
     """
 
     path: Path
@@ -262,6 +263,7 @@ class Inspection:
     ignored: tuple[Ignored, ...] = field(default=(), kw_only=True)
     sheet: Sheet | None = field(default=None, kw_only=True, repr=False)
     grade: Grade | None = field(default=None, kw_only=True)
+    promise: str = field(default="", kw_only=True, repr=False)
 
     def __repr__(self) -> str:
         defects = f", {len(self.defects)} defect{'' if len(self.defects) == 1 else 's'}" if self.defects else ""

@@ -8,7 +8,25 @@ from math import fsum
 from typing import Literal
 
 LimitMethod = Literal["conformal", "gap", "f1"]  # that a limit can be asked for by
-PlacedBy = Literal["conformal", "leave-one-out", "cross-conformal", "tail", "f1"]  # how one came about, unless moved
+PlacedBy = Literal[
+    "conformal", "leave-one-out", "cross-conformal", "tail", "f1", "area"
+]  # how one came about, unless moved
+
+
+AreaUnit = Literal["m2", "megapixel"]
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """How many false alarms an area of good glass may raise.
+
+    Attributes:
+        rate: of them per unit of area, above 0.
+        unit: ``m2``, or ``megapixel`` of the images' own pixels where their scale is not known.
+    """
+
+    rate: float
+    unit: AreaUnit = "m2"
 
 
 @dataclass(frozen=True)
@@ -19,10 +37,11 @@ class Limit:
         value: an image is rejected when its score is higher.
         pixel: a pixel of a rejected image is defective where the map is higher.
         false_reject_rate: asked, in (0, 1), as low as the groups of normal images allow; for ``f1`` the rate
-            realised on ``scores``.
+            and ``area`` the rate realised on ``scores``.
         scores: of normal images that were not fitted on, ascending.
         method: how it was chosen; ``tail``: by a tail fitted to the highest scores, so that the rate is expected,
-            not promised; ``gap``: from labelled defects too, never below what the normals promise.
+            not promised; ``gap``: from labelled defects too, never below what the normals promise; ``area``: by
+            false alarms on an area of good glass.
         weights: of each score, 1 / (size of the image's group); empty where every image is a group of its own.
         pixel_median: median over the pixels of a normal image, of these images the one in the middle; None in models of
             an earlier pellucid.
@@ -35,6 +54,9 @@ class Limit:
         cost_ratio: what the escapes of all defects would cost over the rejects of all good parts, where that placed it.
         lot_images: of so many independent images of a new lot, to where those score all of this was moved; None: not.
         taught: labelled defects taught the detector, and these images also chose by how much.
+        alarm_rate: false alarms that were asked for, per unit of area, of one that was placed by area.
+        alarm_unit: of area.
+        normal_area: of the good glass that placed it, in that unit; glass that images of a group share counts once.
     """
 
     value: float
@@ -52,11 +74,24 @@ class Limit:
     cost_ratio: float | None = None
     lot_images: int | None = None
     taught: bool = False
+    alarm_rate: float | None = None
+    alarm_unit: AreaUnit | None = None
+    normal_area: float | None = None
 
     def __repr__(self) -> str:
+        if self.false_alarms is not None:
+            said = f"{self.alarm_rate:g} false alarms per {self.alarm_unit} from {self.normal_area:.4g}"
+            return f"Limit({self.value:.6g}, {said})"
         normals = f"{len(self.scores)} normals{f' in {self.groups} groups' if self.weights else ''}"
         sure = "" if self.confidence is None else f" with confidence {self.confidence:g}"
         return f"Limit({self.value:.6g}, {self.method} at {self.false_reject_rate:.2%}{sure} from {normals})"
+
+    @property
+    def false_alarms(self) -> FalseAlarms | None:
+        """The rate by area that placed it; None: it was placed by images."""
+        if self.alarm_rate is None or self.alarm_unit is None:
+            return None
+        return FalseAlarms(self.alarm_rate, self.alarm_unit)
 
     @property
     def groups(self) -> int:

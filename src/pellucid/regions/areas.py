@@ -10,7 +10,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from pellucid.regions.background import Deviation, Mask, deviate, without_repeated_channels
+from pellucid.acquisition.images import without_repeated_channels
+from pellucid.regions.background import Deviation, Mask, deviate
 from pellucid.regions.clusters import Cluster, Clusters
 from pellucid.regions.rows import Rows, Window, longest_rows, widest_pad
 from pellucid.regions.skeleton import thickness_px

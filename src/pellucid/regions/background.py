@@ -88,13 +88,6 @@ def _deviate_channel(channel: Floats, outside: NDArray[np.intp], side: int) -> t
     return found, strength
 
 
-def without_repeated_channels(pixels: Floats) -> Floats:
-    """Return an image (H, W, 3), or one channel of it, (H, W, 1), where all are alike."""
-    first = pixels[..., 0]
-    is_grey = pixels.strides[2] == 0 or all(np.array_equal(first, pixels[..., c]) for c in range(1, pixels.shape[2]))
-    return pixels[..., :1] if is_grey else pixels
-
-
 def noise_level(deviations: Floats) -> float:
     """Return the standard deviation of normal noise that as many deviations stay small in as in these."""
     size = np.quantile(np.abs(deviations), NOISE_QUANTILE)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from pellucid.acquisition.images import without_repeated_channels
 from pellucid.records import Defect, Ignored, IgnoreReason
-from pellucid.regions.background import Floats, Mask, without_repeated_channels
+from pellucid.regions.background import Floats, Mask
 from pellucid.regions.bands import DefectFinder
 from pellucid.regions.rows import Rows, Window
 from pellucid.regions.zones import EVERYTHING, Zones

@@ -12,8 +12,9 @@ import bisect
 import cv2
 import numpy as np
 
+from pellucid.acquisition.images import without_repeated_channels
 from pellucid.records import Defect
-from pellucid.regions.background import Floats, Mask, without_repeated_channels
+from pellucid.regions.background import Floats, Mask
 from pellucid.regions.clusters import Cluster, Clusters
 from pellucid.regions.measured import (
     MAX_SHAPE_PIXELS,

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pellucid.acquisition.images import without_repeated_channels
 from pellucid.records import Defect
-from pellucid.regions.background import Floats, Mask, without_repeated_channels
+from pellucid.regions.background import Floats, Mask
 from pellucid.regions.clusters import Cluster
 from pellucid.regions.kinds import kind_of
 from pellucid.regions.measure import (

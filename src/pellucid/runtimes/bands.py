@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from pellucid._io.pipeline import take_ahead
 from pellucid.acquisition.gate import Gating
-from pellucid.acquisition.images import Pixels
+from pellucid.acquisition.images import Pixels, without_repeated_channels
 from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by
-from pellucid.regions.background import without_repeated_channels
 from pellucid.regions.rows import Rows
 from pellucid.runtimes import Floats, Runtime
 from pellucid.runtimes.strips import Strip, batches, compute

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pellucid.acquisition.gate import Gating
-from pellucid.acquisition.images import Pixels, Planes
+from pellucid.acquisition.images import Pixels, Planes, without_repeated_channels
 from pellucid.acquisition.layouts import mirrored
 from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by
-from pellucid.regions.background import without_repeated_channels
 from pellucid.regions.rows import Rows, Window
 from pellucid.runtimes import Floats, Runtime
 

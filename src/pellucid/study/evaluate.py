@@ -313,7 +313,8 @@ def _notes(values: Counts, limit: Limit) -> Iterable[str]:
     if values["pixel_auroc"] is None:
         yield "Pixel metrics need masks of defective test images."
     normals, defectives = int(values["normals"] or 0), int(values["defectives"] or 0)
-    if normals and (most := wilson(0, normals)) and most[1] > limit.false_reject_rate:
+    by_images = limit.false_alarms is None  # what is promised by area, no count of images checks
+    if by_images and normals and (most := wilson(0, normals)) and most[1] > limit.false_reject_rate:
         yield (
             f"{normals} normal test images are too few to check {limit.false_reject_rate:.1%} false rejects: even if"
             f" none is rejected the true rate may be {most[1]:.1%}."

@@ -35,6 +35,7 @@ def result_text(scored: ScoredSample) -> str:
     found = scored.inspection
     more = {
         "score": found.score if math.isfinite(found.score) else None,  # JSON knows no infinity
+        "promise": found.promise,
         "warnings": found.warnings,
         "defects": [asdict(defect) for defect in found.defects],
         "ignored": [one.to_dict() for one in found.ignored],
@@ -104,6 +105,7 @@ class _Line(BaseModel):
     defects: tuple[Defect, ...]
     ignored: tuple[Annotated[Ignored, BeforeValidator(_nested)], ...]
     sheet: Sheet | None
+    promise: str = ""
 
 
 def _read_line(line: str, where: str) -> ScoredSample:
@@ -128,5 +130,6 @@ def _read_line(line: str, where: str) -> ScoredSample:
         warnings=read.warnings,
         ignored=read.ignored,
         sheet=read.sheet,
+        promise=read.promise,
     )
     return ScoredSample(Sample(path, "normal", type=read.type or None), found)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import FileResponse
 
 from pellucid.errors import ParameterError, PellucidError
+from pellucid.limits.promise import kept_sentence, promise_sentence
 from pellucid.service.access.accounts import Account, sentence_for
 from pellucid.service.api.dependencies import (
     CurrentAccount,
@@ -133,11 +134,13 @@ def report(name: ModelName, service: ServiceDep) -> FileResponse:
 def _limit(service: Service, model: KnownModel) -> LimitOut:
     change = service.database.last_change(model.name, model.sha256, "limit")
     value, scores = model.limit.value, model.calibrated.scores
+    said = (promise_sentence(model.calibrated, model.header.false_reject), kept_sentence(model.calibrated, value))
     return LimitOut(
         model=model.name,
         value=value,
         calibrated=model.calibrated.value,
         normals_rejected=sum(s > value for s in scores) / len(scores) if scores else None,
+        promise=" ".join(filter(None, said)),
         changed_by=change.who if change else None,
         changed_at=change.time if change else None,
     )

@@ -120,6 +120,7 @@ class LimitOut(BaseModel):
     value: float
     calibrated: float = Field(description="the limit that the model file holds")
     normals_rejected: float | None = Field(description="share of the held-out normal images above the limit in force")
+    promise: str = Field(description="what the calibrated limit promises, and whether the one in force keeps it")
     changed_by: str | None
     changed_at: datetime | None
 
