@@ -39,7 +39,7 @@ FALSE_REJECT = 0.05
 
 def latents_of(inspector: Inspector, path: Path) -> list[Latents]:
     """Compute what the flow makes of a file, as its inspector sees it: (C, h, w) of each level."""
-    pixels = read_image(path, inspector.fitted_images.bits).pixels
+    pixels = read_image(path, inspector.fitted_images.bits)
     (view,) = views_of(pixels, inspector.image_size, inspector.fitted_images.framing)
     detector = inspector.detector
     assert isinstance(detector, Uflow)

@@ -102,7 +102,7 @@ TABLE: dict[str, dict[str, Any]] = \
                            'weight_decay': 1e-05,
                            'precision': 'auto',
                            'seed': 0},
-              'source_sha256': 'a692665858240fb140d3a27d3e31b69ba41503e8a327a03b79b01061f53c0095'},
+              'source_sha256': '005697a5a1ebbc948da72c70b0e3e5690c6f15a9ee81d6610e59ad9041db3cd4'},
  'padim': {'paper': 'PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020, '
                     'arXiv 2011.08785).',
            'summary': 'One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.',
@@ -114,7 +114,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'epsilon': 0.01,
                         'image_score': 'top',
                         'seed': 0},
-           'source_sha256': 'b37c95f83618d8ba8e7604c38fffc0b26d0cb84abd9acaa42307485b172415a4'},
+           'source_sha256': '46b093daf285f852e40991be21421a899179f58613d3bc727bfd4fdf9ca4e525'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -142,7 +142,7 @@ TABLE: dict[str, dict[str, Any]] = \
                                        'lr': 0.005,
                                        'precision': 'auto',
                                        'seed': 0},
-                          'source_sha256': '0cbdffd916eab7390d6eefcd9cf170c3252dabfa7694bc22986f1692717d7e92'},
+                          'source_sha256': 'ff0d968a88d3a0e4e3d56985d3d0b48f305955faa51325e76a278d7545ebf139'},
  'stfpm': {'paper': 'STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", '
                     'BMVC 2021, arXiv 2103.04257).',
            'summary': 'A student learns to agree with its frozen teacher on normal images; where it cannot, '
@@ -159,7 +159,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 0.0001,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '0d89eda7df98b04ddd01b08eabd4734aed2fde3e3c644514c2ce9a6c814b585c'},
+           'source_sha256': 'b51b342f464448f7a2298fe629458ca86f5120274549a0daad1d6d6a7d163225'},
  'subspace': {'paper': 'SubspaceAD (Lendering et al., "SubspaceAD: Training-Free Few-Shot Anomaly Detection '
                        'via Subspace Modeling", 2026, arXiv 2602.23013).',
               'summary': 'One principal subspace of all normal patches; what it cannot explain of a patch is '

@@ -68,6 +68,7 @@ class Fastflow(Detector):
     flows_: nn.ModuleList
     baseline_mean_: Tensor  # what the levels' maps are for good parts, (levels, H, W), or zeros (levels, 1, 1)
     baseline_scale_: Tensor  # and how much they differ, (levels, H, W), or ones (levels, 1, 1)
+    _earlier = {"combine": "above_usual", "sigma": 4.0}  # models of before had no such choice
 
     def __init__(
         self,

@@ -67,7 +67,7 @@ class Padim(Detector):
     _picks: list[Tensor]  # channels_ by layer
     _grid: tuple[int, ...]  # h, w
     _inner_size: tuple[int, int]  # px, of what the grid is about
-    _earlier = {"image_score": "peak"}  # until format 5
+    _earlier = {"image_score": "peak", "interpolation": "bilinear"}  # until format 5; models of before had no choice
 
     def __init__(
         self,

@@ -58,6 +58,7 @@ class ReverseDistillation(Detector):
     decoder_: nn.Module
     baseline_mean_: Tensor  # what the levels' maps are for good parts, (levels, H, W), or zeros (levels, 1, 1)
     baseline_scale_: Tensor  # and how much they differ, (levels, H, W), or ones (levels, 1, 1)
+    _earlier = {"baseline": True}  # models of before had no such choice
 
     def __init__(
         self,

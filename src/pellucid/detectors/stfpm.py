@@ -52,6 +52,7 @@ class Stfpm(Detector):
 
     student_: nn.Module
     _renamed = {"distance": ("combine", {"l2": "product", "cosine": "mean"})}  # until 0.2
+    _earlier = {"sigma": 4.0}  # models of before had no such choice
 
     def __init__(
         self,
