@@ -2,8 +2,10 @@
 
     python -m benchmarks.detectors --data ../shared/data
     python -m benchmarks.detectors --data ../shared/data --detectors patchcore patchcore+padim padim:epsilon=0.1
+    python -m benchmarks.detectors --data ../shared/data --papers --image-size 128 --output benchmarks/papers.csv
 
-A detector is a name or a fusion of names, with other hyper-parameters behind a colon, commas between. A row a set,
+A detector is a name or a fusion of names, with other hyper-parameters behind a colon, commas between. ``--papers``
+measures ours beside the papers' ways, as far as hyper-parameters bring them back; epochs stay ours. A row a set,
 detector, image size and seed goes to ``detectors.csv`` beside this file, or to ``--output``; those that are there are
 not measured again, so that a killed run goes on. Every seed has splits of its own, the same for all detectors. Seconds
 are of the processor, by one thread where OMP_NUM_THREADS is 1; milliseconds are the median over images one by one, file
@@ -33,6 +35,14 @@ RESULTS = Path(__file__).with_suffix(".csv")
 SETS = ("glass_defect", "magnetic_tile", "flatglass_line")
 FUSIONS = ("patchcore+padim", "patchcore+dfm", "padim+dfm", "patchcore+padim+dfm", "patchcore+padim+subspace")
 VARIANTS = ("patchcore:image_score=peak", "padim:image_score=peak")  # the papers' scores
+PAPERS = {  # ours, and what makes it the paper's: backbone and length of the training apart
+    "padim": "n_features=550,interpolation=nearest,image_score=peak",
+    "stfpm": "sigma=0",
+    "reverse_distillation": "layers=layer1&layer2&layer3,patchsize=1,baseline=false",
+    "fastflow": "combine=likelihood,sigma=0",
+    "uflow:combine=above_usual,sigma=4": "",  # the paper's is the default
+    "cflow:combine=above_usual,sigma=4": "",
+}
 KEYS = ("set", "detector", "image_size", "seed")
 SLOW = "efficientad"  # an hour of a core a set: only when it is named
 BASE = "patchcore"  # that others are compared with
@@ -44,6 +54,13 @@ def default_detectors() -> list[str]:
     known = [name for name in detectors.names() if name != SLOW]
     fusions = [name for name in FUSIONS if set(name.split("+")) <= set(known)]
     return [BASE, *fusions, *(name for name in known if name != BASE), *VARIANTS]
+
+
+def papers() -> list[str]:
+    """Return pairs of detectors, ours and the paper's, one after the other."""
+    return [
+        name for ours, changed in PAPERS.items() for name in (ours, f"{ours.partition(':')[0]}:{changed}".rstrip(":"))
+    ]
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -123,6 +140,7 @@ def main() -> None:
     parser.add_argument(
         "--detectors", nargs="+", help="Which ones; all but efficientad, fusions and variants by default."
     )
+    parser.add_argument("--papers", action="store_true", help="Instead of these: ours, each beside its paper's way.")
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS, help="Which sets; all three by default.")
     parser.add_argument("--image-size", type=int, default=256, help="Shorter side of what the networks see, px.")
     parser.add_argument("--seeds", type=int, default=3, help="Splits and trainings.")
@@ -131,7 +149,7 @@ def main() -> None:
     for seed in range(args.seeds):
         for name in args.sets:
             plan = None
-            for detector in args.detectors or default_detectors():
+            for detector in args.detectors or (papers() if args.papers else default_detectors()):
                 key = (name, detector, args.image_size, seed)
                 done = {tuple(row[k] for k in KEYS) for row in read_rows(args.output)}
                 if tuple(map(str, key)) in done:

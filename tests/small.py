@@ -11,6 +11,8 @@ FAST: dict[str, dict[str, Any]] = {
     "padim": {"n_features": 20},
     "stfpm": {"epochs": 2},
     "fastflow": {"epochs": 1, "flow_steps": 2},
+    "uflow": {"epochs": 20, "batch_size": 4, "flow_steps": 2},
+    "cflow": {"epochs": 1, "coupling_blocks": 2},
     "cfa": {"epochs": 3},
     "efficientad": {"epochs": 2, "batch_size": 4, "penalty_images": 4},
     "supersimplenet": {"epochs": 30, "batch_size": 4, "noise_std": 1.0},

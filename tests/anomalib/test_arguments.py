@@ -225,6 +225,8 @@ def test_parameters_by_anomalibs_names():
     assert anomalib.EfficientAd(lr=0.0001).parameters == {"lr": 0.0001}
     assert anomalib.Cfa(num_neighbors=2, num_hard_negatives=1).parameters["num_neighbors"] == 2
     assert anomalib.Supersimplenet(perlin_threshold=0.3).parameters == {"perlin_threshold": 0.3}
+    assert anomalib.Cflow(coupling_blocks=4, fiber_batch_size=64).parameters["fiber_batch_size"] == 64
+    assert anomalib.Uflow(flow_steps=2).parameters == {"flow_steps": 2}
     assert anomalib.Dfkde(n_components=4).parameters == {"n_components": 4}
     assert anomalib.Dfm(layer="layer2").parameters == {"layers": ("layer2",)}
     assert anomalib.Dfm(layers=("layer2",), pre_trained=True).parameters == {"layers": ("layer2",)}

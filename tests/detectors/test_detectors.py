@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from pellucid import detectors
 from pellucid.detectors import _coreset, _search
-from pellucid.detectors._flow import CouplingStep, Flow
 from pellucid.detectors._maps import locally_aware, smooth_map
 from pellucid.detectors._spill import DiskTensor
 from pellucid.errors import ParameterError
@@ -239,52 +238,6 @@ def test_dfm_is_scikit_learns_pca(score_type, batches, make):
     np.testing.assert_allclose(detector.score(batches[0])[1], expected, rtol=2e-3)
 
 
-def test_coupling_log_determinant_is_the_jacobians():
-    torch.manual_seed(0)
-    step = CouplingStep(4, 1.0, 3).double()
-    for p in step.parameters():
-        torch.nn.init.normal_(p, std=0.5)
-    x = torch.randn(1, 4, 3, 3, dtype=torch.float64)
-    jacobian = torch.autograd.functional.jacobian(lambda v: step(v)[0], x).reshape(36, 36)
-    with torch.no_grad():
-        log_det = float(step(x)[1])
-    assert log_det == pytest.approx(float(torch.linalg.slogdet(jacobian)[1]), rel=1e-9)
-
-
-def test_the_log_determinant_of_bfloat16_is_that_of_float32():
-    """The held-out loss that picks the best epoch is made of it; the terms are rounded, their sum is not."""
-    torch.manual_seed(0)
-    step = CouplingStep(24, 1.0, 3)
-    for p in step.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    x = torch.randn(2, 24, 32, 32)
-    with torch.no_grad():
-        exact = step(x)[1]
-        with torch.autocast("cpu", torch.bfloat16):
-            mixed = step(x.bfloat16())[1]
-    assert mixed.dtype == torch.float32
-    torch.testing.assert_close(mixed, exact, rtol=1e-3, atol=0)
-
-
-def test_fastflow_levels_are_the_negative_log_likelihood(batches, make):
-    detector = make("fastflow", layers=("layer2",)).fit(batches)
-    with torch.no_grad():
-        z = detector._latents(*detector.backbone_(batches[0]))[0][0]  # (B, C, h, w)
-        found = detector._levels(batches[0])[0]
-    normal = torch.distributions.Normal(0.0, 1.0)
-    expected = -(normal.log_prob(z) - normal.log_prob(torch.zeros(()))).mean(1)
-    torch.testing.assert_close(found, smooth_map(expected, (64, 64)))
-
-
-def test_flow_inverts():
-    torch.manual_seed(0)
-    flow = Flow(6, 4, 1.0, conv3x3_only=False).double()
-    for p in flow.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    x = torch.randn(2, 6, 5, 5, dtype=torch.float64)
-    torch.testing.assert_close(flow.inverse(flow(x)[0]), x)
-
-
 def test_smooth_map_is_scipys_gaussian():
     m = torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(1))
     expected = gaussian_filter(m[0].double().numpy(), 4.0, mode="mirror", truncate=4.0)
@@ -346,6 +299,39 @@ def test_reverse_distillation_levels_are_its_smoothed_distances(batches, make):
         distances = detector._distances(*detector._encode(batches[0]))
         for level, distance in zip(detector._levels(batches[0]), distances, strict=True):
             torch.testing.assert_close(level, smooth_map(distance, (64, 64)))
+
+
+def test_padims_nearest_enlargement_repeats_every_value(batches, make):
+    fine, coarse = (make("padim", n_features=550, interpolation=how).fit(batches) for how in ("bilinear", "nearest"))
+    with torch.no_grad():
+        maps = coarse.backbone_(batches[0])
+    rows = [
+        m.repeat_interleave(factor, 2).repeat_interleave(factor, 3) for m, factor in zip(maps, (1, 2, 4), strict=True)
+    ]
+    expected = torch.cat(rows, 1).flatten(2).permute(2, 0, 1)  # (h*w, B, C), of all channels
+    torch.testing.assert_close(coarse._embed(batches[0]), expected)
+    assert not torch.allclose(fine._embed(batches[0]), expected)
+
+
+def test_stfpm_without_its_gaussian_is_the_papers_product(batches, make):
+    detector = make("stfpm", sigma=0.0).fit(batches)
+    with torch.no_grad():
+        distances = detector._distances(*detector._extract(batches[0]))
+    expected = torch.ones(4, 1, 64, 64)
+    for d in distances:
+        expected *= F.interpolate(d[:, None], size=(64, 64), mode="bilinear")
+    maps, scores = detector.score(batches[0])
+    torch.testing.assert_close(maps, expected[:, 0], rtol=1e-3, atol=1e-8)
+    torch.testing.assert_close(scores, maps.flatten(1).amax(1))
+
+
+def test_reverse_distillation_without_a_baseline_averages_its_distances(batches, make):
+    detector = make("reverse_distillation", baseline=False, patchsize=1, layers=("layer1", "layer2", "layer3"))
+    maps, _ = detector.fit(batches).score(batches[0])
+    with torch.no_grad():
+        distances = detector._distances(*detector.backbone_(batches[0]))
+    expected = sum(smooth_map(d, (64, 64)) for d in distances) / 3
+    torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "neighbours"), [(1, 9), (1, 1), (2, 9), (3, 9), (50, 1)])

@@ -201,7 +201,7 @@ def test_the_native_precision_of_a_device(monkeypatch):
 
 # --- trainings that go wrong ------------------------------------------------------------------------------------------
 
-GRADIENT_TRAINED = ("stfpm", "fastflow", "reverse_distillation")
+GRADIENT_TRAINED = ("stfpm", "fastflow", "cflow", "uflow", "reverse_distillation")
 BAD_VALUES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -319,11 +319,18 @@ WRONG_VALUES = {
     "stfpm": [("lr", 0), ("lr", -0.1), ("lr", math.nan), ("lr", math.inf), ("epochs", 0), ("batch_size", 0),
               ("weight_decay", -1.0), ("weight_decay", math.inf), ("momentum", 1.0), ("momentum", -0.1),
               ("precision", "16-mixed"), ("precision", ""), ("precision", "float32"), ("combine", "sum"),
-              ("epochs", 1.5), ("layers", ())],
+              ("epochs", 1.5), ("sigma", -1.0), ("layers", ())],
     "fastflow": [("flow_steps", 0), ("hidden_ratio", 0), ("hidden_ratio", math.inf), ("epochs", -1), ("lr", math.nan),
-                 ("conv3x3_only", 1), ("layers", ())],
-    "reverse_distillation": [("patchsize", 2), ("patchsize", 0), ("layers", ("layer1",)), ("lr", 0), ("epochs", "ten")],
-    "padim": [("n_features", 0), ("epsilon", 0), ("epsilon", math.nan), ("n_features", 2.5), ("layers", "layer1")],
+                 ("conv3x3_only", 1), ("combine", "sum"), ("sigma", -1.0), ("sigma", math.inf), ("layers", ())],
+    "uflow": [("flow_steps", 0), ("hidden_ratio", 0), ("combine", "sum"), ("sigma", -1.0), ("epochs", 0), ("lr", 0),
+              ("weight_decay", -1.0), ("precision", "16"), ("layers", ())],
+    "cflow": [("coupling_blocks", 0), ("condition_vector", 6), ("condition_vector", -4), ("clamp_alpha", 0),
+              ("combine", "sum"), ("sigma", -1.0), ("fiber_batch_size", 0), ("epochs", 0), ("lr", 0),
+              ("precision", "16"), ("layers", ())],
+    "reverse_distillation": [("patchsize", 2), ("patchsize", 0), ("layers", ("layer1",)), ("lr", 0), ("epochs", "ten"),
+                             ("baseline", 1)],
+    "padim": [("n_features", 0), ("interpolation", "cubic"), ("epsilon", 0), ("epsilon", math.nan),
+              ("n_features", 2.5), ("layers", "layer1")],
     "patchcore": [("coreset_sampling_ratio", 0), ("coreset_sampling_ratio", 1.1), ("coreset_size", 0),
                   ("num_neighbors", 0), ("num_neighbors", "many"), ("layers", ())],
     "dfm": [("pca_level", 0), ("pca_level", 1.5), ("pooling_kernel_size", 0), ("score_type", "mse"),

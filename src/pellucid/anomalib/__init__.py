@@ -10,6 +10,7 @@ from pellucid.anomalib.engine import Engine, ExportType
 from pellucid.anomalib.loggers import AnomalibMLFlowLogger, AnomalibTensorBoardLogger, AnomalibWandbLogger
 from pellucid.anomalib.models import (
     Cfa,
+    Cflow,
     Dfkde,
     Dfm,
     EfficientAd,
@@ -19,6 +20,7 @@ from pellucid.anomalib.models import (
     ReverseDistillation,
     Stfpm,
     Supersimplenet,
+    Uflow,
 )
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "AnomalibTensorBoardLogger",
     "AnomalibWandbLogger",
     "Cfa",
+    "Cflow",
     "Dfkde",
     "Dfm",
     "EfficientAd",
@@ -42,5 +45,6 @@ __all__ = [
     "Supersimplenet",
     "TaskType",
     "TestSplitMode",
+    "Uflow",
     "ValSplitMode",
 ]

@@ -77,6 +77,12 @@ class Cfa(AnomalyModule):
     detector = "cfa"
 
 
+class Cflow(AnomalyModule):
+    """See :class:`pellucid.detectors.cflow.Cflow`."""
+
+    detector = "cflow"
+
+
 class Dfkde(AnomalyModule):
     """See :class:`pellucid.detectors.dfkde.Dfkde`."""
 
@@ -105,3 +111,9 @@ class Supersimplenet(AnomalyModule):
     """See :class:`pellucid.detectors.supersimplenet.SuperSimpleNet`."""
 
     detector = "supersimplenet"
+
+
+class Uflow(AnomalyModule):
+    """See :class:`pellucid.detectors.uflow.Uflow`."""
+
+    detector = "uflow"

@@ -48,13 +48,23 @@ def fit_baseline(levels: Levels, images: Images, device: torch.device, tile: Til
     return mean.float().clone().to(device), scale.float().clone().to(device)
 
 
+def no_baseline(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and scale, (levels, 1, 1) each, by which :func:`standardise` averages the maps as they are.
+
+    Args:
+        count: of levels.
+        device: where the maps are.
+    """
+    return torch.zeros(count, 1, 1, device=device), torch.ones(count, 1, 1, device=device)
+
+
 def standardise(levels: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     """Express maps in scales above the mean, and average over levels.
 
     Args:
         levels: (levels, B, H, W).
-        mean: (levels, H, W), as :func:`fit_baseline` estimates it.
-        scale: (levels, H, W), likewise.
+        mean: (levels, H, W) or (levels, 1, 1), as :func:`fit_baseline` or :func:`no_baseline` has it.
+        scale: likewise.
 
     Returns:
         (B, H, W).

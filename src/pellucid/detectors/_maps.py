@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,10 +12,12 @@ from torch.nn import functional as F
 from pellucid.records import top_count
 
 
-def resize_to(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring maps (B, C, h, w) to (B, C, *size), bilinearly."""
+def resize_to(maps: Tensor, size: tuple[int, int], mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
+    """Bring maps (B, C, h, w) to (B, C, *size), bilinearly or by repeating the nearest value."""
     if maps.shape[-2:] == size:
         return maps
+    if mode == "nearest":
+        return F.interpolate(maps, size=size, mode="nearest")
     if maps.is_cuda and maps.requires_grad:  # there the gradients of interpolate are added up in any order
         sides = zip(maps.shape[2:], size, strict=True)
         rows, columns = (_interpolating(*side).to(maps) for side in sides)  # (H, h), (W, w)
@@ -53,7 +56,7 @@ def concatenate(maps: list[Tensor]) -> Tensor:
 
 
 def smooth_map(patch_map: Tensor, size: tuple[int, int], sigma: float = 4.0) -> Tensor:
-    """Turn patch scores (B, h, w) into a map (B, *size): bilinear, then a Gaussian of ``sigma`` pixels.
+    """Turn patch scores (B, h, w) into a map (B, *size): bilinear, then a Gaussian of ``sigma`` pixels; 0: without it.
 
     Both are linear and separable, so that the map is a product with one matrix for each direction.
     """
@@ -71,6 +74,8 @@ def _interpolating(cells: int, side: int) -> Tensor:
 @lru_cache(maxsize=64)
 def _enlarging(cells: int, side: int, sigma: float) -> Tensor:
     """(side, cells): what each cell adds to each pixel of a row: linear interpolation, then the Gaussian, mirrored."""
+    if sigma == 0:
+        return _interpolating(cells, side)
     rows = _interpolating(cells, side).T[None]  # (1, cells, side)
     radius = min(int(4 * sigma + 0.5), side - 1)
     x = torch.arange(-radius, radius + 1, dtype=torch.float64)

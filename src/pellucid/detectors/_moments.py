@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -24,12 +24,26 @@ def channel_statistics(
         images: re-iterable of batches; read once.
         device: where ``teacher`` computes.
     """
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    return level_statistics(lambda pixels: [teacher(pixels)], images, device)
+
+
+def level_statistics(
+    extract: Callable[[Tensor], Sequence[Tensor]], images: Images, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Estimate what :func:`channel_statistics` does, of the channels of all levels in a row, (sum of C, 1, 1) each.
+
+    Args:
+        extract: describes images (B, 3, H, W) by levels (B, C, h, w).
+        images: re-iterable of batches; read once.
+        device: where ``extract`` computes.
+    """
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     with torch.inference_mode():
         for pixels in track(images, "describing good images"):
-            features = teacher(pixels.to(device)).to(double_precision_device(device)).double()
-            count += features[:, 0].numel()
-            total, squares = total + features.sum((0, 2, 3)), squares + features.square().sum((0, 2, 3))
-        mu = total / count
+            levels = [level.to(double_precision_device(device)).double() for level in extract(pixels.to(device))]
+            count += len(pixels)
+            mean = mean + torch.cat([level.mean((2, 3)).sum(0) for level in levels])
+            squares = squares + torch.cat([level.square().mean((2, 3)).sum(0) for level in levels])
+        mu = mean / count
         sigma = (squares / count - mu.square()).clamp_min(0).sqrt().clamp_min(MIN_SCALE)
     return mu.float()[:, None, None].clone().to(device), sigma.float()[:, None, None].clone().to(device)

@@ -24,6 +24,26 @@ TABLE: dict[str, dict[str, Any]] = \
                       'precision': 'auto',
                       'seed': 0},
          'source_sha256': '8e96a2d3399d181b6943fb331d34a4224cafff19eab3318b386d49bfe50f1847'},
+ 'cflow': {'paper': 'CFLOW-AD (Gudovskiy, Ishizaka & Kozuka, "CFLOW-AD: Real-Time Unsupervised Anomaly '
+                    'Detection with Localization via Conditional Normalizing Flows", WACV 2022, arXiv '
+                    '2107.12571).',
+           'summary': 'A normalising flow per level maps each feature vector, given its position, to a '
+                      'standard normal.',
+           'defaults': {'backbone': 'prism_s',
+                        'layers': ('layer1', 'layer2', 'layer3'),
+                        'weights': None,
+                        'coupling_blocks': 8,
+                        'condition_vector': 128,
+                        'clamp_alpha': 1.9,
+                        'combine': 'likelihood',
+                        'sigma': 0.0,
+                        'epochs': 20,
+                        'batch_size': 4,
+                        'fiber_batch_size': 256,
+                        'lr': 0.001,
+                        'precision': 'auto',
+                        'seed': 0},
+           'source_sha256': 'f75cc3c011921bb13cbb1ceac903438088d705a74f577ac27958814ccb71b423'},
  'dfkde': {'paper': 'DFKDE, deep feature kernel density estimation, as anomalib has it (Akcay et al., '
                     '"Anomalib: A Deep Learning Library for Anomaly Detection", ICIP 2022, arXiv '
                     '2202.08341); it has no paper of its own.',
@@ -74,13 +94,15 @@ TABLE: dict[str, dict[str, Any]] = \
                            'flow_steps': 8,
                            'conv3x3_only': False,
                            'hidden_ratio': 1.0,
+                           'combine': 'above_usual',
+                           'sigma': 4.0,
                            'epochs': 10,
                            'batch_size': 8,
                            'lr': 0.001,
                            'weight_decay': 1e-05,
                            'precision': 'auto',
                            'seed': 0},
-              'source_sha256': '68ac4d68e5fbf1477eef9800a7e3c79300a81264af819deb260cfb758b39bc02'},
+              'source_sha256': '005697a5a1ebbc948da72c70b0e3e5690c6f15a9ee81d6610e59ad9041db3cd4'},
  'padim': {'paper': 'PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020, '
                     'arXiv 2011.08785).',
            'summary': 'One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.',
@@ -88,10 +110,11 @@ TABLE: dict[str, dict[str, Any]] = \
                         'layers': ('layer1', 'layer2', 'layer3'),
                         'weights': None,
                         'n_features': 100,
+                        'interpolation': 'bilinear',
                         'epsilon': 0.01,
                         'image_score': 'top',
                         'seed': 0},
-           'source_sha256': '99f1826f2b3299029b6c11a704a3f799da3b1998a5bd5cef3a36c05b5db14fd9'},
+           'source_sha256': '46b093daf285f852e40991be21421a899179f58613d3bc727bfd4fdf9ca4e525'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -113,12 +136,13 @@ TABLE: dict[str, dict[str, Any]] = \
                                        'layers': ('layer2', 'layer3'),
                                        'weights': None,
                                        'patchsize': 3,
+                                       'baseline': True,
                                        'epochs': 20,
                                        'batch_size': 8,
                                        'lr': 0.005,
                                        'precision': 'auto',
                                        'seed': 0},
-                          'source_sha256': '364539a1908c05e2a421b23c12290b6cb86af78a5479ce868a137f0bc4534073'},
+                          'source_sha256': 'ff0d968a88d3a0e4e3d56985d3d0b48f305955faa51325e76a278d7545ebf139'},
  'stfpm': {'paper': 'STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", '
                     'BMVC 2021, arXiv 2103.04257).',
            'summary': 'A student learns to agree with its frozen teacher on normal images; where it cannot, '
@@ -127,6 +151,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'layers': ('layer1', 'layer2', 'layer3'),
                         'weights': None,
                         'combine': 'product',
+                        'sigma': 4.0,
                         'epochs': 30,
                         'batch_size': 8,
                         'lr': 0.4,
@@ -134,7 +159,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 0.0001,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '49a83b8f618f46a66b97b33779b2e00b1cdc963cf24a66c4b7cba802cb364f31'},
+           'source_sha256': 'b51b342f464448f7a2298fe629458ca86f5120274549a0daad1d6d6a7d163225'},
  'subspace': {'paper': 'SubspaceAD (Lendering et al., "SubspaceAD: Training-Free Few-Shot Anomaly Detection '
                        'via Subspace Modeling", 2026, arXiv 2602.23013).',
               'summary': 'One principal subspace of all normal patches; what it cannot explain of a patch is '
@@ -166,4 +191,23 @@ TABLE: dict[str, dict[str, Any]] = \
                                  'weight_decay': 1e-05,
                                  'precision': 'auto',
                                  'seed': 0},
-                    'source_sha256': '9d639893742061a3e2166e84c1c2afe6cc6dce3b3652358cc76004e83476c606'}}
+                    'source_sha256': '9d639893742061a3e2166e84c1c2afe6cc6dce3b3652358cc76004e83476c606'},
+ 'uflow': {'paper': 'U-Flow (Tailanian, Pardo & Muse, "U-Flow: A U-Shaped Normalizing Flow for Anomaly '
+                    'Detection with Unsupervised Threshold", Journal of Mathematical Imaging and Vision '
+                    '2024, arXiv 2211.12353).',
+           'summary': 'One normalising flow in the shape of a U maps all feature levels to standard normals; '
+                      'unlikely is anomalous.',
+           'defaults': {'backbone': 'prism_s',
+                        'layers': ('layer1', 'layer2', 'layer3'),
+                        'weights': None,
+                        'flow_steps': 4,
+                        'hidden_ratio': 1.0,
+                        'combine': 'likelihood',
+                        'sigma': 0.0,
+                        'epochs': 10,
+                        'batch_size': 8,
+                        'lr': 0.001,
+                        'weight_decay': 1e-05,
+                        'precision': 'auto',
+                        'seed': 0},
+           'source_sha256': '36c5f510abe8904eee0749562a02670b931d460f60a76f874efa5a57a0b1c7ee'}}

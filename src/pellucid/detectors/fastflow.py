@@ -11,9 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.detectors._base import Detector, Images, require
-from pellucid.detectors._baseline import fit_baseline, standardise
-from pellucid.detectors._flow import ChannelNorm, Flow
-from pellucid.detectors._maps import image_score, smooth_map
+from pellucid.detectors._baseline import fit_baseline, no_baseline, standardise
+from pellucid.detectors._flow import (
+    COMBINATIONS,
+    Combine,
+    Flow,
+    feature_norms,
+    negative_log_likelihood,
+    unlikely_maps,
+)
+from pellucid.detectors._maps import image_score
 from pellucid.detectors._training import Objective, check_training_parameters, train
 
 
@@ -24,11 +31,11 @@ class Fastflow(Detector):
 
     Deviations from the paper: where it adds the likelihoods of all levels, this takes how far the negative logarithm of
     each is above what is usual in that place: a likelihood rounds to the same value wherever a part is very anomalous.
-    The levels' maps are smoothed by a Gaussian of 4 px before the image's score, the maximum, is taken. The global
-    affine map of a step has an exponential scale. Gradients are clipped to a norm of 100. 10 epochs with batches of 8
-    instead of 500 with 32: a backbone other than prism may need more. Every tenth image is held out, training stops
-    when their loss has not fallen for ten epochs, and the best epoch's flows are kept. The features pass through
-    float16.
+    The levels' maps are smoothed by a Gaussian of 4 px before the image's score, the maximum, is taken. Both are the
+    paper's with ``combine="likelihood"`` and ``sigma=0``. The global affine map of a step has an exponential scale.
+    Gradients are clipped to a norm of 100. 10 epochs with batches of 8 instead of 500 with 32: a backbone other than
+    prism may need more. Every tenth image is held out, training stops when their loss has not fallen for ten epochs,
+    and the best epoch's flows are kept. The features pass through float16.
 
     Args:
         backbone: name of the network that features come from, one of ``pellucid.backbones.names()``. Default
@@ -38,6 +45,9 @@ class Fastflow(Detector):
         flow_steps: coupling steps of each flow, 1 or more, default 8 as in the paper for ResNets.
         conv3x3_only: True gives every step 3x3 convolutions; by default 3x3 and 1x1 alternate.
         hidden_ratio: width of a step's subnet over that of its input, above 0, default 1.0.
+        combine: what of the levels is averaged: ``above_usual``, the default, how far their negative log-likelihoods
+            are above what is usual in that place; or ``likelihood``, what is missing to the highest, as in the paper.
+        sigma: of the Gaussian that smooths their maps, px, 0 or more, default 4; 0 as in the paper.
         epochs: passes over the images, at most; 1 or more, default 10.
         batch_size: images a step, 1 or more, default 8.
         lr: learning rate of Adam, above 0, default 1e-3 as in the paper.
@@ -56,8 +66,9 @@ class Fastflow(Detector):
 
     norms_: nn.ModuleList
     flows_: nn.ModuleList
-    baseline_mean_: Tensor  # what the levels' maps are for good parts, (levels, H, W)
-    baseline_scale_: Tensor  # and how much they differ, (levels, H, W)
+    baseline_mean_: Tensor  # what the levels' maps are for good parts, (levels, H, W), or zeros (levels, 1, 1)
+    baseline_scale_: Tensor  # and how much they differ, (levels, H, W), or ones (levels, 1, 1)
+    _earlier = {"combine": "above_usual", "sigma": 4.0}  # models of before had no such choice
 
     def __init__(
         self,
@@ -68,6 +79,8 @@ class Fastflow(Detector):
         flow_steps: int = 8,
         conv3x3_only: bool = False,
         hidden_ratio: float = 1.0,
+        combine: Combine = "above_usual",
+        sigma: float = 4.0,
         epochs: int = 10,
         batch_size: int = 8,
         lr: float = 1e-3,
@@ -77,6 +90,7 @@ class Fastflow(Detector):
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
         self.flow_steps, self.conv3x3_only, self.hidden_ratio = flow_steps, conv3x3_only, hidden_ratio
+        self.combine, self.sigma = combine, sigma
         self.epochs, self.batch_size, self.lr, self.weight_decay = epochs, batch_size, lr, weight_decay
         self.precision, self.seed = precision, seed
 
@@ -91,23 +105,24 @@ class Fastflow(Detector):
         require(len(self.layers) >= 1, "layers", self.layers, "one or more layers")
         require(self.flow_steps >= 1, "flow_steps", self.flow_steps, "at least 1")
         require(0 < self.hidden_ratio < math.inf, "hidden_ratio", self.hidden_ratio, "above 0 and finite")
+        require(self.combine in COMBINATIONS, "combine", self.combine, "likelihood or above_usual")
+        require(0 <= self.sigma < math.inf, "sigma", self.sigma, "0 or more and finite")
 
     def _build(self, height: int, width: int) -> None:
         shapes = self.backbone_.shapes(height, width)
-        tiled = self.margin_ is not None
-        self.norms_ = nn.ModuleList(ChannelNorm(shape[0]) if tiled else nn.LayerNorm(shape) for shape in shapes)
+        self.norms_ = feature_norms(shapes, tiled=self.margin_ is not None)
+        kernels = (3,) if self.conv3x3_only else (3, 1)
         self.flows_ = nn.ModuleList(
-            Flow(channels, self.flow_steps, self.hidden_ratio, self.conv3x3_only) for channels, _, _ in shapes
+            Flow(channels, self.flow_steps, self.hidden_ratio, kernels) for channels, _, _ in shapes
         )
 
     def _latents(self, *maps: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Compute per level z (B, C, h, w) and the log-determinant (B,) of features (B, C, h, w)."""
+        """Compute per level z (B, C, h, w) and the log-determinants (B, h, w) of features (B, C, h, w)."""
         return [flow(norm(m)) for m, norm, flow in zip(maps, self.norms_, self.flows_, strict=True)]
 
     def _loss(self, *maps: Tensor) -> Tensor:
         """Add up the levels' negative log-likelihoods: equation 4, constants dropped."""
-        losses = [(0.5 * z.square().sum((1, 2, 3)) - log_det).mean() for z, log_det in self._latents(*maps)]
-        return torch.stack(losses).sum()
+        return negative_log_likelihood(self._latents(*maps))
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
         objective = Objective(self._loss, self.norms_, self.flows_)
@@ -125,14 +140,16 @@ class Fastflow(Detector):
             checkpoint=checkpoint,
             description="fastflow",
         )
-        self.baseline_mean_, self.baseline_scale_ = fit_baseline(self._levels, images, self.device, self.tile)
+        self.baseline_mean_, self.baseline_scale_ = (
+            fit_baseline(self._levels, images, self.device, self.tile)
+            if self.combine == "above_usual"
+            else no_baseline(len(self.layers), self.device)
+        )
 
     def _levels(self, pixels: Tensor) -> Tensor:
-        """Compute the smoothed map of every level, (levels, B, H, W): negative log-likelihood, constants dropped, a
-        mean over channels."""
-        size = (pixels.shape[2], pixels.shape[3])
-        latents = self._latents(*self.backbone_(pixels))
-        return torch.stack([smooth_map(0.5 * z.square().mean(1), size) for z, _ in latents])
+        """Compute the map of every level, (levels, B, H, W)."""
+        surprises = [0.5 * z.square().mean(1) for z, _ in self._latents(*self.backbone_(pixels))]
+        return unlikely_maps(surprises, (pixels.shape[2], pixels.shape[3]), self.combine, self.sigma)
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         anomaly_map = standardise(self._levels(pixels), self.baseline_mean_, self.baseline_scale_)

@@ -30,10 +30,11 @@ class Padim(Detector):
     Of tiles, whose positions on the part mean nothing, there is one Gaussian for all positions.
 
     Deviations from the paper: maps of the coarser layers are enlarged bilinearly, where the authors' code repeats the
-    nearest value: the Gaussians of neighbouring positions then differ less, and scores are not those of other
-    implementations. 100 channels are kept whatever the backbone, the paper's number for ResNet-18; give
-    ``n_features=550`` for the paper's wide_resnet50_2. Moments are streamed in float32. The image's score is the mean
-    of the highest hundredth of its map instead of its maximum, which one odd place of a good part can raise.
+    nearest value (``interpolation="nearest"``): the Gaussians of neighbouring positions then differ less, and scores
+    are not those of other implementations. 100 channels are kept whatever the backbone, the paper's number for
+    ResNet-18; give ``n_features=550`` for the paper's wide_resnet50_2. Moments are streamed in float32. The image's
+    score is the mean of the highest hundredth of its map instead of its maximum, which one odd place of a good part can
+    raise.
 
     Args:
         backbone: name of the network that features come from, one of ``pellucid.backbones.names()``. Default
@@ -43,6 +44,8 @@ class Padim(Detector):
         weights: checkpoint file of the backbone; None, the default, takes those that belong to its name.
         n_features: channels kept, 1 or more, default 100; all where there are fewer. They are drawn at random, which
             the paper found better than PCA.
+        interpolation: how the maps of the coarser layers are enlarged: ``bilinear``, the default, or ``nearest``, as in
+            the authors' code.
         epsilon: added to the covariance's diagonal, above 0, default 0.01 as in the paper.
         image_score: ``top``, the default: the mean of the highest 1 % of the map; or ``peak``, the paper's maximum.
         seed: of the draw of channels, an integer, default 0.
@@ -64,7 +67,7 @@ class Padim(Detector):
     _picks: list[Tensor]  # channels_ by layer
     _grid: tuple[int, ...]  # h, w
     _inner_size: tuple[int, int]  # px, of what the grid is about
-    _earlier = {"image_score": "peak"}  # until format 5
+    _earlier = {"image_score": "peak", "interpolation": "bilinear"}  # until format 5; models of before had no choice
 
     def __init__(
         self,
@@ -73,12 +76,14 @@ class Padim(Detector):
         layers: Sequence[str] = ("layer1", "layer2", "layer3"),
         weights: str | None = None,
         n_features: int = 100,
+        interpolation: Literal["bilinear", "nearest"] = "bilinear",
         epsilon: float = 0.01,
         image_score: Literal["top", "peak"] = "top",
         seed: int = 0,
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
-        self.n_features, self.epsilon, self.image_score, self.seed = n_features, epsilon, image_score, seed
+        self.n_features, self.interpolation, self.epsilon = n_features, interpolation, epsilon
+        self.image_score, self.seed = image_score, seed
 
     @property
     def score_of(self) -> ScoreOf:  # type: ignore[override]
@@ -89,7 +94,7 @@ class Padim(Detector):
         picked = [m[:, chosen] for m, chosen in zip(self.backbone_(pixels), self._picks, strict=True)]
         maps = [m.contiguous(memory_format=torch.channels_last) for m in picked]  # enlarged seven times faster
         size = (maps[0].shape[2], maps[0].shape[3])
-        embedded = torch.cat([resize_to(m, size) for m in maps if m.shape[1]], dim=1)
+        embedded = torch.cat([resize_to(m, size, self.interpolation) for m in maps if m.shape[1]], dim=1)
         if self.margin_ is not None:  # all positions are one: (1, B * h * w, C)
             return self.tile.inner(embedded).permute(0, 2, 3, 1).reshape(1, -1, embedded.shape[1])
         return embedded.flatten(2).permute(2, 0, 1).contiguous()  # products of strided matrices are ten times slower
@@ -103,6 +108,9 @@ class Padim(Detector):
     def _check_parameters(self) -> None:
         require(len(self.layers) >= 1, "layers", self.layers, "one or more layers")
         require(self.n_features >= 1, "n_features", self.n_features, "at least 1")
+        require(
+            self.interpolation in ("bilinear", "nearest"), "interpolation", self.interpolation, "bilinear or nearest"
+        )
         require(0 < self.epsilon < math.inf, "epsilon", self.epsilon, "above 0 and finite")
         require(self.image_score in ("top", "peak"), "image_score", self.image_score, "top or peak")
 

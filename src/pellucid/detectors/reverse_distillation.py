@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.detectors._base import Detector, Images, require
-from pellucid.detectors._baseline import fit_baseline, standardise
+from pellucid.detectors._baseline import fit_baseline, no_baseline, standardise
 from pellucid.detectors._maps import image_score, locally_aware, resize_to, smooth_map, unit_distance
 from pellucid.detectors._training import Objective, check_training_parameters, train
 
@@ -22,10 +22,10 @@ class ReverseDistillation(Detector):
     convolutions; this one uses basic residual blocks for any backbone, bilinear enlargement, and a linear map to the
     features at each level, because those of prism and of linear bottlenecks have both signs. The cosine is that of each
     position (equation 2; the authors' code flattens the whole map). Where the paper sums the distances of all levels,
-    this takes how far each is above what is usual in that place, smoothed by a Gaussian of 4 px. Two levels instead of
-    three, features that are means over 3x3, 20 epochs with batches of 8 instead of 200 with 16. Every tenth image is
-    held out, training stops when their loss has not fallen for ten epochs, and the best epoch's weights are kept. The
-    teacher's features pass through float16.
+    this takes how far each is above what is usual in that place. Two levels instead of three, features that are means
+    over 3x3, 20 epochs with batches of 8 instead of 200 with 16. Every tenth image is held out, training stops when
+    their loss has not fallen for ten epochs, and the best epoch's weights are kept. The teacher's features pass through
+    float16. The paper's map is that of ``baseline=False``, ``layers=("layer1", "layer2", "layer3")``, ``patchsize=1``.
 
     Args:
         backbone: name of the teacher, one of ``pellucid.backbones.names()``. Default ``prism_s``.
@@ -34,6 +34,9 @@ class ReverseDistillation(Detector):
         weights: checkpoint file of the teacher; None, the default, takes those that belong to its name.
         patchsize: the features to rebuild are means over this many positions in each direction, an odd number, default
             3, as PatchCore's are: that much less noise. 1 is the paper, and finds fainter flaws of a few pixels.
+        baseline: whether a level counts by how far it is above what is usual in that place, the default; else the
+            levels' distances are averaged as they are, which is the paper's sum over their number. Either is smoothed
+            by a Gaussian of 4 px, as in the authors' code.
         epochs: passes over the images, at most; 1 or more, default 20.
         batch_size: images a step, 1 or more, default 8.
         lr: learning rate of Adam with betas (0.5, 0.999), above 0, default 0.005, all as in the paper.
@@ -53,8 +56,9 @@ class ReverseDistillation(Detector):
 
     embedding_: nn.Module
     decoder_: nn.Module
-    baseline_mean_: Tensor  # what the levels' maps are for good parts, (levels, H, W)
-    baseline_scale_: Tensor  # and how much they differ, (levels, H, W)
+    baseline_mean_: Tensor  # what the levels' maps are for good parts, (levels, H, W), or zeros (levels, 1, 1)
+    baseline_scale_: Tensor  # and how much they differ, (levels, H, W), or ones (levels, 1, 1)
+    _earlier = {"baseline": True}  # models of before had no such choice
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class ReverseDistillation(Detector):
         layers: Sequence[str] = ("layer2", "layer3"),
         weights: str | None = None,
         patchsize: int = 3,
+        baseline: bool = True,
         epochs: int = 20,
         batch_size: int = 8,
         lr: float = 0.005,
@@ -70,7 +75,8 @@ class ReverseDistillation(Detector):
         seed: int = 0,
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
-        self.patchsize, self.epochs, self.batch_size, self.lr = patchsize, epochs, batch_size, lr
+        self.patchsize, self.baseline = patchsize, baseline
+        self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
         self.precision, self.seed = precision, seed
 
     def _check_parameters(self) -> None:
@@ -113,7 +119,11 @@ class ReverseDistillation(Detector):
             checkpoint=checkpoint,
             description="reverse_distillation",
         )
-        self.baseline_mean_, self.baseline_scale_ = fit_baseline(self._levels, images, self.device, self.tile)
+        self.baseline_mean_, self.baseline_scale_ = (
+            fit_baseline(self._levels, images, self.device, self.tile)
+            if self.baseline
+            else no_baseline(len(self.layers), self.device)
+        )
 
     def _levels(self, pixels: Tensor) -> Tensor:
         """Compute the smoothed map of every level, (levels, B, H, W)."""

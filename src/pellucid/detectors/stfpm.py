@@ -3,6 +3,7 @@ arXiv 2103.04257)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,10 +20,10 @@ class Stfpm(Detector):
     """A student learns to agree with its frozen teacher on normal images; where it cannot, something is new.
 
     Deviations from the paper: the product of the levels is smoothed by a Gaussian of 4 px before the image's score, its
-    maximum, is taken, so that flaws of a few pixels count for less. Every tenth image is held out, training stops when
-    their loss has not fallen for ten epochs, and the best epoch's student is kept. 30 epochs with batches of 8 instead
-    of 100 with 32. With prism as the backbone the student lacks its contrast channel, which needs no learning. The
-    teacher's features pass through float16.
+    maximum, is taken, so that flaws of a few pixels count for less; ``sigma=0`` is the paper. Every tenth image is held
+    out, training stops when their loss has not fallen for ten epochs, and the best epoch's student is kept. 30 epochs
+    with batches of 8 instead of 100 with 32. With prism as the backbone the student lacks its contrast channel, which
+    needs no learning. The teacher's features pass through float16.
 
     Args:
         backbone: name of the teacher, one of ``pellucid.backbones.names()``; the student has the same architecture.
@@ -31,6 +32,7 @@ class Stfpm(Detector):
         weights: checkpoint file of the teacher; None, the default, takes those that belong to its name.
         combine: ``product`` of the levels' distances as in the paper, the default, or their ``mean``, to which a level
             that sees nothing does no harm.
+        sigma: of the Gaussian that smooths what is combined, px, 0 or more, default 4; 0, none, as in the paper.
         epochs: passes over the images, at most; 1 or more, default 30.
         batch_size: images a step, 1 or more, default 8.
         lr: learning rate of stochastic gradient descent, above 0, default 0.4 as in the paper.
@@ -50,6 +52,7 @@ class Stfpm(Detector):
 
     student_: nn.Module
     _renamed = {"distance": ("combine", {"l2": "product", "cosine": "mean"})}  # until 0.2
+    _earlier = {"sigma": 4.0}  # models of before had no such choice
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Stfpm(Detector):
         layers: Sequence[str] = ("layer1", "layer2", "layer3"),
         weights: str | None = None,
         combine: Literal["product", "mean"] = "product",
+        sigma: float = 4.0,
         epochs: int = 30,
         batch_size: int = 8,
         lr: float = 0.4,
@@ -67,7 +71,8 @@ class Stfpm(Detector):
         seed: int = 0,
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
-        self.combine, self.epochs, self.batch_size = combine, epochs, batch_size
+        self.combine, self.sigma = combine, sigma
+        self.epochs, self.batch_size = epochs, batch_size
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.precision, self.seed = precision, seed
 
@@ -82,6 +87,7 @@ class Stfpm(Detector):
         require(len(self.layers) >= 1, "layers", self.layers, "one or more layers")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
         require(self.combine in ("product", "mean"), "combine", self.combine, "product or mean")
+        require(0 <= self.sigma < math.inf, "sigma", self.sigma, "0 or more and finite")
 
     def _build(self, height: int, width: int) -> None:  # noqa: ARG002 - fully convolutional
         student = self.backbone_.student()
@@ -124,5 +130,5 @@ class Stfpm(Detector):
             [resize_to(level[:, None], size)[:, 0] for level in self._distances(*self._extract(pixels))]
         )
         combined = levels.prod(0) if self.combine == "product" else levels.mean(0)
-        anomaly_map = smooth_map(combined, size)
+        anomaly_map = smooth_map(combined, size, self.sigma)
         return anomaly_map, image_score(anomaly_map)
