@@ -144,7 +144,7 @@ def test_the_sketch_finds_what_scipy_finds(many, spread, monkeypatch):
 
 def test_long_features_are_searched_through_a_sketch(batches, monkeypatch):
     sketched = detectors.create("patchcore", coreset_size=250).fit(batches)
-    monkeypatch.setattr("pellucid.detectors.patchcore.MIN_CHANNELS_TO_BOUND", 1000)
+    monkeypatch.setattr("pellucid.detectors._search.MIN_CHANNELS_TO_BOUND", 1000)
     plain = detectors.create("patchcore", coreset_size=250).fit(batches)
     assert plain.directions_ is None
     directions, bank = sketched.directions_, sketched.bank_

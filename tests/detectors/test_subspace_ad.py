@@ -11,7 +11,7 @@ from pellucid import detectors
 from pellucid.detectors._groups import whole_groups
 from pellucid.detectors._maps import smooth_map
 from pellucid.detectors._subspace import Scatter
-from pellucid.detectors.subspace import turned
+from pellucid.detectors._turned import turned
 from pellucid.errors import ParameterError
 
 

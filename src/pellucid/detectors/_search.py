@@ -17,6 +17,26 @@ BOUND_BLOCK = 2048  # points of the bank whose bounds are computed together: wha
 MAX_CANDIDATES = 200  # of one query, from which on comparing it with the whole bank is faster
 SEARCH_BLOCK_PAIRS = 2048  # pairs of points whose distances are computed together
 ROUNDING = 1e-5  # relative, that a bound may be off by
+MIN_CHANNELS_TO_BOUND = 128  # length of features from which on the search goes through lower bounds
+
+
+def bounding_directions(bank: Tensor) -> Tensor | None:
+    """Find the directions (D, k) of a :class:`BoundedSearch` in a bank (M, D); None where comparing with all pays."""
+    return principal_directions(bank) if MIN_CHANNELS_TO_BOUND <= bank.shape[1] < len(bank) else None
+
+
+def search_in(bank: Tensor, norms: Tensor, directions: Tensor | None) -> Search | BoundedSearch:
+    """Make a search in a bank: through bounds if there are directions, and not on a GPU, which compares all in less
+    time.
+
+    Args:
+        bank: (M, D).
+        norms: squared norms of the bank's points, (M,).
+        directions: as :func:`bounding_directions` finds them.
+    """
+    if directions is None or bank.device.type != "cpu":
+        return Search(bank, norms)
+    return BoundedSearch(bank, norms, directions)
 
 
 def nearest(queries: Tensor, bank: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,6 +92,30 @@ def principal_directions(points: Tensor) -> Tensor:
     count = min(max(16 * -(-int((kept < 1 - MAX_RESIDUAL_VARIANCE).sum() + 1) // 16), 32), 128)
     most: Tensor = directions.flip(1)[:, :count].contiguous().to(points.device)
     return most
+
+
+class Search:
+    """Compares queries with the whole bank.
+
+    Args:
+        bank: (M, D).
+        norms: squared norms of the bank's points, (M,).
+    """
+
+    def __init__(self, bank: Tensor, norms: Tensor) -> None:
+        self.bank, self.norms = bank, norms
+
+    def without(self, left_out: Tensor) -> Search:
+        """Return a search that finds none of the points that are left out, (M,) bool: they are at infinity."""
+        return Search(self.bank, self.norms.masked_fill(left_out, torch.inf))
+
+    def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the bank's nearest point for every query (Q, D): squared distance (Q,) and index (Q,)."""
+        return nearest(queries, self.bank, self.norms)
+
+    def neighbours(self, count: int) -> Tensor:
+        """Find every bank point's nearest points in the bank, itself included: indices (M, count), nearest first."""
+        return neighbours(self.bank, self.bank, self.norms, count)
 
 
 class BoundedSearch:

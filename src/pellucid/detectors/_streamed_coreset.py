@@ -22,10 +22,17 @@ class StreamedCoreset:
         share: of the patches that a part leaves, in (0, 1].
         project: brings patches (n, D) to where distances are compared.
         known: patches (M, D) that are centres already.
+        size: how many a part leaves at most, instead of a share of it; None: the share.
     """
 
-    def __init__(self, share: float, project: Callable[[Tensor], Tensor], known: Tensor | None = None) -> None:
-        self.share, self.project, self.rows = share, project, 0
+    def __init__(
+        self,
+        share: float,
+        project: Callable[[Tensor], Tensor],
+        known: Tensor | None = None,
+        size: int | None = None,
+    ) -> None:
+        self.share, self.size, self.project, self.rows = share, size, project, 0
         self._known = None if known is None else project(known)
         self._waiting: list[tuple[Tensor, int]] = []
         self._left: list[tuple[Tensor, Tensor]] = []  # patches (n, D) and the number (n,) of each
@@ -51,7 +58,8 @@ class StreamedCoreset:
             return
         patches = torch.cat([part for part, _ in self._waiting])
         numbers = torch.cat([torch.full((len(part),), number) for part, number in self._waiting])
-        chosen = self._centres(patches, max(1, round(self.share * len(patches))))
+        count = min(self.size, len(patches)) if self.size else max(1, round(self.share * len(patches)))
+        chosen = self._centres(patches, count) if count < len(patches) else torch.arange(count)
         self._left.append((patches[chosen], numbers[chosen]))
         self._waiting.clear()
 

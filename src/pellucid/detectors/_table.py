@@ -127,7 +127,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'num_neighbors': 9,
                             'image_score': 'top',
                             'seed': 0},
-               'source_sha256': 'f23e987945a6c49fbf29d3d8e61670713a3866d02b044f4dc08675e084d0bc88'},
+               'source_sha256': 'e34161b8c4ddcc82d27c204db9e7603fc4bed6a8ea306c093d6920ee65db5c0f'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "
@@ -172,7 +172,7 @@ TABLE: dict[str, dict[str, Any]] = \
                            'rotations': 1,
                            'image_score': 'top',
                            'seed': 0},
-              'source_sha256': '821dca3c760038545a3159507d291b8dfcf89b4f07e9f12ce819eabddb2eb4d4'},
+              'source_sha256': '0a56c5870540372e981fa4ce3b318c786b892096eedf0c4b12f3a213ab8010f0'},
  'supersimplenet': {'paper': 'SuperSimpleNet (Rolih, Fucka & Skocaj, "SuperSimpleNet: Unifying Unsupervised '
                              'and Supervised Learning for Fast and Reliable Surface Defect Detection", ICPR '
                              '2024, arXiv 2408.03143).',

@@ -3,14 +3,12 @@ arXiv 2602.23013)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pellucid._io.progress import track
 from pellucid.detectors._base import Detector, Images, require
@@ -18,6 +16,7 @@ from pellucid.detectors._earlier import needed
 from pellucid.detectors._groups import whole_groups
 from pellucid.detectors._maps import concatenate, image_score, locally_aware, smooth_map, top_score
 from pellucid.detectors._subspace import Moments, Scatter, Subspace
+from pellucid.detectors._turned import turned
 from pellucid.errors import DataError
 from pellucid.records import ScoreOf
 
@@ -141,21 +140,6 @@ class SubspaceAd(Detector):
         residual = (x - (x @ U) @ U.T).square().sum(3)  # (B, h, w)
         anomaly_map = smooth_map(residual, self.tile.inner_size())
         return anomaly_map, (top_score if self.image_score == "top" else image_score)(anomaly_map)
-
-
-def turned(pixels: Tensor, count: int) -> Iterator[Tensor]:
-    """Yield images (B, 3, H, W) turned about their centre by ``count`` equal steps of a full turn, as they are first.
-
-    Bilinear; what comes in at the borders is mirrored.
-    """
-    yield pixels
-    height, width = pixels.shape[2:]
-    for k in range(1, count):
-        angle = 2 * math.pi * k / count
-        cosine, sine = math.cos(angle), math.sin(angle)
-        matrix = torch.tensor([[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]])
-        grid = F.affine_grid(matrix.to(pixels).expand(len(pixels), 2, 3), list(pixels.shape), align_corners=False)
-        yield F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 
 
 def _enough(moments: Scatter, what: str) -> Scatter:
