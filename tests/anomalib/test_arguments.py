@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import pellucid
 from pellucid import anomalib
@@ -20,7 +21,7 @@ from pellucid.acquisition.masks import read_mask
 from pellucid.anomalib._said import AnomalibWarning
 from pellucid.anomalib.models.table import MODELS
 from pellucid.anomalib.trainer import IDLE_OPTIONS
-from pellucid.errors import DataError, NotFittedError, ParameterError
+from pellucid.errors import DataError, ModelFileError, NotFittedError, ParameterError
 
 pytestmark = pytest.mark.filterwarnings("ignore::pellucid.anomalib._said.AnomalibWarning")
 SMALL = {"image_size": 64, "seed": 0}
@@ -381,8 +382,8 @@ def test_images_without_labels_are_predicted_on_and_not_tested_on(engine, model,
     fitted.adopt(pellucid.load(model))
     dataset = anomalib.PredictDataset(path=folder, image_size=(256, 256))
     by_dataset, by_path = engine.predict(model=fitted, dataset=dataset), engine.predict(model=fitted, data_path=folder)
-    assert (by_dataset[0]["pred_scores"] == by_path[0]["pred_scores"]).all()
-    assert len(by_path[0]["image_path"]) == len(names(folder))
+    assert [batch.pred_score for batch in by_dataset] == [batch.pred_score for batch in by_path]
+    assert [len(batch) for batch in by_path] == [1] * len(names(folder))  # as there: a script says float(pred_score)
     assert "label" not in by_path[0]
     one = engine.predict(model=fitted, data_path=next(folder.iterdir()))
     assert len(one[0]["image_path"]) == 1
@@ -391,6 +392,31 @@ def test_images_without_labels_are_predicted_on_and_not_tested_on(engine, model,
         engine.test(model=fitted, datamodule=dataset)
     with pytest.raises(DataError, match="Cannot read"):
         engine.predict(model=fitted, data_path=glass / "absent")
+
+
+def test_ten_images_are_enough_to_try(glass, tmp_path):
+    for path in sorted((glass / "normal_train").iterdir())[:10]:
+        (tmp_path / "few").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "few")
+    data = anomalib.Folder(name="few", root=tmp_path, normal_dir="few", image_size=64)
+    model, engine = anomalib.Dfm(), anomalib.Engine(default_root_dir=tmp_path / "results")
+    engine.fit(model=model, datamodule=data)
+    assert model.inspector.limit.false_reject_rate == pytest.approx(1 / 11)
+    with pytest.raises(DataError, match=r"10 normal training images are too few for a false-reject rate of 0\.01"):
+        anomalib.Engine(default_root_dir=tmp_path, false_reject=0.01).fit(model=model, datamodule=data)
+
+
+def test_loaders_over_something_else_and_what_a_model_says_of_tensors(model, tmp_path):
+    fitted = anomalib.Dfm.load_from_checkpoint(model, map_location="cpu")
+    with pytest.raises(ParameterError, match=r"Tensors alone are no model: take Dfm\.load_from_checkpoint\(path\)"):
+        fitted.load_state_dict({})
+    with pytest.raises(DataError, match="undo its normalisation first"):
+        fitted(torch.full((1, 3, 64, 64), -2.0))
+    torch.save({"state_dict": {}}, tmp_path / "model.ckpt")
+    with pytest.raises(ModelFileError, match=r"is a checkpoint of torch's.*fit the model again with engine\.fit"):
+        anomalib.Dfm.load_from_checkpoint(tmp_path / "model.ckpt")
+    with pytest.raises(ParameterError, match="Networks are pellucid's own: the attribute `model` of a fitted model"):
+        anomalib.models.PatchcoreModel(backbone="resnet18")
 
 
 @pytest.mark.parametrize("kind", list(anomalib.ExportType))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ import torch
 from pellucid import anomalib
 from pellucid.anomalib._absent import absent
 from pellucid.anomalib._paths import HOMES, Paths
+from pellucid.anomalib.models.table import MODELS
 from pellucid.anomalib.scripts import mapped_names, notebook_code, run_script
+from pellucid.anomalib.trainer import IDLE_OPTIONS
 from pellucid.errors import DataError, ParameterError
 
 PLACES = {  # modules that scripts name, and a name that they take from each
@@ -75,6 +78,14 @@ def test_the_names_are_mapped_only_while_a_script_runs():
     assert not {name for name in set(sys.modules) - modules if name.partition(".")[0] == "anomalib"}
 
 
+def test_one_line_maps_them_in_a_notebook_that_is_open():
+    code = (
+        "import pellucid.anomalib as a; a.map_names(); from anomalib.models.image import Padim; print(Padim is a.Padim)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_lightning_and_torchvision_are_found_where_they_are_not_installed():
     others = Paths("others")
     assert others.find_spec("lightning.pytorch.callbacks").origin == "pellucid.anomalib.lightning"
@@ -91,6 +102,18 @@ def test_importing_it_imports_nothing_heavy():
     assert not foreign
     assert set(dir(anomalib)) >= {"Patchcore", "Engine", "Folder", "models", "data"}
     assert {home for home in HOMES if home} <= {name.rpartition(".")[2] for name in map(str, HOMES)}
+
+
+def test_the_page_names_what_there_is_and_what_there_is_not():
+    page = (Path(__file__).parents[2] / "docs/anomalib.md").read_text(encoding="utf-8")
+    modules = [importlib.import_module(f"pellucid.anomalib.{home}") for home in (*HOMES, "lightning") if home]
+    absent_names = {name: sentence for module in modules for name, sentence in getattr(module, "ABSENT", {}).items()}
+    assert not [name for name in {*MODELS, *absent_names, *IDLE_OPTIONS} if f"`{name}`" not in page]
+    said = {sentence.removeprefix(f"{name} is not here: ") for name, sentence in absent_names.items()}
+    assert not [sentence for sentence in said if sentence not in page]
+    for name, row in MODELS.items():
+        renamed = ", ".join(f"`{theirs}` is `{ours}`" for theirs, ours in row.renamed.items())
+        assert f"| `{name}` | `{row.detector}` | {renamed} |" in page
 
 
 def test_a_name_that_cannot_be_had_is_imported_and_not_used():

@@ -122,6 +122,7 @@ def test_1_2_openvino(run):
     shape = cv2.imread(str(found["image_path"])).shape
     assert found["heat_map"].shape == found["marked"].shape == shape
     assert found["mask"].shape == shape[:2]
+    assert cv2.imread("result.png").shape == (shape[0], 3 * shape[1], 3)
 
 
 def test_1_2_torch_inferencer(run, place):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pellucid.anomalib.loggers import AnomalibTensorBoardLogger as AnomalibTensorBoardLogger
     from pellucid.anomalib.loggers import AnomalibWandbLogger as AnomalibWandbLogger
     from pellucid.anomalib.models.module import AnomalibModule as AnomalibModule
+    from pellucid.anomalib.scripts import map_names as map_names
 
 __version__ = "2.7.0"  # of anomalib, whose names these are; a script may ask whether it is 2
 _MODULES = (
@@ -37,6 +38,7 @@ _MODULES = (
 )
 _HOMES = {  # names that lie in the package itself, and where they are imported from when they are first used
     "AnomalibWarning": "_said",
+    "map_names": "scripts",
     **dict.fromkeys(("LearningType", "PrecisionType", "TaskType"), "data"),
     **dict.fromkeys(("Folder", "MVTec", "MVTecAD", "PredictDataset", "TestSplitMode", "ValSplitMode"), "data"),
     **dict.fromkeys(("Engine", "ExportType"), "engine"),

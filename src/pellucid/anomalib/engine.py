@@ -22,7 +22,14 @@ from pellucid.anomalib._said import without_effect
 from pellucid.anomalib.callbacks import take_callbacks
 from pellucid.anomalib.configuration import read_configuration
 from pellucid.anomalib.data.batches import ImageBatch
-from pellucid.anomalib.data.datasets import PredictDataset, Source, part_of, usual_rate
+from pellucid.anomalib.data.datasets import (
+    PredictDataset,
+    Source,
+    batch_size_of,
+    one_source,
+    part_of,
+    usual_rate,
+)
 from pellucid.anomalib.deploy import ExportType, check_export, export_model, say_raw
 from pellucid.anomalib.loggers import next_version, take_loggers
 from pellucid.anomalib.models.module import AnomalibModule
@@ -134,7 +141,7 @@ class Engine:
             raise ParameterError("ckpt_path is not taken by fit: it begins anew. test and predict take one.")
         if val_dataloaders is not None:
             without_effect("Engine.fit", ["val_dataloaders"], "the limit is chosen from normal training images")
-        source = _one_of({"train_dataloaders": train_dataloaders, "datamodule": datamodule})
+        source = one_source({"train_dataloaders": train_dataloaders, "datamodule": datamodule})
         samples, seed = source.listed(), usual_seed(source.seed)
         false_reject = usual_rate(samples, self.false_reject)
         plan = Plan.from_data(samples, false_reject=false_reject, seed=seed)
@@ -186,7 +193,7 @@ class Engine:
         Raises:
             DataError: the model has not been fitted, or there is no image that it has not seen.
         """
-        model, source = self._known(model), _one_of({"dataloaders": dataloaders, "datamodule": datamodule})
+        model, source = self._known(model), one_source({"dataloaders": dataloaders, "datamodule": datamodule})
         inspector = self._inspector(model, ckpt_path)
         run = self._runs.get(id(model)) or self._next_run(model, source)
         folder: Path | None = None
@@ -215,7 +222,7 @@ class Engine:
         datamodule: object = None,
     ) -> list[dict[str, Any]]:
         """Return the metrics of :meth:`test`, without pictures and without telling loggers; arguments are the same."""
-        model, source = self._known(model), _one_of({"dataloaders": dataloaders, "datamodule": datamodule})
+        model, source = self._known(model), one_source({"dataloaders": dataloaders, "datamodule": datamodule})
         return [self._evaluate(model, self._inspector(model, ckpt_path), source, None, verbose)[1]]
 
     def train(
@@ -246,7 +253,7 @@ class Engine:
         Args:
             model: fitted, unless a checkpoint is given; by default that of the last call.
             dataloaders: a loader over one of these data sets.
-            datamodule: images, and how many make a batch.
+            datamodule: images, and how many make a batch; without one, and without a loader, one image does.
             dataset: a :class:`PredictDataset`, or a data set of a data module, instead.
             return_predictions: False returns None.
             ckpt_path: model file to load instead; ``best`` and ``last`` are that of the last fit.
@@ -257,7 +264,9 @@ class Engine:
             ParameterError: nothing to predict on is given, or several things.
         """
         path = None if data_path is None else PredictDataset(data_path)
-        source = _one_of({"datamodule": datamodule, "dataset": dataset, "data_path": path, "dataloaders": dataloaders})
+        source = one_source(
+            {"datamodule": datamodule, "dataset": dataset, "data_path": path, "dataloaders": dataloaders}
+        )
         model = self._known(model)
         inspector = self._inspector(model, ckpt_path)
         listed = source.listed()
@@ -265,7 +274,7 @@ class Engine:
         self._say((*listed.notes, *notes))
         scored, notes = score_for(inspector, samples, source.labelled)
         self._say(notes)
-        step = source.eval_batch_size
+        step = batch_size_of(dataloaders, datamodule)
         if not model.post_processor.enable_normalization:
             say_raw(inspector.limit.value)
         if return_predictions is False:
@@ -381,15 +390,6 @@ class Engine:
 
 
 ENGINE_ARGUMENTS = tuple(inspect.signature(Engine).parameters)[:-1]
-
-
-def _one_of(given: dict[str, object]) -> Source:
-    """The images that a script gives by one of several arguments."""
-    sources = [source for source in given.values() if source is not None]
-    if len(sources) != 1:
-        *names, last = given
-        raise ParameterError(f"Give one of {', '.join(names)} and {last}: {len(sources)} are given.")
-    return part_of(sources[0])
 
 
 _XPU = "An XPU is not computed on: leave strategy and accelerator out."

@@ -14,6 +14,12 @@ from pellucid.anomalib._paths import Paths
 from pellucid.errors import DataError
 
 
+def map_names() -> None:
+    """Let ``anomalib`` be found in :mod:`pellucid.anomalib` from now on, as in a notebook that is open."""
+    sys.meta_path.insert(0, Paths("anomalib"))
+    sys.meta_path.append(Paths("others"))
+
+
 @contextmanager
 def mapped_names() -> Iterator[None]:
     """Let ``anomalib`` be found in :mod:`pellucid.anomalib` while it is open.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 __path__: list[str] = []  # its parts, by anomalib's names, are found by _paths
 Rgb = NDArray[np.uint8]  # (H, W, 3)
 RED = (255, 0, 0)
+
+
+class VisualizationMode(StrEnum):
+    """What anomalib 1.x shows; here it is always the image, its map and its mask."""
+
+    FULL = "full"
+    SIMPLE = "simple"
 
 
 class Visualizer:
@@ -42,7 +50,12 @@ class ImageVisualizer(Visualizer):
         """Draw an item of a prediction: the image, then its map over it, then its mask over it."""
         return visualize_image_item(item)
 
-    visualize_image = __call__ = visualize
+    __call__ = visualize
+
+    def visualize_image(self, image_result: Any) -> Rgb:
+        """Return the same of an inferencer's result, as an array (H, W, 3), as in 1.x."""
+        is_batch = getattr(image_result.image, "ndim", 3) == 4
+        return np.array(visualize_image_item(next(iter(image_result)) if is_batch else image_result))
 
 
 def visualize_image_item(item: Any, fields: object = None, overlay_fields: object = None, **options: Any) -> Image:
@@ -195,6 +208,7 @@ DEFAULT_TEXT_CONFIG: dict[str, Any] = {}
 
 __all__ = [
     "ImageVisualizer",
+    "VisualizationMode",
     "Visualizer",
     "anomaly_map_to_color_map",
     "superimpose_anomaly_map",

@@ -24,7 +24,7 @@ for prediction in by_path:
     image_path, anomaly_map = prediction.image_path, prediction.anomaly_map
     pred_label, pred_score = prediction.pred_label, prediction.pred_score
     assert prediction.gt_label is None
-    print(image_path, pred_label, pred_score, anomaly_map.shape)
+    print(image_path[0], int(pred_label), float(pred_score), anomaly_map.shape)
 
 loaded = Dfm.load_from_checkpoint(checkpoints[0])
 again = engine.predict(model=loaded, data_path=folder)

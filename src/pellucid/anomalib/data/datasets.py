@@ -296,3 +296,31 @@ def part_of(source: object) -> Source:
         f"Images cannot be taken from a {type(source).__name__}: give a Folder or another data module, a"
         " PredictDataset, or data_path=, a file or a folder."
     )
+
+
+def one_source(given: dict[str, object]) -> Source:
+    """Return the images that a script gives by one of several arguments.
+
+    Args:
+        given: by the names of the arguments.
+
+    Raises:
+        ParameterError: none is given, or several are, or one cannot be taken from.
+    """
+    sources = [source for source in given.values() if source is not None]
+    if len(sources) != 1:
+        *names, last = given
+        raise ParameterError(f"Give one of {', '.join(names)} and {last}: {len(sources)} are given.")
+    return part_of(sources[0])
+
+
+def batch_size_of(loader: object, datamodule: object) -> int:
+    """Return how many images make a batch of predictions: as a loader or a data module says, else 1.
+
+    Args:
+        loader: of torch's, a data module, or None.
+        datamodule: or None.
+    """
+    given = datamodule or loader
+    size: int | None = given.eval_batch_size if isinstance(given, Source) else getattr(given, "batch_size", None)
+    return size or 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.anomalib._absent import find_absent
+from pellucid.anomalib._absent import absent, find_absent
 from pellucid.anomalib.models.module import AnomalibModule, AnomalyMapGenerationMode, EfficientAdModelSize, model_class
 from pellucid.anomalib.models.table import FOLDERS, MODELS, NEAREST
 from pellucid.errors import ParameterError
 
 AnomalyModule = AnomalibModule  # in 1.x
+ALL = (*MODELS, *NEAREST)
 ABSENT = {name: f"{name} is not here: {instead}." for name, instead in NEAREST.items()} | {
     "MemoryBankMixin": "Models are pellucid's own: write a detector, as docs and examples show.",
 }
@@ -63,6 +64,8 @@ get_available_models = list_models
 def __getattr__(name: str) -> Any:
     if name in MODELS:
         return model_class(name)
+    if name.endswith("Model") and name.removesuffix("Model").capitalize() in {m.capitalize() for m in ALL}:
+        return absent(name, "Networks are pellucid's own: the attribute `model` of a fitted model has them.")
     return find_absent(__name__, name, ABSENT)
 
 

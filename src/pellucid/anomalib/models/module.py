@@ -168,6 +168,14 @@ class AnomalibModule:
         """Return everything that was learned, as tensors by name."""
         return self.fitted().detector.state()
 
+    def load_state_dict(self, *_: Any, **__: Any) -> None:
+        """Refuse: tensors alone do not say what the limit is.
+
+        Raises:
+            ParameterError: always.
+        """
+        raise ParameterError(f"Tensors alone are no model: take {self.name}.load_from_checkpoint(path), or ckpt_path=.")
+
     @property
     def device(self) -> torch.device:
         """Where the fitted detector computes."""
