@@ -302,6 +302,7 @@ def test_the_console_says_what_is_seen(oblong, tmp_path, capsys):
     assert "seen at 64x64 px, 2.5 times as high as they are: --image-size 64 keeps their shape" in said
 
 
+@pytest.mark.filterwarnings("ignore::pellucid.anomalib._said.AnomalibWarning")
 def test_anomalibs_data_module_keeps_the_shape_too(oblong, tmp_path):
     model, engine = anomalib.Dfm(), anomalib.Engine(default_root_dir=tmp_path, false_reject=0.2)
     data = anomalib.Folder(name="oblong", root=oblong, normal_dir="normal", test_split_mode="none", image_size=64)

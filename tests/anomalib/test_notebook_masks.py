@@ -10,6 +10,8 @@ import pytest
 
 from pellucid.anomalib import Dfm, Engine, Folder
 
+pytestmark = pytest.mark.filterwarnings("ignore::pellucid.anomalib._said.AnomalibWarning")
+
 
 @pytest.fixture
 def data(glass, tmp_path):
