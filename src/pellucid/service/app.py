@@ -198,8 +198,13 @@ def create_app(service: Service) -> FastAPI:
         await run_in_threadpool(_stop, service, threads)
         log.info("stopped: all that was taken in is in the record")
 
-    described = {"title": PACKAGE_NAME, "description": "Finds the flaw in the glass.", "version": __version__}
-    app = FastAPI(**described, lifespan=lifespan, docs_url=None)
+    app = FastAPI(
+        title=PACKAGE_NAME,
+        description="Finds the flaw in the glass.",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+    )
     app.state.service = service
     routers = (
         inspections.router,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.service.app import create_app, create_service
-from pellucid.service.settings import Settings
+from pellucid.service.settings import read_settings
 
 HEAD = """# HTTP
 
@@ -29,7 +29,9 @@ def openapi() -> dict[str, Any]:
     """Return the OpenAPI document of a service with every route."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        service = create_service(Settings(models=folder / "models", record=folder / "record", pages=False))
+        service = create_service(
+            read_settings({"models": folder / "models", "record": folder / "record", "pages": False})
+        )
         try:
             return create_app(service).openapi()
         finally:
