@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 COLOURS = 96
 WINDOW = (1200, 760)
+TALL_PX = 1120  # of the window for a sheet that broke many clauses
 FIRST = "stone_2_000.png"  # the pane of the tutorial
 
 
@@ -45,8 +46,10 @@ def main() -> None:
         for command in commands():
             subprocess.run([sys.executable, "-m", "pellucid", *command.split()], cwd=folder, check=True)
         save(Image.open(next((folder / "results" / "images").glob("*pane_0412.png"))), "result")
-        chrome.get((folder / "sheet" / "sheet.html").as_uri())
+        chrome.set_window_size(WINDOW[0], TALL_PX)
+        chrome.get(next((folder / "sheet" / "again" / "sheets").glob("*_sheet.html")).as_uri())
         look(chrome, "drawn-sheet")
+        chrome.set_window_size(*WINDOW)
         chrome.get((folder / "out" / "report.html").as_uri())
         look(chrome, "report")
         chrome.get(next((folder / "graded" / "sheets").glob("*pane_0412.html")).as_uri() + "#d1")
@@ -69,6 +72,7 @@ def commands() -> tuple[str, ...]:
         "inspect glass.pellucid pane_0412.png --mm-per-px 0.05 --grade customer.toml --sheet-pages -o graded",
         "compare GlassDefect -o out --detectors patchcore,padim,dfm --image-size 128",
         "demo --sheet -o sheet",
+        "inspect sheet/sheet.pellucid sheet/sheet.tif --mm-per-px 0.2 --grade en1279 --sheet-pages -o sheet/again",
     )
 
 
