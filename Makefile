@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Half of the time is waiting for processes and deadlines: three files at a time for two cores. The longest come first.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder -p no:benchmark
 
-.PHONY: demo serve test test-slow fuzz check lint types coverage bench pretrain
+.PHONY: demo serve test test-slow fuzz check lint types docs coverage bench bundle pretrain
 
 demo: $(READY)
 	$(BIN)/pellucid demo -o out/demo
@@ -34,6 +34,7 @@ fuzz: $(READY)
 check:
 	$(MAKE) lint
 	$(MAKE) types
+	$(MAKE) docs
 	$(MAKE) coverage
 
 lint: $(READY)
@@ -42,6 +43,16 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+# The documentation as a site in out/site, built without a network; a warning, a broken link or a misspelled word is an error.
+# To read it: python -m http.server --directory out/site
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	$(BIN)/codespell --ignore-words docs/words.txt --skip "*.png,*.svg" *.md docs src book deploy
+
+# Wheels of pellucid and all that it needs, for a machine without a network; EXTRAS=serve,onnx takes more with it.
+bundle: $(READY)
+	$(BIN)/python -m deploy.bundle -o dist/bundle --extras "$(or $(EXTRAS),serve)"
 
 bench: $(READY)
 	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-columns median,iqr,rounds --benchmark-sort name

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from pellucid.updating import Update as Update
     from pellucid.updating import update as update
 
-    __version__: str
-
+__version__ = "0.1.0"  # the only place: both distributions and the service take it from here
 _HOMES = {  # every public name and the module that it is imported from when it is first used; a module has none
     "Defect": "pellucid.records",
     "Evaluation": "pellucid.study.results",
@@ -65,24 +64,10 @@ __all__ = sorted([*_HOMES, "__version__"])
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used: ``import pellucid`` costs nothing."""
-    if name == "__version__":
-        return _installed_version()
     if name not in _HOMES:
         raise AttributeError(f"module 'pellucid' has no attribute '{name}'")
     home = _HOMES[name]
     return _import_module(f"pellucid.{name}") if home is None else getattr(_import_module(home), name)
-
-
-def _installed_version() -> str:
-    """The version of the distribution that this code came with: the whole package, or the slim runtime."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    for distribution in ("pellucid", "pellucid-runtime"):
-        try:
-            return version(distribution)
-        except PackageNotFoundError:
-            continue
-    return "unknown"
 
 
 def __dir__() -> list[str]:

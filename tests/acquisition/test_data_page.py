@@ -15,7 +15,10 @@ PAGE = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
 
 
 def test_the_example_runs(tmp_path, monkeypatch, capsys):
-    (code,), (printed,) = re.findall(r"```python\n(.*?)```", PAGE, re.S), re.findall(r"```\n(The .*?)```", PAGE, re.S)
+    (code,), (printed,) = (
+        re.findall(r"```python\n(.*?)```", PAGE, re.S),
+        re.findall(r"```text\n(The .*?)```", PAGE, re.S),
+    )
     normals(tmp_path / "parts/normal")
     pane(tmp_path / "parts/abnormal/pane_0412.png", (256, 256))
     (tmp_path / "parts/annotations").mkdir()

@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 
 import pellucid
-from pellucid.cli import catalogue, compare, export, fit, grading, inspect, serve, study, trends, update
+from pellucid.cli import catalogue, compare, doctor, export, fit, grading, inspect, serve, study, trends, update
 from pellucid.cli._console import err, print_line
 from pellucid.cli._renamed import CommandGroup
 from pellucid.errors import PellucidError
 
 ABSENT_FROM_SLIM_RUNTIME = ("torch", "scipy", "sklearn", "matplotlib", "safetensors")  # see slim/pyproject.toml
 EXIT_CODES = "Exit codes: 0 done; 1 an error, told in one sentence; 2 a command line that is not understood."
+DOCTOR_EXIT_CODES = EXIT_CODES.replace("sentence;", "sentence, or something that is broken;")
 INSPECT_EXIT_CODES = f"{EXIT_CODES[:-1]}; 3 an image was rejected and --fail-on-reject was given."
 START, CHOOSE, LEARN, INSPECT, TEST, SERVE = (
     *("Start here", "What there is to choose from", "Learn what good parts look like"),
@@ -26,6 +27,7 @@ app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", epilog=EXIT_CODES
 )
 app.command(rich_help_panel=START, epilog=EXIT_CODES)(compare.demo)
+app.command(rich_help_panel=START, epilog=DOCTOR_EXIT_CODES)(doctor.doctor)
 app.command(rich_help_panel=CHOOSE, epilog=EXIT_CODES)(catalogue.backbones)
 app.command(rich_help_panel=CHOOSE, epilog=EXIT_CODES)(catalogue.detectors)
 app.command(rich_help_panel=CHOOSE, epilog=EXIT_CODES)(grading.rules)

@@ -37,7 +37,7 @@ def resolve_device(name: str = "auto") -> torch.device:
     """
     import torch
 
-    available = _available()
+    available = available_devices()
     asked, source = _asked(name)
     if asked == "auto":
         asked = next(kind for kind in ("cuda", "mps", "cpu") if kind in available)
@@ -73,7 +73,8 @@ def _asked(name: str) -> tuple[str, str]:
     return (variable, ENVIRONMENT_VARIABLE) if name == "auto" and variable else (name, "device")
 
 
-def _available() -> list[str]:
+def available_devices() -> list[str]:
+    """Return the names of the devices that torch can compute on here, ``cpu`` first."""
     import torch
 
     cuda = [f"cuda:{k}" for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []

@@ -20,6 +20,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
 from pellucid import __name__ as PACKAGE_NAME
+from pellucid import __version__
 from pellucid._io.files import check_writable, make_folder, make_private
 from pellucid.errors import DataError, ParameterError
 from pellucid.service.access.deadlines import BodyDeadline, ConnectionLimit, GuardedConnection, max_connections
@@ -197,7 +198,13 @@ def create_app(service: Service) -> FastAPI:
         await run_in_threadpool(_stop, service, threads)
         log.info("stopped: all that was taken in is in the record")
 
-    app = FastAPI(title=PACKAGE_NAME, description="Finds the flaw in the glass.", lifespan=lifespan, docs_url=None)
+    app = FastAPI(
+        title=PACKAGE_NAME,
+        description="Finds the flaw in the glass.",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+    )
     app.state.service = service
     routers = (
         inspections.router,
