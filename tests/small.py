@@ -14,9 +14,9 @@ FAST: dict[str, dict[str, Any]] = {
     "uflow": {"epochs": 20, "batch_size": 4, "flow_steps": 2},
     "cflow": {"epochs": 1, "coupling_blocks": 2},
     "cfa": {"epochs": 3},
-    "efficientad": {"epochs": 2, "batch_size": 4, "penalty_images": 4},
+    "efficientad": {"epochs": 1, "batch_size": 4, "penalty_images": 4},
     "supersimplenet": {"epochs": 30, "batch_size": 4, "noise_std": 1.0},
-    "reverse_distillation": {"epochs": 40, "batch_size": 4},
+    "reverse_distillation": {"epochs": 15, "batch_size": 4},
 }
 EXACT_CASES: list[tuple[str, dict[str, Any]]] = [  # closed forms without an approximation: PatchCore keeps all patches
     ("padim", {"n_features": 20}),

@@ -48,7 +48,7 @@ def sheet(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("rows", [1, 100, 1000])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 7, 100, 1000])
 def test_a_file_in_bands_is_judged_as_in_memory(inspector, sheet, rows):
     expected = inspector.inspect(sheet)
     told = []

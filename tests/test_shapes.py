@@ -128,7 +128,7 @@ def test_many_files_give_what_one_gives(tmp_path):
 @example((8, 3000), (64, 64), "peak", 0)
 @example((64, 20), (64, 64), "total", 0)
 @example((64, 20), (64, 64), "top", 0)
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_padding_never_scores(size, fitted_size, score_of, seed):
     """However high its map is: the score is that of the pixels of the image."""
     pixels = np.random.default_rng(seed).random((*size, 3), dtype=np.float32)

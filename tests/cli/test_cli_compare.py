@@ -55,6 +55,7 @@ def test_evaluate_gives_exactly_the_numbers_of_compare(compared, glass, tmp_path
         assert ours == json.loads((compared / name / "metrics.json").read_text())["metrics"]
 
 
+@pytest.mark.slow  # the contract tests fit twice with one seed, too
 def test_two_runs_with_one_seed_give_identical_files(compared, glass, tmp_path):
     pellucid("compare", glass, "-o", tmp_path, "--detectors", "patchcore", *SMALL)  # it draws most random numbers
     for file in ("model.pellucid", "scores.csv", "metrics.json"):

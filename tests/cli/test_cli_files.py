@@ -68,7 +68,7 @@ def test_inspect_counts_and_names_what_it_does_not_inspect(model, glass, tmp_pat
 
 
 @posix
-@pytest.mark.parametrize("command", ["fit", "evaluate", "compare"])
+@pytest.mark.parametrize("command", ["fit", "evaluate", pytest.param("compare", marks=pytest.mark.slow)])
 def test_commands_that_read_data_sets_do_too(model, glass, tmp_path, command):
     data = tmp_path / "data"
     shutil.copytree(glass, data)

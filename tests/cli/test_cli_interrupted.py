@@ -35,7 +35,9 @@ def _kill_when(command: list[str], so_far: Callable[[], bool]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
-@pytest.mark.parametrize("moment", ["the work begins", "an epoch is kept", "the model is written"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("the work begins", marks=pytest.mark.slow), "an epoch is kept", "the model is written"]
+)
 def test_a_killed_fit_leaves_the_old_model_or_the_new_one(glass, trained, tmp_path, moment):
     model = Path(shutil.copy(trained, tmp_path))
     before, written_at = model.read_bytes(), model.stat().st_mtime_ns
@@ -53,7 +55,7 @@ def test_a_killed_fit_leaves_the_old_model_or_the_new_one(glass, trained, tmp_pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_FSIZE is of POSIX")
-@pytest.mark.parametrize("command", ["fit", "compare", "inspect", "export"])
+@pytest.mark.parametrize("command", ["fit", pytest.param("compare", marks=pytest.mark.slow), "inspect", "export"])
 def test_a_full_disk_is_one_sentence_and_the_old_file_stays(command, compared, glass, tmp_path):
     import resource
 
@@ -84,7 +86,7 @@ def _drawn_anew(drawn: dict[Path, int]) -> int:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
-@pytest.mark.parametrize("command", ["inspect", "evaluate"])
+@pytest.mark.parametrize("command", ["inspect", pytest.param("evaluate", marks=pytest.mark.slow)])
 def test_killed_readers_leave_whole_files(command, compared, glass, tmp_path):
     model = compared / "patchcore/model.pellucid"
     data = glass / "abnormal_test" if command == "inspect" else glass

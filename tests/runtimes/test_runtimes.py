@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,13 @@ def fitted(glass):
     from small import FAST
 
     fast = FAST | {"reverse_distillation": {"epochs": 1}, "stfpm": {"epochs": 1}}
-    return {
-        name: pellucid.fit(glass, name, image_size="64x96", false_reject=0.1, **fast.get(name, {}))
-        for name in detectors.names()
-    }
+    return cache(lambda name: pellucid.fit(glass, name, image_size="64x96", false_reject=0.1, **fast.get(name, {})))
 
 
 @pytest.fixture(scope="module")
 def exported(fitted, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "model"
-    fitted["padim"].export(folder)
+    fitted("padim").export(folder)
     return folder
 
 
@@ -49,10 +47,18 @@ def copy(exported, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("format", ["openvino", "onnx"])
-@pytest.mark.parametrize("name", detectors.names())
+# the contract tests export each of them to OpenVINO, too
+USUAL = {("padim", "openvino"), ("padim", "onnx"), ("patchcore", "onnx"), ("stfpm", "openvino")}
+GRAPHS = [
+    pytest.param(name, format, marks=() if (name, format) in USUAL else pytest.mark.slow)
+    for name in detectors.names()
+    for format in ("openvino", "onnx")
+]
+
+
+@pytest.mark.parametrize(("name", "format"), GRAPHS)
 def test_a_graph_scores_as_torch_does_in_batches_of_any_size(fitted, glass, tmp_path, name, format):
-    inspector = fitted[name]
+    inspector = fitted(name)
     files = image_files(glass / "abnormal_test")
     assert inspector.export(tmp_path / "m", format, images=files[:2]).max_difference <= exporting.TOLERANCE
     opened = pellucid.load(tmp_path / "m")
@@ -94,7 +100,7 @@ def test_what_a_graph_has_returned_is_not_written_over(exported):
 def test_a_graph_that_differs_is_refused_and_leaves_nothing(fitted, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
     with pytest.raises(ExportError, match="differs from torch by"):
-        fitted["dfm"].export(tmp_path / "m")
+        fitted("dfm").export(tmp_path / "m")
     assert list((tmp_path / "m").iterdir()) == []
 
 
@@ -171,12 +177,12 @@ def test_a_runtime_that_is_not_installed(exported, monkeypatch):
 def test_auto_exports_once_into_the_cache_and_falls_back_on_torch(fitted, tmp_path, monkeypatch):
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "m.pellucid"
-    fitted["dfm"].save(path)
+    fitted("dfm").save(path)
     assert pellucid.load(path, "auto", images=3).runtime.name == "torch"
     assert pellucid.load(path, "auto").runtime.name == "openvino"
     (graph,) = (tmp_path / "cache/graphs").iterdir()
     before = (graph / "model.bin").stat().st_mtime_ns
-    assert pellucid.load(path, "auto").limit == fitted["dfm"].limit
+    assert pellucid.load(path, "auto").limit == fitted("dfm").limit
     assert (graph / "model.bin").stat().st_mtime_ns == before
     (graph / "model.bin").write_bytes(b"damaged")
     assert pellucid.load(path, "auto").runtime.name == "openvino"
@@ -241,14 +247,14 @@ def quantised(fitted, glass, tmp_path_factory):
     folder = tmp_path_factory.mktemp("quantised") / "model"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quantise, "MIN_RANK_CORRELATION", 0.8)
-        written = fitted["patchcore"].export(folder, int8=glass)
+        written = fitted("patchcore").export(folder, int8=glass)
     assert 0.8 <= written.rank_correlation <= 1
     return folder
 
 
 def test_an_int8_graph_holds_integers_and_its_own_limit(fitted, quantised):
     assert b'element_type="i8"' in (quantised / "model.xml").read_bytes()
-    opened, original = pellucid.load(quantised), fitted["patchcore"]
+    opened, original = pellucid.load(quantised), fitted("patchcore")
     moved, before = (np.array([one.limit.value, *one.limit.scores]) for one in (opened, original))
     slope = np.diff(moved[[1, -1]]) / np.diff(before[[1, -1]])  # images that were left out: carried over by a line
     np.testing.assert_allclose(moved - moved[1], slope * (before - before[1]), rtol=1e-5, atol=1e-6)
@@ -257,10 +263,18 @@ def test_an_int8_graph_holds_integers_and_its_own_limit(fitted, quantised):
     assert opened.limit.value != original.limit.value
 
 
-def test_an_int8_graph_of_held_out_images_gets_its_limit_from_them(fitted, glass, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantise, "MIN_RANK_CORRELATION", 0.5)
-    fitted["stfpm"].export(tmp_path / "m", int8=glass)
-    opened = pellucid.load(tmp_path / "m")
+@pytest.fixture(scope="module")
+def quantised_stfpm(fitted, glass, tmp_path_factory):
+    """An int8 STFPM, whose limit is of held-out images."""
+    folder = tmp_path_factory.mktemp("quantised_stfpm") / "model"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantise, "MIN_RANK_CORRELATION", 0.5)
+        fitted("stfpm").export(folder, int8=glass)
+    return folder
+
+
+def test_an_int8_graph_of_held_out_images_gets_its_limit_from_them(quantised_stfpm, glass):
+    opened = pellucid.load(quantised_stfpm)
     held_out = Plan.from_data(glass, false_reject=0.1).split.calibrate
     scores = sorted(i.score for i in map(opened.inspect, (s.path for s in held_out)))
     np.testing.assert_allclose(opened.limit.scores, scores, rtol=1e-5)
@@ -269,17 +283,15 @@ def test_an_int8_graph_of_held_out_images_gets_its_limit_from_them(fitted, glass
 
 
 def test_an_int8_graph_scores_defects_as_the_model_does(fitted, quantised, glass):
-    opened, original = pellucid.load(quantised), fitted["patchcore"]
+    opened, original = pellucid.load(quantised), fitted("patchcore")
     for path in image_files(glass / "abnormal_test"):
         assert opened.inspect(path).score == pytest.approx(original.inspect(path).score, rel=0.3)
 
 
-def test_only_the_backbone_is_in_integers(fitted, glass, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantise, "MIN_RANK_CORRELATION", 0.5)
-    fitted["stfpm"].export(tmp_path / "m", int8=glass)
+def test_only_the_backbone_is_in_integers(quantised_stfpm):
     import openvino
 
-    model = openvino.Core().read_model(tmp_path / "m" / "model.xml")
+    model = openvino.Core().read_model(quantised_stfpm / "model.xml")
     convolutions = [op for op in model.get_ops() if op.get_type_name() == "Convolution"]
     integer = [
         op for op in convolutions if op.input(0).get_source_output().get_node().get_type_name() == "FakeQuantize"
@@ -289,10 +301,11 @@ def test_only_the_backbone_is_in_integers(fitted, glass, tmp_path, monkeypatch):
     assert any(op.get_friendly_name().startswith("__module.student_") for op in convolutions)
 
 
+@pytest.mark.slow
 def test_an_int8_graph_that_ranks_otherwise_is_refused(fitted, glass, tmp_path, monkeypatch):
     monkeypatch.setattr(quantise, "MIN_RANK_CORRELATION", 1.1)
     with pytest.raises(ExportError, match=r"ranks 40 held-out normal images otherwise .* at least 1.1"):
-        fitted["patchcore"].export(tmp_path / "m", int8=glass)
+        fitted("patchcore").export(tmp_path / "m", int8=glass)
     assert list((tmp_path / "m").iterdir()) == []
 
 
@@ -300,15 +313,15 @@ def test_an_int8_graph_asks_for_the_data_that_its_model_was_fitted_on(fitted, gl
     shutil.copytree(glass, tmp_path / "fewer")
     image_files(tmp_path / "fewer" / "normal_train")[0].unlink()
     with pytest.raises(DataError, match="these are others"):
-        fitted["patchcore"].export(tmp_path / "m", int8=tmp_path / "fewer")
+        fitted("patchcore").export(tmp_path / "m", int8=tmp_path / "fewer")
     with pytest.raises(ParameterError, match="leave --format onnx out"):
-        fitted["patchcore"].export(tmp_path / "m", "onnx", int8=glass)
+        fitted("patchcore").export(tmp_path / "m", "onnx", int8=glass)
 
 
 def test_an_int8_graph_without_nncf(fitted, glass, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(ParameterError, match=r"pip install 'pellucid\[int8\]'"):
-        fitted["patchcore"].export(tmp_path / "m", int8=glass)
+        fitted("patchcore").export(tmp_path / "m", int8=glass)
 
 
 def test_an_int8_graph_on_a_processor_that_computes_something_else(quantised, tmp_path):

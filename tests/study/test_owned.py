@@ -120,7 +120,7 @@ def test_a_comparison_replaces_its_own_when_the_new_one_is_complete(glass, tmp_p
         assert (output / ".previous/leaderboard.json").exists()
 
 
-@pytest.mark.parametrize("format", ["openvino", "onnx"])
+@pytest.mark.parametrize("format", ["openvino", pytest.param("onnx", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["model.json", "model.xml", "model.bin", "model.onnx"])
 def test_an_export_replaces_no_file_of_somebody_else(name, format, model, tmp_path):
     pytest.importorskip(format)

@@ -28,10 +28,15 @@ def test_fine_flaws_are_found_better_at_the_images_own_scale(sheets):
     fine = compare_scales(detector, sheets, 4, tile=320)
     assert [trial.reduce for trial in fine] == [1, 2]
     assert sum(fine[0].found) > sum(fine[1].found)
+    assert not hasattr(detector, "size_")  # a copy was fitted
+
+
+@pytest.mark.slow
+def test_large_flaws_are_looked_for_at_coarser_scales_too(sheets):
+    detector = detectors.create("padim", layers=("layer1",), n_features=20)
     large = compare_scales(detector, sheets, 24, tile=320)
     assert [trial.reduce for trial in large] == [1, 2, 4]
     assert all(len(trial.found) == 48 and trial.seconds_per_megapixel > 0 for trial in large)
-    assert not hasattr(detector, "size_")  # a copy was fitted
 
 
 def test_the_coarsest_of_equals_is_chosen():
