@@ -210,4 +210,4 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 1e-05,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '36c5f510abe8904eee0749562a02670b931d460f60a76f874efa5a57a0b1c7ee'}}
+           'source_sha256': 'f50892dadded9d357074cc46363faed1242bdbb289fca1320f3c1a1b5d2a587f'}}

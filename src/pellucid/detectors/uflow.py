@@ -68,6 +68,8 @@ class Uflow(Detector):
         (torch.Size([2, 64, 64]), torch.Size([2]))
     """
 
+    context_px = 128  # beyond what the backbone sees: four cells of each level, by two steps of 3x3 convolutions
+
     norms_: nn.ModuleList
     flow_: nn.Module
     baseline_mean_: Tensor  # what the levels' maps are for good parts, (levels, H, W), or zeros (levels, 1, 1)
