@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, islice
@@ -275,45 +275,52 @@ def choose_limit(
         false_reject: promised share of good images that are rejected, in (0, 1).
         held_out: what is known of every normal image of ``split.calibrating(leaves_out)``.
         leaves_out: they were fitted on, and each was left out for its score.
-        method: ``f1`` moves the limit to the best F1 between them and the labelled defects: optimistic; ``gap`` to the
-            least expected cost where they score apart.
+        method: ``f1``: the best F1 between them and the labelled defects, optimistic; ``gap``: least expected cost.
         confidence: that the rate is kept by this limit, in (0, 1); None: it is kept on average.
         costs: for ``gap``; by default an escape costs 100 false rejects, and 1 % of parts are defective.
-        defects: scores of the labelled defects, where they are known: of a detector that was taught by these, as if it
-            had not been taught by the one that is scored.
+        defects: scores of the labelled defects, where known: as if none had taught the detector that scores it.
         false_alarms: of a tiled model, the rate by area that is promised instead of ``false_reject``.
         mm_per_px: scale of the images, for a rate by m2.
 
     Raises:
         DataError: there are too few good images, or too little good glass.
     """
+    groups, folds = [s.group for s in split.calibrating(leaves_out)], None if leaves_out else split.folds
     if false_alarms is not None:
-        groups = [s.group for s in split.calibrating(leaves_out)]
         placed = _limit_by_area(held_out, groups, false_alarms, mm_per_px, confidence)
-        return replace(placed, left_out=leaves_out, folds=None if leaves_out else split.folds)
+        return replace(placed, left_out=leaves_out, folds=folds)
     by_folds: ConformalMethod = "conformal" if split.folds is None else "cross-conformal"
     place = partial(
         calibrate,
         max_values=[one.highest_counted for one in held_out],
         false_reject=false_reject,
-        groups=[s.group for s in split.calibrating(leaves_out)],
+        groups=groups,
         method="leave-one-out" if leaves_out else by_folds,
         confidence=confidence,
     )
-    tiled = fitted_images.are_tiled  # the score is then the map's highest value, so that what counts has a score
+    tiled = fitted_images.are_tiled
+    limit = replace(_limit_for_what_counts(place, held_out, tiled), folds=folds)
+    if method != "conformal":
+        if defects is None:
+            defects = [one.score for one in score_files(runtime, split.select, size, fitted_images)]
+        limit = f1_optimal(limit, defects) if method == "f1" else move_into_gap(limit, defects, costs or Costs())
+    return replace(limit, pixel=min(limit.pixel, limit.value)) if tiled else limit
+
+
+def _limit_for_what_counts(
+    place: Callable[[list[float]], Limit], held_out: Sequence[HeldOutScore], tiled: bool
+) -> Limit:
+    """The limit by images; one without a defect that counts has the lowest score.
+
+    The score of a tiled model is its map's highest value, so that what counts has a score.
+    """
     scores = [one.highest_counted if tiled else one.score for one in held_out]
     limit = place(scores)
     counting = [tiled or one.counts(limit.pixel) for one in held_out]
     if not all(counting):
         placed = place([one.score if counts else min(scores) for one, counts in zip(held_out, counting, strict=True)])
         limit = replace(limit, value=placed.value, method=placed.method)
-    middle = median(one.median for one in held_out)
-    limit = replace(limit, pixel_median=middle, folds=None if leaves_out else split.folds)
-    if method != "conformal":
-        if defects is None:
-            defects = [one.score for one in score_files(runtime, split.select, size, fitted_images)]
-        limit = f1_optimal(limit, defects) if method == "f1" else move_into_gap(limit, defects, costs or Costs())
-    return replace(limit, pixel=min(limit.pixel, limit.value)) if tiled else limit
+    return replace(limit, pixel_median=median(one.median for one in held_out))
 
 
 def _limit_by_area(

@@ -28,6 +28,7 @@ from pellucid.models.file import gate_tensors, header_of, write_model
 from pellucid.records import Defect, Ignored, Inspection, Samples
 from pellucid.records.gates import GateReport
 from pellucid.records.limits import Limit
+from pellucid.regions.cut_plan import CutPlan, read_cut_plan
 from pellucid.regions.defects import Measuring, find_measured, margin_at, margin_of
 from pellucid.regions.grading import Grading
 from pellucid.regions.rules import Rules, read_rules
@@ -244,19 +245,23 @@ class Inspector:
         check_scale(mm_per_px)
         return replace(self, measuring=self.measuring.model_copy(update={"mm_per_px": mm_per_px}))
 
-    def with_grading(self, rules: str | Path | Rules, panes: int | None = None) -> Inspector:
+    def with_grading(
+        self, rules: str | Path | Rules, panes: int | None = None, cut_plan: Path | CutPlan | None = None
+    ) -> Inspector:
         """Return one that also grades what it finds.
 
         Args:
             rules: the name of a rule of ``pellucid rules``, the path of one's own, or one that was read.
             panes: of glass that the unit has, laminated ones included; None: as many as the rule is written for.
+            cut_plan: what the sheet is cut into, or the path of such a plan; None: the image is one pane.
 
         Raises:
             DataError: the file cannot be read.
             ParameterError: there is no such rule, it cannot be understood or does not count panes, or the scale of the
                 images is not known.
         """
-        grading = Grading(rules if isinstance(rules, Rules) else read_rules(rules), panes)
+        plan = read_cut_plan(cut_plan) if isinstance(cut_plan, Path) else cut_plan
+        grading = Grading(rules if isinstance(rules, Rules) else read_rules(rules), panes, plan)
         if self.measuring.mm_per_px is None:
             raise ParameterError("Grading needs a scale: give --mm-per-px, as pellucid calibrate measures it.")
         return replace(self, grading=grading)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -284,15 +285,14 @@ def test_drawn_zones_lie_where_they_count():
     counted = np.ones((10, 20), bool)
     counted[2:5, 4:10] = False
     zones = Zones._drawn(counted, margin=7, min_area=0)
-    margin, region = _drawn_zones((200, 100), None, zones, None)
+    found = drawn_sheet(scale=None)
+    margin, region = _drawn_zones((200, 100), found, zones, None)
     assert margin["rings"][1] == [[7, 7], [193, 7], [193, 93], [7, 93]]
     (ring,) = region["rings"]
     assert np.min(ring, 0) == pytest.approx([40, 20], abs=6)
     assert np.max(ring, 0) == pytest.approx([100, 50], abs=6)
-    drawn = {
-        zone["name"]: zone
-        for zone in _drawn_zones((200, 100), Sheet(2000, 1000, (10, 10)), Zones(), read_rules("en1279"))
-    }
+    whole = replace(found, sheet=Sheet(2000, 1000, (10, 10)))
+    drawn = {zone["name"]: zone for zone in _drawn_zones((200, 100), whole, Zones(), read_rules("en1279"))}
     last = list(drawn.values())[-1]
     assert len(last["rings"]) == 1
     left, top = last["rings"][0][0]

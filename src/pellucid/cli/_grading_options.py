@@ -19,6 +19,15 @@ Panes = Annotated[
         " is written for.",
     ),
 ]
+CutPlan = Annotated[
+    Path | None,
+    typer.Option(
+        "--cut-plan",
+        metavar="PLAN.toml|json",
+        help="Panes that the sheet is cut into, rectangles or polygons in mm, each graded by itself with --grade; by"
+        " default the image is one pane from border to border.",
+    ),
+]
 Results = Annotated[
     Path,
     typer.Argument(

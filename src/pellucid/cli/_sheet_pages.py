@@ -85,5 +85,6 @@ class PageWriter:
             from pellucid.reports.sheet import SheetPages
         except ModuleNotFoundError as error:  # the slim runtime lacks what pages are made of
             raise ParameterError(f"A page of a large image needs {error.name}: pip install pellucid.") from None
-        rules = self.inspector.grading.rules if self.inspector.grading else None
+        grading = self.inspector.grading
+        rules = grading.rules if grading else None
         return SheetPages(self.output or Path(), self.inspector.zones, rules)

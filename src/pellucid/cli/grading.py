@@ -9,6 +9,7 @@ from pellucid.cli._console import out, print_line, print_text
 from pellucid.cli._grading_options import (
     Chart,
     ChartImage,
+    CutPlan,
     Panes,
     Pattern,
     RegradeOutput,
@@ -79,7 +80,12 @@ def rules(name: RulesArgument = None, as_json: Json = False) -> None:
 
 
 def regrade(
-    results: Results, grade: RequiredGrade, output: RegradeOutput = None, panes: Panes = None, as_json: Json = False
+    results: Results,
+    grade: RequiredGrade,
+    output: RegradeOutput = None,
+    panes: Panes = None,
+    cut_plan: CutPlan = None,
+    as_json: Json = False,
 ) -> None:
     """Grade stored results by another rule: what would the new customer's table have rejected?
 
@@ -93,11 +99,12 @@ def regrade(
     """
     from pellucid._io.files import check_writable
     from pellucid.cli.inspect import graded_sentence, print_results
+    from pellucid.regions.cut_plan import read_cut_plan
     from pellucid.regions.grading import Grading
     from pellucid.regions.rules import read_rules
     from pellucid.study.stored import read_results, result_text, write_results
 
-    grading = Grading(read_rules(grade), panes)
+    grading = Grading(read_rules(grade), panes, None if cut_plan is None else read_cut_plan(cut_plan))
     if output is not None:
         check_writable(output / "scores.csv")
     scored = [replace(one, inspection=grading.apply(one.inspection)) for one in read_results(results)]

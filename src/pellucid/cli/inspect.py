@@ -13,7 +13,7 @@ import typer
 
 from pellucid._io.names import printable
 from pellucid.cli._console import err, find_images, out, print_line
-from pellucid.cli._grading_options import Grade, Panes
+from pellucid.cli._grading_options import CutPlan, Grade, Panes
 from pellucid.cli._models import read_zones, scale_of
 from pellucid.cli._options import (
     Device,
@@ -32,7 +32,7 @@ from pellucid.cli._options import (
 from pellucid.cli._passing import Stream, inspect_passing, large_bands
 from pellucid.cli._sheet_pages import PageWriter, WantsPages
 from pellucid.cli._stream_options import Bits, Channels, Height, LineNumbers, Overlap, QuietSeconds, Width
-from pellucid.errors import DataError
+from pellucid.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from pellucid.acquisition.bands import Bands
@@ -61,6 +61,7 @@ def inspect(
     mm_per_px: InspectedMillimetresPerPixel = None,
     grade: Grade = None,
     panes: Panes = None,
+    cut_plan: CutPlan = None,
     sheet_pages: WantsPages = None,
     as_json: Json = False,
     fail_on_reject: FailOnReject = False,
@@ -97,13 +98,15 @@ def inspect(
     from pellucid.study.stored import result_text, write_results
 
     scale = scale_of(mm_per_px)
+    if grade is None and cut_plan is not None:
+        raise ParameterError("--cut-plan says what is graded: give --grade as well, the rule to grade it by.")
     if output is not None:
         check_writable(output / "scores.csv")
     opener = Stream(width, height, bits, channels, line_numbers, overlap, quiet_seconds).opener(images)
     found = find_images(images) if opener is None else Listing((), ())
     zones = read_zones(ignore, only, margin, min_area, found.images[0] if found.images else None)
     inspector = load(model, runtime, images=len(found.images) or None, device=device).with_scale(scale)
-    inspector = _with_rules(inspector, zones, grade, panes)
+    inspector = _with_rules(inspector, zones, grade, panes, cut_plan)
     pages, skipped = PageWriter(output, sheet_pages, inspector), list[str]()
     scored: list[ScoredSample] = []
     places: Sequence[Path | Bands] = found.images if opener is None else [opener(inspector)]
@@ -124,10 +127,12 @@ def inspect(
         raise typer.Exit(REJECTED_EXIT_CODE)
 
 
-def _with_rules(inspector: Inspector, zones: Zones, grade: str | None, panes: int | None) -> Inspector:
+def _with_rules(
+    inspector: Inspector, zones: Zones, grade: str | None, panes: int | None, cut_plan: Path | None
+) -> Inspector:
     """An inspector that ignores what either its model or these zones do, and that grades if that is asked for."""
     inspector = replace(inspector, zones=inspector.zones.and_ignore(zones))
-    return inspector if grade is None else inspector.with_grading(grade, panes)
+    return inspector if grade is None else inspector.with_grading(grade, panes, cut_plan)
 
 
 def _summary(scored: Sequence[ScoredSample], skipped: int, passed_over: int, inspector: Inspector) -> Iterator[str]:
@@ -246,13 +251,19 @@ def print_results(scored: Sequence[ScoredSample], output: Path | None) -> None:
 def graded_sentence(scored: Sequence[ScoredSample], grading: Grading) -> str:
     """Count the grades."""
     counts = Counter(one.inspection.grade.verdict for one in scored if one.inspection.grade)
-    shown = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("ok", "look", "reject"))
-    return f"graded by {grading}: {shown}"
+    panes = Counter(pane.verdict for one in scored if one.inspection.grade for pane in one.inspection.grade.by_pane)
+    shown, by_pane = (
+        ", ".join(f"{found[verdict]} {verdict}" for verdict in ("ok", "look", "reject")) for found in (counts, panes)
+    )
+    return f"graded by {grading}: {shown}" + (f"; of the panes {by_pane}" if panes else "")
 
 
 def _print_grades(found: Sequence[Inspection]) -> None:
     """Say by which clauses and which defects, for the first images that are not ok."""
     for one in found[:MAX_WARNED_IMAGES]:
+        if one.grade and one.grade.by_pane:
+            panes = ", ".join(f"{pane.pane} {pane.verdict}" for pane in one.grade.by_pane)
+            print_line(out, f"{one.path.name}, pane by pane: {panes}")
         for broken in one.grade.broken if one.grade else ():
             colour = "red" if broken.verdict == "reject" else "yellow"
             source = f" [{broken.source}]" if broken.source else ""

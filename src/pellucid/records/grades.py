@@ -49,6 +49,7 @@ class BrokenClause:
         limit: what is allowed, in ``unit``.
         unit: ``defects`` or ``mm``.
         defects: which of the inspection's defects, by number from 0.
+        pane: of a cut plan, on which; empty where the image is one pane.
     """
 
     clause: str
@@ -59,13 +60,38 @@ class BrokenClause:
     limit: float | None = None
     unit: Literal["defects", "mm"] = "defects"
     defects: tuple[int, ...] = ()
+    pane: str = ""
+
+    @property
+    def label(self) -> str:
+        """The clause, after its pane where there are several, as in ``A1/spots-M-2``."""
+        return f"{self.pane}/{self.clause}" if self.pane else self.clause
 
     def __str__(self) -> str:
         """The clause with what was found, as in ``sum: at most 45 mm; found 60 mm, limit 45 (number 0, 3)``."""
         unit = " mm" if self.unit == "mm" else ""
         numbers = "" if self.found is None else f"; found {self.found:.4g}{unit}, limit {self.limit:.4g}"
         which = f" (number {', '.join(map(str, self.defects))})" if self.defects else ""
-        return f"{self.clause}: {self.text}{numbers}{which}"
+        return f"{self.label}: {self.text}{numbers}{which}"
+
+
+@dataclass(frozen=True)
+class PaneGrade:
+    """What a grading rule says of one pane of a cut plan.
+
+    Attributes:
+        pane: its name.
+        verdict: as of a :class:`Grade`; its clauses are among those of the sheet.
+        defects: whose centres lie on it, by number from 0.
+        corners_mm: of the pane, x and y from where the image begins.
+        area_m2: of the pane.
+    """
+
+    pane: str
+    verdict: GradeVerdict
+    defects: tuple[int, ...]
+    corners_mm: tuple[tuple[float, float], ...]
+    area_m2: float
 
 
 @dataclass(frozen=True)
@@ -78,17 +104,22 @@ class Grade:
             they leave open; ``look``: neither.
         broken: the clauses that are broken or may be, those that reject first.
         panes: of glass that the unit has, where the rule counts them.
+        by_pane: what it says of every pane of a cut plan; the verdict is then the worst of theirs. Empty where the
+            image is one pane.
+        cut_away: defects that lie on no pane of the plan, by number from 0.
     """
 
     rules: str
     verdict: GradeVerdict
     broken: tuple[BrokenClause, ...] = ()
     panes: int | None = None
+    by_pane: tuple[PaneGrade, ...] = ()
+    cut_away: tuple[int, ...] = ()
 
     @property
     def clauses(self) -> str:
         """Names of the clauses that decided, as in ``spots-M-2, scratches-M-sum``."""
-        return ", ".join(one.clause for one in self.broken if one.verdict == self.verdict)
+        return ", ".join(one.label for one in self.broken if one.verdict == self.verdict)
 
     def __str__(self) -> str:
         """The verdict with what decided, as in ``REJECT by en1279: spots-M-2``."""

@@ -17,11 +17,12 @@ import numpy as np
 
 from pellucid.errors import DataError, ParameterError
 from pellucid.records import Defect, Inspection
-from pellucid.records.grades import BrokenClause, Grade, Sheet
+from pellucid.records.grades import BrokenClause, Grade, GradeVerdict, PaneGrade, Sheet
+from pellucid.regions.cut_plan import Box, CutPlan, Pane, whole_pane
 from pellucid.regions.rules import AreaClass, Clause, Rules, Size
 from pellucid.regions.spacing import most_in_circle, nearest_gaps
 
-Box = tuple[float, float, float, float]  # left, top, right and bottom in mm
+WORST: tuple[GradeVerdict, ...] = ("reject", "look", "ok")
 
 
 class Extent(NamedTuple):
@@ -40,6 +41,7 @@ class Graded(NamedTuple):
         kinds: what the rule may call it.
         centre: x and y, mm.
         box: of its pixels.
+        is_inside: whether its centre lies on the pane.
         zone: that its centre lies in; empty where the rule knows no zones.
         reached: zones that its box reaches.
         sizes: by what the rule measures.
@@ -49,6 +51,7 @@ class Graded(NamedTuple):
     kinds: frozenset[str]
     centre: tuple[float, float]
     box: Box
+    is_inside: bool
     zone: str
     reached: frozenset[str]
     sizes: dict[Size, Extent]
@@ -61,13 +64,15 @@ class Grading:
     Attributes:
         rules: to grade by.
         panes: of glass that a unit has, laminated ones included; None: as many as the rule is written for.
+        plan: what the sheet is cut into; None: the image is one pane.
 
     Raises:
-        ParameterError: the rule does not count panes, or there is not one at least.
+        ParameterError: the rule does not count panes, there is not one at least, or the plan does not go with the rule.
     """
 
     rules: Rules
     panes: int | None = None
+    plan: CutPlan | None = None
 
     def __post_init__(self) -> None:
         if self.panes is not None and self.rules.panes is None:
@@ -76,6 +81,8 @@ class Grading:
             raise ParameterError(f"panes={self.panes} is not allowed: a unit has 1 pane or more.")
         if self.panes is None and self.rules.panes is not None:
             object.__setattr__(self, "panes", self.rules.panes.base)
+        if self.plan is not None:
+            self.plan.check_rules(self.rules)
 
     def __str__(self) -> str:
         return self.rules.name + ("" if self.panes is None else f" for {self.panes} panes")
@@ -94,45 +101,86 @@ class Grading:
         if found.verdict == "reject" and not found.defects:
             why = found.reason or "The detector rejected it without a defect that could be graded."
             unjudged = BrokenClause("not judged", why, "", "look")
-            return replace(found, grade=Grade(self.rules.name, "look", (unjudged,), self.panes))
+            panes = () if self.plan is None else tuple(_told(pane, "look", ()) for pane in self.plan.placed())
+            return replace(found, grade=Grade(self.rules.name, "look", (unjudged,), self.panes, panes))
         return replace(found, grade=grade(found.defects, found.sheet, self))
 
 
 def grade(defects: Sequence[Defect], sheet: Sheet, grading: Grading) -> Grade:
-    """Grade a pane by its defects.
+    """Grade a pane, or all panes of a sheet, by their defects.
 
     Args:
         defects: with measures in mm.
-        sheet: the pane.
-        grading: the rule.
+        sheet: the image.
+        grading: the rule, and the panes.
     """
+    if grading.plan is None:
+        broken = _grade_pane(defects, whole_pane(sheet), sheet, grading)
+        return Grade(grading.rules.name, broken[0].verdict if broken else "ok", tuple(broken), grading.panes)
+    places = [_place(one, sheet) for one in defects]
+    all_broken: list[BrokenClause] = []
+    told = []
+    panes = grading.plan.placed()
+    for pane in panes:
+        broken = [replace(one, pane=pane.name) for one in _grade_pane(defects, pane, sheet, grading)]
+        inside = tuple(k for k, (centre, _) in enumerate(places) if pane.holds(centre))
+        told.append(_told(pane, broken[0].verdict if broken else "ok", inside))
+        all_broken += broken
+    all_broken.sort(key=lambda one: one.verdict == "look")
+    worst = next(verdict for verdict in WORST if any(one.verdict == verdict for one in told))
+    away = tuple(k for k, (_, box) in enumerate(places) if not any(pane.reaches(box) for pane in panes))
+    return Grade(grading.rules.name, worst, tuple(all_broken), grading.panes, tuple(told), away)
+
+
+def _told(pane: Pane, verdict: GradeVerdict, inside: tuple[int, ...]) -> PaneGrade:
+    return PaneGrade(pane.name, verdict, inside, pane.corners, pane.area_m2)
+
+
+def _grade_pane(defects: Sequence[Defect], pane: Pane, sheet: Sheet, grading: Grading) -> list[BrokenClause]:
+    """Clauses that a pane breaks or may break, those that reject first."""
     rules = grading.rules
-    measured = [_graded(k, one, sheet, rules) for k, one in enumerate(defects) if one.uncertainty_mm is not None]
-    broken = [found for clause in rules.clauses for found in _judge(clause, measured, sheet, grading)]
-    uncovered = tuple(one.number for one in measured if not _is_covered(one, rules))
+    ours = [(k, one) for k, one in enumerate(defects) if not pane.name or pane.reaches(_place(one, sheet)[1])]
+    measured = [_graded(k, one, pane, sheet, rules) for k, one in ours if one.uncertainty_mm is not None]
+    broken = [found for clause in rules.clauses for found in _judge(clause, measured, pane, grading)]
+    uncovered = tuple(one.number for one in measured if one.is_inside and not _is_covered(one, rules))
     if uncovered:
         broken.append(BrokenClause("not covered", "No clause speaks of such defects.", "", "look", defects=uncovered))
-    unmeasured = tuple(k for k, one in enumerate(defects) if one.uncertainty_mm is None)
+    unmeasured = tuple(k for k, one in ours if one.uncertainty_mm is None)
     if unmeasured:
         broken.append(BrokenClause("not measured", "These defects have no measures.", "", "look", defects=unmeasured))
-    broken.sort(key=lambda one: one.verdict == "look")
-    return Grade(rules.name, broken[0].verdict if broken else "ok", tuple(broken), grading.panes)
+    tolerance = max(sheet.mm_per_px)
+    seen = (-tolerance, -tolerance, sheet.width_mm + tolerance, sheet.height_mm + tolerance)
+    if pane.name and not whole_pane(sheet).encloses(pane.box) and not Pane.of_box("", seen).encloses(pane.box):
+        broken.append(BrokenClause("not seen", "A part of this pane lies beyond the image.", "", "look"))
+    return sorted(broken, key=lambda one: one.verdict == "look")
 
 
-def _graded(number: int, defect: Defect, sheet: Sheet, rules: Rules) -> Graded:
+def _place(defect: Defect, sheet: Sheet) -> tuple[tuple[float, float], Box]:
+    """The centre of a defect, and the box of its pixels, mm."""
     across, down = sheet.mm_per_px
     x, y, width, height = defect.box
     centre = (defect.centroid[0] + 0.5) * across, (defect.centroid[1] + 0.5) * down  # a pixel's own lies in its middle
-    box = (x * across, y * down, (x + width) * across, (y + height) * down)
-    zones = list(_zones(centre, box, sheet, rules, defect.uncertainty_mm or 0.0))
+    return centre, (x * across, y * down, (x + width) * across, (y + height) * down)
+
+
+def _graded(number: int, defect: Defect, pane: Pane, sheet: Sheet, rules: Rules) -> Graded:
+    """A defect of a pane; what of it lies beyond the pane's rim may be any part of it."""
+    centre, box = _place(defect, sheet)
+    is_whole = not pane.name
+    zones = list(pane.zones(centre, box, rules, defect.uncertainty_mm or 0.0))
+    is_inside = is_whole or pane.holds(centre)
+    sizes = _sizes(defect, sheet)
+    if not (is_whole or pane.encloses(box)):
+        sizes = {name: extent._replace(least=0.0) for name, extent in sizes.items()}
     return Graded(
         number,
         rules.kinds_of(defect.kind),
         centre,
         box,
-        next((name for name, holds, _ in zones if holds), ""),
+        is_inside,
+        next((name for name, holds, _ in zones if holds), "") if is_inside else "",
         frozenset(name for name, _, reaches in zones if reaches),
-        _sizes(defect, sheet),
+        sizes,
     )
 
 
@@ -161,40 +209,6 @@ def _sizes(defect: Defect, sheet: Sheet) -> dict[Size, Extent]:
     return sizes
 
 
-def zone_borders(rules: Rules, sheet: Sheet) -> Iterator[tuple[str, Box, Box | None]]:
-    """Return the zones of a rule on a pane: name, outer border, inner border; the last one has no inner border."""
-    outer = (0.0, 0.0, sheet.width_mm, sheet.height_mm)
-    for zone in rules.zones:
-        if zone.width_percent is not None:
-            inset = (sheet.width_mm * zone.width_percent / 100, sheet.height_mm * zone.width_percent / 100)
-        else:
-            inset = (zone.width_mm or 0.0,) * 2
-        inner = (outer[0] + inset[0], outer[1] + inset[1], outer[2] - inset[0], outer[3] - inset[1])
-        yield zone.name, outer, None if zone is rules.zones[-1] else inner
-        outer = inner
-
-
-def _zones(
-    centre: tuple[float, float], box: Box, sheet: Sheet, rules: Rules, uncertainty: float
-) -> Iterator[tuple[str, bool, bool]]:
-    """Every zone with whether it holds the centre and whether the box, as far as it is known, reaches it."""
-    held = False
-    grown = (box[0] - uncertainty, box[1] - uncertainty, box[2] + uncertainty, box[3] + uncertainty)
-    for name, outer, inner in zone_borders(rules, sheet):
-        holds = not held and (inner is None or not _lies_in((*centre, *centre), inner))
-        meets = grown[0] <= outer[2] and grown[2] >= outer[0] and grown[1] <= outer[3] and grown[3] >= outer[1]
-        within = inner is not None and (
-            inner[0] < grown[0] and inner[1] < grown[1] and grown[2] < inner[2] and grown[3] < inner[3]
-        )
-        yield name, holds, holds or (meets and not within)
-        held |= holds
-
-
-def _lies_in(box: Box, other: Box) -> bool:
-    """Whether a box lies in another one, whose rim is part of it."""
-    return other[0] <= box[0] and other[1] <= box[1] and box[2] <= other[2] and box[3] <= other[3]
-
-
 def _is_covered(one: Graded, rules: Rules) -> bool:
     """Whether for all that a defect may be called, some clause takes it, by its centre and as it was measured."""
 
@@ -210,7 +224,7 @@ def _is_covered(one: Graded, rules: Rules) -> bool:
     return all(any(takes(clause, kind) for clause in rules.clauses) for kind in one.kinds or ("",))
 
 
-def _judge(clause: Clause, measured: Sequence[Graded], sheet: Sheet, grading: Grading) -> Iterator[BrokenClause]:
+def _judge(clause: Clause, measured: Sequence[Graded], pane: Pane, grading: Grading) -> Iterator[BrokenClause]:
     """The clause, if it is broken: at the least that its defects can be, or else at the most."""
     if clause.unlimited:
         return
@@ -221,7 +235,7 @@ def _judge(clause: Clause, measured: Sequence[Graded], sheet: Sheet, grading: Gr
         if not members:
             continue
         found, numbers = _found(clause, members, size, sure)
-        limit = _limit(clause, sheet, grading, sure)
+        limit = _limit(clause, pane, grading, sure)
         if found < limit if clause.min_separation_mm is not None else found > limit:
             yield BrokenClause(
                 clause.name,
@@ -244,7 +258,7 @@ def _takes(clause: Clause, one: Graded, size: Size, sure: bool) -> bool:
     up_to = math.inf if clause.up_to_mm is None else clause.up_to_mm
     if sure:
         named = not kinds or (bool(one.kinds) and one.kinds <= kinds)
-        return named and (not zones or one.zone in zones) and least > above and most <= up_to
+        return one.is_inside and named and (not zones or one.zone in zones) and least > above and most <= up_to
     return (
         (not kinds or bool(one.kinds & kinds))
         and (not zones or bool(one.reached & zones))
@@ -270,13 +284,13 @@ def _found(clause: Clause, members: Sequence[Graded], size: Size, sure: bool) ->
     return float(gaps.min()), tuple(numbers[k] for k in near)
 
 
-def _limit(clause: Clause, sheet: Sheet, grading: Grading, sure: bool) -> float:
+def _limit(clause: Clause, pane: Pane, grading: Grading, sure: bool) -> float:
     """What a clause allows: for a reject, the most that its source can mean; for an ok, the least."""
     if clause.min_separation_mm is not None:
         return clause.min_separation_mm
     classes: tuple[AreaClass, ...] = clause.max_count or clause.max_sum_mm or ()
-    ours = next(one for one in classes if one.up_to_m2 is None or sheet.area_m2 <= one.up_to_m2)
-    least, most = ours.on(sheet)
+    ours = next(one for one in classes if one.up_to_m2 is None or pane.area_m2 <= one.up_to_m2)
+    least, most = ours.on(pane.area_m2, pane.perimeter_m)
     limit = most if sure else least
     if clause.max_count is not None and grading.rules.panes is not None and grading.panes is not None:
         limit = grading.rules.panes.scaled(limit, grading.panes)

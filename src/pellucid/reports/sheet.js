@@ -63,7 +63,9 @@
   // --- zones and defects ------------------------------------------------------------------------------------------
 
   const words = (text) => { const part = document.createElement("span"); part.textContent = text; return part; }; // names are text, never HTML
+  const PANES = { "pane ok": "#3fae6a", "pane look": "#e0a72e", "pane reject": "#e5484d" };
   const zones = L.layerGroup(data.zones.map((zone) => {
+    if (PANES[zone.of]) return L.polygon(zone.rings.map((ring) => ring.map(([x, y]) => at(x, y))), { color: PANES[zone.of], weight: 2, fill: false }).bindTooltip(words(`pane ${zone.name}`), { sticky: true });
     const style = zone.of === "rule" ? { color: "#4db5ff", weight: 1.5, dashArray: "6 4", fill: false } : { color: GREY, weight: 1, dashArray: "2 3", fillColor: "#000", fillOpacity: 0.35 };
     const shape = zone.of === "rule" ? L.polyline(zone.rings.map((ring) => [...ring, ring[0]].map(([x, y]) => at(x, y))), style) : L.polygon(zone.rings.map((ring) => ring.map(([x, y]) => at(x, y))), style);
     return shape.bindTooltip(words(zone.of === "rule" ? `zone ${zone.name}` : zone.name), { sticky: true });

@@ -20,7 +20,7 @@ from pellucid._io.files import write_text
 from pellucid._io.names import fitting_file_name, printable
 from pellucid.records import Defect, Inspection
 from pellucid.records.grades import Sheet
-from pellucid.regions.grading import zone_borders
+from pellucid.regions.cut_plan import Pane, whole_pane
 from pellucid.regions.rules import Rules
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.reports.deep_zoom import TILE_PX, Picture, check_installed, levels_of, overview, write_tiles
@@ -126,7 +126,7 @@ def render_sheet(
     """
     width, height = picture.size
     listed = list(_listed(found))
-    drawn = list(_drawn_zones((width, height), found.sheet, zones, rules))
+    drawn = list(_drawn_zones((width, height), found, zones, rules))
     return template("sheet.html.j2").render(
         found=found,
         name=printable(found.path.name),
@@ -185,7 +185,9 @@ def _listed(found: Inspection) -> Iterator[dict[str, Any]]:
     clauses: dict[int, list[str]] = {}
     for broken in found.grade.broken if found.grade else ():
         for number in broken.defects:
-            clauses.setdefault(number, []).append(broken.clause)
+            clauses.setdefault(number, []).append(broken.label)
+    on_pane = {k: pane.pane for pane in (found.grade.by_pane if found.grade else ()) for k in pane.defects}
+    away = set(found.grade.cut_away) if found.grade else set()
     reasons = {"region": "lies where nothing counts", "margin": "lies in the margin", "area": "is too small"}
     counted = [(defect, "") for defect in found.defects]
     counted += [(one.defect, reasons[one.reason]) for one in found.ignored]
@@ -204,6 +206,7 @@ def _listed(found: Inspection) -> Iterator[dict[str, Any]]:
             "centroid": defect.centroid,
             "ignored": ignored,
             "broken": clauses.get(number, []),
+            "pane": "cut away" if number in away else on_pane.get(number, ""),
         }
 
 
@@ -225,17 +228,22 @@ def _place_text(defect: Defect, sheet: Sheet | None) -> str:
 
 
 def _drawn_zones(
-    size: tuple[int, int], sheet: Sheet | None, zones: Zones, rules: Rules | None
+    size: tuple[int, int], found: Inspection, zones: Zones, rules: Rules | None
 ) -> Iterator[dict[str, Any]]:
-    """Zones as rings of corners in px: those of a rule between two borders, and what does not count."""
+    """Zones as rings of corners in px: panes, those of a rule between two borders, and what does not count."""
     width, height = size
-    if rules is not None and sheet is not None:
-        across, down = sheet.mm_per_px
-        for name, outer, inner in zone_borders(rules, sheet):
+    if rules is not None and found.sheet is not None:
+        across, down = found.sheet.mm_per_px
+        graded = found.grade.by_pane if found.grade else ()
+        panes = [Pane(one.pane, one.corners_mm) for one in graded] or [whole_pane(found.sheet)]
+        for name, outer, inner in (zone for pane in panes if pane.is_rectangle for zone in pane.borders(rules)):
             boxes = [outer] if inner is None else [outer, inner]
             scaled = [(x / across, y / down, right / across, bottom / down) for x, y, right, bottom in boxes]
             if scaled[0] != scaled[-1] or inner is None:  # a zone of 0 mm is the rim itself
                 yield {"name": name, "of": "rule", "rings": [_corners(*box) for box in scaled]}
+        for one in graded:
+            around = [[x / across, y / down] for x, y in one.corners_mm]
+            yield {"name": f"{one.pane}: {one.verdict}", "of": f"pane {one.verdict}", "rings": [around]}
     if zones.margin:
         inner = (zones.margin, zones.margin, width - zones.margin, height - zones.margin)
         yield {"name": "margin", "of": "ignored", "rings": [_corners(0, 0, width, height), _corners(*inner)]}

@@ -7,7 +7,7 @@ another they may be. ``docs/grading.md`` shows one; ``pellucid.regions.grading``
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -17,7 +17,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pellucid._io.toml import read_toml
 from pellucid.errors import ParameterError, join_names, unknown_name
-from pellucid.records.grades import Sheet
 from pellucid.regions.kinds import KINDS
 
 Size = Literal["diameter", "mean", "feret", "length", "width", "halo"]
@@ -69,9 +68,9 @@ class AreaClass(Table):
     per_metre: Number = 0
     count: Literal["whole", "started", "exact"] | None = None
 
-    def on(self, sheet: Sheet) -> tuple[float, float]:
+    def on(self, area_m2: float, perimeter_m: float) -> tuple[float, float]:
         """Return what is surely allowed on a pane, and what may be."""
-        units = ((self.per_m2, max(0.0, sheet.area_m2 - self.above_m2)), (self.per_metre, sheet.perimeter_m))
+        units = ((self.per_m2, max(0.0, area_m2 - self.above_m2)), (self.per_metre, perimeter_m))
         ways: dict[str, Callable[[float], float]] = {"whole": math.floor, "started": math.ceil, "exact": float}
         chosen = (self.count, self.count) if self.count else ("whole", "started")
         sure, most = (self.allowed + sum(each * ways[way](round(n, 9)) for each, n in units) for way in chosen)
@@ -262,7 +261,7 @@ def read_rules(rules: str | Path) -> Rules:
     try:
         return Rules.model_validate(values)
     except ValidationError as error:
-        raise ParameterError(f"'{path}': {_first_error(error)}") from None
+        raise ParameterError(f"'{path}': {first_error(error, Rules, MODELS)}") from None
 
 
 def _shipped() -> Traversable:
@@ -278,14 +277,20 @@ MODELS: dict[str, type[Table]] = {
 }
 
 
-def _first_error(error: ValidationError) -> str:
-    """Say the first thing that is wrong with a rule: where, what came, and what is allowed."""
+def first_error(error: ValidationError, whole: type[Table], tables: Mapping[str, type[Table]]) -> str:
+    """Say the first thing that is wrong with a file that people write: where, what came, and what is allowed.
+
+    Args:
+        error: what pydantic says.
+        whole: model of the file.
+        tables: models of the tables in it, by their keys.
+    """
     first = error.errors()[0]
     *inside, last = first["loc"] or ("",)
     where = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in inside).lstrip(".")
     place = f"{where}: " if where else ""
     if first["type"] == "extra_forbidden":
-        model = next((MODELS[part] for part in reversed(inside) if isinstance(part, str) and part in MODELS), Rules)
+        model = next((tables[part] for part in reversed(inside) if isinstance(part, str) and part in tables), whole)
         return f"{place}{unknown_name('key', str(last), model.model_fields)}"
     if first["type"] == "missing":
         return f"{place}'{last}' is missing."
