@@ -14,7 +14,7 @@ import pytest
 from odd_names import needs_raw_names
 from serving import wait_until
 
-from pellucid.errors import ModelFileError, PellucidError, RecordError
+from pellucid.errors import ModelFileError, ParameterError, PellucidError, RecordError
 from pellucid.service import loading
 from pellucid.service.access.accounts import Account
 from pellucid.service.loading import ModelLoader
@@ -310,6 +310,15 @@ def test_a_loaded_model_serves_on_when_its_file_is_gone_or_another(registry, fol
     assert "The model 'pane' serves on as it was." in registry.problems()[0]
     (folder / "pane.pellucid").write_bytes(b"no model")
     assert "The model 'pane' serves on as it was." in registry.problems()[0]
+
+
+def test_names_of_no_model_leave_nothing_behind(registry):
+    for number in range(20):
+        with pytest.raises(ParameterError, match="Unknown model"), registry.using(f"of no model {number}"):
+            raise AssertionError("there is none of that name")
+    with registry.using("pane"):
+        assert registry._in_use == {"pane": 1}
+    assert not registry._in_use
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------

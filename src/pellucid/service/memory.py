@@ -15,14 +15,15 @@ import os
 TRIM_PERIOD_S = 60.0
 LARGE_BLOCK_BYTES = 128 * 1024  # of the system's own from here on: glibc's number, before it is raised
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of glibc's malloc.h
+OWN_CHOICES = ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_")  # glibc's variables: who sets one knows
 
 
 def limit_arenas() -> None:
     """Keep large blocks out of the C library's arenas, and these to one a core; called before threads begin.
 
-    Where the library is another one than glibc, nothing is done.
+    Where the library is another one than glibc, and where one of its own variables says how, nothing is done.
     """
-    if os.name == "posix":
+    if os.name == "posix" and not any(name in os.environ for name in OWN_CHOICES):
         with contextlib.suppress(AttributeError):  # musl's and macOS's have no such function
             set_option = ctypes.CDLL(None).mallopt
             set_option(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)

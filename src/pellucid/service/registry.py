@@ -185,7 +185,7 @@ class ModelRegistry:
             yield self.get(name)
         finally:
             with self._in_use_lock:
-                self._in_use[name] -= 1
+                self._in_use -= Counter([name])  # a name of none leaves nothing
             if len(self._loaded) > self.max_loaded and self._lock.acquire(blocking=False):  # all were in use before
                 try:
                     self._unload_others(name)
