@@ -18,7 +18,8 @@ from pellucid.errors import ModelFileError, ParameterError, PellucidError, Recor
 from pellucid.service import loading
 from pellucid.service.access.accounts import Account
 from pellucid.service.loading import ModelLoader
-from pellucid.service.registry import ModelRegistry, newest_model
+from pellucid.service.newest import newest_model
+from pellucid.service.registry import ModelRegistry
 from pellucid.service.storage.record import Database
 from pellucid.service.supervise import Supervisor
 

@@ -16,7 +16,8 @@ from serving import wait_until
 from pellucid._io.progress import PROGRESS_VARIABLE, progress_bar, read_progress, track
 from pellucid.errors import DataError, ParameterError
 from pellucid.service.access.accounts import LOCAL_ACCOUNT
-from pellucid.service.registry import ModelRegistry, newest_model
+from pellucid.service.newest import newest_model
+from pellucid.service.registry import ModelRegistry
 from pellucid.service.storage.record import Database
 from pellucid.service.training import TrainingRunner
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from pellucid.service.registry import newest_model
+from pellucid.service.newest import newest_model
 from pellucid.service.state import Service
 from pellucid.service.storage.record import Filter
 from pellucid.service.storage.tables import InspectionRow

@@ -41,8 +41,9 @@ from pellucid.service.loading import ModelLoader
 from pellucid.service.logs import begin_log
 from pellucid.service.memory import limit_arenas, trim_memory
 from pellucid.service.metrics import Metrics
+from pellucid.service.newest import newest_model
 from pellucid.service.queue import InspectionQueue
-from pellucid.service.registry import ModelRegistry, newest_model
+from pellucid.service.registry import ModelRegistry
 from pellucid.service.settings import Settings
 from pellucid.service.state import Service
 from pellucid.service.storage.pictures import PictureStore
@@ -110,7 +111,8 @@ def create_service(settings: Settings) -> Service:
     supervisor = Supervisor(lambda thread: metrics.thread_failures.labels(thread).inc())
     database = Database(settings.database_url(), supervisor)
     pictures = PictureStore(settings.record / "pictures")
-    registry = ModelRegistry(settings.models, database, settings.runtime, settings.device, settings.max_models)
+    models = (settings.runtime, settings.device, settings.max_models, settings.grading())
+    registry = ModelRegistry(settings.models, database, *models)
     queue = InspectionQueue(
         registry,
         database,

@@ -7,7 +7,8 @@ import threading
 from functools import partial
 
 from pellucid.errors import PellucidError
-from pellucid.service.registry import ModelRegistry, newest_model
+from pellucid.service.newest import newest_model
+from pellucid.service.registry import ModelRegistry
 from pellucid.service.supervise import Supervisor, Worker
 
 log = logging.getLogger("pellucid.service")

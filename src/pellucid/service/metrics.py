@@ -27,6 +27,9 @@ class Metrics:
             "pellucid_not_judged", "Images rejected without being judged", ["model"], registry=self.collectors
         )
         self.warned = Counter("pellucid_warned", "Images judged with a warning", ["model"], registry=self.collectors)
+        self.graded = Counter(
+            "pellucid_graded", "Images graded by a rule", ["model", "rules", "grade"], registry=self.collectors
+        )
         self.failed = Counter(
             "pellucid_failures", "Images that could not be inspected or kept", ["error"], registry=self.collectors
         )
@@ -53,6 +56,8 @@ class Metrics:
     def count(self, row: InspectionRow) -> None:
         """Count an inspection that was kept."""
         self.inspected.labels(row.model, row.verdict).inc()
+        if row.grade is not None:
+            self.graded.labels(row.model, row.grade["rules"], row.grade["verdict"]).inc()
         if row.reason:
             self.not_judged.labels(row.model).inc()
         elif row.warnings:

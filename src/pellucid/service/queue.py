@@ -21,7 +21,14 @@ from pellucid.service.metrics import Metrics
 from pellucid.service.registry import ModelRegistry
 from pellucid.service.storage.pictures import PictureStore, StoredPicture
 from pellucid.service.storage.record import Database
-from pellucid.service.storage.tables import INSPECTION_COLUMNS, InspectionRow, StoredDefect, StoredIgnored, StoredSheet
+from pellucid.service.storage.tables import (
+    INSPECTION_COLUMNS,
+    InspectionRow,
+    StoredDefect,
+    StoredGrade,
+    StoredIgnored,
+    StoredSheet,
+)
 from pellucid.service.supervise import Supervisor, Worker
 from pellucid.service.turns import Turn, TurnQueue
 from pellucid.service.uploads import RefusedError, UploadHead, check_upload
@@ -291,6 +298,7 @@ class InspectionQueue:
             defects=[cast(StoredDefect, asdict(defect)) for defect in inspection.defects],
             ignored=[cast(StoredIgnored, one.to_dict()) for one in inspection.ignored],
             sheet=None if inspection.sheet is None else cast(StoredSheet, asdict(inspection.sheet)),
+            grade=None if inspection.grade is None else cast(StoredGrade, asdict(inspection.grade)),
         )
 
     def _keep(self, row: InspectionRow) -> InspectionRow:

@@ -20,6 +20,7 @@ from pellucid._io.names import named_path, printable
 from pellucid.errors import DataError, ModelFileError, ParameterError, PellucidError, unknown_name
 from pellucid.models.file import Header
 from pellucid.records.limits import Limit
+from pellucid.regions.grading import Grading
 from pellucid.runtimes import Name
 from pellucid.service.access.accounts import Account
 from pellucid.service.limit_check import check_limit
@@ -54,16 +55,23 @@ class ModelRegistry:
         runtime: what computes; see :func:`pellucid.models.load.load`.
         device: where torch computes: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         max_loaded: models that stay loaded, at least 1.
+        grading: rule of the models that have none of their own.
     """
 
     def __init__(
-        self, folder: Path, database: Database, runtime: str = "auto", device: str = "auto", max_loaded: int = 8
+        self,
+        folder: Path,
+        database: Database,
+        runtime: str = "auto",
+        device: str = "auto",
+        max_loaded: int = 8,
+        grading: Grading | None = None,
     ) -> None:
         self.folder = folder
         self._database = database
         self._runtime = cast(Name | Literal["auto"], runtime)
         self._device = device
-        self.max_loaded = max_loaded
+        self.max_loaded, self._grading = max_loaded, grading
         self._loaded: dict[str, LoadedModel] = {}
         self._used_at: dict[str, float] = {}
         self._in_use: Counter[str] = Counter()  # images that are being inspected, by model
@@ -380,20 +388,8 @@ class ModelRegistry:
             self._record_change(ModelChange(_now(), "service", name, after, "reload", str(before), after))
 
     def _load(self, name: str) -> LoadedModel:
-        return load_model(name, self._path(name), self._runtime, self._device).as_recorded(self._database)
-
-
-def newest_model(registry: ModelRegistry) -> str | None:
-    """Name the model to offer first: what the newest comparison recommends, or else the first that can be used."""
-    names = list(registry.paths())
-    recommended = (
-        f"{name}.{row['name']}"
-        for name in registry.comparisons()
-        for row in registry.leaderboard(name)
-        if row["recommended"]
-    )
-    usable = (name for name in (*recommended, *names) if name in names and registry.is_usable(name))
-    return next(usable, names[0] if names else None)
+        model = load_model(name, self._path(name), self._runtime, self._device, self._grading)
+        return model.as_recorded(self._database)
 
 
 def _now() -> datetime:

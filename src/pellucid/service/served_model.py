@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,14 @@ from pellucid.models.file import Header
 from pellucid.models.load import load
 from pellucid.records import Inspection
 from pellucid.records.limits import Limit
+from pellucid.regions.grading import Grading
+from pellucid.regions.rules import read_rules
 from pellucid.regions.zones import Zones
 from pellucid.runtimes import Name
 from pellucid.service.model_folder import read_any_header
 from pellucid.service.storage.record import Database
+
+log = logging.getLogger("pellucid.service")
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,9 @@ def in_force(
     return limit, zones_of_file if drawn is None else Zones.model_validate_json(drawn.after)
 
 
-def load_model(name: str, path: Path, runtime: Name | Literal["auto"], device: str) -> LoadedModel:
+def load_model(
+    name: str, path: Path, runtime: Name | Literal["auto"], device: str, grading: Grading | None = None
+) -> LoadedModel:
     """Read a model and find out whether it can inspect, so that the first part does not wait.
 
     Args:
@@ -107,14 +114,15 @@ def load_model(name: str, path: Path, runtime: Name | Literal["auto"], device: s
         path: its file, or the folder of an exported model.
         runtime: what computes; an exported model has its own.
         device: where torch computes; an exported model does on the CPU.
+        grading: by which it grades, unless a rule of its own lies beside it.
 
     Raises:
-        ModelFileError: it cannot be used.
+        ModelFileError: it cannot be used, or its rule cannot.
     """
     header, digest = read_any_header(path)
     inspector = load(path, runtime, device=device) if path.is_file() else load(path)
     throughput = inspector.runtime.for_throughput()
-    inspector = replace(inspector, runtime=throughput)
+    inspector = replace(inspector, runtime=throughput, grading=_grading_of(name, path, header, grading))
     slots = threading.Semaphore(throughput.parallel_requests)
     model = LoadedModel(name, path, digest, header, inspector, inspector.limit, slots)
     try:
@@ -122,3 +130,24 @@ def load_model(name: str, path: Path, runtime: Name | Literal["auto"], device: s
     except (PellucidError, RuntimeError) as error:
         raise ModelFileError(f"The model in '{path}' loads but cannot inspect: {error}") from None
     return model
+
+
+def rules_file(path: Path) -> Path:
+    """Return where the rule of a model's own lies: ``NAME.rules.toml`` beside ``NAME.pellucid``."""
+    return path.with_name(f"{path.name.removesuffix('.pellucid')}.rules.toml")
+
+
+def _grading_of(name: str, path: Path, header: Header, grading: Grading | None) -> Grading | None:
+    """What a model grades by; the rule of all models needs a scale, and passes those without one over."""
+    own = rules_file(path)
+    has_scale = header.measuring.mm_per_px is not None
+    if not own.exists():
+        if grading is not None and not has_scale:
+            log.warning("model %s has no scale and does not grade: fit it with --mm-per-px", name)
+        return grading if has_scale else None
+    if not has_scale:
+        raise ModelFileError(f"'{own}' is to grade by, and the model '{name}' has no scale: fit it with --mm-per-px.")
+    try:
+        return Grading(read_rules(own), plan=None if grading is None else grading.plan)
+    except PellucidError as error:
+        raise ModelFileError(f"The model '{name}' cannot grade: {error}") from None

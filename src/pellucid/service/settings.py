@@ -20,6 +20,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pellucid._io.device_names import DEVICE_PATTERN
 from pellucid._io.space import total_memory_bytes
 from pellucid.errors import DataError, ParameterError, join_names, unknown_name
+from pellucid.regions.cut_plan import read_cut_plan
+from pellucid.regions.grading import Grading
+from pellucid.regions.rules import read_rules
 from pellucid.service.access.accounts import is_loopback
 from pellucid.service.access.live_accounts import LiveAccounts
 
@@ -80,6 +83,16 @@ class Settings(BaseSettings):
         None,
         description="Folder of data sets that the pages may train on; by default none, and nothing can be trained.",
     )
+    grade: str | None = Field(
+        None,
+        description="Rule of 'pellucid rules', or a TOML file, that grades what models with a scale find; a file"
+        " NAME.rules.toml beside NAME.pellucid is that model's own. By default nothing is graded.",
+    )
+    cut_plan: Path | None = Field(
+        None,
+        description="File of the panes that every sheet is cut into, each graded by itself; by default an image is one"
+        " pane.",
+    )
     runtime: Literal["auto", "torch", "openvino", "onnx"] = Field(
         "auto", description="Library that computes; auto takes the fastest that is installed and agrees with torch."
     )
@@ -138,6 +151,20 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """Return the database's URL: a file in the record's folder unless another was named."""
         return self.database or f"sqlite:///{(self.record / 'record.db').resolve().as_posix()}"
+
+    def grading(self) -> Grading | None:
+        """Read the rule of the models that have none of their own; None where there is none.
+
+        Raises:
+            DataError: a file cannot be read.
+            ParameterError: the rule or the plan cannot be understood, or there is a plan without a rule.
+        """
+        if self.grade is None:
+            if self.cut_plan is not None:
+                raise ParameterError("--cut-plan says what is graded: give --grade as well, the rule to grade it by.")
+            return None
+        plan = None if self.cut_plan is None else read_cut_plan(self.cut_plan)
+        return Grading(read_rules(self.grade), plan=plan)
 
     def live_accounts(self) -> LiveAccounts:
         """Read everybody who may use the service.

@@ -11,10 +11,11 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import TypeAdapter
 
 from pellucid.errors import DataError, ParameterError
 from pellucid.records import Defect, Ignored, Inspection
-from pellucid.records.grades import Sheet
+from pellucid.records.grades import Grade, Sheet
 from pellucid.reports.leaflet import Leaflet, read_leaflet
 from pellucid.service.api.dependencies import ServiceDep, require_inspection
 from pellucid.service.api.errors import binary, responses
@@ -86,6 +87,7 @@ def as_inspection(row: InspectionRow) -> Inspection:
         warnings=tuple(row.warnings),
         ignored=tuple(Ignored(_defect(one), one["reason"]) for one in row.ignored),
         sheet=pane,
+        grade=None if row.grade is None else TypeAdapter(Grade).validate_python(row.grade),
     )
 
 

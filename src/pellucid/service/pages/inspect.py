@@ -10,9 +10,12 @@ from functools import partial
 
 from nicegui import ui
 from nicegui.events import GenericEventArguments
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import PellucidError
+from pellucid.records.grades import Grade
+from pellucid.service.newest import newest_model
 from pellucid.service.pages.texts import Translator
 from pellucid.service.pages.widgets import (
     POLL_PERIOD_S,
@@ -26,9 +29,8 @@ from pellucid.service.pages.widgets import (
     page_address,
     verdict_label,
 )
-from pellucid.service.registry import newest_model
 from pellucid.service.storage.record import Filter
-from pellucid.service.storage.tables import InspectionRow
+from pellucid.service.storage.tables import InspectionRow, StoredGrade
 
 STRIP_ROWS = 16  # latest inspections
 
@@ -155,6 +157,7 @@ def inspection_facts(t: Translator, row: InspectionRow) -> list[tuple[str, str]]
         (t("Limit"), f"{row.limit:.4g}"),
         (t("p-value"), f"{row.p_value:.3g}"),
         (t("Defects"), defect_counts(t, row)),
+        *([(t("Grade"), grade_sentence(t, row.grade))] if row.grade else []),
         *([(t("Ignored"), ignored_sentence(t, row))] if row.ignored else []),
         (t("Decision"), decision),
         (t("Time"), t.moment(row.time)),
@@ -169,6 +172,15 @@ def defect_counts(t: Translator, row: InspectionRow) -> str:
     kinds = Counter(defect.get("kind", "") for defect in row.defects)
     known = ", ".join(f"{count} {t(kind)}" for kind, count in kinds.most_common() if kind)
     return f"{len(row.defects)}: {known}" if known else str(len(row.defects))
+
+
+def grade_sentence(t: Translator, grade: StoredGrade) -> str:
+    """Say what a rule says, with the clauses that decided, and of a cut plan what it says of each pane."""
+    found = TypeAdapter(Grade).validate_python(grade)
+    words = {"ok": t("ok by {rules}"), "look": t("a person has to look, by {rules}"), "reject": t("reject by {rules}")}
+    said = words[found.verdict].format(rules=found.rules)
+    panes = ", ".join(f"{one.pane} {one.verdict}" for one in found.by_pane)
+    return " · ".join(filter(None, (said, found.clauses, panes)))
 
 
 def decision_label(t: Translator, row: InspectionRow) -> str:

@@ -17,12 +17,12 @@ from pellucid.regions.zones import Zones
 from pellucid.service.access.accounts import sentence_for
 from pellucid.service.limit_check import UnconfirmedLimitError
 from pellucid.service.limit_preview import Count, ScoreHistory
+from pellucid.service.newest import newest_model
 from pellucid.service.pages.charts import AXIS_COLOUR, chart
 from pellucid.service.pages.texts import Translator
 from pellucid.service.pages.updates import update_panel
 from pellucid.service.pages.widgets import Tag, Visit, definition_list, notify_errors, table
 from pellucid.service.pages.zones import ZonesPanel, zones_text
-from pellucid.service.registry import newest_model
 from pellucid.service.served_model import KnownModel
 from pellucid.service.storage.tables import ModelChange
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from pellucid.service.pages.texts_sheets import PERSIAN_OF_SHEETS
+
 Language = Literal["en", "fa"]
 
 
@@ -244,25 +246,6 @@ PERSIAN = {
     "{models} models made in this way reject at most {rate} of good parts like these": (
         "{models} مدلی که چنین ساخته شوند حداکثر {rate} از قطعه‌های سالمِ مانند این‌ها را رد می‌کنند"
     ),
-    "m²": "متر مربع",
-    "megapixel": "مگاپیکسل",
-    "the limit was moved to where {images} images of a new lot score, which tell nothing of an area": (
-        "حد به جایی برده شد که {images} تصویر از بهری نو امتیاز می‌گیرند، و این از سطح چیزی نمی‌گوید"
-    ),
-    "placed by {area} {unit} of it": "از روی {area} {unit} از آن",
-    "models made in this way raise at most {rate} false alarms per {unit} of such good glass on average": (
-        "مدل‌هایی که چنین ساخته شوند به‌طور میانگین حداکثر {rate} هشدار نادرست در هر {unit} شیشهٔ سالمِ مانند این می‌دهند"
-    ),
-    "{models} models made in this way raise at most {rate} false alarms per {unit} of such good glass": (
-        "{models} مدلی که چنین ساخته شوند حداکثر {rate} هشدار نادرست در هر {unit} شیشهٔ سالمِ مانند این می‌دهند"
-    ),
-    "the next better promise, {promise}, needs {needed} {unit} of good glass": (
-        "قول بهتر بعدی، {promise}، {needed} {unit} شیشهٔ سالم می‌خواهد"
-    ),
-    "at most {rate} false alarms per {unit} on average": "حداکثر {rate} هشدار نادرست در هر {unit} به‌طور میانگین",
-    "at most {rate} false alarms per {unit} in {models} models": (
-        "حداکثر {rate} هشدار نادرست در هر {unit} در {models} مدل"
-    ),
     "at most {rate} on average": "حداکثر {rate} به‌طور میانگین",
     "at most {rate} in {models} models": "حداکثر {rate} در {models} مدل",
     "{k} of {n}": "{k} تا از {n}",
@@ -399,4 +382,4 @@ PERSIAN = {
     "Nobody has decided on a part of this model yet.": "هنوز کسی دربارهٔ قطعه‌های این مدل نظر نداده است.",
     "Where defects lie": "جای عیب‌ها",
     "No defect has been found yet.": "هنوز عیبی یافت نشده است.",
-}
+} | PERSIAN_OF_SHEETS

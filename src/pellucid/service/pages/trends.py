@@ -8,10 +8,10 @@ from typing import Any
 from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
+from pellucid.service.newest import newest_model
 from pellucid.service.pages.charts import AXIS_COLOUR, chart
 from pellucid.service.pages.texts import Translator
 from pellucid.service.pages.widgets import Tag, Visit, notify_errors
-from pellucid.service.registry import newest_model
 from pellucid.service.trends import CHART_GROUP_ROWS, POSITION_GRID_CELLS, Drift, Trends, read_trends
 from pellucid.study.shift import ALPHA
 

@@ -36,6 +36,7 @@ from sqlalchemy.types import TypeEngine
 from typing_extensions import TypedDict, is_typeddict
 
 from pellucid.records import IgnoreReason, Verdict
+from pellucid.records.grades import GradeVerdict
 
 NEAR_CALL_P_VALUE = 0.1  # up to which an accepted part is a near call
 ChangeKind = Literal["limit", "reload", "zones", "update"]
@@ -132,6 +133,41 @@ class StoredSheet(TypedDict):
     ]
 
 
+class StoredClause(TypedDict):
+    """A clause of a rule that is broken, or may be."""
+
+    clause: str
+    text: str
+    source: str
+    verdict: Literal["look", "reject"]
+    found: float | None
+    limit: float | None
+    unit: Literal["defects", "mm"]
+    defects: Annotated[list[int], Field(description="numbers of defects, from 0")]
+    pane: Annotated[str, Field(description="of a cut plan; empty where the image is one pane")]
+
+
+class StoredPane(TypedDict):
+    """What a rule says of one pane of a cut plan."""
+
+    pane: str
+    verdict: GradeVerdict
+    defects: list[int]
+    corners_mm: list[tuple[float, float]]
+    area_m2: float
+
+
+class StoredGrade(TypedDict):
+    """What a grading rule says; the detector's verdict stands beside it."""
+
+    rules: str
+    verdict: Annotated[GradeVerdict, Field(description="look: a person has to")]
+    broken: list[StoredClause]
+    panes: Annotated[int | None, Field(description="of glass that the unit has, where the rule counts them")]
+    by_pane: list[StoredPane]
+    cut_away: Annotated[list[int], Field(description="numbers of defects that lie on no pane")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class InspectionColumns:
     """One inspection: the columns that are shown to everybody."""
@@ -155,6 +191,7 @@ class InspectionColumns:
     reason: str = ""  # why it was rejected without being judged; its score is infinite then
     warnings: list[str] = field(default_factory=list)  # what is odd about the image
     sheet: StoredSheet | None = None  # in mm; none where the scale is not known
+    grade: StoredGrade | None = None  # none where no rule graded it
     source: str  # "http", "page" or "watch"
     account: str
     decision: Decision | None = None  # of a person
