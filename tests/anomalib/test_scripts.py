@@ -100,7 +100,6 @@ def test_1_2_folders_with_callbacks(run, place):
     assert 0 <= float(lines["image_AUROC"]) <= 1
     assert Path(found["checkpoint"].best_model_path) == Path("checkpoints/stfpm_best.ckpt")
     assert pellucid.load("checkpoints/stfpm_best.ckpt").detector.epochs == 1
-    assert pellucid.load("checkpoints/stfpm_best.ckpt").detector.batch_size == 4
     assert found["exported"] == Path("weights_here/weights/onnx/model.onnx")
     assert pellucid.load(found["exported"].parent).limit.value == pytest.approx(float(found["threshold"]))
     assert list(Path(found["logger"].log_dir).glob("events*"))
@@ -108,6 +107,7 @@ def test_1_2_folders_with_callbacks(run, place):
         "val_split_mode='same_as_test' is taken without effect: the limit is chosen from held-out normal",
         "val_split_ratio=0.6 is taken without effect: 0.2 of the training images choose the limit.",
         "The callback EarlyStopping is taken without effect",
+        "train_batch_size=4 is taken without effect in a fit: its network is trained by 8 images at a time",
         "Engine takes threshold without effect: Engine(false_reject=0.05) says where the limit goes.",
     ):
         assert any(one.startswith(sentence) for one in said), sentence
@@ -133,6 +133,7 @@ def test_1_2_torch_inferencer(run, place):
         assert cv2.imread(f"overlays/{name}").shape == (*own.map.shape, 3)
 
 
+@pytest.mark.slow  # networks are trained, six times each where so few images calibrate
 def test_1_2_many_models(run):
     found, _ = run("v1_2_many_models.py")
     assert {row[0] for row in found["rows"]} == {"Padim", "Dfkde", "Cfa", "Fastflow", "ReverseDistillation"}

@@ -35,8 +35,7 @@ from pellucid.anomalib.loggers import next_version, take_loggers
 from pellucid.anomalib.models.module import AnomalibModule
 from pellucid.anomalib.predictions import batch_of
 from pellucid.anomalib.testing import Watch, name_metrics, score_for
-from pellucid.anomalib.trainer import Trainer, take_device, take_options, usual_seed
-from pellucid.anomalib.visualization import ImageVisualizer
+from pellucid.anomalib.trainer import Trainer, say_batch_size, take_device, take_options, usual_seed
 from pellucid.detectors._networks import summarise_networks
 from pellucid.errors import DataError, ParameterError
 from pellucid.fitting import fit_split
@@ -108,8 +107,7 @@ class Engine:
             options: values that go before those of the file, by their dotted names.
         """
         made = read_configuration([config_path], options)
-        engine = cls(**made.engine)
-        return engine, made.model(), made.datamodule()
+        return cls(**made.engine), made.model(), made.datamodule()
 
     @property
     def best_model_path(self) -> str:
@@ -196,10 +194,7 @@ class Engine:
         model, source = self._known(model), one_source({"dataloaders": dataloaders, "datamodule": datamodule})
         inspector = self._inspector(model, ckpt_path)
         run = self._runs.get(id(model)) or self._next_run(model, source)
-        folder: Path | None = None
-        if model.visualizer is not None:
-            own = isinstance(model.visualizer, ImageVisualizer) and model.visualizer.output_dir
-            folder = own or run / "images"
+        folder = None if model.visualizer is None else model.visualizer.output_dir or run / "images"
         result, metrics = self._evaluate(model, inspector, source, folder, verbose)
         tracked = Run(
             name=model.name,
@@ -338,10 +333,12 @@ class Engine:
 
     def _parameters(self, model: AnomalibModule, source: Source, seed: int) -> dict[str, Any]:
         """Hyper-parameters of a fit: the model's, and those that the engine and the data module say."""
-        asked = {"epochs": self.max_epochs, "batch_size": source.train_batch_size, "seed": seed}
+        asked = {"epochs": self.max_epochs, "seed": seed}
         defaults = detectors.describe(model.detector).defaults
         said = {name: value for name, value in asked.items() if name in defaults and value is not None}
-        return said | model.hparams
+        parameters = said | model.hparams
+        say_batch_size(source.train_batch_size, parameters.get("batch_size", defaults.get("batch_size")))
+        return parameters
 
     def _evaluate(
         self, model: AnomalibModule, inspector: Inspector, source: Source, pictures: Path | None, verbose: bool
@@ -392,8 +389,9 @@ class Engine:
 ENGINE_ARGUMENTS = tuple(inspect.signature(Engine).parameters)[:-1]
 
 
-_XPU = "An XPU is not computed on: leave strategy and accelerator out."
-ABSENT = {"SingleXPUStrategy": _XPU, "XPUAccelerator": _XPU}
+ABSENT = dict.fromkeys(
+    ("SingleXPUStrategy", "XPUAccelerator"), "An XPU is not computed on: leave strategy and accelerator out."
+)
 
 
 def __getattr__(name: str) -> Any:

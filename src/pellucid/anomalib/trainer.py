@@ -106,6 +106,20 @@ def usual_seed(given: int | None) -> int:
     return int(os.environ.get(SEED_VARIABLE, 0)) if given is None else given
 
 
+def say_batch_size(asked: int | None, used: int | None) -> None:
+    """Say once where a network is trained by another number of images at a time than a data module has in a batch.
+
+    Args:
+        asked: of the data module; None: nobody asked.
+        used: of the detector; None: it has no batches.
+    """
+    if asked is not None and used is not None and asked != used:
+        say_once(
+            f"train_batch_size={asked} is taken without effect in a fit: its network is trained by {used} images at a"
+            " time, which its epochs are made for; batch_size= of the model says another number."
+        )
+
+
 class Checkpoint:
     """Where the model of the last fit lies: ``best_model_path``, empty before."""
 

@@ -31,7 +31,13 @@ class VisualizationMode(StrEnum):
 
 
 class Visualizer:
-    """What pictures a test writes."""
+    """What pictures a test writes.
+
+    Attributes:
+        output_dir: folder that they go to; None: that of the run.
+    """
+
+    output_dir: Path | None = None
 
 
 class ImageVisualizer(Visualizer):

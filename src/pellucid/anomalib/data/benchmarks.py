@@ -27,7 +27,7 @@ class MVTecAD(AnomalibDataModule):
     Args:
         root: folder of the categories.
         category: name of the category's folder.
-        train_batch_size: images that a network is trained by at a time.
+        train_batch_size: images in a batch of ``train_dataloader()``.
         eval_batch_size: images in a batch of predictions, at least 1.
         num_workers: taken without effect.
         task: ``classification`` or ``segmentation``: masks are used where there are any.

@@ -36,7 +36,7 @@ class Source(ABC):
         category: of the data set, or nothing; the next part of that path.
         root: folder that the images lie in.
         image_size: N, the shorter side of what the network sees, or (height, width), in px.
-        train_batch_size: images that a network is trained by at a time; None: the detector's own number.
+        train_batch_size: images in a batch of ``train_dataloader()``; None: 32.
         eval_batch_size: images in a batch of predictions.
         seed: of the split and the folds; None: that of ``seed_everything``, or 0.
         labelled: whether it is known which images are defective.

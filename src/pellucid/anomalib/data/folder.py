@@ -38,7 +38,7 @@ class Folder(AnomalibDataModule):
         mask_dir: folder or folders of masks with the names of their images, also as ``<stem>_mask``, below ``root``.
         normal_split_ratio: 0.2; another share is taken without effect.
         extensions: suffixes of the files to take, as in ``(".png",)``; all that can be read by default.
-        train_batch_size: images that a network is trained by at a time; the detector's own number by default.
+        train_batch_size: images in a batch of ``train_dataloader()``; a network is trained by the model's own number.
         eval_batch_size: images in a batch of predictions, at least 1.
         num_workers: taken without effect.
         task: ``classification`` or ``segmentation``: masks are used where there are any.

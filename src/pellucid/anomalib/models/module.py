@@ -239,7 +239,8 @@ def _translate(name: str, row: Row, given: Mapping[str, Any]) -> dict[str, Any]:
         elif key == "layer" and key in row.arguments:
             found["layers"] = (value,) if isinstance(value, str) else value
         elif new in defaults:
-            found[new] = _backbone(value) if new == "backbone" else value
+            translated = row.values[key].get(value, value) if key in row.values else value
+            found[new] = _backbone(value) if new == "backbone" else translated
         elif key in row.arguments:
             idle.append(key)
         else:

@@ -23,6 +23,7 @@ class Row:
             are taken without effect.
         renamed: arguments that the detector has by another name.
         paper: hyper-parameters that are anomalib's and the paper's there, and not by default here.
+        values: of arguments that the detector has in other words, its word for each of anomalib's.
         only: arguments of which one value is done, with that value and a sentence for any other.
     """
 
@@ -30,6 +31,7 @@ class Row:
     arguments: tuple[str, ...] = CNN
     renamed: Mapping[str, str] = field(default_factory=dict)
     paper: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
     only: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
 
 
@@ -66,11 +68,8 @@ MODELS = {
     "AnomalyDINO": Row(
         "anomaly_dino",
         ("encoder_name", "num_neighbours", "masking", "coreset_subsampling", "sampling_ratio"),
-        renamed={
-            "encoder_name": "backbone",
-            "num_neighbours": "num_neighbors",
-            "sampling_ratio": "coreset_sampling_ratio",
-        },
+        renamed={"encoder_name": "backbone"},
+        values={"masking": {True: "auto", False: "never"}},
     ),
     "Dinomaly": Row(
         "dinomaly",
@@ -87,7 +86,11 @@ MODELS = {
             *("permute_soft", "lr"),
         ),
     ),
-    "Uflow": Row("uflow", ("backbone", "flow_steps", "affine_clamp", "affine_subnet_channels_ratio", "permute_soft")),
+    "Uflow": Row(
+        "uflow",
+        ("backbone", "flow_steps", "affine_clamp", "affine_subnet_channels_ratio", "permute_soft"),
+        renamed={"affine_subnet_channels_ratio": "hidden_ratio"},
+    ),
     "Draem": Row("draem", ("enable_sspcab", "sspcab_lambda", "anomaly_source_path", "beta")),
 }
 NEAREST = {  # models that are not here, and what does their work
