@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from pathlib import Path
 from statistics import fmean
@@ -59,7 +60,9 @@ def measure(plan: Plan, image_size: int, seed: int) -> dict[str, Any]:
     )
     test = plan.split.test
     bad = [sample.label == "abnormal" for sample in test]
-    scores = [found.score for found in inspector.inspect_many(sample.path for sample in test)]
+    inspected = list(inspector.inspect_many(sample.path for sample in test))
+    scores = [min(one.score, sys.float_info.max) for one in inspected]  # of what is not judged it is infinite
+    print(*(f"{one.path.name}: {one.reason}" for one in inspected if one.reason), sep="\n")
     found: dict[str, list[float]] = {"total": [], "by_size": []}
     squares, seconds = [], 0.0
     for sample in test:
@@ -75,8 +78,9 @@ def measure(plan: Plan, image_size: int, seed: int) -> dict[str, Any]:
     row["auroc_conformal"] = round(metrics.auroc(bad, scores) or 0.0, 4)
     for count, values in found.items():
         row |= rates(count, [value < 0 for value in values], bad)
-        row[f"auroc_{count}"] = round(metrics.auroc(bad, [-value for value in values]) or 0.0, 4)
+        row[f"auroc_{count}"] = round(metrics.auroc(bad, [min(-v, sys.float_info.max) for v in values]) or 0.0, 4)
     return row | {
+        "not_judged": sum(bool(one.reason) for one in inspected),
         "mean_square": round(fmean(squares), 3),
         "log_nfa_of_good": round(fmean(v for v, b in zip(found["by_size"], bad, strict=True) if not b), 1),
         "nfa_ms_per_image": round(1000 * seconds / len(test), 1),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -87,7 +88,8 @@ def measure(plan: Plan, detector: str, image_size: int, seed: int) -> dict[str, 
         inspector.save(Path(folder) / "m.pellucid")
         model_mb = (Path(folder) / "m.pellucid").stat().st_size / 1e6
     test = plan.split.test
-    scores = [found.score for found in inspector.inspect_many(s.path for s in test)]
+    inspected = inspector.inspect_many(s.path for s in test)
+    scores = [min(found.score, sys.float_info.max) for found in inspected]  # of what is not judged it is infinite
     labels = [s.label == "abnormal" for s in test]
     good = [score for score, bad in zip(scores, labels, strict=True) if not bad]
     flawed = [score for score, bad in zip(scores, labels, strict=True) if bad]
