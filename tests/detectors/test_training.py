@@ -333,6 +333,8 @@ WRONG_VALUES = {
     "subspace": [("pca_level", 0), ("patchsize", 2), ("rotations", 0), ("image_score", "mean"), ("layers", ())],
     "supersimplenet": [("noise_std", 0), ("perlin_threshold", 1.0), ("perlin_threshold", -0.1), ("image_score", "mean"),
                        ("epochs", 0), ("lr", 0), ("weight_decay", -1.0), ("enlarge", 2), ("layers", ())],
+    "anomaly_dino": [("coreset_size", -1), ("rotations", 0), ("masking", "sometimes"), ("mask_threshold", math.nan),
+                     ("layers", ())],
     "dfkde": [("n_components", 0), ("n_components", 2.5), ("layers", ("layer1", "layer2"))],
     "cfa": [("gamma_d", 0), ("radius", -1), ("alpha", math.nan), ("num_neighbors", 0), ("num_hard_negatives", -1),
             ("image_score", "mean"), ("epochs", 0), ("lr", 0), ("precision", "16"), ("layers", ())],

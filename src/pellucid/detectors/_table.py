@@ -4,7 +4,20 @@
 from typing import Any
 
 TABLE: dict[str, dict[str, Any]] = \
-{'cfa': {'paper': 'CFA (Lee, Lee & Song, "CFA: Coupled-Hypersphere-Based Feature Adaptation for '
+{'anomaly_dino': {'paper': 'AnomalyDINO (Damm et al., "AnomalyDINO: Boosting Patch-based Few-shot Anomaly '
+                           'Detection with DINOv2", WACV 2025, arXiv 2405.14529).',
+                  'summary': 'Memory of normal tokens; a patch is as anomalous as the cosine to the most '
+                             'similar one remembered is small.',
+                  'defaults': {'backbone': 'prism_s',
+                               'layers': ('layer3',),
+                               'weights': None,
+                               'coreset_size': 4096,
+                               'rotations': 1,
+                               'masking': 'never',
+                               'mask_threshold': None,
+                               'seed': 0},
+                  'source_sha256': '94ddca31a1450ca9bf94c03bd536b71435aa5c525ede1f72ee30f0fd25141adc'},
+ 'cfa': {'paper': 'CFA (Lee, Lee & Song, "CFA: Coupled-Hypersphere-Based Feature Adaptation for '
                   'Target-Oriented Anomaly Localization", IEEE Access 2022, arXiv 2206.04325).',
          'summary': 'Features are adapted until those of good parts lie close to a few centres; far from all '
                     'of them is anomalous.',
