@@ -13,6 +13,7 @@ FAST: dict[str, dict[str, Any]] = {
     "fastflow": {"epochs": 1, "flow_steps": 2},
     "cfa": {"epochs": 3},
     "efficientad": {"epochs": 2, "batch_size": 4, "penalty_images": 4},
+    "dinomaly": {"epochs": 30, "batch_size": 4, "decoder_depth": 2, "layers": ("layer3",)},
     "supersimplenet": {"epochs": 30, "batch_size": 4, "noise_std": 1.0},
     "reverse_distillation": {"epochs": 40, "batch_size": 4},
 }

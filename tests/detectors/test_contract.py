@@ -13,7 +13,7 @@ from pellucid.testing import Candidate, check_detector, detector_checks
 
 OWN = {
     *("cfa", "dfkde", "dfm", "efficientad", "fastflow", "padim", "patchcore", "reverse_distillation", "stfpm"),
-    *("anomaly_dino", "subspace", "supersimplenet"),
+    *("anomaly_dino", "dinomaly", "subspace", "supersimplenet"),
 }
 
 

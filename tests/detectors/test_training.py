@@ -335,6 +335,8 @@ WRONG_VALUES = {
                        ("epochs", 0), ("lr", 0), ("weight_decay", -1.0), ("enlarge", 2), ("layers", ())],
     "anomaly_dino": [("coreset_size", -1), ("rotations", 0), ("masking", "sometimes"), ("mask_threshold", math.nan),
                      ("layers", ())],
+    "dinomaly": [("groups", 0), ("decoder_depth", 1), ("dropout", 1.0), ("dropout", -0.1), ("easy_share", 1.0),
+                 ("mining_steps", -1), ("recentring", 1), ("epochs", 0), ("lr", 0), ("layers", ())],
     "dfkde": [("n_components", 0), ("n_components", 2.5), ("layers", ("layer1", "layer2"))],
     "cfa": [("gamma_d", 0), ("radius", -1), ("alpha", math.nan), ("num_neighbors", 0), ("num_hard_negatives", -1),
             ("image_score", "mean"), ("epochs", 0), ("lr", 0), ("precision", "16"), ("layers", ())],

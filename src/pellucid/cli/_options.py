@@ -120,7 +120,7 @@ Detectors = Annotated[
         metavar="NAMES",
         help="Names of the detectors to compare, with commas between; patchcore+padim is both as one. Or groups: fast"
         " (a minute), closed-form (nothing is trained), trained, all. All by default but anomaly_dino, cfa, dfkde,"
-        " efficientad, subspace and supersimplenet.",
+        " dinomaly, efficientad, subspace and supersimplenet.",
     ),
 ]
 Backbone = Annotated[

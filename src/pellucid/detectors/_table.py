@@ -61,6 +61,26 @@ TABLE: dict[str, dict[str, Any]] = \
                       'score_type': 'fre',
                       'seed': 0},
          'source_sha256': '025336ec1854255e00ad944fb0a78d293c34800bf526cf25e1df414a3beaba44'},
+ 'dinomaly': {'paper': 'Dinomaly (Guo et al., "Dinomaly: The Less Is More Philosophy in Multi-Class '
+                       'Unsupervised Anomaly Detection", CVPR 2025, arXiv 2405.14325).',
+              'summary': "A transformer rebuilds the encoder's tokens from a noisy bottleneck; what it "
+                         'cannot rebuild is anomalous.',
+              'defaults': {'backbone': 'prism_s',
+                           'layers': ('layer2', 'layer3'),
+                           'weights': None,
+                           'groups': 2,
+                           'recentring': False,
+                           'dropout': 0.2,
+                           'decoder_depth': 4,
+                           'easy_share': 0.9,
+                           'mining_steps': 100,
+                           'epochs': 20,
+                           'batch_size': 8,
+                           'lr': 0.002,
+                           'weight_decay': 0.0001,
+                           'precision': 'auto',
+                           'seed': 0},
+              'source_sha256': '23309490eaddd8254e1915ca4150ca2442343497b4fe40233fa4b0b942b5a7b1'},
  'efficientad': {'paper': 'EfficientAD (Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at '
                           'Millisecond-Level Latencies", WACV 2024, arXiv 2303.14535).',
                  'summary': 'A student that cannot follow its teacher shows local flaws, one that cannot '

@@ -9,7 +9,7 @@ from pellucid import detectors
 from pellucid.detectors import Description
 
 ON_REQUEST = frozenset(  # compared when they, or their group, are named
-    {"anomaly_dino", "cfa", "dfkde", "efficientad", "subspace", "supersimplenet"}
+    {"anomaly_dino", "cfa", "dfkde", "dinomaly", "efficientad", "subspace", "supersimplenet"}
 )
 FAST = ("patchcore", "padim", "dfm", "subspace", "patchcore+padim+dfm")  # seconds to a minute for 200 images of 256 px
 Belongs = Callable[[Description], bool]
