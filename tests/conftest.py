@@ -103,6 +103,17 @@ def batches() -> list[torch.Tensor]:
     return list((images * 0.2 + 0.4).split(4))
 
 
+@pytest.fixture(scope="session")
+def dinov2_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DINOv2-S with random weights, as transformers writes it."""
+    transformers = pytest.importorskip("transformers", reason="the extra [vit] is not installed")
+    torch.manual_seed(0)
+    config = transformers.Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518, patch_size=14)
+    folder = tmp_path_factory.mktemp("dinov2")
+    transformers.Dinov2Model(config).save_pretrained(folder)
+    return folder / "model.safetensors"
+
+
 @pytest.fixture(scope="module")  # each module reads its own log
 def browser() -> Iterator[Chrome]:
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")

@@ -15,6 +15,7 @@ FAST: dict[str, dict[str, Any]] = {
     "cflow": {"epochs": 1, "coupling_blocks": 2},
     "cfa": {"epochs": 3},
     "efficientad": {"epochs": 1, "batch_size": 4, "penalty_images": 4},
+    "dinomaly": {"epochs": 30, "batch_size": 4, "decoder_depth": 2, "layers": ("layer3",)},
     "supersimplenet": {"epochs": 30, "batch_size": 4, "noise_std": 1.0},
     "reverse_distillation": {"epochs": 15, "batch_size": 4},
 }
@@ -28,6 +29,8 @@ EXACT_CASES: list[tuple[str, dict[str, Any]]] = [  # closed forms without an app
     ("dfkde", {"n_components": 3, "layers": ("layer1",)}),
     ("subspace", {}),
     ("subspace", {"rotations": 3, "pca_level": 0.9, "image_score": "peak", "patchsize": 1}),
+    ("anomaly_dino", {}),  # which has fewer tokens than its bank may have
+    ("anomaly_dino", {"rotations": 2, "masking": "always", "layers": ("layer2",), "coreset_size": 0}),
     ("patchcore", {"coreset_sampling_ratio": 1.0}),
     ("patchcore", {"coreset_sampling_ratio": 1.0, "image_score": "peak"}),
     ("patchcore", {"coreset_sampling_ratio": 1.0, "num_neighbors": 1, "layers": ("layer1",), "image_score": "peak"}),

@@ -39,6 +39,7 @@ MARGIN_PX = 128
 INTERIOR_PX = 128
 LOOKS_AT_THE_WHOLE_TILE = {
     "cfa",  # its descriptors know their place in the image
+    "dinomaly",  # every token is rebuilt from all
     "dfkde",  # one vector for all of an image
     "efficientad",  # its autoencoder sees a tile through a single vector
 }

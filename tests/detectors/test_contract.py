@@ -13,7 +13,7 @@ from pellucid.testing import Candidate, check_detector, detector_checks
 
 OWN = {
     *("cfa", "dfkde", "dfm", "efficientad", "fastflow", "padim", "patchcore", "reverse_distillation", "stfpm"),
-    *("cflow", "subspace", "supersimplenet", "uflow"),
+    *("anomaly_dino", "cflow", "dinomaly", "subspace", "supersimplenet", "uflow"),
 }
 
 

@@ -57,6 +57,7 @@ def test_every_memory_knows_its_image(batches):
     ("name", "parameters", "groups", "message"),
     [
         ("patchcore", {"coreset_size": 1}, [*range(12)], "bank of 1 patches holds those of one image or group only"),
+        ("anomaly_dino", {}, [0] * 12, "bank of 192 patches holds those of one image or group only"),
         ("padim", {"n_features": 5}, [0] * 11 + [1], "PaDiM needs at least two images .* without one image or group"),
         ("subspace", {}, [0] * 12, "SubspaceAD needs at least two patches .* without one image or group"),
         ("dfkde", {}, [0] * 11 + [1], "DFKDE needs at least two images .* without one image or group"),

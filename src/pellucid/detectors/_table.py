@@ -4,7 +4,20 @@
 from typing import Any
 
 TABLE: dict[str, dict[str, Any]] = \
-{'cfa': {'paper': 'CFA (Lee, Lee & Song, "CFA: Coupled-Hypersphere-Based Feature Adaptation for '
+{'anomaly_dino': {'paper': 'AnomalyDINO (Damm et al., "AnomalyDINO: Boosting Patch-based Few-shot Anomaly '
+                           'Detection with DINOv2", WACV 2025, arXiv 2405.14529).',
+                  'summary': 'Memory of normal tokens; a patch is as anomalous as the cosine to the most '
+                             'similar one remembered is small.',
+                  'defaults': {'backbone': 'prism_s',
+                               'layers': ('layer3',),
+                               'weights': None,
+                               'coreset_size': 4096,
+                               'rotations': 1,
+                               'masking': 'never',
+                               'mask_threshold': None,
+                               'seed': 0},
+                  'source_sha256': '94ddca31a1450ca9bf94c03bd536b71435aa5c525ede1f72ee30f0fd25141adc'},
+ 'cfa': {'paper': 'CFA (Lee, Lee & Song, "CFA: Coupled-Hypersphere-Based Feature Adaptation for '
                   'Target-Oriented Anomaly Localization", IEEE Access 2022, arXiv 2206.04325).',
          'summary': 'Features are adapted until those of good parts lie close to a few centres; far from all '
                     'of them is anomalous.',
@@ -68,6 +81,26 @@ TABLE: dict[str, dict[str, Any]] = \
                       'score_type': 'fre',
                       'seed': 0},
          'source_sha256': '025336ec1854255e00ad944fb0a78d293c34800bf526cf25e1df414a3beaba44'},
+ 'dinomaly': {'paper': 'Dinomaly (Guo et al., "Dinomaly: The Less Is More Philosophy in Multi-Class '
+                       'Unsupervised Anomaly Detection", CVPR 2025, arXiv 2405.14325).',
+              'summary': "A transformer rebuilds the encoder's tokens from a noisy bottleneck; what it "
+                         'cannot rebuild is anomalous.',
+              'defaults': {'backbone': 'prism_s',
+                           'layers': ('layer2', 'layer3'),
+                           'weights': None,
+                           'groups': 2,
+                           'recentring': False,
+                           'dropout': 0.2,
+                           'decoder_depth': 4,
+                           'easy_share': 0.9,
+                           'mining_steps': 100,
+                           'epochs': 20,
+                           'batch_size': 8,
+                           'lr': 0.002,
+                           'weight_decay': 0.0001,
+                           'precision': 'auto',
+                           'seed': 0},
+              'source_sha256': '23309490eaddd8254e1915ca4150ca2442343497b4fe40233fa4b0b942b5a7b1'},
  'efficientad': {'paper': 'EfficientAD (Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at '
                           'Millisecond-Level Latencies", WACV 2024, arXiv 2303.14535).',
                  'summary': 'A student that cannot follow its teacher shows local flaws, one that cannot '

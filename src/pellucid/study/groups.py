@@ -9,7 +9,7 @@ from pellucid import detectors
 from pellucid.detectors import Description
 
 ON_REQUEST = frozenset(  # compared when they, or their group, are named
-    {"cfa", "cflow", "dfkde", "efficientad", "subspace", "supersimplenet", "uflow"}
+    {"anomaly_dino", "cfa", "cflow", "dfkde", "dinomaly", "efficientad", "subspace", "supersimplenet", "uflow"}
 )
 FAST = ("patchcore", "padim", "dfm", "subspace", "patchcore+padim+dfm")  # seconds to a minute for 200 images of 256 px
 Belongs = Callable[[Description], bool]
