@@ -150,7 +150,9 @@ TABLE: dict[str, dict[str, Any]] = \
               'source_sha256': '821dca3c760038545a3159507d291b8dfcf89b4f07e9f12ce819eabddb2eb4d4'},
  'supersimplenet': {'paper': 'SuperSimpleNet (Rolih, Fucka & Skocaj, "SuperSimpleNet: Unifying Unsupervised '
                              'and Supervised Learning for Fast and Reliable Surface Defect Detection", ICPR '
-                             '2024, arXiv 2408.03143).',
+                             '2024, arXiv 2408.03143; where only some defects are outlined, "No Label Left '
+                             'Behind: A Unified Surface Defect Detection Model for all Supervision Regimes", '
+                             '2025, arXiv 2508.19060).',
                     'summary': 'Two heads tell adapted features from the same with noise in cloud-shaped '
                                'places; what looks noised is anomalous.',
                     'defaults': {'backbone': 'prism_s',
@@ -164,6 +166,7 @@ TABLE: dict[str, dict[str, Any]] = \
                                  'batch_size': 8,
                                  'lr': 0.0002,
                                  'weight_decay': 1e-05,
+                                 'defect_epochs': 20,
                                  'precision': 'auto',
                                  'seed': 0},
-                    'source_sha256': '9d639893742061a3e2166e84c1c2afe6cc6dce3b3652358cc76004e83476c606'}}
+                    'source_sha256': 'e111b6e78b6ef95eadb5a12013d3501ae818652af8408c5431d6a6317ee9390f'}}
