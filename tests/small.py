@@ -12,6 +12,7 @@ FAST: dict[str, dict[str, Any]] = {
     "stfpm": {"epochs": 2},
     "fastflow": {"epochs": 1, "flow_steps": 2},
     "cfa": {"epochs": 3},
+    "draem": {"epochs": 30, "batch_size": 4, "width": 16, "textures": 8},
     "efficientad": {"epochs": 2, "batch_size": 4, "penalty_images": 4},
     "supersimplenet": {"epochs": 30, "batch_size": 4, "noise_std": 1.0},
     "reverse_distillation": {"epochs": 40, "batch_size": 4},

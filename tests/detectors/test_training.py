@@ -345,6 +345,9 @@ WRONG_VALUES = {
                        ("defect_epochs", 0), ("epochs", 0), ("lr", 0), ("weight_decay", -1.0), ("enlarge", 2),
                        ("layers", ())],
     "dfkde": [("n_components", 0), ("n_components", 2.5), ("layers", ("layer1", "layer2"))],
+    "draem": [("space", "images"), ("planted", 0), ("textures", 0), ("width", 0), ("depth", 0),
+              ("perlin_threshold", 1.0), ("perlin_threshold", -0.1), ("epochs", 0), ("lr", 0), ("precision", "16"),
+              ("layers", ())],
     "cfa": [("gamma_d", 0), ("radius", -1), ("alpha", math.nan), ("num_neighbors", 0), ("num_hard_negatives", -1),
             ("image_score", "mean"), ("epochs", 0), ("lr", 0), ("precision", "16"), ("layers", ())],
 }  # fmt: skip

@@ -119,8 +119,8 @@ Detectors = Annotated[
     typer.Option(
         metavar="NAMES",
         help="Names of the detectors to compare, with commas between; patchcore+padim is both as one. Or groups: fast"
-        " (a minute), closed-form (nothing is trained), trained, all. All by default but cfa, dfkde, efficientad,"
-        " subspace and supersimplenet.",
+        " (a minute), closed-form (nothing is trained), trained, all. All by default but cfa, dfkde, draem,"
+        " efficientad, subspace and supersimplenet.",
     ),
 ]
 Backbone = Annotated[

@@ -48,6 +48,27 @@ TABLE: dict[str, dict[str, Any]] = \
                       'score_type': 'fre',
                       'seed': 0},
          'source_sha256': '025336ec1854255e00ad944fb0a78d293c34800bf526cf25e1df414a3beaba44'},
+ 'draem': {'paper': 'DRAEM (Zavrtanik, Kristan & Skocaj, "DRAEM: A Discriminatively Trained Reconstruction '
+                    'Embedding for Surface Anomaly Detection", ICCV 2021, arXiv 2108.07610), in the space of '
+                    'features, as its authors\' own successor works (Zavrtanik et al., "DSR: A Dual Subspace '
+                    'Re-Projection Network for Surface Anomaly Detection", ECCV 2022, arXiv 2208.01521).',
+           'summary': 'One network brings images with planted flaws back to what they were; another sees '
+                      'both, and tells where they are.',
+           'defaults': {'backbone': 'prism_s',
+                        'layers': ('layer2', 'layer3'),
+                        'weights': None,
+                        'space': 'features',
+                        'planted': 4,
+                        'textures': 64,
+                        'perlin_threshold': 0.5,
+                        'width': 32,
+                        'depth': 2,
+                        'epochs': 40,
+                        'batch_size': 8,
+                        'lr': 0.001,
+                        'precision': 'auto',
+                        'seed': 0},
+           'source_sha256': '9f10579e9d18978a49aa08a1a5fa8c6f6be58d4e4099201056088e5301507e55'},
  'efficientad': {'paper': 'EfficientAD (Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at '
                           'Millisecond-Level Latencies", WACV 2024, arXiv 2303.14535).',
                  'summary': 'A student that cannot follow its teacher shows local flaws, one that cannot '
