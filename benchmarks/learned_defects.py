@@ -26,6 +26,7 @@ from benchmarks._timing import append_row, read_rows
 from pellucid import detectors
 from pellucid.acquisition.folders import read_folder
 from pellucid.acquisition.plan import Plan
+from pellucid.detectors._learns_defects import LearnsDefects
 from pellucid.fitting import fit_split
 from pellucid.inspector import Inspector
 from pellucid.records import Sample, Samples
@@ -69,8 +70,10 @@ def fit(plan: Plan, detector: str, image_size: int, seed: int, *, learn_defects:
     return time.process_time() - start, inspector
 
 
-def untaught(inspector: Inspector) -> Inspector:
-    """Return the same without what the labelled defects taught."""
+def untaught(inspector: Inspector, plan: Plan, name: str, image_size: int, seed: int) -> Inspector:
+    """Return the same without what the labelled defects taught; networks that they trained are fitted again."""
+    if isinstance(inspector.detector, LearnsDefects):
+        return fit(plan, name, image_size, seed, learn_defects=False)[1]
     detector = copy.copy(inspector.detector)
     detector.head_direction_ = None
     return replace(inspector, runtime=Torch(detector))
@@ -86,9 +89,8 @@ def measure(samples: Samples, detector: str, image_size: int, count: int, seed: 
     assert taught is not None  # it was asked for
     device = inspector.detector.device.type
     row: dict[str, Any] = {"device": device, "left_out": left_out, "weight": taught.weight}
-    scored = {
-        when: _scores(one, plan.split.test) for when, one in (("without", untaught(inspector)), ("with", inspector))
-    }
+    alone = untaught(inspector, plan, detector, image_size, seed)
+    scored = {when: _scores(one, plan.split.test) for when, one in (("without", alone), ("with", inspector))}
     for kind in ("known", "unknown"):
         for when, scores in scored.items():
             kept = [s.label == "normal" or (s.type == left_out) == (kind == "unknown") for s in plan.split.test]
@@ -101,8 +103,8 @@ def measure(samples: Samples, detector: str, image_size: int, count: int, seed: 
     row |= dict(zip(("cv_known_without", "cv_known_with", "cv_known_se", *_CV_UNKNOWN), promised, strict=True))
     good = [score for s, score in zip(plan.split.test, scored["with"], strict=True) if s.label == "normal"]
     row["false_reject_rate"] = round(float(np.mean(np.array(good) > inspector.limit.value)), 4)
-    alone = fit(plan, detector, image_size, seed, learn_defects=False)[0] if seed == 0 else None
-    return row | {"fit_ratio": "" if alone is None else round(seconds / alone, 2)}
+    without = fit(plan, detector, image_size, seed, learn_defects=False)[0] if seed == 0 else None
+    return row | {"fit_ratio": "" if without is None else round(seconds / without, 2)}
 
 
 _CV_UNKNOWN = ("cv_unknown_without", "cv_unknown_with", "cv_unknown_se")

@@ -21,10 +21,10 @@ from pellucid._io.files import csv_text
 from pellucid.acquisition.masks import read_mask
 from pellucid.errors import DataError, ParameterError
 from pellucid.fitting import fit_split
+from pellucid.labelled_defects import MIN_TEACHERS, Choices
 from pellucid.records import Split
 from pellucid.study.metrics import auroc
 from pellucid.study.sweep import Sweep
-from pellucid.teaching import MIN_TEACHERS, Choices
 from pellucid.testing import SIDE_PX
 
 PADIM = {"n_features": 20}

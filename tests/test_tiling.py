@@ -41,6 +41,7 @@ LOOKS_AT_THE_WHOLE_TILE = {
     "cfa",  # its descriptors know their place in the image
     "dinomaly",  # every token is rebuilt from all
     "dfkde",  # one vector for all of an image
+    "draem",  # its networks halve the grid twice, and look far
     "efficientad",  # its autoencoder sees a tile through a single vector
 }
 TILED_ALIKE = [*sorted(set(detectors.names()) - set(LOOKS_AT_THE_WHOLE_TILE)), "patchcore+dfm"]

@@ -27,9 +27,11 @@ from pellucid.calibration import (
     score_views,
     see_images,
 )
+from pellucid.detectors._learns_defects import LearnsDefects
 from pellucid.errors import ParameterError
 from pellucid.gating import check_gate_loss, with_gate
 from pellucid.inspector import Inspector
+from pellucid.labelled_defects import FOLDS, Lesson, check_teachers
 from pellucid.limits.area import check_false_alarms, check_tiled
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import check_enough_defects
@@ -39,7 +41,8 @@ from pellucid.records.limits import FalseAlarms, LimitMethod
 from pellucid.regions.scale import Scale
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes.torch import Torch
-from pellucid.teaching import FOLDS, Found, Lesson, Normals, check_teachers, teach
+from pellucid.teaching import Found, Normals, teach
+from pellucid.teaching_networks import Part, View, teach_networks
 from pellucid.tiling import choose_tiling
 
 if TYPE_CHECKING:
@@ -322,6 +325,11 @@ class _Fit:
     def teach(self) -> Lesson:
         """Do the same, and let the labelled defects teach it."""
         split = self.split
+        if isinstance(self.detector, LearnsDefects):
+            view, judged_by_parts = View(self.size, self.fitted_images), split.calibrating(leaves_out=False)
+            return teach_networks(
+                self.detector, self._taught_parts(), judged_by_parts, split.select, view, self.zones, self.seed
+            )
         if self.detector.leaves_out:
             folds = assign_folds(split.normals, min(FOLDS, len(set(group_numbers(split.normals)))), self.seed)
             learned = Normals(split.normals, self._see(split.normals), folds)
@@ -340,6 +348,18 @@ class _Fit:
             for one in score_views(part, self._see(left, [0] * len(left), Torch(part).batch_size))
         )
         return self._teach(found, learned, learned)
+
+    def _taught_parts(self) -> Iterator[Part]:
+        """Fit and yield what learns from defects by itself, the detector last, as good images are parted."""
+        split = self.split
+        if split.folds is not None:
+            for part, left in self._parts():
+                seen = set(left)
+                yield Part(part, [s for s in split.fit if s not in seen], left)
+            yield Part(self.detector, split.fit, ())
+            return
+        self._fit(self.detector, split.fit)
+        yield Part(self.detector, split.fit, split.calibrate)
 
     def _teach(self, found: Iterator[Found], judged: Normals, learned: Normals) -> Lesson:
         defects, known, zones = self.split.select, self.fitted_images, self.zones

@@ -20,43 +20,26 @@ from torch.nn import functional as F
 
 from pellucid._io.progress import track
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.splits import assign_folds, group_numbers
-from pellucid.acquisition.truth import open_truth
-from pellucid.acquisition.views import views_of
-from pellucid.calibration import HeldOutScore, SeenImages, held_out_scores, score_views, see_images
+from pellucid.acquisition.splits import group_numbers
+from pellucid.calibration import SeenImages, held_out_scores, score_views, see_images
 from pellucid.detectors._base import Detector
 from pellucid.detectors._feature_cache import FeatureCache
 from pellucid.detectors._known_defects import Head, Moments, embed, fisher_direction, project
 from pellucid.detectors._spill import DiskTensor
-from pellucid.detectors._taught import UNNAMED, WEIGHTS, CrossValidation, Taught
-from pellucid.errors import DataError, ParameterError
+from pellucid.detectors._taught import WEIGHTS, CrossValidation
+from pellucid.errors import ParameterError
+from pellucid.labelled_defects import Choices, Lesson, marked_views
 from pellucid.records import Sample
 from pellucid.regions.zones import Zones
 from pellucid.runtimes.scoring import Map
 from pellucid.runtimes.torch import Torch
 
-MIN_TEACHERS = 10  # labelled defects: of fewer, cross-validation tells nothing
-FOLDS = 5  # of good images, and of defects
 QUIET_SHARE = 0.5  # of good images that what is learned adds nothing to
 COVERED_SHARE = 0.5  # of a cell that is defective, from which on it is learned from as defective
 TOP_SHARE = 0.005  # of a view's cells, the highest of the map, that stand for a defect whose place is not known
 MARGIN = 5  # cells, from a defective one to either side: in their features, its neighbours see it, too
 MAX_CELLS = 1024  # of a view of a good image that are learned from: neighbours are nearly the same again
 Found = tuple[float, Map]  # score and map of a view
-
-
-def check_teachers(defects: Sequence[Sample]) -> None:
-    """Refuse to learn from too few labelled training defects.
-
-    Raises:
-        DataError: there are fewer than :data:`MIN_TEACHERS`.
-    """
-    if len(defects) < MIN_TEACHERS:
-        raise DataError(
-            f"To learn from defects takes at least {MIN_TEACHERS} labelled training defects, and there are"
-            f" {len(defects) or 'none'}: put images of them into abnormal_train/, or write split=train into a CSV file"
-            " (MVTec's layout has no place for them); or leave --learn-defects out."
-        )
 
 
 class Normals(NamedTuple):
@@ -71,20 +54,6 @@ class Normals(NamedTuple):
     samples: Sequence[Sample]
     seen: SeenImages
     folds: Sequence[int]
-
-
-class Lesson(NamedTuple):
-    """What came of it.
-
-    Attributes:
-        taught: what was learned, and what it is worth.
-        defects: scores of the labelled defects, in order, each of a head that has not learned from it.
-        held_out: what is known of every good image that places the limit, by heads that have not seen it.
-    """
-
-    taught: Taught
-    defects: tuple[float, ...]
-    held_out: list[HeldOutScore]
 
 
 def teach(
@@ -177,36 +146,6 @@ class _SpilledScores(AbstractContextManager["_SpilledScores"]):
         return row[0], row[1:].view(self._size)
 
 
-@dataclass(frozen=True, eq=False)
-class Choices:
-    """Which defects a head learns from. The first choice is all of them.
-
-    Attributes:
-        types: of each defect.
-        folds: of each defect.
-        left_out: for each choice the types and the folds that it leaves out.
-        known: (M,) the choice that leaves out each defect with its fold.
-        unknown: (M,) the choice that leaves out its type; None where there are fewer than two.
-    """
-
-    types: tuple[str, ...]
-    folds: tuple[int, ...]
-    left_out: tuple[frozenset[str | int], ...]
-    known: NDArray[np.int64]
-    unknown: NDArray[np.int64] | None
-
-    @classmethod
-    def of(cls, defects: Sequence[Sample], seed: int) -> Choices:
-        """Leave out a fifth of the defects at a time, with their groups, and every type where there are several."""
-        folds = assign_folds(defects, min(FOLDS, len(set(group_numbers(defects)))), seed)
-        types = [sample.type or UNNAMED for sample in defects]
-        names = sorted(set(types)) if len(set(types)) > 1 else []
-        left_out: list[str | int] = [*sorted(set(folds)), *names]
-        known = np.array([1 + left_out.index(fold) for fold in folds])
-        unknown = np.array([1 + left_out.index(name) for name in types]) if names else None
-        return cls(tuple(types), tuple(folds), (frozenset(), *(frozenset([one]) for one in left_out)), known, unknown)
-
-
 class _Lesson(NamedTuple):
     """What one labelled defect shows.
 
@@ -248,32 +187,22 @@ def _lessons(
         numbers = list(views)
         cells = torch.stack([embed(features[torch.tensor([view])])[0] for view in numbers])  # (V, D, h, w)
         grid = (cells.shape[2], cells.shape[3])
-        covered = _covered(defects[image], shown, fitted_images, grid)
+        marked = marked_views(defects[image], shown, fitted_images)
         places = torch.ones(len(numbers), *shown.batches.size, dtype=torch.bool)
-        if covered is None:
+        if marked is None:
             highest = F.adaptive_avg_pool2d(torch.stack([own[view][1] for view in numbers])[:, None], grid)[:, 0]
             least = highest.flatten().sort(descending=True).values[round(TOP_SHARE * highest.numel())]
             defective, good = highest >= least, None
         else:
+            covered = F.adaptive_avg_pool2d(marked[:, None], grid)[:, 0]
             defective = (covered > 0) & (covered >= min(COVERED_SHARE, float(covered.max())))
             near = (F.max_pool2d(covered[:, None], MARGIN, 1, MARGIN // 2) > 0).float()
             good, places = near[:, 0] == 0, F.interpolate(near, size=shown.batches.size)[:, 0] > 0
         rows = cells.permute(0, 2, 3, 1).cpu()
         count = int(defective.sum())
         beside = None if good is None or not good.any() else Moments.of(rows[good])
-        lessons.append(_Lesson(Moments.of(rows[defective], 1 / count), beside, places, covered is not None))
+        lessons.append(_Lesson(Moments.of(rows[defective], 1 / count), beside, places, marked is not None))
     return lessons
-
-
-def _covered(defect: Sample, shown: SeenImages, fitted_images: FittedImages, grid: tuple[int, int]) -> Tensor | None:
-    """How much of every cell of its views is defective, (V, h, w) in [0, 1]; None where nobody knows."""
-    region = open_truth(defect, shown.sizes[defect.path])[1]
-    if region is None:
-        return None
-    drawn = np.repeat(region[..., None], 3, 2).astype(np.float32)
-    views = np.stack([planes[:1] for planes in views_of(drawn, shown.batches.size, fitted_images.framing)])
-    covered = F.adaptive_avg_pool2d(torch.from_numpy(views), grid)[:, 0]
-    return covered if covered.any() else None
 
 
 def _directions(good: Mapping[int, Moments], lessons: Sequence[_Lesson], choices: Choices) -> dict[int, Tensor]:
@@ -287,12 +216,8 @@ def _directions(good: Mapping[int, Moments], lessons: Sequence[_Lesson], choices
     without = {fold: everything - own for fold, own in good.items() if fold >= 0}
     for fold, rest in {-1: everything, **without}.items():
         columns = []
-        for left_out in choices.left_out:
-            kept = [
-                lesson
-                for lesson, kind, number in zip(lessons, choices.types, choices.folds, strict=True)
-                if not {kind, number} & left_out
-            ]
+        for choice in range(len(choices.left_out)):
+            kept = [lessons[k] for k in choices.kept(choice)]
             beside = [lesson.good for lesson in kept if lesson.good is not None]
             alike = [rest.normalised(), *([_sum(beside).normalised()] if beside else [])]
             columns.append(fisher_direction(_sum(alike), _sum([lesson.defective for lesson in kept])))

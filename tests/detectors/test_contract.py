@@ -12,7 +12,7 @@ from pellucid.detectors.dfm import Dfm
 from pellucid.testing import Candidate, check_detector, detector_checks
 
 OWN = {
-    *("cfa", "dfkde", "dfm", "efficientad", "fastflow", "padim", "patchcore", "reverse_distillation", "stfpm"),
+    *("cfa", "dfkde", "dfm", "draem", "efficientad", "fastflow", "padim", "patchcore", "reverse_distillation", "stfpm"),
     *("anomaly_dino", "cflow", "dinomaly", "subspace", "supersimplenet", "uflow"),
 }
 

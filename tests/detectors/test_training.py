@@ -90,6 +90,16 @@ def test_every_image_but_the_held_out_is_seen_once(count, batch_size):
     assert all(len(batch) <= batch_size for batch in batches)
 
 
+@pytest.mark.parametrize("lr", [0.0, 0.1])
+def test_what_is_a_model_before_it_is_trained_is_kept_where_no_epoch_is_better(lr, batches):
+    module = Mean()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    optimizer = torch.optim.SGD(module.parameters(), lr=lr)
+    train(module, optimizer, batches, lambda pixels: [pixels], epochs=2, batch_size=4, from_model=True)
+    kept = all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    assert kept == (lr == 0)
+
+
 def test_an_image_is_looked_at_once_however_many_epochs(batches):
     looked = 0
 
@@ -339,12 +349,16 @@ WRONG_VALUES = {
                     ("batch_size", 0), ("lr", 0.0), ("weight_decay", -1.0), ("precision", "16"), ("layers", ())],
     "subspace": [("pca_level", 0), ("patchsize", 2), ("rotations", 0), ("image_score", "mean"), ("layers", ())],
     "supersimplenet": [("noise_std", 0), ("perlin_threshold", 1.0), ("perlin_threshold", -0.1), ("image_score", "mean"),
-                       ("epochs", 0), ("lr", 0), ("weight_decay", -1.0), ("enlarge", 2), ("layers", ())],
+                       ("defect_epochs", 0), ("epochs", 0), ("lr", 0), ("weight_decay", -1.0), ("enlarge", 2),
+                       ("layers", ())],
     "anomaly_dino": [("coreset_size", -1), ("rotations", 0), ("masking", "sometimes"), ("mask_threshold", math.nan),
                      ("layers", ())],
     "dinomaly": [("groups", 0), ("decoder_depth", 1), ("dropout", 1.0), ("dropout", -0.1), ("easy_share", 1.0),
                  ("mining_steps", -1), ("recentring", 1), ("epochs", 0), ("lr", 0), ("layers", ())],
     "dfkde": [("n_components", 0), ("n_components", 2.5), ("layers", ("layer1", "layer2"))],
+    "draem": [("space", "images"), ("planted", 0), ("textures", 0), ("width", 0), ("depth", 0),
+              ("perlin_threshold", 1.0), ("perlin_threshold", -0.1), ("epochs", 0), ("lr", 0), ("precision", "16"),
+              ("layers", ())],
     "cfa": [("gamma_d", 0), ("radius", -1), ("alpha", math.nan), ("num_neighbors", 0), ("num_hard_negatives", -1),
             ("image_score", "mean"), ("epochs", 0), ("lr", 0), ("precision", "16"), ("layers", ())],
 }  # fmt: skip

@@ -33,6 +33,14 @@ def test_groups_and_names_are_joined_each_once():
     assert doctest.testmod(groups).failed == 0
 
 
+def test_what_cannot_predict_noise_says_so():
+    assert groups.caveats(["patchcore", "fastflow", "padim+dfm"]) == []
+    [one] = groups.caveats(["padim+stfpm", "dfm"])
+    assert one.startswith("stfpm cannot tell a flaw from noise")
+    [both] = groups.caveats(["reverse_distillation", "stfpm"])
+    assert both.startswith("stfpm and reverse_distillation cannot tell")
+
+
 def test_a_sweep_takes_them(tmp_path):
     sweep = Sweep.from_file(tmp_path, {"detectors": ["trained", "dfm+padim"]})
     assert list(sweep.candidates()) == [*groups.members("trained"), "dfm+padim"]

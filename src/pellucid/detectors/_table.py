@@ -101,6 +101,27 @@ TABLE: dict[str, dict[str, Any]] = \
                            'precision': 'auto',
                            'seed': 0},
               'source_sha256': '23309490eaddd8254e1915ca4150ca2442343497b4fe40233fa4b0b942b5a7b1'},
+ 'draem': {'paper': 'DRAEM (Zavrtanik, Kristan & Skocaj, "DRAEM: A Discriminatively Trained Reconstruction '
+                    'Embedding for Surface Anomaly Detection", ICCV 2021, arXiv 2108.07610), in the space of '
+                    'features, as its authors\' own successor works (Zavrtanik et al., "DSR: A Dual Subspace '
+                    'Re-Projection Network for Surface Anomaly Detection", ECCV 2022, arXiv 2208.01521).',
+           'summary': 'One network brings images with planted flaws back to what they were; another sees '
+                      'both, and tells where they are.',
+           'defaults': {'backbone': 'prism_s',
+                        'layers': ('layer2', 'layer3'),
+                        'weights': None,
+                        'space': 'features',
+                        'planted': 4,
+                        'textures': 64,
+                        'perlin_threshold': 0.5,
+                        'width': 32,
+                        'depth': 2,
+                        'epochs': 40,
+                        'batch_size': 8,
+                        'lr': 0.001,
+                        'precision': 'auto',
+                        'seed': 0},
+           'source_sha256': '9f10579e9d18978a49aa08a1a5fa8c6f6be58d4e4099201056088e5301507e55'},
  'efficientad': {'paper': 'EfficientAD (Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at '
                           'Millisecond-Level Latencies", WACV 2024, arXiv 2303.14535).',
                  'summary': 'A student that cannot follow its teacher shows local flaws, one that cannot '
@@ -208,7 +229,9 @@ TABLE: dict[str, dict[str, Any]] = \
               'source_sha256': '0a56c5870540372e981fa4ce3b318c786b892096eedf0c4b12f3a213ab8010f0'},
  'supersimplenet': {'paper': 'SuperSimpleNet (Rolih, Fucka & Skocaj, "SuperSimpleNet: Unifying Unsupervised '
                              'and Supervised Learning for Fast and Reliable Surface Defect Detection", ICPR '
-                             '2024, arXiv 2408.03143).',
+                             '2024, arXiv 2408.03143; where only some defects are outlined, "No Label Left '
+                             'Behind: A Unified Surface Defect Detection Model for all Supervision Regimes", '
+                             '2025, arXiv 2508.19060).',
                     'summary': 'Two heads tell adapted features from the same with noise in cloud-shaped '
                                'places; what looks noised is anomalous.',
                     'defaults': {'backbone': 'prism_s',
@@ -222,9 +245,10 @@ TABLE: dict[str, dict[str, Any]] = \
                                  'batch_size': 8,
                                  'lr': 0.0002,
                                  'weight_decay': 1e-05,
+                                 'defect_epochs': 20,
                                  'precision': 'auto',
                                  'seed': 0},
-                    'source_sha256': '9d639893742061a3e2166e84c1c2afe6cc6dce3b3652358cc76004e83476c606'},
+                    'source_sha256': 'e111b6e78b6ef95eadb5a12013d3501ae818652af8408c5431d6a6317ee9390f'},
  'uflow': {'paper': 'U-Flow (Tailanian, Pardo & Muse, "U-Flow: A U-Shaped Normalizing Flow for Anomaly '
                     'Detection with Unsupervised Threshold", Journal of Mathematical Imaging and Vision '
                     '2024, arXiv 2211.12353).',

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pellucid._io.files import write_bytes
-from pellucid._io.progress import progress_bar
+from pellucid._io.progress import progress_bar, track
 from pellucid.detectors._base import require
 from pellucid.detectors._device import resolve_device
 from pellucid.detectors._feature_cache import FeatureCache
@@ -43,12 +43,14 @@ class _Progress:
         train: mean losses by epoch.
         held_out: the same of held-out images; infinite where it is not a number, or the weights have exploded.
         best: weights after the epoch with the lowest of them; None as long as all are infinite.
+        start: weights before the first step, where they are a model already; None where they are not.
     """
 
     untrained: float
     train: list[float] = field(default_factory=list)
     held_out: list[float] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
+    start: dict[str, Tensor] | None = None
 
     def add(self, module: nn.Module, train: float, held_out: float) -> None:
         """Note an epoch, after which the module is what it is."""
@@ -69,6 +71,8 @@ class _Progress:
                 f"The training of {name} diverged: its loss or its weights grew beyond all bounds. {advice}."
             )
         if not lowest < self.untrained:
+            if self.start is not None:
+                return self.start
             raise ParameterError(
                 f"The training of {name} learned nothing: its loss was {self.untrained:.6g} before and {lowest:.6g} at"
                 f" best. Set another learning rate than lr={lr:g}, or more epochs."
@@ -111,6 +115,7 @@ def train(
     patience: int = 10,
     clip: float | None = None,
     precision: str = "auto",
+    from_model: bool = False,
     checkpoint: Path | None = None,
     description: str = "training",
 ) -> History:
@@ -127,6 +132,7 @@ def train(
         patience: epochs without a better held-out loss before training stops.
         clip: largest norm of the gradient; None does not limit it.
         precision: ``32-true``, ``bf16-mixed`` (``torch.autocast``, weights in float32), or ``auto``: see PRECISIONS.
+        from_model: whether the module is a model before it is trained, which is kept where no epoch is better.
         checkpoint: file that is written after every epoch; where it exists, training goes on from it.
         description: its name, for people.
 
@@ -143,7 +149,8 @@ def train(
     with FeatureCache(images, extract, device) as cache, progress_bar() as bar:
         learned, held_out = _split(len(cache))
         held_out_loss = partial(_mean_loss, loss_of, cache, held_out if len(held_out) else learned, batch_size)
-        progress = _resumed(checkpoint, module, optimizer) or _Progress(held_out_loss())
+        start = _copy(module) if from_model else None
+        progress = _resumed(checkpoint, module, optimizer) or _Progress(held_out_loss(), start=start)
         task = bar.add_task(description, total=epochs, completed=len(progress.train))
         for epoch in range(len(progress.train), epochs):
             if _stalled(progress.held_out, patience) or _exploded(module):
@@ -159,6 +166,55 @@ def train(
             bar.update(task, completed=epoch + 1, description=f"{description} {progress.held_out[-1]:.4g}")
     module.load_state_dict(progress.best_weights(description, optimizer.param_groups[0]["lr"]))
     return History(tuple(progress.train), tuple(progress.held_out))
+
+
+def train_on(
+    module: nn.Module,
+    optimizer: Optimizer,
+    images: Iterable[Tensor],
+    extract: Callable[[Tensor], Sequence[Tensor]],
+    draw: Callable[[torch.Generator], Tensor],
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int = 0,
+    precision: str = "auto",
+    description: str = "training",
+) -> None:
+    """Minimise the loss of a module that was trained before, for so many epochs of another kind of images.
+
+    Nothing is held out: whoever calls it judges what came of it.
+
+    Args:
+        module: as for :func:`train`.
+        optimizer: likewise.
+        images: batches (B, C, H, W), read once.
+        extract: computes a batch's maps.
+        draw: draws the indices of the images that an epoch goes through, (N,), after all have been read.
+        epochs: how many, 1 or more.
+        batch_size: images a step.
+        seed: of the images that are drawn, and of what the loss draws.
+        precision: as for :func:`train`.
+        description: its name, for people.
+
+    Raises:
+        ParameterError: the training diverged.
+        OutputError: the features find no room.
+    """
+    device = next(module.parameters()).device
+    loss_of = partial(_loss, module, native_precision(device) if precision == "auto" else precision)
+    with FeatureCache(images, extract, device) as cache:
+        module.train()
+        for epoch in track(range(epochs), description):
+            torch.manual_seed(seed * 1_000_003 + epoch)
+            drawn = draw(torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+            loss = _train_epoch(loss_of, optimizer, cache, torch.split(drawn, batch_size), clip=None)
+            if _exploded(module) or not math.isfinite(loss):
+                lr = optimizer.param_groups[0]["lr"]
+                raise ParameterError(
+                    f"The training of {description} diverged. Set a lower learning rate than lr={lr:g}."
+                )
+        module.eval()
 
 
 def held_out_images(images: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -201,7 +257,7 @@ def _resumed(checkpoint: Path | None, module: nn.Module, optimizer: Optimizer) -
         return None
     module.load_state_dict(saved["module"])
     optimizer.load_state_dict(saved["optimizer"])
-    return _Progress(saved["untrained"], saved["train"], saved["held_out"], saved["best"])
+    return _Progress(saved["untrained"], saved["train"], saved["held_out"], saved["best"], saved.get("start"))
 
 
 def _exploded(module: nn.Module) -> bool:

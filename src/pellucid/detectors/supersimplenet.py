@@ -1,27 +1,28 @@
 """SuperSimpleNet (Rolih, Fucka & Skocaj, "SuperSimpleNet: Unifying Unsupervised and Supervised Learning for Fast and
-Reliable Surface Defect Detection", ICPR 2024, arXiv 2408.03143)."""
+Reliable Surface Defect Detection", ICPR 2024, arXiv 2408.03143; where only some defects are outlined, "No Label Left
+Behind: A Unified Surface Defect Detection Model for all Supervision Regimes", 2025, arXiv 2508.19060)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pellucid.detectors._base import Detector, Images, require
+from pellucid.detectors._flaws import focal, mark, perlin_noise
 from pellucid.detectors._maps import concatenate, image_score, locally_aware, resize_to, smooth_map, top_score
 from pellucid.detectors._moments import channel_statistics
-from pellucid.detectors._training import Objective, check_training_parameters, train
+from pellucid.detectors._training import Objective, check_training_parameters, train, train_on
 from pellucid.records import ScoreOf
 
 PATCHSIZE = 3  # positions in each direction that a feature is the mean of
-MAX_OCTAVE = 6  # a mask's noise has up to 2 to this many cells a side
-TRUNCATION = 0.5  # th of the truncated L1 loss
 FOCUS = 4.0  # gamma of the focal loss
+TRUNCATION = 0.5  # th of the truncated L1 loss
 HIDDEN_CHANNELS = 1024  # of the segmentation head
 CLASSIFIED_CHANNELS = 128  # of the classification head
 SCORES = ("head", "top", "peak")
@@ -30,12 +31,17 @@ SCORES = ("head", "top", "peak")
 class SuperSimpleNet(Detector):
     """Two heads tell adapted features from the same with noise in cloud-shaped places; what looks noised is anomalous.
 
-    Deviations from the paper: it learns from good images only. Features are standardised channel by channel before
-    they are adapted, and the noise is measured in that unit: the paper's 0.015 is for those of a WideResNet as they
-    are. They are not enlarged twice first, which costs four times as much, unless ``enlarge`` says so. Every tenth
-    image is held out, training stops when their loss, with the same noise every time, has not fallen for ten epochs,
-    and the best epoch's weights are kept; the rates stay what they are. 40 epochs with batches of 8 instead of 300 with
-    32. The features pass through float16.
+    It learns from good images alone, and goes on from there with labelled defects where there are any
+    (:meth:`learn_defects`): an epoch has every one of them and as many good images, and noise where nothing is
+    defective. Of a defect whose place is not known the image is learned, and no position.
+
+    Deviations from the paper: labelled defects come after the good images instead of with them, for ``defect_epochs``,
+    so that what they change can be weighed and taken back (``docs/decisions/0056-planted-and-taught.md``). Features are
+    standardised channel by channel before they are adapted, and the noise is measured in that unit: the paper's 0.015
+    is for those of a WideResNet as they are. They are not enlarged twice first, which costs four times as much, unless
+    ``enlarge`` says so. Every tenth image is held out, training stops when their loss, with the same noise every time,
+    has not fallen for ten epochs, and the best epoch's weights are kept; the rates stay what they are. 40 epochs with
+    batches of 8 instead of 300 with 32. The features pass through float16.
 
     Args:
         backbone: name of the network that features come from, one of ``pellucid.backbones.names()``. Default
@@ -53,6 +59,7 @@ class SuperSimpleNet(Detector):
         batch_size: images a step, 1 or more, default 8.
         lr: learning rate of AdamW, above 0, default 2e-4 as in the paper; that of the adaptor is half of it.
         weight_decay: of the same, 0 or more, default 1e-5 as in the paper.
+        defect_epochs: passes over labelled defects, where there are any; 1 or more, default 20.
         precision: of the training: ``32-true``, ``bf16-mixed``, or ``auto``, the default: bfloat16 where it is native.
         seed: of the weights, the noise and the order of images, an integer, default 0.
 
@@ -85,6 +92,7 @@ class SuperSimpleNet(Detector):
         batch_size: int = 8,
         lr: float = 2e-4,
         weight_decay: float = 1e-5,
+        defect_epochs: int = 20,
         precision: str = "auto",
         seed: int = 0,
     ) -> None:
@@ -92,7 +100,7 @@ class SuperSimpleNet(Detector):
         self.enlarge, self.noise_std, self.perlin_threshold = enlarge, noise_std, perlin_threshold
         self.image_score = image_score
         self.epochs, self.batch_size, self.lr, self.weight_decay = epochs, batch_size, lr, weight_decay
-        self.precision, self.seed = precision, seed
+        self.defect_epochs, self.precision, self.seed = defect_epochs, precision, seed
 
     @property
     def score_of(self) -> ScoreOf:  # type: ignore[override]
@@ -106,6 +114,7 @@ class SuperSimpleNet(Detector):
             precision=self.precision,
             weight_decay=self.weight_decay,
         )
+        require(self.defect_epochs >= 1, "defect_epochs", self.defect_epochs, "at least 1")
         require(len(self.layers) >= 1, "layers", self.layers, "one or more layers")
         require(0 < self.noise_std < math.inf, "noise_std", self.noise_std, "above 0 and finite")
         require(0 <= self.perlin_threshold < 1, "perlin_threshold", self.perlin_threshold, "in [0, 1)")
@@ -135,13 +144,7 @@ class SuperSimpleNet(Detector):
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:
         self.mu_, self.sigma_ = channel_statistics(self._extract, images, self.device)
-        objective = Objective(self._loss, self.adaptor_, self.segmentation_, self.classification_)
-        heads = nn.ModuleList([self.segmentation_, self.classification_])
-        rates: list[dict[str, Any]] = [
-            {"params": heads.parameters()},
-            {"params": self.adaptor_.parameters(), "lr": self.lr / 2},
-        ]
-        optimizer = torch.optim.AdamW(rates, lr=self.lr, weight_decay=self.weight_decay)
+        objective, optimizer = self._objective()
         train(
             objective,
             optimizer,
@@ -155,22 +158,65 @@ class SuperSimpleNet(Detector):
             description="supersimplenet",
         )
 
-    def _loss(self, features: Tensor) -> Tensor:
-        """Compute L_seg + L_cls of features (B, C, h, w) and of the same with noise in places."""
+    def learn_defects(self, images: Images, defects: Iterable[Tensor]) -> None:
+        """Go on learning, from good images and labelled defects: see :class:`LearnsDefects`."""
+        good = (torch.cat([pixels, torch.zeros_like(pixels[:, :1])], 1) for pixels in images)
+        defective: list[Tensor] = []  # whether there is something on each image
+
+        def extract(pixels: Tensor) -> list[Tensor]:
+            features, marked = self._extract(pixels[:, :3]), pixels[:, 3:]
+            defective.append(marked.flatten(1).any(1).cpu())
+            return [features, mark(marked, (int(features.shape[2]), int(features.shape[3])))]
+
+        objective, optimizer = self._objective()
+        train_on(
+            objective,
+            optimizer,
+            chain(good, defects),
+            extract,
+            lambda generator: draw_halves(torch.cat(defective), generator),
+            epochs=self.defect_epochs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            precision=self.precision,
+            description="supersimplenet",
+        )
+
+    def _objective(self) -> tuple[Objective, torch.optim.Optimizer]:
+        objective = Objective(self._loss, self.adaptor_, self.segmentation_, self.classification_)
+        heads = nn.ModuleList([self.segmentation_, self.classification_])
+        rates: list[dict[str, Any]] = [
+            {"params": heads.parameters()},
+            {"params": self.adaptor_.parameters(), "lr": self.lr / 2},
+        ]
+        return objective, torch.optim.AdamW(rates, lr=self.lr, weight_decay=self.weight_decay)
+
+    def _loss(self, features: Tensor, marked: Tensor | None = None) -> Tensor:
+        """Compute L_seg + L_cls of features (B, C, h, w) and of the same with noise in places.
+
+        Where labelled defects are ``marked``, (B, 1, h, w), 1 at them and -1 where nobody knows, there is no noise, and
+        what the classification head is taught goes on to the other one, which is told nothing of those whose place is
+        not known.
+        """
         generator = None if self.adaptor_.training else torch.Generator().manual_seed(self.seed)
         adapted = self._adapt(features)
         B, _, h, w = adapted.shape
         clouds = torch.stack([perlin_noise(h, w, generator) for _ in range(B)])
         masks = (clouds > self.perlin_threshold).float()[:, None].to(adapted.device)  # (B, 1, h, w)
+        real = torch.zeros_like(masks) if marked is None else marked.float()
+        masks = masks * (real == 0)
         noise = self.noise_std * torch.randn(adapted.shape, generator=generator).to(adapted)
-        both, truth = torch.cat([adapted, adapted + masks * noise]), torch.cat([torch.zeros_like(masks), masks])
+        both, truth = torch.cat([adapted, adapted + masks * noise]), torch.cat([real, real + masks])
         maps = self.segmentation_(both)
-        scores = self.classification_(both.detach(), maps.detach())
-        return (
-            truncated_l1(maps.float(), truth)
-            + focal(maps.float(), truth)
-            + focal(scores.float(), truth.flatten(1).amax(1))
-        )
+        seen = (both.detach(), maps.detach()) if marked is None else (both, maps)
+        scores = self.classification_(*seen)
+        loss = focal(scores.float(), truth.flatten(1).abs().amax(1), FOCUS)
+        known = truth >= 0
+        if known.any():
+            loss = (
+                loss + truncated_l1(maps[known].float(), truth[known]) + focal(maps[known].float(), truth[known], FOCUS)
+            )
+        return loss
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         adapted = self._adapt(self._extract(pixels))
@@ -200,47 +246,21 @@ class _Classification(nn.Module):
         return out
 
 
+def draw_halves(defective: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw every defective image once and as many good ones, or all where there are fewer: indices in any order.
+
+    Args:
+        defective: of each image, (N,).
+        generator: that draws.
+    """
+    good, rest = (~defective).nonzero()[:, 0], defective.nonzero()[:, 0]
+    drawn = torch.cat([rest, good[torch.randperm(len(good), generator=generator)[: len(rest)]]])
+    return drawn[torch.randperm(len(drawn), generator=generator)]
+
+
 def truncated_l1(maps: Tensor, truth: Tensor) -> Tensor:
-    """Average how far values (B, 1, h, w) are from being below -TRUNCATION where the truth is 0, and above it where it
+    """Average how far values of any shape are from being below -TRUNCATION where the truth is 0, and above it where it
     is 1; both kinds count the same."""
     apart = (TRUNCATION + torch.where(truth > 0, -maps, maps)).clamp_min(0)
     kinds = [apart[truth == 0], apart[truth > 0]]
     return torch.stack([kind.mean() for kind in kinds if kind.numel()]).sum()
-
-
-def focal(logits: Tensor, truth: Tensor) -> Tensor:
-    """Average the focal loss (Lin et al., ICCV 2017): cross entropy times (1 - p)^gamma, p the probability of the
-    truth."""
-    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    loss: Tensor = (entropy * (1 - torch.exp(-entropy)).pow(FOCUS)).mean()
-    return loss
-
-
-def perlin_noise(height: int, width: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw Perlin's noise (SIGGRAPH 1985), (height, width), about in [-1, 1], of a random number of cells each way.
-
-    Args:
-        height: rows.
-        width: columns.
-        generator: that draws; None: torch's own.
-    """
-    cells = [2 ** int(torch.randint(0, MAX_OCTAVE + 1, (), generator=generator)) for _ in range(2)]
-    rows, columns = (min(n, side) for n, side in zip(cells, (height, width), strict=True))
-    angle = 2 * math.pi * torch.rand(rows + 1, columns + 1, generator=generator)
-    gradient = torch.stack([angle.sin(), angle.cos()])  # (2, rows + 1, columns + 1)
-    y, x = ((torch.arange(side) + 0.5) * n / side for n, side in ((rows, height), (columns, width)))
-    i, j, u, v = y.long(), x.long(), y.frac()[:, None], x.frac()[None]
-
-    def corner(down: int, right: int) -> Tensor:
-        """The slope of one of the cell's corners at each position."""
-        g = gradient[:, i + down][:, :, j + right]
-        slope: Tensor = g[0] * (u - down) + g[1] * (v - right)
-        return slope
-
-    def fade(t: Tensor) -> Tensor:
-        return t**3 * (t * (6 * t - 15) + 10)
-
-    above = torch.lerp(corner(0, 0), corner(0, 1), fade(v).expand(height, width))
-    below = torch.lerp(corner(1, 0), corner(1, 1), fade(v).expand(height, width))
-    noise = torch.lerp(above, below, fade(u).expand(height, width))
-    return noise * math.sqrt(2)

@@ -29,6 +29,7 @@ from pellucid.reports.page import ReportedModel, render_report
 from pellucid.study import owned
 from pellucid.study.choice import Choice, ComparedScores, Draws, choose, mean_draws, paired, pareto
 from pellucid.study.engines import Engine, display_name, run_all
+from pellucid.study.groups import caveats
 from pellucid.study.measure import CONFIG_FILE, COST_FILE, FITTED_IMAGES_FILE
 from pellucid.study.sweep import Candidate, Sweep
 from pellucid.tracking import with_tensorboard
@@ -147,7 +148,8 @@ def compare(
     rows.sort(key=lambda r: -(r["image_auroc"] or 0))
     choice = _rank(rows, trainings, sweep)
     reasons = {display_name(Path(folder)): reason for folder, reason in failures.items()}
-    notes = [*first.notes, *(f"{name} failed: {reason}" for name, reason in reasons.items())]
+    failed_notes = [f"{name} failed: {reason}" for name, reason in reasons.items()]
+    notes = [*first.notes, *failed_notes, *caveats([candidate.detector for candidate in done])]
     _write(output, rows, choice, notes, command, first)
     owned.forget_previous(output)
     return Comparison(rows, choice, reasons)
