@@ -79,6 +79,7 @@ def model_of(folder: Path, mm_per_px: float, *, width_mm: float = 3210.0, gate_l
         seconds = round(time.perf_counter() - start)
         note("fit", mm_per_px=mm_per_px, seconds=seconds, gate=None if report is None else report.to_dict())
         fitted.save(path)
+    pellucid.load(path, "openvino")  # exported here, so that an inspection's memory is its own
     return path
 
 
@@ -106,11 +107,33 @@ def inspect_alone(model: Path, sheet: Path, *options: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+class Counted:
+    """A runtime that notes how many pixels it computes, margins included."""
+
+    def __init__(self, runtime: Any, computed: list[int]) -> None:
+        self._runtime, self._computed = runtime, computed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+    def for_throughput(self) -> Any:
+        return Counted(self._runtime.for_throughput(), self._computed)
+
+    def for_tiles(self, side: int) -> Any:
+        return Counted(self._runtime.for_tiles(side), self._computed)
+
+    def score(self, pixels: np.ndarray) -> Any:
+        self._computed.append(len(pixels) * pixels.shape[2] * pixels.shape[3])
+        return self._runtime.score(pixels)
+
+
 def inspect_here(model: Path, sheet: Path, options: list[str]) -> None:
     """What the process of its own does."""
     import resource  # of POSIX
 
     inspector = pellucid.load(model, "openvino")
+    computed: list[int] = []
+    inspector = replace(inspector, runtime=Counted(inspector.runtime, computed))
     if "--no-gate" in options:
         inspector = replace(inspector, gate=None)
     known = open_bands(sheet)
@@ -131,6 +154,7 @@ def inspect_here(model: Path, sheet: Path, options: list[str]) -> None:
                 "seconds": round(seconds, 1),
                 "mpx_per_second": round(width * height / 1e6 / seconds, 2),
                 "processor_seconds": round(time.process_time() - cpu, 1),
+                "computed_px_a_px": round(sum(computed) / (width * height), 3),
                 "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 3),
                 "verdict": found.verdict,
                 "reason": found.reason,

@@ -50,7 +50,10 @@ def test_the_loss_is_bounded_and_told(gate):
     passed = sum(int((opened.strip_strengths(one.pixels, MARGIN, MARGIN) > opened.threshold).sum()) for one in STRIPS)
     assert report.good_passed == passed
     assert 0 <= report.good_share < 0.9
-    assert report.sentence.startswith(f"The gate shows the detector {report.good_share:.1%} of good tiles and loses")
+    assert report.good_work == pytest.approx(report.good_share)  # of whole tiles
+    assert report.sentence.startswith(
+        f"The gate leaves the detector {report.good_work:.1%} of its work on good glass, in {report.good_share:.1%} of"
+    )
     prices = dict(report.prices)
     assert prices[0.01] == pytest.approx(report.good_share)
     assert [*prices.values()] == sorted(prices.values(), reverse=True)

@@ -219,6 +219,10 @@ class Counted:
     def for_throughput(self):
         return self
 
+    def for_tiles(self, side):
+        assert side == self.tiling.tile
+        return self
+
     def score(self, pixels):
         inner = np.s_[self.tiling.margin : self.tiling.margin + self.tiling.interior]
         maps = np.stack(
@@ -274,7 +278,7 @@ def test_a_gate_travels_with_its_model(sheets, inspector, tmp_path):
     )
     assert gated.gate is not None
     assert gated.gate_report.found >= 9
-    assert gated.gate_report.sentence.startswith("The gate shows the detector ")
+    assert gated.gate_report.sentence.startswith("The gate leaves the detector ")
     expected = gated.inspect(sheets / "flawed.png")
     assert expected.verdict == inspector.inspect(sheets / "flawed.png").verdict == "reject"
     assert next(iter(gated.inspect_many([sheets / "flawed.png"]))).score == expected.score

@@ -13,25 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.acquisition.contrast import to_grey
-from pellucid.acquisition.gate import Gate, choose_threshold
+from pellucid.acquisition.gate import UNIT_PX, Gate, choose_threshold
 from pellucid.acquisition.images import Pixels, read_image
 from pellucid.acquisition.layouts import mirrored
+from pellucid.acquisition.looks import STEP_PX
 from pellucid.acquisition.tiles import Tiling, reduce_by, tile_planes
-from pellucid.errors import DataError, ParameterError
+from pellucid.errors import DataError, ParameterError, WeightsError
 from pellucid.records import Sample, Split
 from pellucid.records.gates import GatedFlaws, GateReport
 from pellucid.synthesis.flaws import FLAW_SIZES_PX, apply_flaw, draw_contrast_sign, draw_flaw
 
 if TYPE_CHECKING:
     from pellucid.inspector import Inspector
+    from pellucid.runtimes import Runtime
 
 GATE_CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # shares of the light around
 MAX_GATE_IMAGES = 64  # that the gate learns from, and as many that it is set on
 MAX_STRIPS = 48  # rows of tiles that flaws are planted into
 MAX_PLANTED = 4  # times the flaws that have to be found: more would cost more than the promise is worth
-PLACE_PX = (
-    256  # of a tile's interior, that a flaw has for itself: further apart than one changes what is found of another
-)
+PLACE_PX = 256  # of a tile's interior, that a flaw has for itself: one nearer would change what is found of it
+CLOSE_UP_PX = 2 * STEP_PX  # side of what the detector computes around a candidate
+CLOSE_UPS_IN_TILE = 3  # side by side, that a tile has room for at least
+MAX_CLOSE_UP_CHANGE = 1e-3  # of the map's peak, that a close-up may differ from the tile by
 CONFIDENCE = 0.95  # of the upper bound of what is lost
 LOSSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # whose price is told
 
@@ -107,8 +110,7 @@ def set_gate(
         planted += next(flaws)
     strengths = [one.strength for one in planted if one.is_found]
     gate = gate.with_threshold(choose_threshold(strengths, loss))
-    good = np.concatenate([_strengths(gate, strip) for strip in strips])
-    return gate, _report(gate.threshold, planted, good, loss)
+    return gate, _report(gate, planted, [_Good.of(gate, strip) for strip in strips], loss)
 
 
 def check_gate_loss(loss: float) -> None:
@@ -160,7 +162,59 @@ def fit_gate(inspector: Inspector, samples: Sequence[Sample], loss: float, seed:
     def find(tiles: Pixels) -> NDArray[np.float32]:
         return np.concatenate([inspector.runtime.score(tile_planes(tile)[None])[0] for tile in tiles])
 
+    if strips and _sees_close_up(inspector.runtime, strips[0], tiling):
+        gate = gate.with_close_ups(CLOSE_UP_PX)
     return set_gate(gate, strips, find, inspector.limit.pixel, loss=loss, seed=seed)
+
+
+def _sees_close_up(runtime: Runtime, strip: Strip, tiling: Tiling) -> bool:
+    """Whether the detector's map of a part of a tile is that of the tile, and so small a part worth while."""
+    side = CLOSE_UP_PX + 2 * tiling.margin
+    if tiling.interior < CLOSE_UPS_IN_TILE * CLOSE_UP_PX or strip.pixels.shape[1] < tiling.tile:
+        return False
+    tile = tile_planes(_as_floats(strip.pixels[:, : tiling.tile]))
+    first = (tiling.interior - CLOSE_UP_PX) // 2 // STEP_PX * STEP_PX
+    part = np.ascontiguousarray(tile[:, first : first + side, first : first + side])
+    try:
+        found = runtime.for_tiles(side).score(part[None])[0][0]
+    except (ParameterError, WeightsError):
+        return False
+    whole = runtime.score(tile[None])[0][0]
+    inside = whole[first : first + CLOSE_UP_PX, first : first + CLOSE_UP_PX]
+    return found.shape == inside.shape and bool(
+        np.abs(found - inside).max() <= MAX_CLOSE_UP_CHANGE * np.abs(whole).max()
+    )
+
+
+@dataclass(frozen=True)
+class _Good:
+    """What a gate has for a row of tiles of good glass: strengths of tiles, and of units if these are judged."""
+
+    tiles: NDArray[np.float32]
+    units: NDArray[np.float32] | None
+    margin: int
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, gate: Gate, strip: Strip) -> _Good:
+        size = len(strip.pixels) - 2 * strip.margin, strip.pixels.shape[1]
+        units = _strengths(gate, strip, of_units=True) if gate.close_up else None
+        return cls(_strengths(gate, strip), units, strip.margin, size)
+
+    def work(self, gate: Gate, threshold: float) -> tuple[float, float]:
+        """Pixels that the detector computes above a threshold, and without a gate, margins included."""
+        whole = (gate.cell + 2 * self.margin) ** 2
+        every = float(len(self.tiles) * whole)
+        if self.units is None or math.isinf(threshold):
+            return float((self.tiles > threshold).sum() * whole), every
+        looks = gate.looks_around(self.units > threshold, self.margin, *self.size)
+        return float(sum((look.side + 2 * self.margin) ** 2 for look in looks)), every
+
+
+def _left(gate: Gate, good: Sequence[_Good], threshold: float) -> float:
+    """Share of the detector's work on good glass that a threshold leaves."""
+    left, every = np.sum([one.work(gate, threshold) for one in good], axis=0)
+    return float(left / every)
 
 
 @dataclass(frozen=True)
@@ -183,12 +237,13 @@ def _cut(pixels: NDArray[np.uint8], tiling: Tiling) -> Iterator[Strip]:
         yield Strip(pixels[mirrored(top - tiling.margin, tiling.tile, len(pixels))], tiling.margin)
 
 
-def _report(threshold: float, planted: Sequence[_Planted], good: NDArray[np.float32], loss: float) -> GateReport:
+def _report(gate: Gate, planted: Sequence[_Planted], good: Sequence[_Good], loss: float) -> GateReport:
     from scipy.stats import beta
 
+    threshold = gate.threshold
     found = [one for one in planted if one.is_found]
     thresholds = {one: choose_threshold([flaw.strength for flaw in found], one) for one in LOSSES}
-    prices = tuple((one, float((good > value).mean())) for one, value in thresholds.items() if math.isfinite(value))
+    prices = tuple((one, _left(gate, good, value)) for one, value in thresholds.items() if math.isfinite(value))
     lost = sum(one.strength <= threshold for one in found)
     bound = float(beta.ppf(CONFIDENCE, lost + 1, len(found) - lost)) if lost < len(found) else 1.0
     cells = []
@@ -197,11 +252,13 @@ def _report(threshold: float, planted: Sequence[_Planted], good: NDArray[np.floa
         seen = [one for one in here if one.is_found]
         passed = sum(one.strength > threshold for one in seen)
         cells.append(GatedFlaws(kind, size, contrast, len(here), len(seen), passed))
-    passed_good = int((good > threshold).sum())
+    tiles = np.concatenate([one.tiles for one in good])
+    passed_good = int((tiles > threshold).sum())
     is_off = math.isinf(threshold)
     at_most = 0.0 if is_off else bound
     shown = None if is_off else threshold
-    return GateReport(loss, shown, len(found), lost, at_most, len(good), passed_good, tuple(cells), prices)
+    left = _left(gate, good, threshold)
+    return GateReport(loss, shown, len(found), lost, at_most, len(tiles), passed_good, tuple(cells), prices, left)
 
 
 def _plant_all(
@@ -258,7 +315,7 @@ def _plant(
     cell, margin, places = gate.cell, strip.margin, _places(gate.cell)
     side, clean = cell // places, _as_floats(strip.pixels)
     together, grey = clean.copy(), to_grey(clean)
-    whole, strengths, alone = [], [], grey.copy()
+    whole, seen, alone = [], [], grey.copy()
     tiles = len(flaws) // places**2
     for n, (tile, (kind, size, contrast)) in enumerate(flaws):
         row, column = divmod(n // tiles, places)
@@ -273,36 +330,65 @@ def _plant(
         inside[rows, column * side : (column + 1) * side] = covered > 0
         whole.append((tile, inside[margin : margin + cell]))
         if (n + 1) % tiles == 0:
-            seen = _strengths(gate, Strip(alone, margin))
-            strengths += [float(seen[tile]) for tile, _ in whole[-tiles:]]
+            seen.append(_strengths(gate, Strip(alone, margin), of_units=gate.close_up > 0))
             alone = grey.copy()
-    found = _highest(find, together, margin, cell, whole) > limit
+    peaks = _highest(find, together, margin, cell, whole)
+    strengths = [_strength(gate, seen[n // tiles], *whole[n], peak.place) for n, peak in enumerate(peaks)]
+    found = np.array([peak.value > limit for peak in peaks])
     # what stands out no more than good glass may have been marked without the flaw, too
     good = _strengths(gate, Strip(grey, margin)).max()
     doubtful = [n for n in range(len(flaws)) if found[n] and strengths[n] <= good]
     if doubtful:
-        found[doubtful] = _highest(find, clean, margin, cell, [whole[n] for n in doubtful]) <= limit
+        before = _highest(find, clean, margin, cell, [whole[n] for n in doubtful])
+        found[doubtful] = [peak.value <= limit for peak in before]
     return [
         _Planted(*flaw, bool(is_found), strength)
         for (_, flaw), is_found, strength in zip(flaws, found, strengths, strict=True)
     ]
 
 
+class _Peak(NamedTuple):
+    """The highest value of a tile's map on a flaw, and its row and column."""
+
+    value: float
+    place: tuple[int, int]
+
+
 def _highest(
     find: FindAnomalies, pixels: Pixels, margin: int, cell: int, places: Sequence[tuple[int, NDArray[np.bool_]]]
-) -> NDArray[np.float64]:
-    """The highest value of the map inside of each of several places, which are told by their tile and mask."""
+) -> list[_Peak]:
+    """The peak of the map inside of each of several places, which are told by their tile and mask."""
     padded: Pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, 0, margin, margin, cv2.BORDER_REFLECT_101), np.float32)
     tiles = list(dict.fromkeys(tile for tile, _ in places))
     seen = np.stack([padded[:, tile * cell : (tile + 1) * cell + 2 * margin] for tile in tiles])
     maps = dict(zip(tiles, find(seen), strict=True))
-    return np.array([float(maps[tile][inside].max(initial=-np.inf)) for tile, inside in places])
+    peaks = []
+    for tile, inside in places:
+        values = np.where(inside, maps[tile], -np.inf)
+        row, column = divmod(int(values.argmax()), cell)
+        peaks.append(_Peak(float(values[row, column]), (row, column)))
+    return peaks
 
 
-def _strengths(gate: Gate, strip: Strip) -> NDArray[np.float32]:
-    """Strengths of a row of tiles, of which the gate looks at less than the margin."""
+def _strength(
+    gate: Gate, seen: NDArray[np.float32], tile: int, inside: NDArray[np.bool_], peak: tuple[int, int]
+) -> float:
+    """The strength of a flaw: of its tile, or with close-ups of the units that it reaches where the detector has to
+    look to see its peak."""
+    if not gate.close_up:
+        return float(seen[tile])
+    count = gate.cell // UNIT_PX
+    reached = np.asarray(inside.reshape(count, UNIT_PX, count, UNIT_PX).any((1, 3)), np.bool_)
+    row, column = (at // UNIT_PX for at in peak)
+    near = np.s_[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+    return float(seen[:, tile * count : (tile + 1) * count][near][reached[near]].max(initial=-np.inf))
+
+
+def _strengths(gate: Gate, strip: Strip, *, of_units: bool = False) -> NDArray[np.float32]:
+    """Strengths of the tiles of a row, or of its units; of the margin the gate looks at no more than it has to."""
     cut = strip.margin - gate.context
-    return gate.strip_strengths(strip.pixels[cut : len(strip.pixels) - cut], gate.context, gate.context)
+    strengths = gate.unit_strengths if of_units else gate.strip_strengths
+    return strengths(strip.pixels[cut : len(strip.pixels) - cut], gate.context, gate.context)
 
 
 def _as_floats(pixels: NDArray[Any]) -> Pixels:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from pellucid import backbones
-from pellucid.acquisition.tiles import STEP_PX, Tiling
+from pellucid.acquisition.looks import STEP_PX
+from pellucid.acquisition.tiles import Tiling
 from pellucid.acquisition.views import Framing
 from pellucid.errors import ParameterError
 from pellucid.synthesis.glass import draw_pane

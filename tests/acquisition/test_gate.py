@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.acquisition import contrast as contrast_module
+from pellucid.acquisition import gate as gate_module
 from pellucid.acquisition.contrast import (
     CHANNELS,
     LINE_SURROUNDINGS,
@@ -23,7 +24,8 @@ from pellucid.acquisition.contrast import (
     segment_edges,
     to_grey,
 )
-from pellucid.acquisition.gate import Gate, choose_threshold
+from pellucid.acquisition.gate import UNIT_PX, Gate, choose_threshold
+from pellucid.acquisition.looks import STEP_PX, Look, cover
 from pellucid.errors import DataError, ParameterError
 
 CELL, CONTEXT = 64, 16
@@ -258,7 +260,8 @@ def test_tiles_pass_as_in_the_whole_image(gate):
     for row in range(5):
         strip = mirrored[row * CELL : row * CELL + CELL + 2 * margin]
         rows = min(CELL, 300 - row * CELL)
-        np.testing.assert_array_equal(opened.passing(strip, margin, rows), expected[row])
+        looks = [Look(0, tile * opened.cell, opened.cell) for tile in np.flatnonzero(expected[row])]
+        assert opened.looks(strip, margin, rows) == looks
 
 
 def test_pixels_of_every_type_are_the_same_glass(gate):
@@ -338,3 +341,100 @@ def test_the_promise_holds_on_average():
 def test_a_loss_that_is_no_share_is_refused(loss):
     with pytest.raises(ParameterError, match="a share of the flaws, from 0 to below 1"):
         choose_threshold([1.0], loss)
+
+
+CLOSE_UP_PX = 128
+
+
+@pytest.fixture(scope="module")
+def close_gate() -> Gate:
+    """Of tiles of 512 px with a margin of 64; its units are judged with their strip."""
+    images = [_noisy(768, 1100, seed) for seed in range(4)]
+    return Gate.fit(images, 384, 64).with_close_ups(CLOSE_UP_PX)
+
+
+@pytest.mark.parametrize("rows", [384, 96, 50, 20])
+def test_the_strongest_unit_is_that_of_its_tile(close_gate, rows):
+    strip = _noisy(rows + 128, 1100, 9)
+    strip[70:76, 500:506] = 90
+    units = close_gate.unit_strengths(strip, 64, 64)
+    assert units.shape == (max(1, round(rows / 32)), math.ceil(1100 / UNIT_PX))
+    tiles = [units[:, left : left + 12].max() for left in range(0, units.shape[1], 12)]
+    np.testing.assert_array_equal(tiles, close_gate.strip_strengths(strip, 64, 64))
+    segment, unit = np.unravel_index(units.argmax(), units.shape)
+    assert (segment, unit) == (0, 500 // UNIT_PX)
+
+
+def test_what_is_around_a_candidate_is_computed_and_little_more(close_gate):
+    glass = _noisy(384 + 128, 1100, 9)
+    units = close_gate.unit_strengths(glass, 64, 64)
+    opened = close_gate.with_threshold(float(units.max()))
+    assert opened.looks(glass, 64, 384) == []
+    for y, x in ((5, 3), (200, 500), (380, 1090), (160, 384)):
+        flawed = glass.copy()
+        flawed[64 + y - 2 : 64 + y + 3, max(0, x - 2) : x + 3] -= 15
+        looks = opened.looks(flawed, 64, 384)
+        assert 1 <= len(looks) <= 3
+        assert all(look.side == CLOSE_UP_PX and look.row % STEP_PX == look.column % STEP_PX == 0 for look in looks)
+        seen = _painted(looks, (384, 1100))
+        around = np.s_[max(0, y - UNIT_PX) : y + UNIT_PX, max(0, x - UNIT_PX) : x + UNIT_PX]
+        assert seen[around].all()
+
+
+def test_a_tile_with_much_in_it_is_computed_as_a_whole(close_gate):
+    glass = _noisy(384 + 128, 1100, 9)
+    opened = close_gate.with_threshold(float(close_gate.unit_strengths(glass, 64, 64).max()))
+    rng = np.random.default_rng(0)
+    for y, x in rng.integers(0, 380, (60, 2)):
+        glass[64 + y : 68 + y, 384 + x : 388 + x] = 60
+    looks = opened.looks(glass, 64, 384)
+    assert Look(0, 384, 384) in looks
+    assert not any(look.side == CLOSE_UP_PX and 384 <= look.column < 768 - CLOSE_UP_PX for look in looks)
+    shade = glass.copy()
+    shade[:, 384:768] = shade[:, 384:768] // 2  # light is one for all of a tile
+    assert Look(0, 384, 384) in opened.looks(shade, 64, 384)
+
+
+def test_a_bolder_line_is_no_spot_from_end_to_end(close_gate, monkeypatch):
+    """What all of a column shows is a line's business; a spot on it is compared with it, and found."""
+    glass = _noisy(384 + 128, 1100, 9)
+    lined = np.clip(glass.astype(np.int16) + 25 * (np.abs(np.arange(1100) - 700) < 4), 0, 255).astype(np.uint8)
+    spotted = lined.copy()
+    spotted[200:204, 699:703] = 255
+    spots = np.array(["line" not in kind for kind, _ in CHANNELS] + [False])
+
+    def excess(strip):
+        return close_gate._excess(measure_contrast(strip, 64, 64), UNIT_PX, by_segment=True)
+
+    line, spot = excess(lined), excess(spotted)
+    assert spot[spots].max() > line[spots].max() + 10
+    assert line[~spots].max() > 50
+    monkeypatch.setattr(gate_module, "MIN_LINE_SEGMENTS", 1000)
+    assert line[spots].max() < excess(lined)[spots].max() / 5
+
+
+def _painted(looks: list[Look], size: tuple[int, int]) -> np.ndarray:
+    seen = np.zeros(size, bool)
+    for row, column, side in looks:
+        seen[row : row + side, column : column + side] = True
+    return seen
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 4), st.floats(0, 0.5), st.integers(0, 99))
+def test_squares_cover_all_that_is_marked_and_none_is_for_nothing(rows, columns, cells, share, seed):
+    marked = np.random.default_rng(seed).random((rows, columns)) < share
+    left, corners = marked.copy(), cover(marked, cells)
+    for row, column in corners:
+        square = left[row : row + cells, column : column + cells]
+        assert square.any()
+        assert row == 0 or row + cells <= rows
+        square[:] = False
+    assert not left.any()
+
+
+def test_a_gate_of_before_close_ups_shows_whole_tiles(close_gate):
+    state = close_gate.state()
+    old = Gate.from_state(state | {"sizes": state["sizes"][:2]})
+    assert (old.close_up, old.cell) == (0, close_gate.cell)
+    assert Gate.from_state(state).close_up == CLOSE_UP_PX

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -66,7 +66,7 @@ def _call_with_result(function: Callable[[Any], Any], before: Future[Any]) -> An
     return function(before.result())
 
 
-def take_ahead(items: Iterable[T], count: int = 1) -> Iterator[T]:
+def take_ahead(items: Iterable[T], count: int = 1) -> Generator[T, None, None]:
     """Take items in a thread of its own, ahead of whoever asks for them.
 
     Closing the iterator early stops the thread at its next item, without waiting for that: it may never come.

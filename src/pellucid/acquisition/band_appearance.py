@@ -93,7 +93,7 @@ class BandAppearance:
         self._row_means.append(_sums_along(grey, 1) / self._width)
         self._across.add(_steps_along(grey, 1))
         if self._above is not None:
-            self._down.add(cv2.absdiff(self._above, grey[:1]))
+            self._down.add(np.asarray(cv2.absdiff(self._above, grey[:1]), np.float32))
         self._down.add(_steps_along(grey, 0))
         self._above = grey[-1:].copy()
         if min(len(grey), self._width) >= COARSE_PX:

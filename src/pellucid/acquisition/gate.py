@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 import cv2
@@ -25,14 +26,18 @@ from pellucid.acquisition.contrast import (
     Floats,
     cut_strips,
     measure_contrast,
+    segment_edges,
     to_grey,
 )
+from pellucid.acquisition.looks import STEP_PX, Look, cover
 from pellucid.errors import DataError, ParameterError
 
+UNIT_PX = 32  # columns of what is judged by itself, and about as many rows, where the detector looks at less than tiles
 MAX_CONTEXT_PX = 64  # above and below a row of tiles, that the gate looks at
 WANDER_PX = 8  # by which draw lines lie elsewhere on the next sheet
 MIN_SPREAD = 0.05  # grey levels
 WHOLE_LEVEL_VARIANCE = 1 / 12  # of what is known to a whole grey level
+MIN_LINE_SEGMENTS = 5  # of a strip, whose median tells what a column shows all along it
 LINE_CHANGE = 0.1  # of a line's strength, by which it differs on the next sheet, if few are known
 MIN_SCALE = 0.25  # standard deviations: of whole grey levels many tiles have the same
 MIN_LIGHT_SCALE = 0.005  # logarithm of the light
@@ -63,6 +68,8 @@ class Gate:
         rare: of every channel and of the light, where rare values begin among good tiles and their scale, (channels +
             1, 2).
         threshold: a tile is a candidate where its strength is higher; -inf: all are.
+        close_up: side of the squares that the detector computes around candidates, px, a multiple of 64; 0: it computes
+            whole tiles.
     """
 
     cell: int
@@ -72,6 +79,7 @@ class Gate:
     spread: Floats
     rare: Floats
     threshold: float = -math.inf
+    close_up: int = 0
 
     @classmethod
     def fit(cls, images: Iterable[NDArray[Any]], cell: int, margin: int) -> Self:
@@ -114,8 +122,10 @@ class Gate:
         strips = cut_strips(to_grey(pixels), self.cell, self.context)
         return np.stack([self.strip_strengths(*strip) for strip in strips])
 
-    def passing(self, strip: NDArray[Any], margin: int, rows: int) -> NDArray[np.bool_]:
-        """Tell which tiles of one row the detector has to see, (tiles,): what :meth:`candidates` has for it.
+    def looks(self, strip: NDArray[Any], margin: int, rows: int) -> list[Look]:
+        """List the squares of one row of tiles that the detector has to compute; the first row judged is row 0.
+
+        Without close-ups these are the tiles that :meth:`candidates` has for it.
 
         Args:
             strip: rows of the image as the tiles see them, (margin + rows + margin or more, W) or with channels.
@@ -123,7 +133,51 @@ class Gate:
             rows: that the maps of these tiles are about.
         """
         seen = strip[margin - self.context : margin + rows + self.context]
-        return np.asarray(self.strip_strengths(seen, self.context, self.context) > self.threshold)
+        if not self.close_up:
+            shown = self.strip_strengths(seen, self.context, self.context) > self.threshold
+            return [Look(0, int(tile) * self.cell, self.cell) for tile in np.flatnonzero(shown)]
+        shown = self.unit_strengths(seen, self.context, self.context) > self.threshold
+        return self.looks_around(shown, margin, rows, strip.shape[1])
+
+    def looks_around(self, shown: NDArray[np.bool_], margin: int, rows: int, columns: int) -> list[Look]:
+        """List the squares around candidates, with at least ``UNIT_PX`` on every side of each within the row of tiles.
+
+        Where so many would be needed that the whole tile is less work, it is that.
+
+        Args:
+            shown: which units are candidates, as :meth:`unit_strengths` has them.
+            margin: of the tiles, px.
+            rows: of the row of tiles.
+            columns: of the image.
+        """
+        near = cv2.dilate(shown.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
+        near = np.logical_or.reduceat(near, np.arange(0, near.shape[1], STEP_PX // UNIT_PX), axis=1)
+        cells = np.zeros((-(-rows // STEP_PX), near.shape[1]), np.bool_)
+        for row, (top, bottom) in zip(near, pairwise(segment_edges(rows).tolist()), strict=True):
+            cells[top // STEP_PX : -(-bottom // STEP_PX)] |= row
+        looks, size = [], self.close_up // STEP_PX
+        most = ((self.cell + 2 * margin) / (self.close_up + 2 * margin)) ** 2  # close-ups that are the work of a tile
+        for left in range(0, columns, self.cell):
+            tile = cells[:, left // STEP_PX : (left + self.cell) // STEP_PX]
+            if len(cover(tile, size)) >= most:
+                looks.append(Look(0, left, self.cell))
+                tile[:] = False
+        return looks + [Look(row * STEP_PX, column * STEP_PX, self.close_up) for row, column in cover(cells, size)]
+
+    def unit_strengths(self, strip: NDArray[Any], above: int, below: int) -> Floats:
+        """Return the strengths of units of one row of tiles, (segments, units): ``UNIT_PX`` columns and a segment of
+        rows each (:func:`~pellucid.acquisition.contrast.segment_edges`).
+
+        The highest in a tile is that of :meth:`strip_strengths`; light is one for all of a tile.
+
+        Args:
+            strip: as :meth:`strip_strengths` takes it.
+            above: ``context``.
+            below: ``context``.
+        """
+        excess = self._excess(measure_contrast(to_grey(strip), above, below), UNIT_PX, by_segment=True)
+        rare = self.rare[..., None, None]
+        return np.asarray(((excess - rare[:, 0]) / rare[:, 1]).max(0), np.float32)
 
     def strip_strengths(self, strip: NDArray[Any], above: int, below: int) -> Floats:
         """Return the strengths of one row of tiles, (tiles,): what :meth:`strengths` has for it, whatever is around.
@@ -145,7 +199,7 @@ class Gate:
             above: ``context``.
             below: ``context``.
         """
-        excess = self._excess(measure_contrast(to_grey(strip), above, below))
+        excess = self._excess(measure_contrast(to_grey(strip), above, below), self.cell)[:, 0]
         return np.asarray((excess - self.rare[:, :1]) / self.rare[:, 1:], np.float32)
 
     def strongest_channels(self, strip: NDArray[Any], above: int, below: int) -> list[str]:
@@ -157,33 +211,42 @@ class Gate:
         """Return this gate with another threshold."""
         return replace(self, threshold=threshold)
 
+    def with_close_ups(self, side: int) -> Self:
+        """Return this gate for a detector that computes squares of a side, px, around candidates; 0: whole tiles."""
+        return replace(self, close_up=side)
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all of it as arrays, for a model file."""
-        numbers = np.array([self.cell, self.context], np.int64), np.array(self.threshold, np.float64)
+        numbers = np.array([self.cell, self.context, self.close_up], np.int64), np.array(self.threshold, np.float64)
         arrays = {name: getattr(self, name) for name in ("light", "high", "spread", "rare")}
         return {"sizes": numbers[0], "threshold": numbers[1], **arrays}
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
         """Make a gate from what :meth:`state` returned."""
-        cell, context = (int(number) for number in state["sizes"])
+        cell, context, *close_up = (int(number) for number in state["sizes"])
         light, high, spread, rare = (
             np.asarray(state[name], np.float32) for name in ("light", "high", "spread", "rare")
         )
-        return cls(cell, context, light, high, spread, rare, float(state["threshold"]))
+        return cls(cell, context, light, high, spread, rare, float(state["threshold"]), *close_up)
 
-    def _excess(self, contrast: Contrast) -> Floats:
-        """How far the strongest value of a tile lies above the usual, in standard deviations, (channels + 1, tiles)."""
+    def _excess(self, contrast: Contrast, side: int, *, by_segment: bool = False) -> Floats:
+        """How far the strongest value in ``side`` columns lies above the usual, in standard deviations, (channels + 1,
+        segments, pieces), or that of all segments, (channels + 1, 1, pieces)."""
         columns = len(contrast.light)
         ratio = self._light_ratio(contrast.light)
         excess = []
-        for (_, level), values, profile in zip(
+        for (kind, level), values, profile in zip(
             CHANNELS, self._relative(contrast, ratio), self._profiles(), strict=True
         ):
             high, spread = _fitted_to(profile, values.shape[1])
-            starts = np.arange(0, columns, self.cell) >> level
-            excess.append(np.maximum.reduceat((values.max(0) - high) / spread, starts))
-        return np.asarray([*excess, np.abs(np.log(ratio / np.median(ratio)))], np.float32)
+            if "line" not in kind:
+                high = _with_lines(high, values)
+            starts = np.arange(0, columns, side) >> level
+            strongest = values if by_segment else values.max(0, keepdims=True)
+            excess.append(np.maximum.reduceat((strongest - high) / spread, starts, axis=1))
+        light = np.repeat(np.abs(np.log(ratio / np.median(ratio))), self.cell // side)[: excess[0].shape[1]]
+        return np.asarray([*excess, np.broadcast_to(light, excess[0].shape)], np.float32)
 
     def _light_ratio(self, light: Floats) -> Floats:
         """Light of every tile of a row by what was learned at its columns, (tiles,)."""
@@ -216,6 +279,20 @@ def _fitted_to(profile: tuple[Floats, Floats], columns: int) -> tuple[Floats, Fl
         return high, spread
     together = np.sqrt((spread**2).mean() + high.var())
     return high.mean(keepdims=True), np.asarray([together], np.float32)
+
+
+def _with_lines(high: Floats, values: Floats) -> Floats:
+    """What is usual at every column, and what it shows all along a strip (segments, columns) where that is more.
+
+    A line that is bolder than those learned is a matter of the channels for lines: here, what lies on it is compared
+    with it, and it is not a candidate from end to end.
+    """
+    usual = np.broadcast_to(high, values.shape[1:]).copy()
+    if len(values) < MIN_LINE_SEGMENTS:
+        return usual
+    bolder = np.flatnonzero(values.mean(0) > usual)
+    usual[bolder] = np.maximum(usual[bolder], np.median(values[:, bolder], axis=0))
+    return usual
 
 
 def _strips(gate: Gate, images: Iterable[NDArray[Any]]) -> Iterator[Contrast]:
@@ -265,7 +342,8 @@ def _learn_columns(gate: Gate, images: Iterable[NDArray[Any]]) -> tuple[Floats, 
 
 def _learn_rare(gate: Gate, images: Iterable[NDArray[Any]]) -> Floats:
     """Where the rare values of every channel begin among good tiles, and how fast they grow rarer."""
-    excess = np.concatenate([gate._excess(contrast) for contrast in _strips(gate, images)], axis=1)
+    strips = _strips(gate, images)
+    excess = np.concatenate([gate._excess(contrast, gate.cell)[:, 0] for contrast in strips], axis=1)
     begin, rarer = np.quantile(excess, (USUAL_SHARE, RARE_SHARE), axis=1)
     scale = (rarer - begin) / math.log((1 - USUAL_SHARE) / (1 - RARE_SHARE))
     scale[:-1] = np.maximum(scale[:-1], MIN_SCALE)

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pellucid.acquisition.images import Pixels, Planes, Size
 from pellucid.acquisition.layouts import Layout
+from pellucid.acquisition.looks import STEP_PX
 from pellucid.errors import ParameterError
 
-STEP_PX = 64  # that tiles, margins and interiors are multiples of: the coarsest cells of any detector
 MIN_TILE_PX = 256
 MAX_TILE_PX = 4096
 MAX_REDUCTION = 16

@@ -1,6 +1,7 @@
 """A fitted detector as one graph, from pixels to map and score, in a folder that is used without torch.
 
-``model.xml`` and ``model.bin`` (OpenVINO) or ``model.onnx`` hold the graph, for batches of any size; ``model.json``
+``model.xml`` and ``model.bin`` (OpenVINO) or ``model.onnx`` hold the graph, for batches of any size, and files named
+``close_up`` that for the smaller tiles around what a gate lets pass; ``model.json``
 holds everything else: what the model is, how well the graph agrees with torch, and the limit, which may be edited.
 """
 
@@ -24,6 +25,7 @@ from pellucid._io.convert import convert
 from pellucid._io.files import check_writable, write_text
 from pellucid.acquisition.gate import Gate
 from pellucid.acquisition.images import Planes, Size, as_planes
+from pellucid.acquisition.tiles import Tiling
 from pellucid.errors import ExportError, ModelFileError, OutputError, ParameterError, join_names, missing_extra
 from pellucid.models.file import Header, first_validation_error, upgrade_header
 from pellucid.models.quantise import Normals, normals_of, quantise
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 Format = Literal["openvino", "onnx"]
 RUNTIMES: dict[Format, type[OpenVino] | type[Onnx]] = {"openvino": OpenVino, "onnx": Onnx}
 FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
+CLOSE_UP_FILES = {"openvino": ("close_up.xml", "close_up.bin"), "onnx": ("close_up.onnx",)}  # for smaller tiles
 MAX_REFERENCE_DRIFT = 0.02  # relative, of an int8 graph's score for one image between two processors
 EXPORT_VERSION = 2  # of model.json; see models/file.py for what to do when it rises
 RENAMED = {"difference": "max_difference", "agreement": "rank_correlation", "probe": "reference_score"}  # since 1
@@ -96,12 +99,18 @@ def export(
         raise ParameterError("An int8 graph is computed by OpenVINO: leave --format onnx out.")
     normals = None if int8 is None else normals_of(int8, header)
     check_writable(folder / "model.json")
-    _check_replaceable(folder, ("model.json", *FILES[format]))
+    _check_replaceable(folder, ("model.json", *FILES[format], *CLOSE_UP_FILES[format]))
     reference = Torch(_on_cpu(detector))
+    gate = gate if gate is None or normals is None else gate.with_close_ups(0)  # whose scale factors would be others
+    close_up = _close_up_side(gate, header)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
             files = [Path(made) / name for name in FILES[format]]
             off_by = _write_compared(reference, header.image_size, format, files[0], images)
+            if close_up:
+                files += [Path(made) / name for name in CLOSE_UP_FILES[format]]
+                smaller = reference.for_tiles(close_up), (close_up, close_up)
+                off_by = max(off_by, _write_compared(*smaller, format, Path(made) / CLOSE_UP_FILES[format][0]))
             written: dict[str, object] = {"format": format, "max_difference": off_by, "model": header}
             written["gate"] = gate and {name: values.tolist() for name, values in gate.state().items()}
             if normals is not None:
@@ -109,13 +118,22 @@ def export(
                 files[0].parent.mkdir()
                 written |= _quantise(reference, normals, header.image_size, graph, files[0])
             whole = ExportHeader.model_validate(written | {"sha256": _sha256(files)})
-            (folder / "model.json").unlink(missing_ok=True)  # never a header beside another's graph
+            for name in ("model.json", *CLOSE_UP_FILES[format]):  # never a header beside another's graph
+                (folder / name).unlink(missing_ok=True)
             for file in files:
                 file.replace(folder / file.name)
     except OSError as error:
         raise OutputError(f"Cannot write '{folder}': {error.strerror or error}.") from None
     write_text(folder / "model.json", whole.model_dump_json(indent=2) + "\n")
     return whole
+
+
+def _close_up_side(gate: Gate | None, header: Header) -> int:
+    """Side of the tiles that are seen around a gate's candidates, px; 0: there are none but the model's own."""
+    framing = header.fitted_images.framing
+    if gate is None or not gate.close_up or not isinstance(framing, Tiling):
+        return 0
+    return gate.close_up + 2 * framing.margin
 
 
 def _check_replaceable(folder: Path, names: Sequence[str]) -> None:
@@ -142,7 +160,7 @@ def _on_cpu(detector: Detector) -> Detector:
     return type(detector)(**detector.parameters()).to("cpu").load_state(detector.state(), backbone=backbone)
 
 
-def _write_compared(reference: Torch, size: Size, format: Format, path: Path, images: Sequence[Planes]) -> float:
+def _write_compared(reference: Torch, size: Size, format: Format, path: Path, images: Sequence[Planes] = ()) -> float:
     """Write the graph in float32; return its largest difference from torch."""
     write_graph(reference.detector, size, format, path)
     off_by = max_difference(reference, RUNTIMES[format](path), images or panes(size))
@@ -199,13 +217,18 @@ def open_export(folder: Path) -> tuple[Runtime, Header, Gate | None]:
     """
     header = read_export_header(folder)
     files = [folder / name for name in FILES[header.format]]
+    gate = header.gate and Gate.from_state({name: np.array(values) for name, values in header.gate.items()})
+    close_up = None
+    if gate and gate.close_up:
+        files += [folder / name for name in CLOSE_UP_FILES[header.format]]
+        close_up = folder / CLOSE_UP_FILES[header.format][0]
     try:
         digest = _sha256(files)
     except OSError as error:
         raise _not_whole(folder, error) from None
     if digest != header.sha256:
         raise ModelFileError(f"The graph in '{folder}' was changed since it was written: its checksum does not agree.")
-    runtime = RUNTIMES[header.format](files[0], header.model.score_of)
+    runtime = RUNTIMES[header.format](files[0], header.model.score_of, close_up=close_up)
     if header.reference_score is not None:
         found = _score_of_noise(runtime, header.model.image_size)
         if not abs(found - header.reference_score) <= MAX_REFERENCE_DRIFT * abs(header.reference_score):
@@ -213,7 +236,6 @@ def open_export(folder: Path) -> tuple[Runtime, Header, Gate | None]:
                 f"The int8 graph in '{folder}' computes something else on this processor than where it was exported"
                 f" (score {found:.4g} instead of {header.reference_score:.4g}): export it on this machine."
             )
-    gate = header.gate and Gate.from_state({name: np.array(values) for name, values in header.gate.items()})
     return runtime, header.model, gate or None
 
 

@@ -43,10 +43,12 @@ class GateReport:
         lost: how many of them the gate passes over.
         lost_at_most: share of such flaws, with 95 % confidence.
         good_tiles: tiles of good glass that were looked at.
-        good_passed: how many of them the detector sees nevertheless.
+        good_passed: how many of them the detector sees nevertheless, all or something of them.
         cells: every kind, size and contrast.
-        prices: for several losses, the share of good tiles that the detector would see; of losses that there are enough
-            flaws for.
+        prices: for several losses, the share of its work on good glass that the detector would be left; of losses that
+            there are enough flaws for.
+        good_work: share of the detector's work on good glass that is left, margins of what it computes included; less
+            than the share of tiles where it sees only what lies around candidates.
     """
 
     loss: float
@@ -58,6 +60,7 @@ class GateReport:
     good_passed: int
     cells: tuple[GatedFlaws, ...]
     prices: tuple[tuple[float, float], ...] = ()
+    good_work: float = 1.0
 
     @property
     def good_share(self) -> float:
@@ -76,8 +79,9 @@ class GateReport:
                 f" detector finds, and there were {self.found}."
             )
         return (
-            f"The gate shows the detector {self.good_share:.1%} of good tiles and loses {self.lost} of {self.found}"
-            f" planted flaws that it finds (at most {self.lost_at_most:.2%} of such flaws)."
+            f"The gate leaves the detector {self.good_work:.1%} of its work on good glass, in {self.good_share:.1%} of"
+            f" the tiles, and loses {self.lost} of {self.found} planted flaws that it finds (at most"
+            f" {self.lost_at_most:.2%} of such flaws)."
         )
 
     def to_dict(self) -> dict[str, Any]:

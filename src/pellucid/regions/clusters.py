@@ -183,7 +183,7 @@ class Clusters:
         """
         occupied = np.zeros((1, self._width), np.uint8)
         for _, part in self._mask.parts(Window(self.needed_from, known, 0, self._width)):
-            occupied |= cv2.reduce(part.view(np.uint8), 0, cv2.REDUCE_MAX)
+            occupied |= np.asarray(cv2.reduce(part.view(np.uint8), 0, cv2.REDUCE_MAX), np.uint8)
         near = cv2.dilate(occupied, np.ones((1, self._shape.shape[1]), np.uint8))
         edges = np.flatnonzero(np.diff(near[0], prepend=0, append=0)).tolist()
         return list(zip(edges[::2], edges[1::2], strict=True))

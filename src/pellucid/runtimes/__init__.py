@@ -20,7 +20,10 @@ class Runtime(Protocol):
     """Whatever scores images: a detector in torch, or the graph that it was exported to."""
 
     name: Name
-    parallel_requests: int  # how many calls of score are computed at the same time, by as many threads
+
+    @property
+    def parallel_requests(self) -> int:
+        """How many calls of score are computed at the same time, by as many threads."""
 
     @property
     def score_of(self) -> ScoreOf:
@@ -37,8 +40,20 @@ class Runtime(Protocol):
     def for_throughput(self) -> Runtime:
         """Return the same for many images: it computes more of them in a second, though each takes longer."""
 
+    def for_tiles(self, side: int) -> Runtime:
+        """Return the same for tiles of another side, px; itself for its own.
+
+        Raises:
+            ParameterError: it cannot compute others.
+        """
+
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         """Map (B, H, W) and score (B,) of a batch (B, 3, H, W) in [0, 1]; higher is more anomalous."""
+
+
+def no_tiles_of(side: int) -> ParameterError:
+    """The error of a runtime that computes no tiles of this side."""
+    return ParameterError(f"This model cannot compute tiles of {side} px: export it again from its model file.")
 
 
 def require_installed(name: Name) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pellucid.errors import ModelFileError
 from pellucid.records import ScoreOf
-from pellucid.runtimes import Floats, Name, require_installed
+from pellucid.runtimes import Floats, Name, no_tiles_of, require_installed
 
 
 class Onnx:
@@ -18,13 +18,16 @@ class Onnx:
         graph: the ``.onnx`` file.
         score_of: what of its map a score follows.
         parallel_requests: 1: all cores for one image; else a core for each of so many.
+        close_up: the graph for tiles of another side; None: there is none.
     """
 
     name: Name = "onnx"
     device = "cpu"
     batch_size = 1
 
-    def __init__(self, graph: Path, score_of: ScoreOf = "peak", parallel_requests: int = 1) -> None:
+    def __init__(
+        self, graph: Path, score_of: ScoreOf = "peak", parallel_requests: int = 1, close_up: Path | None = None
+    ) -> None:
         require_installed("onnx")
         import onnxruntime
 
@@ -35,6 +38,8 @@ class Onnx:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise ModelFileError(f"ONNX Runtime cannot read '{graph}': {str(error).splitlines()[-1]}") from None
+        self._side = int(self._session.get_inputs()[0].shape[2])
+        self._close_up = None if close_up is None else Onnx(close_up, score_of, parallel_requests)
 
     def for_throughput(self) -> Onnx:
         """Return a session that computes as many images at a time as there are cores."""
@@ -42,7 +47,20 @@ class Onnx:
 
     @cached_property
     def _throughput(self) -> Onnx:
-        return Onnx(self._graph, self.score_of, os.cpu_count() or 1)
+        close_up = None if self._close_up is None else self._close_up._graph
+        return Onnx(self._graph, self.score_of, os.cpu_count() or 1, close_up)
+
+    def for_tiles(self, side: int) -> Onnx:
+        """Return the graph for tiles of a side, px; itself for its own.
+
+        Raises:
+            ParameterError: there is none.
+        """
+        if side == self._side:
+            return self
+        if self._close_up is None:
+            raise no_tiles_of(side)
+        return self._close_up.for_tiles(side)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         maps, scores = self._session.run(None, {"pixels": pixels})

@@ -12,7 +12,7 @@ import numpy as np
 
 from pellucid.errors import ModelFileError
 from pellucid.records import ScoreOf
-from pellucid.runtimes import Floats, Name, require_installed
+from pellucid.runtimes import Floats, Name, no_tiles_of, require_installed
 
 _bridge_lock = threading.Lock()
 
@@ -21,7 +21,7 @@ class _Requests(NamedTuple):
     """Of a compiled graph: those that compute nothing now, and how many there are."""
 
     idle: SimpleQueue[Any]
-    count: int
+    total: int
 
 
 class OpenVino:
@@ -31,13 +31,16 @@ class OpenVino:
         graph: the ``.xml`` file.
         score_of: what of its map a score follows.
         throughput: a core or so for each of several images, instead of all cores for one.
+        close_up: the graph for tiles of another side; None: there is none.
     """
 
     name: Name = "openvino"
     device = "cpu"
     batch_size = 1
 
-    def __init__(self, graph: Path, score_of: ScoreOf = "peak", throughput: bool = False) -> None:
+    def __init__(
+        self, graph: Path, score_of: ScoreOf = "peak", throughput: bool = False, close_up: Path | None = None
+    ) -> None:
         require_installed("openvino")
         import openvino
 
@@ -45,15 +48,17 @@ class OpenVino:
         self._core = openvino.Core()
         try:
             self._model = self._core.read_model(graph)
+            self._side = int(self._model.input().partial_shape[2].get_length())
         except RuntimeError as error:
             raise _unreadable(graph, error) from None
+        self._close_up = None if close_up is None else OpenVino(close_up, score_of, throughput)
         self._compiling = threading.Lock()
         self._compiled: _Requests | None = None
 
     @property
     def parallel_requests(self) -> int:
         """How many images are computed at the same time."""
-        return self._requests.count
+        return self._requests.total
 
     @property
     def _requests(self) -> _Requests:
@@ -100,7 +105,20 @@ class OpenVino:
 
     @cached_property
     def _throughput(self) -> OpenVino:
-        return OpenVino(self._graph, self.score_of, throughput=True)
+        close_up = None if self._close_up is None else self._close_up._graph
+        return OpenVino(self._graph, self.score_of, throughput=True, close_up=close_up)
+
+    def for_tiles(self, side: int) -> OpenVino:
+        """Return the graph for tiles of a side, px; itself for its own.
+
+        Raises:
+            ParameterError: there is none.
+        """
+        if side == self._side:
+            return self
+        if self._close_up is None:
+            raise no_tiles_of(side)
+        return self._close_up.for_tiles(side)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         found = [self._score_one(pixels[k : k + 1]) for k in range(len(pixels))]

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import compress, islice
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pellucid.acquisition.contrast import Grey, to_grey
 from pellucid.acquisition.gate import Gating
 from pellucid.acquisition.images import Pixels, Planes, without_repeated_channels
 from pellucid.acquisition.layouts import mirrored
+from pellucid.acquisition.looks import Look
 from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by
 from pellucid.regions.rows import Rows, Window
 from pellucid.runtimes import Floats, Runtime
-
-
-class Look(NamedTuple):
-    """A square of an image that a detector computes at a time, without the margin around it that it sees as well.
-
-    Attributes:
-        row: its first, px of the reduced image.
-        column: its first.
-        side: px.
-    """
-
-    row: int
-    column: int
-    side: int
 
 
 class Strip:
@@ -56,8 +45,15 @@ class Strip:
         self.looks: Sequence[Look] = [Look(top, column, tiling.interior) for column in columns]
         if gating is not None:
             rows = mirrored(top - tiling.margin, self.bottom - top + 2 * tiling.margin, seen.end)
-            shown = gating.gate.passing(self._seen.pick(rows), tiling.margin, self.bottom - top)
-            self.looks = list(compress(self.looks, shown))
+            looks = gating.gate.looks(self._grey(rows), tiling.margin, self.bottom - top)
+            self.looks = [look._replace(row=top + look.row) for look in looks]
+
+    def _grey(self, rows: slice | NDArray[np.intp]) -> Grey:
+        """Some rows as the gate sees them, band by band, so that few of them are floats twice."""
+        if not isinstance(rows, slice):
+            return to_grey(self._seen.pick(rows))
+        parts = self._seen.parts(Window(rows.start, rows.stop, 0, self._width))
+        return np.concatenate([to_grey(part) for _, part in parts])
 
     def planes(self, look: Look) -> Planes:
         """Return what a detector sees to compute a square, (3, side, side) with the margin, mirrored beyond the image's
@@ -94,18 +90,20 @@ def compute(runtime: Runtime, places: Sequence[Place]) -> Floats:
     """Compute the maps, (B, side, side), of some squares of one side in one call.
 
     Args:
-        runtime: of tiles.
+        runtime: of tiles of any side.
         places: of the squares, at least one.
     """
     planes = [strip.planes(look) for strip, look in places]
-    return runtime.score(planes[0][None] if len(planes) == 1 else np.stack(planes))[0]
+    sized = runtime.for_tiles(planes[0].shape[1])
+    return sized.score(planes[0][None] if len(planes) == 1 else np.stack(planes))[0]
 
 
 def batches(strips: Sequence[Strip], size: int) -> Iterator[Sequence[Place]]:
-    """Cut what has to be computed of some strips into what is computed in one call, at most so many squares."""
-    places = [Place(strip, look) for strip in strips for look in strip.looks]
-    for at in range(0, len(places), size):
-        yield places[at : at + size]
+    """Cut what has to be computed of some strips into calls, at most so many squares of one side in each."""
+    every = (Place(strip, look) for strip in strips for look in strip.looks)
+    for _, places in groupby(every, lambda place: place.look.side):
+        while batch := list(islice(places, size)):
+            yield batch
 
 
 class TiledImage:

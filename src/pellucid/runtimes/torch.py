@@ -22,6 +22,7 @@ class Torch:
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
+        self._sized: dict[int, Torch] = {}
 
     @property
     def score_of(self) -> ScoreOf:
@@ -34,6 +35,26 @@ class Torch:
     def for_throughput(self) -> Torch:
         """Return itself: torch computes one call at a time, on all of the device."""
         return self
+
+    def for_tiles(self, side: int) -> Torch:
+        """Return the same for tiles of another side, px; itself for its own.
+
+        Raises:
+            WeightsError: what it learned belongs to tiles of its own side.
+        """
+        own = self.detector
+        if side == int(own.size_[0]):
+            return self
+        if side not in self._sized:
+            import torch
+
+            from pellucid import backbones
+
+            backbone = backbones.rebuild(own.backbone_.config, layers=own.layers, name=own.backbone_.name)
+            state = own.state() | {"size_": torch.tensor([side, side])}
+            sized = type(own)(**own.parameters()).to(own.device).load_state(state, backbone=backbone)
+            self._sized[side] = Torch(sized)
+        return self._sized[side]
 
     @property
     def batch_size(self) -> int:

@@ -1,0 +1,142 @@
+"""Close-ups: a gated model computes small squares around candidates, whose maps are those of whole tiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+
+import pellucid
+from pellucid import gating
+from pellucid.acquisition.band_files import open_bands
+from pellucid.acquisition.contrast import cut_strips
+from pellucid.acquisition.gate import Gate
+from pellucid.acquisition.tiles import Tiling
+from pellucid.errors import ParameterError
+from pellucid.models.load import load
+from pellucid.passing import inspect_bands
+from pellucid.runtimes.bands import score_bands
+from pellucid.runtimes.strips import TiledImage
+from pellucid.synthesis.glass import draw_pane, write_pane
+
+SIZE = 500, 900
+
+
+def pane(seed, size=SIZE):
+    return np.clip(draw_pane(np.random.default_rng(seed), size), 0, 1)
+
+
+@pytest.fixture(scope="module")
+def flawed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sheet") / "flawed.tif"
+    pixels = pane(50)
+    for y, x in ((100, 300), (380, 840)):  # the second lies near the seam of two rows of tiles
+        pixels[y : y + 10, x : x + 12] *= 0.5
+    tifffile.imwrite(path, (pixels * 255).round().astype(np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def inspector(tmp_path_factory):
+    """With a gate that two flaws pass, and nothing else."""
+    folder = tmp_path_factory.mktemp("good")
+    for k in range(10):
+        write_pane(folder / "normal" / f"{k}.png", pane(k, (200, 300)))
+    fitted = pellucid.fit(folder, "padim", tile=640, false_reject=0.1, n_features=10, outline="map")
+    clean = (pane(50) * 255).round().astype(np.uint8)  # the flawed sheet without its flaws
+    tiling = fitted.fitted_images.framing
+    assert tiling == Tiling(tile=640, margin=128)
+    gate = Gate.fit([clean], tiling.interior, tiling.margin).with_close_ups(gating.CLOSE_UP_PX)
+    highest = max(gate.unit_strengths(*strip).max() for strip in cut_strips(clean, gate.cell, gate.context))
+    return replace(fitted, gate=gate.with_threshold(float(highest)))
+
+
+def test_close_ups_are_parts_of_the_whole_map(inspector, flawed):
+    gated, whole = inspector.inspect(flawed), replace(inspector, gate=None).inspect(flawed)
+    seen = gated.map != inspector.limit.good_level
+    assert 0.05 < seen.mean() < 0.5
+    assert gated.map[seen] == pytest.approx(whole.map[seen], abs=1e-3 * float(whole.map.max()))
+    assert gated.score == pytest.approx(whole.score, rel=1e-3)
+    assert [one.box for one in gated.defects] == [one.box for one in whole.defects]
+    looks = [look for strip in TiledImage(whole.pixels, *_of(inspector))._strips for look in strip.looks]
+    assert {look.side for look in looks} == {gating.CLOSE_UP_PX}
+
+
+def _of(inspector):
+    return inspector.fitted_images.framing, inspector.gating
+
+
+def test_bands_of_any_height_see_the_same_close_ups(inspector, flawed):
+    expected = inspector.inspect(flawed)
+    pixels = expected.pixels
+    for rows in (37, 500):
+        bands = [pixels[top : top + rows] for top in range(0, len(pixels), rows)]
+        found = [band.map for band in score_bands(inspector.runtime, bands, *_of(inspector))]
+        assert np.array_equal(np.concatenate(found), expected.map)
+    assert inspect_bands(inspector, open_bands(flawed)).defects == expected.defects
+
+
+@pytest.mark.parametrize("format", ["openvino", "onnx"])
+def test_a_graph_for_close_ups_travels_with_the_export(inspector, flawed, tmp_path, format):
+    inspector.export(tmp_path, format, images=[flawed])
+    assert list(tmp_path.glob("close_up.*"))
+    exported, expected = load(tmp_path), inspector.inspect(flawed)
+    assert exported.inspect(flawed).map == pytest.approx(expected.map, abs=1e-3 * float(expected.map.max()))
+    many = next(iter(exported.inspect_many([flawed] * 16)))
+    assert [one.box for one in many.defects] == [one.box for one in expected.defects]
+    with pytest.raises(ParameterError, match="cannot compute tiles of 512 px: export it again"):
+        exported.runtime.for_tiles(512)
+    replace(inspector, gate=None).export(tmp_path, format, images=[flawed])
+    assert not list(tmp_path.glob("close_up.*"))
+    with pytest.raises(ParameterError, match="cannot compute tiles of 448 px: export it again"):
+        load(tmp_path).runtime.for_tiles(448)
+
+
+class Blind:
+    """A runtime whose map is the mean of all that it sees: that of a part is another than that of the tile."""
+
+    def for_tiles(self, _side):
+        return self
+
+    def score(self, pixels):
+        inner = pixels[:, 0, 128:-128, 128:-128]
+        return np.broadcast_to(pixels.mean((1, 2, 3))[:, None, None], inner.shape), inner.max((1, 2))
+
+
+def test_whether_a_detector_sees_close_ups_is_measured(inspector):
+    tiling = inspector.fitted_images.framing
+    strip = gating.Strip((pane(3, (640, 900)) * 255).astype(np.uint8), tiling.margin)
+    assert gating._sees_close_up(inspector.runtime, strip, tiling)
+    assert not gating._sees_close_up(Blind(), strip, tiling)
+    narrow = Tiling(tile=576, margin=128)
+    assert not gating._sees_close_up(inspector.runtime, strip, narrow), "a close-up is hardly less than the tile"
+
+
+def test_planted_flaws_bound_what_close_ups_lose():
+    panes = [(pane(k, (640, 900)) * 255).astype(np.uint8) for k in range(20, 25)]
+    gate = Gate.fit(panes[:3], 384, 128).with_close_ups(gating.CLOSE_UP_PX)
+
+    def find(tiles):
+        grey = tiles.mean(-1)
+        off = np.abs(grey / np.median(grey, axis=1, keepdims=True) - 1)
+        return off[:, 128:-128, 128:-128].astype(np.float32)
+
+    opened, report = gating.set_gate(gate, [gating.Strip(one, 128) for one in panes[3:]], find, 0.05, loss=0.05)
+    assert opened.threshold > -np.inf
+    assert report.lost <= 0.05 * (report.found + 1)
+    assert dict(report.prices)[0.05] == report.good_work
+    assert f"leaves the detector {report.good_work:.1%} of its work on good glass" in report.sentence
+
+
+def test_a_flaw_is_as_strong_as_the_place_that_shows_it(inspector):
+    """Not as what else lies in its tile, or where the detector would not look at what it sees of the flaw."""
+    seen, inside = np.zeros((12, 36), np.float32), np.zeros((384, 384), bool)
+    inside[70:90, 100:120] = inside[300:310, 300:310] = True
+    seen[2, 12 + 3], seen[9, 12 + 9], seen[6, 12 + 6] = 5, 50, 70
+    assert gating._strength(inspector.gate, seen, 1, inside, (75, 105)) == 5
+    assert gating._strength(inspector.gate, seen, 1, inside, (305, 305)) == 50
+    assert gating._strength(inspector.gate, seen, 0, inside, (305, 305)) == 0
+    tiles = seen.reshape(12, 3, 12).max((0, 2))
+    assert gating._strength(inspector.gate.with_close_ups(0), tiles, 1, inside, (75, 105)) == 70
