@@ -119,8 +119,8 @@ Detectors = Annotated[
     typer.Option(
         metavar="NAMES",
         help="Names of the detectors to compare, with commas between; patchcore+padim is both as one. Or groups: fast"
-        " (a minute), closed-form (nothing is trained), trained, all. By default dfm, fastflow, padim, patchcore,"
-        " reverse_distillation and stfpm.",
+        " (a minute), closed-form (nothing is trained), trained, all; by default dfm, fastflow, padim,"
+        " patchcore, reverse_distillation and stfpm.",
     ),
 ]
 Backbone = Annotated[

@@ -137,11 +137,8 @@ def train(
         description: its name, for people.
 
     Raises:
-        ParameterError: the training diverged, or learned nothing.
+        ParameterError: the training diverged, or learned nothing; after a good epoch, diverging is a UserWarning.
         OutputError: the features, or the checkpoint, find no room.
-
-    Warns:
-        UserWarning: the training diverged after a good epoch.
     """
     device = next(module.parameters()).device
     loss_of = partial(_loss, module, native_precision(device) if precision == "auto" else precision)
