@@ -269,7 +269,7 @@ def test_the_log_determinant_of_bfloat16_is_that_of_float32():
 def test_fastflow_levels_are_the_negative_log_likelihood(batches, make):
     detector = make("fastflow", layers=("layer2",)).fit(batches)
     with torch.no_grad():
-        z = detector._latents(*detector.backbone_(batches[0]))[0][0]  # (B, C, h, w)
+        z = detector._latents(*detector._extract(batches[0]))[0][0]  # (B, C, h, w)
         found = detector._levels(batches[0])[0]
     normal = torch.distributions.Normal(0.0, 1.0)
     expected = -(normal.log_prob(z) - normal.log_prob(torch.zeros(()))).mean(1)

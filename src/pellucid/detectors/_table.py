@@ -92,6 +92,7 @@ TABLE: dict[str, dict[str, Any]] = \
               'defaults': {'backbone': 'prism_s',
                            'layers': ('layer1', 'layer2', 'layer3'),
                            'weights': None,
+                           'whiten': True,
                            'flow_steps': 8,
                            'conv3x3_only': False,
                            'hidden_ratio': 1.0,
@@ -101,7 +102,7 @@ TABLE: dict[str, dict[str, Any]] = \
                            'weight_decay': 1e-05,
                            'precision': 'auto',
                            'seed': 0},
-              'source_sha256': '68ac4d68e5fbf1477eef9800a7e3c79300a81264af819deb260cfb758b39bc02'},
+              'source_sha256': 'c0fbe83c0427aec3f2d6d88a3a804d741c904d84c0f5cc9f692d286fb85b2392'},
  'padim': {'paper': 'PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020, '
                     'arXiv 2011.08785).',
            'summary': 'One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.',
