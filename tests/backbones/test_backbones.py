@@ -107,7 +107,7 @@ def test_parameters_agree_with_the_report(name, layers, millions):
 def test_fastflow_trains_as_many_parameters_as_the_report_says():
     from pellucid.detectors import create as create_detector
 
-    detector = create_detector("fastflow", backbone="resnet18")
+    detector = create_detector("fastflow", backbone="resnet18", whiten=False)
     detector.backbone_ = create("resnet18", layers=detector.layers, pretrained=False)
     detector._build(128, 128)
     total, trained = count_parameters(detector)

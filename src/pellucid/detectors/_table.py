@@ -145,6 +145,7 @@ TABLE: dict[str, dict[str, Any]] = \
               'defaults': {'backbone': 'prism_s',
                            'layers': ('layer1', 'layer2', 'layer3'),
                            'weights': None,
+                           'whiten': True,
                            'flow_steps': 8,
                            'conv3x3_only': False,
                            'hidden_ratio': 1.0,
@@ -156,7 +157,7 @@ TABLE: dict[str, dict[str, Any]] = \
                            'weight_decay': 1e-05,
                            'precision': 'auto',
                            'seed': 0},
-              'source_sha256': '005697a5a1ebbc948da72c70b0e3e5690c6f15a9ee81d6610e59ad9041db3cd4'},
+              'source_sha256': '3dc1c36efbd41839d7aa18eb65dcb5c5984c64b641bd8fdb2df1f3cbfeaae476'},
  'padim': {'paper': 'PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020, '
                     'arXiv 2011.08785).',
            'summary': 'One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.',
