@@ -63,8 +63,12 @@ def test_what_anomalib_does_not_have_is_not_found_either():
         for name in ("anomalib.nonsense", "anomalib.data.nonsense", "anomalib.utils.nonsense"):
             with pytest.raises(ModuleNotFoundError, match=name):
                 importlib.import_module(name)
-        with pytest.raises(ImportError, match="cannot import name 'Nonsense'"):
-            exec("from anomalib.models import Nonsense", {})
+        for place in ("models", "data.utils", "data", "metrics", "engine", "models.image.patchcore", "callbacks"):
+            for name in ("Nonsense", "nonsense"):
+                with pytest.raises(ImportError, match=f"cannot import name '{name}'"):
+                    exec(f"from anomalib.{place} import {name}", {})
+        with pytest.raises(ImportError, match="cannot import name 'nonsense'"):
+            exec("from lightning.pytorch.callbacks import nonsense", {})
 
 
 def test_the_names_are_mapped_only_while_a_script_runs():

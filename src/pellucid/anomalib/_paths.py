@@ -17,31 +17,45 @@ from types import ModuleType
 from typing import Literal
 
 HERE = "pellucid.anomalib"
-_PARTS = r"(?:\.\w+)*"
+_DATA_SETS = (
+    r"(?:\.(?:folder|tabular|mvtec|mvtecad|visa|mpdd|btech|kolektor|image|base|datamodule|dataset|torch|numpy"
+    r"|generic))*"
+)
+_MODELS = (
+    r"(?:patchcore|padim|stfpm|dfm|dfkde|fastflow|reverse_distillation|efficient_ad|cfa|supersimplenet|anomaly_dino"
+    r"|dinomaly|cflow|uflow|draem|csflow|dsr|fre|ganomaly|winclip|uninet|glass|vlm_ad)"
+)
 OWN_PATHS = [  # below anomalib: a pattern of paths, and the module here that has the names of all of them
-    (rf"data\.(?:utils|image|datamodules|datasets|dataclasses|base|predict|validators|task_type){_PARTS}", "data"),
-    (rf"models\.(?:image|components|video){_PARTS}", "models"),
-    (r"models\.[a-z]\w*(?:\.lightning_model|\.torch_model)?", "models"),
-    (r"engine\.\w+", "engine"),
-    (rf"deploy\.(?:inferencers|export){_PARTS}", "deploy"),
-    (rf"metrics\.\w+{_PARTS}", "metrics"),
-    (r"callbacks\.\w+", "callbacks"),
-    (r"loggers\.\w+", "loggers"),
-    (rf"pipelines{_PARTS}", "pipelines"),
-    (r"pre_processing\.\w+", "pre_processing"),
-    (r"post_processing\.\w+", "post_processing"),
-    (rf"visualization\.\w+{_PARTS}", "visualization"),
-    (rf"utils\.(?:visualization|post_processing){_PARTS}", "visualization"),
-    (rf"utils\.callbacks{_PARTS}", "callbacks"),
-    (rf"utils\.loggers{_PARTS}", "loggers"),
-    (rf"utils\.metrics{_PARTS}", "metrics"),
-    (rf"utils\.normalization{_PARTS}", "post_processing"),
+    (r"data\.utils(?:\.(?:split|image|tiler|path|label|synthetic|download|transforms|generators))?", "data"),
+    (rf"data\.(?:image|datamodules|datasets|dataclasses|base){_DATA_SETS}", "data"),
+    (r"data\.(?:predict|task_type|inference)", "data"),
+    (rf"models\.(?:image|(?:image\.)?{_MODELS}(?:\.(?:lightning_model|torch_model|anomaly_map))?)", "models"),
+    (r"models\.components(?:\.base(?:\.anomalib_module|\.anomaly_module)?)?", "models"),
+    (r"engine\.engine", "engine"),
+    (r"deploy\.(?:export|inferencers(?:\.(?:base|torch|openvino)_inferencer)?)", "deploy"),
+    (r"metrics\.(?:auroc|aupr|aupro|pro|pimo|f1_score|min_max|base|evaluator)", "metrics"),
+    (r"metrics\.threshold(?:\.(?:f1_adaptive_threshold|manual_threshold|base))?", "metrics"),
+    (r"callbacks\.(?:checkpoint|timer|model_loader|graph|tiler_configuration|visualizer)", "callbacks"),
+    (r"loggers\.(?:base|tensorboard|mlflow|wandb|comet)", "loggers"),
+    (r"pipelines\.(?:benchmark|tiled_ensemble)", "pipelines"),
+    (r"pre_processing\.pre_processor", "pre_processing"),
+    (r"post_processing\.(?:base|one_class|post_processor)", "post_processing"),
+    (r"visualization\.(?:base|image(?:\.(?:visualizer|functional|item_visualizer))?)", "visualization"),
+    (r"utils\.visualization(?:\.(?:base|image))?", "visualization"),
+    (r"utils\.post_processing", "visualization"),
+    (r"utils\.callbacks", "callbacks"),
+    (r"utils\.loggers", "loggers"),
+    (r"utils\.metrics", "metrics"),
+    (r"utils\.normalization", "post_processing"),
     (r"utils(?:\.(?:types|path|config|logging))?", ""),
 ]
 HOMES = ("", *dict.fromkeys(home for _, home in OWN_PATHS if home), "cli")
-_LIGHTNING = r"(?:lightning|pytorch_lightning|lightning\.pytorch)"
+_LIGHTNING = (
+    r"(?:trainer|core|callbacks(?:\.(?:callback|early_stopping|model_checkpoint|progress))?"
+    r"|loggers(?:\.(?:tensorboard|csv_logs))?|utilities(?:\.(?:types|seed|rank_zero))?)"
+)
 FOREIGN_PATHS = [  # of other libraries, where they are not installed
-    (rf"{_LIGHTNING}{_PARTS}", "lightning"),
+    (rf"(?:lightning|pytorch_lightning|lightning\.pytorch)(?:\.{_LIGHTNING})?", "lightning"),
     (r"torchvision(?:\.transforms(?:\.v2)?)?", "transforms"),
 ]
 

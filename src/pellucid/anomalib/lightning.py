@@ -33,6 +33,7 @@ __path__: list[str] = []  # its parts, by Lightning's names, are found by _paths
 SEED_VARIABLE = "PL_GLOBAL_SEED"  # in which Lightning's seed_everything keeps what it was given
 MAX_SEED = 2**32 - 1
 TensorBoardLogger = AnomalibTensorBoardLogger
+STEP_OUTPUT = EVAL_DATALOADERS = TRAIN_DATALOADERS = Any  # names of types, in annotations of scripts
 _OWN = "Models and their training are pellucid's own: write a detector, as docs and examples show, or take one by name."
 ABSENT = {
     "Trainer": "Engine takes the arguments of a Trainer: Engine(max_epochs=10).fit(model=model, datamodule=data).",

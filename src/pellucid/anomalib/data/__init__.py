@@ -39,6 +39,8 @@ ABSENT = {
     "SyntheticAnomalyDataset": "No flaws are planted into training images here: `pellucid detectability` plants them,"
     " to find out how small a flaw is found.",
     "download_and_extract": "Nothing is downloaded: bring the files, and give their folder as root=.",
+    "generate_output_image_filename": "Names of pictures are a script's own affair; engine.test writes its own"
+    " pictures.",
     "DownloadInfo": "Nothing is downloaded: bring the files, and give their folder as root=.",
 }
 DATA_MODULES: dict[str, type[AnomalibDataModule]] = {
