@@ -15,6 +15,7 @@ from pellucid.detectors._flow import CouplingStep, Flow, negative_log_likelihood
 from pellucid.detectors._maps import smooth_map
 from pellucid.detectors._moments import level_statistics
 from pellucid.detectors.cflow import log_likelihood, position_code
+from pellucid.detectors.fastflow import Fastflow
 from pellucid.detectors.uflow import UShapedFlow
 from pellucid.errors import ParameterError
 
@@ -151,7 +152,8 @@ def test_a_u_goes_from_fine_to_coarse(layers, batches):
 
 def latents_of(detector, pixels):
     with torch.no_grad():
-        return detector._latents(*detector.backbone_(pixels))
+        features = detector._extract(pixels) if isinstance(detector, Fastflow) else detector.backbone_(pixels)
+        return detector._latents(*features)
 
 
 @pytest.mark.parametrize("name", ["fastflow", "uflow"])

@@ -61,7 +61,7 @@ def test_a_flow_starts_as_the_gaussian_of_its_features(batches):
     detector = Fastflow(epochs=1, flow_steps=2, layers=("layer2",)).fit(batches)
     with torch.inference_mode():
         maps = torch.cat([detector.backbone_(pixels)[0] for pixels in batches])
-    detector.flows_ = nn.ModuleList([Flow(maps.shape[1], 2, 1.0, conv3x3_only=False)])  # that nothing has trained
+    detector.flows_ = nn.ModuleList([Flow(maps.shape[1], 2, 1.0)])  # that nothing has trained
     rows = maps.movedim(1, 3).flatten(0, 2).double().numpy()
     covariance = np.cov(rows.T, bias=True)
     shrunk = covariance + 0.01 * covariance.diagonal().mean() * np.eye(len(covariance))
