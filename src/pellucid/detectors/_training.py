@@ -140,23 +140,20 @@ def train(
         ParameterError: the training diverged, or learned nothing; after a good epoch, diverging is a UserWarning.
         OutputError: the features, or the checkpoint, find no room.
     """
-    device = next(module.parameters()).device
-    loss_of = partial(_loss, module, native_precision(device) if precision == "auto" else precision)
+    loss_of = _loss_of(module, precision)
     module.eval()
-    with FeatureCache(images, extract, device) as cache, progress_bar() as bar:
+    with FeatureCache(images, extract, next(module.parameters()).device) as cache, progress_bar() as bar:
         learned, held_out = _split(len(cache))
         held_out_loss = partial(_mean_loss, loss_of, cache, held_out if len(held_out) else learned, batch_size)
-        start = _copy(module) if from_model else None
-        progress = _resumed(checkpoint, module, optimizer) or _Progress(held_out_loss(), start=start)
+        progress = _resumed(checkpoint, module, optimizer)
+        progress = progress or _Progress(held_out_loss(), start=_copy(module) if from_model else None)
         task = bar.add_task(description, total=epochs, completed=len(progress.train))
         for epoch in range(len(progress.train), epochs):
             if _stalled(progress.held_out, patience) or _exploded(module):
                 break
-            module.train()
-            torch.manual_seed(seed * 1_000_003 + epoch)  # of what a loss or a layer draws, resumed or not
-            batches = _shuffled(learned, batch_size, seed * 1_000_003 + epoch)
-            train_loss = _train_epoch(loss_of, optimizer, cache, batches, clip)
-            module.eval()
+            epoch_seed = seed * 1_000_003 + epoch
+            batches = _shuffled(learned, batch_size, epoch_seed)
+            train_loss = _train_epoch(module, loss_of, optimizer, cache, batches, clip, epoch_seed)
             progress.add(module, train_loss, held_out_loss())
             if checkpoint is not None:
                 _save(checkpoint, module, optimizer, progress)
@@ -198,20 +195,17 @@ def train_on(
         ParameterError: the training diverged.
         OutputError: the features find no room.
     """
-    device = next(module.parameters()).device
-    loss_of = partial(_loss, module, native_precision(device) if precision == "auto" else precision)
-    with FeatureCache(images, extract, device) as cache:
-        module.train()
+    loss_of = _loss_of(module, precision)
+    with FeatureCache(images, extract, next(module.parameters()).device) as cache:
         for epoch in track(range(epochs), description):
-            torch.manual_seed(seed * 1_000_003 + epoch)
-            drawn = draw(torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-            loss = _train_epoch(loss_of, optimizer, cache, torch.split(drawn, batch_size), clip=None)
+            epoch_seed = seed * 1_000_003 + epoch
+            batches = torch.split(draw(torch.Generator().manual_seed(epoch_seed)), batch_size)
+            loss = _train_epoch(module, loss_of, optimizer, cache, batches, None, epoch_seed)
             if _exploded(module) or not math.isfinite(loss):
                 lr = optimizer.param_groups[0]["lr"]
                 raise ParameterError(
                     f"The training of {description} diverged. Set a lower learning rate than lr={lr:g}."
                 )
-        module.eval()
 
 
 def held_out_images(images: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -277,6 +271,12 @@ def native_precision(device: torch.device | None = None) -> str:
     return "bf16-mixed" if native else "32-true"
 
 
+def _loss_of(module: nn.Module, precision: str) -> Callable[[Sequence[Tensor]], Tensor]:
+    """Return what computes the loss of maps in a precision, which is settled where it is ``auto``."""
+    device = next(module.parameters()).device
+    return partial(_loss, module, native_precision(device) if precision == "auto" else precision)
+
+
 def _loss(module: nn.Module, precision: str, maps: Sequence[Tensor]) -> Tensor:
     """Compute the loss, a float32 scalar, of maps (B, C, h, w)."""
     if precision == "32-true":
@@ -287,13 +287,20 @@ def _loss(module: nn.Module, precision: str, maps: Sequence[Tensor]) -> Tensor:
 
 
 def _train_epoch(
+    module: nn.Module,
     loss_of: Callable[[Sequence[Tensor]], Tensor],
     optimizer: Optimizer,
     cache: FeatureCache,
     batches: Sequence[Tensor],
     clip: float | None,
+    seed: int,
 ) -> float:
-    """Take a step for every batch of images' indices (B,); return the mean loss."""
+    """Take a step for every batch of images' indices (B,); return the mean loss.
+
+    The seed is of what a loss or a layer draws: a training that was resumed draws the same.
+    """
+    module.train()
+    torch.manual_seed(seed)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     losses = []
     for batch in batches:
@@ -304,6 +311,7 @@ def _train_epoch(
             nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
         losses.append(loss.detach())
+    module.eval()
     values: list[float] = torch.stack(losses).tolist()  # a GPU is waited for once an epoch
     return sum(values) / len(values)
 
