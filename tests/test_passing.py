@@ -14,6 +14,7 @@ import pellucid
 from pellucid.acquisition.band_files import open_bands
 from pellucid.acquisition.bands import Band, Remarks
 from pellucid.acquisition.gate import Gate
+from pellucid.acquisition.geometry import Geometry, LineCamera
 from pellucid.acquisition.row_streams import RawRows
 from pellucid.errors import DataError, ParameterError
 from pellucid.passing import inspect_bands
@@ -205,3 +206,22 @@ def test_a_stuck_sensor_column_is_not_judged(inspector, tmp_path):
     found = inspect_bands(inspector, open_bands(path, 100))
     assert found.reason.startswith("Not judged: compared with those fitted on, the image is far crossed by one line as")
     assert found == replace(inspector.inspect(path), pixels=None, map=found.map)
+
+
+def test_a_scale_file_places_the_same_defects_in_bands_as_in_memory(inspector, sheet):
+    cameras = (LineCamera(width_px=220), LineCamera(width_px=180, overlap_px=10, offset_mm=5, skew_degrees=0.5))
+    one = inspector.with_geometry(Geometry(mm_per_px=(0.2, 0.2), cameras=cameras))
+    expected, told = one.inspect(sheet), []
+    found = inspect_bands(one, open_bands(sheet, 64), told.append)
+    assert replace(found, map=expected.map) == replace(expected, pixels=None)
+    assert sorted(told, key=lambda one: -one.peak) == list(found.defects)
+    for defect in found.defects:
+        (centre,) = one.geometry.to_mm(np.array([defect.centroid]) + 0.5)
+        assert defect.centre_mm == pytest.approx(tuple(centre))
+        assert defect.box_mm[0] <= centre[0] <= defect.box_mm[2]
+    plain = inspector.inspect(sheet)
+    assert [one.box for one in plain.defects] == [one.box for one in found.defects]
+    assert (plain.score, plain.verdict, plain.defects[0].centre_mm) == (found.score, found.verdict, None)
+    narrow = inspector.with_geometry(Geometry(mm_per_px=(0.2, 0.2), cameras=cameras[:1]))
+    with pytest.raises(DataError, match="The image is 400 px wide, and the cameras of the scale file are 220 px"):
+        narrow.inspect(sheet)

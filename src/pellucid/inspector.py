@@ -17,6 +17,7 @@ from pellucid._io.pipeline import IO_THREADS, Operation, run_pipeline
 from pellucid.acquisition.arrays import read_or_convert
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.gate import Gate, Gating
+from pellucid.acquisition.geometry import Geometry
 from pellucid.acquisition.images import Size, open_image, read_image
 from pellucid.acquisition.tiles import Tiling
 from pellucid.acquisition.views import lay_out, views_of
@@ -68,6 +69,8 @@ class Inspector:
         zones: where and from what size on a defect counts; an image is rejected only for what does.
         measuring: how defects are outlined and measured.
         grading: rule that every inspection is graded by; None: by none. A model file does not hold it.
+        geometry: corrects places and sizes in mm for lens, perspective and seams; None: one scale holds everywhere. A
+            model file does not hold it.
         ancestry: the models that it was updated from, the oldest first.
         taught: what labelled defects taught the detector; None: nobody asked for that.
         gate: passes over tiles of good glass; None: all are computed.
@@ -86,6 +89,7 @@ class Inspector:
     zones: Zones = EVERYTHING
     measuring: Measuring = field(default=Measuring(), kw_only=True)
     grading: Grading | None = field(default=None, kw_only=True)
+    geometry: Geometry | None = field(default=None, kw_only=True)
     ancestry: tuple[Ancestor, ...] = field(default=(), kw_only=True)
     taught: Taught | None = field(default=None, kw_only=True)
     held_out_defects: tuple[float, ...] = field(default=(), kw_only=True)
@@ -214,6 +218,10 @@ class Inspector:
             accepted: whether it is.
             found: the other fields of :class:`Inspection`, the score among them.
         """
+        if self.geometry is not None:
+            self.geometry.check_width(size[1])
+            ignored = [replace(one, defect=self.geometry.placed(one.defect)) for one in found["ignored"]]
+            found |= {"defects": tuple(map(self.geometry.placed, found["defects"])), "ignored": tuple(ignored)}
         inspection = Inspection(
             limit=self.limit.value,
             p_value=self.limit.p_value(found["score"]),
@@ -244,6 +252,14 @@ class Inspector:
             return self
         check_scale(mm_per_px)
         return replace(self, measuring=self.measuring.model_copy(update={"mm_per_px": mm_per_px}))
+
+    def with_geometry(self, geometry: Geometry) -> Inspector:
+        """Return one whose places and sizes in mm are corrected for lens, perspective and seams.
+
+        Raises:
+            ParameterError: its scales along x and y differ too much.
+        """
+        return replace(self.with_scale(geometry.mm_per_px), geometry=geometry)
 
     def with_grading(
         self, rules: str | Path | Rules, panes: int | None = None, cut_plan: Path | CutPlan | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from pellucid.acquisition.bands import Bands
 from pellucid.acquisition.tiles import Map, Tiling
 from pellucid.errors import DataError, ParameterError
 from pellucid.inspector import NOT_FINITE, Inspector
-from pellucid.records import Inspection
+from pellucid.records import Ignored, Inspection
 from pellucid.regions.band_zones import Finding, SortedDefects, ZonedFinder
 from pellucid.regions.bands import DefectFinder
 from pellucid.runtimes.bands import score_bands
@@ -87,8 +88,16 @@ class _Passing:
         self.held += found
         if self.is_finite and self.score > self.inspector.limit.value:
             for finding in self.held:
-                self.tell(finding)
+                self.tell(self._placed(finding))
             self.held = []
+
+    def _placed(self, finding: Finding) -> Finding:
+        geometry = self.inspector.geometry
+        if geometry is None:
+            return finding
+        if isinstance(finding, Ignored):
+            return replace(finding, defect=geometry.placed(finding.defect))
+        return geometry.placed(finding)
 
     def conclude(self) -> Inspection:
         """Decide, as of an image in memory: what cannot be judged is never accepted."""

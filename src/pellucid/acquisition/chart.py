@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.acquisition.geometry import MIN_LENS_CORNERS, Geometry, fit_lens
 from pellucid.acquisition.images import read_image
 from pellucid.errors import DataError, ParameterError
 
@@ -35,6 +36,8 @@ class Calibration:
         position_error_mm: largest distance of a corner from where two constant scales put it.
         length_error_percent: largest error of a length of at least three squares between two corners.
         corners: columns and rows of corners, or circles, that were found.
+        geometry: what corrects lens and perspective; None where too few corners show for one.
+        corrected_error_mm: largest distance of a corner from where that puts it.
     """
 
     mm_per_px: tuple[float, float]
@@ -43,6 +46,8 @@ class Calibration:
     position_error_mm: float
     length_error_percent: float
     corners: tuple[int, int]
+    geometry: Geometry | None = None
+    corrected_error_mm: float | None = None
 
     @property
     def option(self) -> str:
@@ -98,7 +103,18 @@ def calibrate(
             f"'{image}' shows no {'grid of circles' if chart == 'circles' else 'chessboard'}{size}: it has to be in"
             " sharp focus, evenly lit, and wholly in the picture with a bright rim."
         )
-    return measure_scale(*found, square_mm)
+    measured = measure_scale(*found, square_mm)
+    if len(found[0]) < MIN_LENS_CORNERS:
+        return measured
+    geometry, error = fit_lens(found[0] + 0.5, _places(found[1], square_mm), (grey.shape[0], grey.shape[1]))
+    return replace(measured, geometry=geometry, corrected_error_mm=error)
+
+
+def _places(size: tuple[int, int], square_mm: float) -> Points:
+    """Corners on the chart, mm, row by row, (columns * rows, 2)."""
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    places = np.stack([columns.ravel(), rows.ravel()], 1) * square_mm
+    return np.asarray(places - places.mean(0))
 
 
 def measure_scale(corners: Points, size: tuple[int, int], square_mm: float) -> Calibration:
@@ -109,9 +125,7 @@ def measure_scale(corners: Points, size: tuple[int, int], square_mm: float) -> C
         size: columns and rows.
         square_mm: distance of neighbours.
     """
-    rows, columns = np.mgrid[: size[1], : size[0]]
-    places = np.stack([columns.ravel(), rows.ravel()], 1) * square_mm  # mm on the chart
-    places -= places.mean(0)
+    places = _places(size, square_mm)
     centred = corners - corners.mean(0)
     inverse = np.linalg.inv(places.T @ places)
     px_per_mm = (inverse @ places.T @ centred).T  # (2, 2): px = px_per_mm @ mm

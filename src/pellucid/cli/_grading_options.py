@@ -19,6 +19,25 @@ Panes = Annotated[
         " is written for.",
     ),
 ]
+ScaleFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--scale-file",
+        metavar="SCALE.json|toml",
+        help="Scale with what corrects lens, perspective and seams of cameras, as `pellucid calibrate -o` writes it, in"
+        " place of --mm-per-px; by default one scale holds everywhere.",
+    ),
+]
+ScaleOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="SCALE.json",
+        help="File for the scale with what corrects lens and perspective, for --scale-file; nothing is written by"
+        " default.",
+    ),
+]
 CutPlan = Annotated[
     Path | None,
     typer.Option(

@@ -16,9 +16,11 @@ from pellucid.cli._grading_options import (
     RequiredGrade,
     Results,
     RulesArgument,
+    ScaleOutput,
     SquareMillimetres,
 )
 from pellucid.cli._options import Json
+from pellucid.errors import DataError
 
 
 def calibrate(
@@ -26,24 +28,35 @@ def calibrate(
     square_mm: SquareMillimetres,
     chart: Chart = "chessboard",
     pattern: Pattern = None,
+    output: ScaleOutput = None,
     as_json: Json = False,
 ) -> None:
     """Measure the scale of a camera by a picture of a chart that lies where the glass lies.
 
-    Reads one picture, taken and stored as the images to inspect are; the chart may be turned and should fill it. Writes
-    nothing. Prints the mm per px along both axes with their uncertainty, and how large an error the angle between the
-    axes, perspective and lens leave: nothing corrects these.
+    Reads one picture, taken and stored as the images to inspect are; the chart may be turned and should fill it.
+    Prints the mm per px along both axes with their uncertainty, and how large an error the angle between the axes,
+    perspective and lens leave at a constant scale. With -o, writes a scale file, by which `inspect --scale-file`
+    corrects them.
 
     ```
     pellucid calibrate chart.png --square-mm 10
     ```
     """
+    from pellucid._io.files import check_writable, write_text
     from pellucid.acquisition.chart import calibrate as measure
     from pellucid.acquisition.chart import parse_pattern
+    from pellucid.acquisition.geometry import MIN_LENS_CORNERS
 
+    if output is not None:
+        check_writable(output)
     found = measure(image, square_mm, chart, parse_pattern(pattern))
+    if output is not None:
+        if found.geometry is None:
+            raise DataError(f"'{image}' shows too few corners to correct a lens: at least {MIN_LENS_CORNERS}.")
+        write_text(output, found.geometry.model_dump_json(indent=2, exclude_defaults=True) + "\n")
     if as_json:
-        print(json.dumps(asdict(found), indent=2))
+        geometry = None if found.geometry is None else found.geometry.model_dump(exclude_defaults=True)
+        print(json.dumps(asdict(found) | {"geometry": geometry}, indent=2))
         return
     for axis, scale, uncertainty in zip("xy", found.mm_per_px, found.uncertainty, strict=True):
         print_line(out, f"along {axis}: {scale:.6g} mm per px, ± {uncertainty:.2g} (19 of 20)")
@@ -55,7 +68,11 @@ def calibrate(
         f"what a constant scale leaves: positions are off by up to {found.position_error_mm:.3g} mm, lengths by up to"
         f" {found.length_error_percent:.2g} %",
     )
+    if found.corrected_error_mm is not None:
+        print_line(out, f"corrected for lens and perspective: {found.corrected_error_mm:.3g} mm")
     print_line(out, f"to measure with it: --mm-per-px {found.option}")
+    if output is not None:
+        print_line(out, f"corrected: --scale-file {output}")
 
 
 def rules(name: RulesArgument = None, as_json: Json = False) -> None:

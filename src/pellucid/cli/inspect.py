@@ -13,7 +13,7 @@ import typer
 
 from pellucid._io.names import printable
 from pellucid.cli._console import err, find_images, out, print_line
-from pellucid.cli._grading_options import CutPlan, Grade, Panes
+from pellucid.cli._grading_options import CutPlan, Grade, Panes, ScaleFile
 from pellucid.cli._models import read_zones, scale_of
 from pellucid.cli._options import (
     Device,
@@ -59,6 +59,7 @@ def inspect(
     runtime: Runtime = "auto",
     device: Device = "auto",
     mm_per_px: InspectedMillimetresPerPixel = None,
+    scale_file: ScaleFile = None,
     grade: Grade = None,
     panes: Panes = None,
     cut_plan: CutPlan = None,
@@ -94,10 +95,14 @@ def inspect(
     """
     from pellucid._io.files import check_writable
     from pellucid.acquisition.files import Listing
+    from pellucid.acquisition.geometry import read_geometry
     from pellucid.models.load import load
     from pellucid.study.stored import result_text, write_results
 
     scale = scale_of(mm_per_px)
+    if scale is not None and scale_file is not None:
+        raise ParameterError("Give --mm-per-px or --scale-file, not both: a scale file has its own mm per px.")
+    geometry = None if scale_file is None else read_geometry(scale_file)
     if grade is None and cut_plan is not None:
         raise ParameterError("--cut-plan says what is graded: give --grade as well, the rule to grade it by.")
     if output is not None:
@@ -106,6 +111,7 @@ def inspect(
     found = find_images(images) if opener is None else Listing((), ())
     zones = read_zones(ignore, only, margin, min_area, found.images[0] if found.images else None)
     inspector = load(model, runtime, images=len(found.images) or None, device=device).with_scale(scale)
+    inspector = inspector if geometry is None else inspector.with_geometry(geometry)
     inspector = _with_rules(inspector, zones, grade, panes, cut_plan)
     pages, skipped = PageWriter(output, sheet_pages, inspector), list[str]()
     scored: list[ScoredSample] = []

@@ -151,6 +151,8 @@ class Defect:
         area_mm2: and all that follow: the same in mm, where the scale is known.
         uncertainty_mm: of its lengths and widths, for 19 of 20 outlines: each of two edges lies anywhere in its pixel.
         area_uncertainty_mm2: of its area, were all of the outline that far off.
+        centre_mm: of its centroid from where the image begins, x and y, where a scale file corrects the cameras.
+        box_mm: left, top, right and bottom of its box, there.
     """
 
     box: tuple[int, int, int, int]
@@ -182,6 +184,8 @@ class Defect:
     border_mm: float | None = None
     uncertainty_mm: float | None = None
     area_uncertainty_mm2: float | None = None
+    centre_mm: tuple[float, float] | None = None
+    box_mm: tuple[float, float, float, float] | None = None
 
     @property
     def size_text(self) -> str:

@@ -157,6 +157,8 @@ def _grade_pane(defects: Sequence[Defect], pane: Pane, sheet: Sheet, grading: Gr
 
 def _place(defect: Defect, sheet: Sheet) -> tuple[tuple[float, float], Box]:
     """The centre of a defect, and the box of its pixels, mm."""
+    if defect.centre_mm is not None and defect.box_mm is not None:
+        return defect.centre_mm, defect.box_mm
     across, down = sheet.mm_per_px
     x, y, width, height = defect.box
     centre = (defect.centroid[0] + 0.5) * across, (defect.centroid[1] + 0.5) * down  # a pixel's own lies in its middle

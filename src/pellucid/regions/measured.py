@@ -132,6 +132,8 @@ def measure_region(cluster: Cluster, around: Surroundings | None, bridge_px: int
             form = measure_shape(square, round(bridge_px * max(across, down) / side))
         area_mm2 = listed.area_px * across * down
         in_mm = in_millimetres(form, side, area_mm2, perimeter_px(square) * side, max(across, down))
+    middle_x, middle_y, longer, shorter, degrees = shape.rectangle  # of the mask; the image's, as the outline is:
+    shape = shape._replace(rectangle=(middle_x + left, middle_y + top, longer, shorter, degrees))
     measured = replace(
         listed,
         outline=trace(mask, left, top),

@@ -49,6 +49,9 @@ class SheetPlaces:
             )
         centroids = np.array([defect.centroid for defect in found.defects], np.float64).reshape(-1, 2)
         places = (centroids + 0.5) * found.sheet.mm_per_px  # a pixel's own lies in its middle
+        corrected = [one.centre_mm for one in found.defects if one.centre_mm is not None]
+        if corrected:
+            places = np.array(corrected, np.float64)
         return cls(found.sheet.width_mm, found.sheet.height_mm, places, start_mm)
 
 

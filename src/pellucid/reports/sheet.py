@@ -222,6 +222,8 @@ def _size(defect: Defect, sheet: Sheet | None) -> float:
 
 def _place_text(defect: Defect, sheet: Sheet | None) -> str:
     x, y = defect.centroid
+    if defect.centre_mm is not None:
+        return f"{defect.centre_mm[0]:.1f}, {defect.centre_mm[1]:.1f} mm"
     if sheet is None:
         return f"{x:.0f}, {y:.0f} px"
     return f"{(x + 0.5) * sheet.mm_per_px[0]:.1f}, {(y + 0.5) * sheet.mm_per_px[1]:.1f} mm"

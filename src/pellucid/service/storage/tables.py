@@ -114,6 +114,8 @@ class StoredDefect(TypedDict):
     border_mm: NotRequired[Millimetres]
     uncertainty_mm: NotRequired[Annotated[float | None, Field(description="of lengths and widths, in 19 of 20 cases")]]
     area_uncertainty_mm2: NotRequired[float | None]
+    centre_mm: NotRequired[Annotated[tuple[float, float] | None, Field(description="through a scale file; else null")]]
+    box_mm: NotRequired[tuple[float, float, float, float] | None]
 
 
 class StoredIgnored(StoredDefect):
