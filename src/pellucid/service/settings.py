@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     grade: str | None = Field(
         None,
         description="Rule of 'pellucid rules', or a TOML file, that grades what models with a scale find; a file"
-        " NAME.rules.toml beside NAME.pellucid is that model's own. By default nothing is graded.",
+        " NAME.rules.toml beside NAME.pellucid is that model's own; nothing is graded by default.",
     )
     cut_plan: Path | None = Field(
         None,
