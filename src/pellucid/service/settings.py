@@ -86,13 +86,7 @@ class Settings(BaseSettings):
     grade: str | None = Field(
         None,
         description="Rule of 'pellucid rules', or a TOML file, that grades what models with a scale find; a file"
-<<<<<<< HEAD
-        " NAME.rules.toml beside NAME.pellucid is that model's own; by default nothing is graded.",
-||||||| 7eec1b3
-        " NAME.rules.toml beside NAME.pellucid is that model's own. By default nothing is graded.",
-=======
         " NAME.rules.toml beside NAME.pellucid is that model's own; nothing is graded by default.",
->>>>>>> area
     )
     cut_plan: Path | None = Field(
         None,
