@@ -14,7 +14,7 @@ FAST: dict[str, dict[str, Any]] = {
     "uflow": {"epochs": 20, "batch_size": 4, "flow_steps": 2},
     "cflow": {"epochs": 1, "coupling_blocks": 2},
     "cfa": {"epochs": 3},
-    "draem": {"epochs": 30, "batch_size": 4, "width": 16, "textures": 8},
+    "draem": {"epochs": 60, "batch_size": 4, "width": 16, "textures": 8},
     "efficientad": {"epochs": 1, "batch_size": 4, "penalty_images": 4},
     "dinomaly": {"epochs": 30, "batch_size": 4, "decoder_depth": 2, "layers": ("layer3",)},
     "supersimplenet": {"epochs": 30, "batch_size": 4, "noise_std": 1.0},

@@ -108,7 +108,7 @@ def test_what_python_blocks_call_is_public():
     """Pages show names that stay: those of the package, and of the modules that the reference has."""
     shown = "\n".join(b.text for blocks in WITH_CODE.values() for b in blocks if b.kind == "python")
     used = set(re.findall(r"\bpellucid\.(\w+)", shown))
-    assert used <= {*pellucid.__all__, "testing", "synthesis"}, used
+    assert used <= {*pellucid.__all__, "anomalib", "testing", "synthesis"}, used
 
 
 def test_the_sweep_of_the_documentation_is_one(desk):

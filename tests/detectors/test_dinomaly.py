@@ -54,12 +54,12 @@ def test_the_loss_learns_from_hard_points(seed, easy_share):
     expected = 0.0
     for e, d in zip(f_E.detach(), f_D.detach(), strict=True):
         expected += (1 - float((e * d).sum() / (e.norm() * d.norm()))) / 2
-    assert float(loss) == pytest.approx(expected)
+    assert float(loss.detach()) == pytest.approx(expected)
     loss.backward()
     plain = f_D.detach().clone().requires_grad_()
     loose_loss(f_E, plain, 0.0).backward()
     distances = sorted(
-        (1 - float(nn.functional.cosine_similarity(f_E[b, :, y, x], f_D[b, :, y, x], dim=0)), b, y, x)
+        (1 - float(nn.functional.cosine_similarity(f_E[b, :, y, x], f_D.detach()[b, :, y, x], dim=0)), b, y, x)
         for b in range(2)
         for y in range(3)
         for x in range(3)

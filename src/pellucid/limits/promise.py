@@ -17,6 +17,7 @@ from pellucid.records.limits import AreaUnit, FalseAlarms, Limit
 
 BETTER_CONFIDENCE = 0.95  # that is proposed where a rate is kept on average
 BETTER_RATES = (0.05, 0.02, 0.01)  # that a plant would ask for
+ROUNDING = 1e-9  # by which equal rates may differ
 UNPROMISED = {  # why a method promises nothing
     "f1": "labelled defects placed the limit, and what it shows on those images is optimistic",
     "tail": "a tail fitted to the highest scores placed the limit, so that {rate} rejected is expected, not guaranteed",
@@ -80,7 +81,7 @@ def next_promise(limit: Limit, asked: float) -> Promise | None:
         asked: share of good parts that was to be rejected at most, in (0, 1).
     """
     now = promise_of(limit)
-    if now is None or now.rate > asked:
+    if now is None or now.rate > asked + ROUNDING:
         return Promise(asked, BETTER_CONFIDENCE)
     if now.confidence is None or now.confidence < BETTER_CONFIDENCE:
         return Promise(now.rate, BETTER_CONFIDENCE)
@@ -163,7 +164,7 @@ def _made(limit: Limit, asked: float, t: Translate) -> str:
         notes.append(t(APPROXIMATE[source.method]))
     elif source.taught:
         notes.append(t("approximate, as the same images also weighed what labelled defects taught"))
-    if now.rate > asked:
+    if now.rate > asked + ROUNDING:
         words = "not the {asked} that were asked for, as the good images show only {groups} parts or photos"
         notes.append(t(words, asked=_percent(asked), groups=limit.groups))
     elif now.confidence is None:
