@@ -39,7 +39,8 @@ def test_images_are_left_out_by_group_and_come_back_in_order(groups, tmp_path):
         others = [s.path for s in samples if s is not sample and (alone or s.group != sample.group)]
         refitted = detectors.create("padim", **parameters).fit(ImageBatches(tuple(others), size, see=see))
         [slow] = score_files(Torch(refitted), [sample], size, fitted_images)
-        assert one == pytest.approx(slow, rel=1e-3)
+        assert one[:4] == pytest.approx(slow[:4], rel=1e-3)
+        assert one[4:] == slow[4:]  # what only tiled models have
         assert one.highest != one.score  # the map's highest value at the image's own size
 
 

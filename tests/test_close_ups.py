@@ -61,7 +61,9 @@ def test_close_ups_are_parts_of_the_whole_map(inspector, flawed):
     assert gated.score == pytest.approx(whole.score, rel=1e-3)
     assert [one.box for one in gated.defects] == [one.box for one in whole.defects]
     looks = [look for strip in TiledImage(whole.pixels, *_of(inspector))._strips for look in strip.looks]
-    assert {look.side for look in looks} == {gating.CLOSE_UP_PX}
+    sides = {look.side for look in looks}
+    assert gating.CLOSE_UP_PX in sides
+    assert sides <= {gating.CLOSE_UP_PX, inspector.fitted_images.framing.interior}  # where that is less work
 
 
 def _of(inspector):
@@ -78,7 +80,7 @@ def test_bands_of_any_height_see_the_same_close_ups(inspector, flawed):
     assert inspect_bands(inspector, open_bands(flawed)).defects == expected.defects
 
 
-@pytest.mark.parametrize("format", ["openvino", "onnx"])
+@pytest.mark.parametrize("format", ["openvino", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_a_graph_for_close_ups_travels_with_the_export(inspector, flawed, tmp_path, format):
     inspector.export(tmp_path, format, images=[flawed])
     assert list(tmp_path.glob("close_up.*"))
@@ -95,14 +97,14 @@ def test_a_graph_for_close_ups_travels_with_the_export(inspector, flawed, tmp_pa
 
 
 class Blind:
-    """A runtime whose map is the mean of all that it sees: that of a part is another than that of the tile."""
+    """A runtime whose map is the side of all that it sees: that of a part is another than that of the tile."""
 
     def for_tiles(self, _side):
         return self
 
     def score(self, pixels):
         inner = pixels[:, 0, 128:-128, 128:-128]
-        return np.broadcast_to(pixels.mean((1, 2, 3))[:, None, None], inner.shape), inner.max((1, 2))
+        return np.full(inner.shape, pixels.shape[-1], np.float32), inner.max((1, 2))
 
 
 def test_whether_a_detector_sees_close_ups_is_measured(inspector):

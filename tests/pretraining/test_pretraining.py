@@ -347,6 +347,7 @@ def test_surfaces_are_large_and_not_flat(tmp_path):
     assert surfaces.surface(written(rough, tmp_path / "half.png")) is None
 
 
+@pytest.mark.slow
 def test_what_is_found_on_surfaces_is_written_at_once_and_not_measured_again(tmp_path, monkeypatch, capsys):
     weights, folder = random_weights("resnet18", tmp_path / "net.safetensors"), tmp_path / "surfaces"
     for module in (evaluate, surfaces):

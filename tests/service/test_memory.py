@@ -85,7 +85,7 @@ def test_the_threads_of_a_service_share_an_arena_a_core(service):
     picture = png_bytes(np.full((64, 64), 127, np.uint8))
     for _ in range(8):
         assert service.http.post("/inspect", files={"files": ("a.png", picture)}).status_code == 200
-    assert thread_arenas(service.process.pid) < max(2, os.cpu_count() or 1), "one is no thread's"
+    assert thread_arenas(service.process.pid) <= max(2, os.cpu_count() or 1)  # an arena may have grown a second heap
 
 
 def thread_arenas(process: int) -> int:

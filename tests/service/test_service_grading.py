@@ -85,6 +85,7 @@ def test_answer_record_and_metrics_have_the_grade_of_inspect(graded, inspector, 
 
 
 def test_a_model_without_a_scale_does_not_grade_unless_a_rule_lies_beside_it(glass, graded, caplog):
+    caplog.set_level("INFO", logger="pellucid")
     made = pellucid.fit(glass, "padim", image_size=64, false_reject=0.1, n_features=20)
     folder = graded.registry.folder
     made.save(folder / "bare.pellucid")
