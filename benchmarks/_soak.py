@@ -219,14 +219,13 @@ def _weighed(memory: list[tuple[float, float, int]]) -> dict[str, float] | None:
         return None
     part = max(5, len(warm) // 5)
     first, last = (statistics.median(mb for _, mb, _ in some) for some in (warm[:part], warm[-part:]))
-    half = warm[len(warm) // 2 :]
-    files = [count for *_, count in half]
-    slope = statistics.linear_regression(files, [mb for _, mb, _ in half]).slope if files[0] < files[-1] else 0.0
+    middle, end = warm[len(warm) // 2 : len(warm) * 3 // 4], warm[len(warm) * 3 // 4 :]
+    rise, files = (statistics.median(w[k] for w in end) - statistics.median(w[k] for w in middle) for k in (1, 2))
     return {
         "minutes": round(memory[-1][0] / 60, 1),
         "files": memory[-1][2] - memory[0][2],
         "first_mb": round(first, 1),
         "last_mb": round(last, 1),
         "growth": round(last / first, 3),
-        "kb_a_file_in_second_half": round(1000 * slope, 3),
+        "kb_a_file_in_second_half": round(1000 * rise / max(files, 1), 3),  # medians: a reload is no slope
     }

@@ -38,12 +38,12 @@ def test_the_last_digest_of_each_slot_is_remembered(slots, digests, others):
         assert (digest in remembered) == (expected.get(digest % slots) == digest)
 
 
-def test_six_thousand_files_take_no_more_memory_than_two_thousand(database, tmp_path):
+def test_four_thousand_files_take_no_more_memory_than_two_thousand(database, tmp_path):
     remembering = seen.SeenFiles(tmp_path, database.watched_files)
     tracemalloc.start()
     try:
         held = []
-        for number in range(1, 6_001):
+        for number in range(1, 4_001):
             remembering.add(*a_file(tmp_path, number))
             if number % 1_000 == 0:
                 remembering.save()
@@ -51,7 +51,7 @@ def test_six_thousand_files_take_no_more_memory_than_two_thousand(database, tmp_
                 held.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert held[-1] - held[1] < 4_000 * 10, "ten bytes a file; a dictionary takes 140"
+    assert held[-1] - held[1] < 2_000 * 10, "ten bytes a file; a dictionary takes 140"
 
 
 def test_what_was_forgotten_is_in_the_record(database, tmp_path, monkeypatch):
