@@ -43,8 +43,8 @@ class HeldOutScore(NamedTuple):
         highest: value of the map.
         highest_counted: value that a defect which counts reaches; see :meth:`pellucid.regions.zones.Zones.highest`.
         median: value of the map.
-        regions: of the map where defects count, of a tiled model.
-        counted_px: pixels where defects count, of a tiled model.
+        regions: of the map where defects count, for a limit by area.
+        counted_px: pixels where defects count, likewise.
     """
 
     score: float
@@ -67,6 +67,7 @@ def fit_leaving_out(
     zones: Zones = EVERYTHING,
     *,
     update: bool = False,
+    by_area: bool = False,
 ) -> list[HeldOutScore]:
     """Fit a detector that can leave images out, and score each of them as if its group had not been fitted on.
 
@@ -79,6 +80,7 @@ def fit_leaving_out(
         fitted_images: what the model remembers of them.
         zones: what counts.
         update: the detector is fitted, and learns these images on top.
+        by_area: find the regions of their maps, too, for a limit by area.
 
     Returns:
         What is known of every sample, in order.
@@ -89,7 +91,7 @@ def fit_leaving_out(
     """
     seen = see_images(samples, size, fitted_images)
     found = leave_out(detector, seen, update=update)
-    return held_out_scores(seen, found, fitted_images, detector.score_of, zones)
+    return held_out_scores(seen, found, fitted_images, detector.score_of, zones, by_area=by_area)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +184,8 @@ def held_out_scores(
     fitted_images: FittedImages,
     score_of: ScoreOf,
     zones: Zones = EVERYTHING,
+    *,
+    by_area: bool = False,
 ) -> list[HeldOutScore]:
     """Join what was found on the views of normal images.
 
@@ -191,6 +195,7 @@ def held_out_scores(
         fitted_images: what the model remembers of them.
         score_of: what of its map a score follows.
         zones: what counts.
+        by_area: find the regions of their maps, too, for a limit by area.
 
     Returns:
         What is known of every image, in the order in which they were given.
@@ -205,7 +210,7 @@ def held_out_scores(
         of_image = list(islice(found, len(list(views))))  # by then it was read
         own = seen.sizes[path]
         score, anomaly_map = merge_views(lay_out(own, view, framing), of_image, score_of, own)
-        by_image[k] = _held_out_score(path, score, anomaly_map, own, zones, fitted_images.are_tiled)
+        by_image[k] = _held_out_score(path, score, anomaly_map, own, zones, by_area)
     next(found, None)  # a detector that leaves images out is fitted when all were taken
     return [by_image[k] for k in range(len(by_image))]
 
@@ -216,8 +221,10 @@ def score_files(
     size: Size,
     fitted_images: FittedImages,
     zones: Zones = EVERYTHING,
+    *,
+    by_area: bool = False,
 ) -> list[HeldOutScore]:
-    """Score every image, in order.
+    """Score every image, in order; :func:`held_out_scores` says what the last two are.
 
     Raises:
         DataError: a file cannot be read, or the zones do not fit it.
@@ -226,11 +233,11 @@ def score_files(
     scored = []
     for future in read_and_score(runtime, [s.path for s in samples], size, fitted_images):
         file = future.result()
-        scored.append(_held_out_score(file.path, file.score, file.map, file.size, zones, fitted_images.are_tiled))
+        scored.append(_held_out_score(file.path, file.score, file.map, file.size, zones, by_area))
     return scored
 
 
-def _held_out_score(path: Path, score: float, small_map: Map, size: Size, zones: Zones, is_tiled: bool) -> HeldOutScore:
+def _held_out_score(path: Path, score: float, small_map: Map, size: Size, zones: Zones, by_area: bool) -> HeldOutScore:
     anomaly_map = enlarge(small_map, size)
     highest = float(anomaly_map.max())
     if not math.isfinite(score + highest):
@@ -239,7 +246,7 @@ def _held_out_score(path: Path, score: float, small_map: Map, size: Size, zones:
             " training diverged, or its hyper-parameters are out of range."
         )
     found = HeldOutScore(score, highest, zones.highest(anomaly_map), float(np.median(small_map)))
-    if not is_tiled:
+    if not by_area:
         return found
     counted = zones.counted(size)
     return found._replace(regions=regions_of(anomaly_map, counted), counted_px=int(np.count_nonzero(counted)))

@@ -221,7 +221,7 @@ def fit_split(
         raise ParameterError(
             "Labelled defects teach only detectors that see whole images: give tile=0, or leave --learn-defects out."
         )
-    work = HeldOutFit(detector, split, size, fitted_images, zones, seed, checkpoint)
+    work = HeldOutFit(detector, split, size, fitted_images, zones, seed, checkpoint, false_alarms is not None)
     lesson = work.teach() if learn_defects else None
     held_out = work.score() if lesson is None else lesson.held_out
     chosen = choose_limit(

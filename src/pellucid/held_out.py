@@ -41,17 +41,19 @@ class HeldOutFit:
     zones: Zones
     seed: int
     checkpoint: Path | None
+    by_area: bool = False
 
     def score(self) -> list[HeldOutScore]:
         """Fit, and score the good images that calibrate by detectors that have not seen them."""
+        seen = self.size, self.fitted_images, self.zones
         if self.detector.leaves_out:
-            return fit_leaving_out(self.detector, self.split.normals, self.size, self.fitted_images, self.zones)
+            return fit_leaving_out(self.detector, self.split.normals, *seen, by_area=self.by_area)
         if self.split.folds is None:
             self._fit(self.detector, self.split.fit)
-            return score_files(Torch(self.detector), self.split.calibrate, self.size, self.fitted_images, self.zones)
+            return score_files(Torch(self.detector), self.split.calibrate, *seen, by_area=self.by_area)
         by_sample: dict[Sample, HeldOutScore] = {}
         for part, left in self._parts():
-            found = score_files(Torch(part), left, self.size, self.fitted_images, self.zones)
+            found = score_files(Torch(part), left, *seen, by_area=self.by_area)
             by_sample |= zip(left, found, strict=True)
         return [by_sample[s] for s in self.split.fit]
 

@@ -186,7 +186,8 @@ def _find_good(images: str | Path | Sequence[str | Path]) -> Samples:
 def _learn(before: Inspector, data: VerifiedData, samples: Sequence[Sample]) -> tuple[Inspector, list[HeldOutScore]]:
     """A model that learned samples on top, with the limit as it was, and what is known of each sample, left out."""
     detector, known = copy.copy(before.detector), before.fitted_images
-    held_out = fit_leaving_out(detector, samples, before.image_size, known, before.zones, update=True)
+    by_area = before.limit.false_alarms is not None
+    held_out = fit_leaving_out(detector, samples, before.image_size, known, before.zones, update=True, by_area=by_area)
     paths = [s.path for s in samples]
     fitted_images = known.with_more((data.hashes[path] for path in paths), describe_files(paths, known.bits))
     return replace(before, runtime=Torch(detector), fitted_images=fitted_images, held_out=()), held_out
@@ -196,8 +197,9 @@ def _place_limits(
     before: Inspector, after: Inspector, samples: Sequence[Sample], held_out: Sequence[HeldOutScore]
 ) -> tuple[Limit, Limit]:
     """The limits of both models for a new lot: the one that has not learned from it, and the other."""
-    earlier = score_files(before.runtime, samples, before.image_size, before.fitted_images, before.zones)
     limit, groups = before.limit, group_numbers(samples)
+    seen = before.image_size, before.fitted_images, before.zones
+    earlier = score_files(before.runtime, samples, *seen, by_area=limit.false_alarms is not None)
     confidence = max(BETTER_CONFIDENCE, limit.confidence or 0.0)
     asked, scale = limit.false_alarms, before.measuring.mm_per_px
     enough = Promise(before.false_reject, confidence).needed

@@ -204,7 +204,7 @@ def test_a_new_lot_of_little_area_promises_nothing_and_of_enough_the_same(fitted
     made, asked, _ = fitted
     draw(tmp_path, range(200, 206))
     samples = [Sample(path, "normal") for path in sorted(tmp_path.iterdir())]
-    held_out = score_files(made.runtime, samples, made.image_size, made.fitted_images)
+    held_out = score_files(made.runtime, samples, made.image_size, made.fitted_images, by_area=True)
     area = sum(one.counted_px for one in held_out) * 4e-8
     for rate, is_enough in ((asked.rate, True), (1 / area, False)):  # with confidence it takes three times as much
         one = replace(made, limit=replace(made.limit, alarm_rate=rate))

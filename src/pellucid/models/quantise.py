@@ -77,7 +77,9 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
         )
 
     def recalibrated(_: Runtime, runtime: Runtime) -> Header:
-        held_out = score_files(runtime, split.calibrate, size, header.fitted_images, header.zones)
+        false_alarms = Limit(**header.limit.model_dump()).false_alarms
+        seen = size, header.fitted_images, header.zones
+        held_out = score_files(runtime, split.calibrate, *seen, by_area=false_alarms is not None)
         limit = choose_limit(
             runtime,
             split,
@@ -89,7 +91,7 @@ def normals_of(data: str | Path | Samples, header: Header) -> Normals:
             method=header.limit.method if header.limit.method in ("f1", "gap") else "conformal",
             confidence=confidence,
             costs=None if header.limit.cost_ratio is None else Costs.of_ratio(header.limit.cost_ratio),
-            false_alarms=Limit(**header.limit.model_dump()).false_alarms,
+            false_alarms=false_alarms,
             mm_per_px=header.measuring.mm_per_px,
         )
         return header.model_copy(update={"limit": LimitHeader(**asdict(limit))})
