@@ -11,7 +11,6 @@ an offset along travel, and an angle between their lines.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pellucid._io.toml import read_toml
+from pellucid._io.toml import read_toml_or_json
 from pellucid.errors import DataError, ParameterError
 from pellucid.records import Defect
 
@@ -181,7 +180,7 @@ def read_geometry(path: Path) -> Geometry:
         DataError: the file cannot be read.
         ParameterError: it is no scale file.
     """
-    values = _read_json(path) if path.suffix.lower() == ".json" else read_toml(path)
+    values = read_toml_or_json(path)
     try:
         return Geometry.model_validate(values)
     except ValidationError as error:
@@ -189,15 +188,6 @@ def read_geometry(path: Path) -> Geometry:
         where = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
         raise ParameterError(f"'{path}' is no scale file: {where + ': ' if where else ''}{said}.") from None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' is not a JSON file: {error}.") from None
 
 
 def fit_lens(corners: Points, places: Points, size: tuple[int, int]) -> tuple[Geometry, float]:

@@ -48,13 +48,21 @@ def fit_baseline(levels: Levels, images: Images, device: torch.device, tile: Til
     return mean.float().clone().to(device), scale.float().clone().to(device)
 
 
-def no_baseline(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return mean and scale, (levels, 1, 1) each, by which :func:`standardise` averages the maps as they are.
+def fit_baseline_if(
+    wanted: bool, count: int, levels: Levels, images: Images, device: torch.device, tile: Tile
+) -> tuple[Tensor, Tensor]:
+    """Do what :func:`fit_baseline` does, or return what makes :func:`standardise` average the maps as they are.
 
     Args:
+        wanted: whether maps are to be how far they are above the usual.
         count: of levels.
-        device: where the maps are.
+        levels: likewise, and so are the others.
+
+    Returns:
+        Mean and scale; where they are not wanted zeros and ones, (levels, 1, 1) each.
     """
+    if wanted:
+        return fit_baseline(levels, images, device, tile)
     return torch.zeros(count, 1, 1, device=device), torch.ones(count, 1, 1, device=device)
 
 
@@ -63,7 +71,7 @@ def standardise(levels: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 
     Args:
         levels: (levels, B, H, W).
-        mean: (levels, H, W) or (levels, 1, 1), as :func:`fit_baseline` or :func:`no_baseline` has it.
+        mean: (levels, H, W) or (levels, 1, 1), as :func:`fit_baseline_if` has it.
         scale: likewise.
 
     Returns:

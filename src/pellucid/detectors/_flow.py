@@ -6,17 +6,18 @@ What it makes of features is standard normal where they are usual; how unlikely 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from pellucid.detectors._base import require
 from pellucid.detectors._maps import smooth_map
 
 Condition = tuple[Tensor, Tensor]  # of rows (1, P / 2, h, 1) and of columns (1, P / 2, 1, w), or of any that broadcast
 Combine = Literal["likelihood", "above_usual"]
-COMBINATIONS = ("likelihood", "above_usual")
 
 
 class CouplingStep(nn.Module):
@@ -147,6 +148,16 @@ def negative_log_likelihood(latents: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """
     losses = [0.5 * z.square().sum((1, 2, 3)) - log_det.sum((1, 2)) for z, log_det in latents]  # (B,) each
     return torch.stack(losses).sum(0).mean()
+
+
+def check_map_parameters(combine: Combine, sigma: float) -> None:
+    """Refuse what :func:`unlikely_maps` cannot make maps by.
+
+    Raises:
+        ParameterError: a value is not allowed.
+    """
+    require(combine in get_args(Combine), "combine", combine, "likelihood or above_usual")
+    require(0 <= sigma < math.inf, "sigma", sigma, "0 or more and finite")
 
 
 def unlikely_maps(

@@ -56,7 +56,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'lr': 0.001,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': 'f75cc3c011921bb13cbb1ceac903438088d705a74f577ac27958814ccb71b423'},
+           'source_sha256': 'ed1202892dcc05fd2c4eff4fffa85378eb479da8e9de71ea7656be6f15f93752'},
  'dfkde': {'paper': 'DFKDE, deep feature kernel density estimation, as anomalib has it (Akcay et al., '
                     '"Anomalib: A Deep Learning Library for Anomaly Detection", ICIP 2022, arXiv '
                     '2202.08341); it has no paper of its own.',
@@ -157,7 +157,7 @@ TABLE: dict[str, dict[str, Any]] = \
                            'weight_decay': 1e-05,
                            'precision': 'auto',
                            'seed': 0},
-              'source_sha256': '3dc1c36efbd41839d7aa18eb65dcb5c5984c64b641bd8fdb2df1f3cbfeaae476'},
+              'source_sha256': '3bdc81f8792924bb26ba82ab6f84a0b2c4c1418ea7f2cc656a508150b9364507'},
  'padim': {'paper': 'PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020, '
                     'arXiv 2011.08785).',
            'summary': 'One Gaussian at every position; the Mahalanobis distance to it is the anomaly map.',
@@ -197,7 +197,7 @@ TABLE: dict[str, dict[str, Any]] = \
                                        'lr': 0.005,
                                        'precision': 'auto',
                                        'seed': 0},
-                          'source_sha256': 'ff0d968a88d3a0e4e3d56985d3d0b48f305955faa51325e76a278d7545ebf139'},
+                          'source_sha256': '14916cc5ff58340873791ef3940f02acfc7e2ef456578a5d7b779bc25d16bbf4'},
  'stfpm': {'paper': 'STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", '
                     'BMVC 2021, arXiv 2103.04257).',
            'summary': 'A student learns to agree with its frozen teacher on normal images; where it cannot, '
@@ -268,4 +268,4 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 1e-05,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': 'f50892dadded9d357074cc46363faed1242bdbb289fca1320f3c1a1b5d2a587f'}}
+           'source_sha256': '717bc5288938a3c370a06dacbdd89cb0ade96a019e1a33b60a80b571e79f965d'}}

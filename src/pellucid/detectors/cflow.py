@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pellucid._io.progress import track
 from pellucid.detectors._base import Detector, Images, require
-from pellucid.detectors._baseline import fit_baseline, no_baseline, standardise
-from pellucid.detectors._flow import COMBINATIONS, Combine, Condition, Flow, unlikely_maps
+from pellucid.detectors._baseline import fit_baseline_if, standardise
+from pellucid.detectors._flow import Combine, Condition, Flow, check_map_parameters, unlikely_maps
 from pellucid.detectors._maps import image_score
 from pellucid.detectors._moments import level_statistics
 from pellucid.detectors._training import Objective, check_training_parameters, train
@@ -103,8 +103,7 @@ class Cflow(Detector):
         require(self.coupling_blocks >= 1, "coupling_blocks", self.coupling_blocks, "at least 1")
         require(told >= 0 and told % 4 == 0, "condition_vector", told, "0 or a multiple of 4")
         require(0 < self.clamp_alpha < math.inf, "clamp_alpha", self.clamp_alpha, "above 0 and finite")
-        require(self.combine in COMBINATIONS, "combine", self.combine, "likelihood or above_usual")
-        require(0 <= self.sigma < math.inf, "sigma", self.sigma, "0 or more and finite")
+        check_map_parameters(self.combine, self.sigma)
         require(drawn >= 1, "fiber_batch_size", drawn, "at least 1")
 
     def _build(self, height: int, width: int) -> None:
@@ -162,10 +161,8 @@ class Cflow(Detector):
             description="cflow",
         )
         self.highest_ = self._fit_highest(images)
-        self.baseline_mean_, self.baseline_scale_ = (
-            fit_baseline(self._levels, images, self.device, self.tile)
-            if self.combine == "above_usual"
-            else no_baseline(len(self.layers), self.device)
+        self.baseline_mean_, self.baseline_scale_ = fit_baseline_if(
+            self.combine == "above_usual", len(self.layers), self._levels, images, self.device, self.tile
         )
 
     @torch.inference_mode()

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.detectors._base import Detector, Images, require
-from pellucid.detectors._baseline import fit_baseline, no_baseline, standardise
+from pellucid.detectors._baseline import fit_baseline_if, standardise
 from pellucid.detectors._flow import (
-    COMBINATIONS,
     Combine,
     Flow,
+    check_map_parameters,
     feature_norms,
     negative_log_likelihood,
     unlikely_maps,
@@ -110,14 +110,15 @@ class Fastflow(Detector):
         require(len(self.layers) >= 1, "layers", self.layers, "one or more layers")
         require(self.flow_steps >= 1, "flow_steps", self.flow_steps, "at least 1")
         require(0 < self.hidden_ratio < math.inf, "hidden_ratio", self.hidden_ratio, "above 0 and finite")
-        require(self.combine in COMBINATIONS, "combine", self.combine, "likelihood or above_usual")
-        require(0 <= self.sigma < math.inf, "sigma", self.sigma, "0 or more and finite")
+        check_map_parameters(self.combine, self.sigma)
 
     def _build(self, height: int, width: int) -> None:
         shapes = self.backbone_.shapes(height, width)
         self.whitenings_ = nn.ModuleList(Whitening(c) if self.whiten else nn.Identity() for c, _, _ in shapes)
-        by_layer = feature_norms(shapes, tiled=self.margin_ is not None)
-        self.norms_ = nn.ModuleList(nn.Identity() for _ in shapes) if self.whiten else by_layer
+        if self.whiten:
+            self.norms_ = nn.ModuleList(nn.Identity() for _ in shapes)
+        else:
+            self.norms_ = feature_norms(shapes, tiled=self.margin_ is not None)
         kernels = (3,) if self.conv3x3_only else (3, 1)
         self.flows_ = nn.ModuleList(
             Flow(channels, self.flow_steps, self.hidden_ratio, kernels) for channels, _, _ in shapes
@@ -154,10 +155,8 @@ class Fastflow(Detector):
             checkpoint=checkpoint,
             description="fastflow",
         )
-        self.baseline_mean_, self.baseline_scale_ = (
-            fit_baseline(self._levels, images, self.device, self.tile)
-            if self.combine == "above_usual"
-            else no_baseline(len(self.layers), self.device)
+        self.baseline_mean_, self.baseline_scale_ = fit_baseline_if(
+            self.combine == "above_usual", len(self.layers), self._levels, images, self.device, self.tile
         )
 
     def _levels(self, pixels: Tensor) -> Tensor:

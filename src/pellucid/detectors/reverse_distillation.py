@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.detectors._base import Detector, Images, require
-from pellucid.detectors._baseline import fit_baseline, no_baseline, standardise
+from pellucid.detectors._baseline import fit_baseline_if, standardise
 from pellucid.detectors._maps import image_score, locally_aware, resize_to, smooth_map, unit_distance
 from pellucid.detectors._training import Objective, check_training_parameters, train
 
@@ -119,10 +119,8 @@ class ReverseDistillation(Detector):
             checkpoint=checkpoint,
             description="reverse_distillation",
         )
-        self.baseline_mean_, self.baseline_scale_ = (
-            fit_baseline(self._levels, images, self.device, self.tile)
-            if self.baseline
-            else no_baseline(len(self.layers), self.device)
+        self.baseline_mean_, self.baseline_scale_ = fit_baseline_if(
+            self.baseline, len(self.layers), self._levels, images, self.device, self.tile
         )
 
     def _levels(self, pixels: Tensor) -> Tensor:

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.detectors._base import Detector, Images, require
-from pellucid.detectors._baseline import fit_baseline, no_baseline, standardise
+from pellucid.detectors._baseline import fit_baseline_if, standardise
 from pellucid.detectors._device import full_float32
 from pellucid.detectors._flow import (
-    COMBINATIONS,
     Combine,
     Flow,
+    check_map_parameters,
     feature_norms,
     negative_log_likelihood,
     unlikely_maps,
@@ -109,8 +109,7 @@ class Uflow(Detector):
         require(len(self.layers) >= 1, "layers", self.layers, "one or more layers from fine to coarse")
         require(self.flow_steps >= 1, "flow_steps", self.flow_steps, "at least 1")
         require(0 < self.hidden_ratio < math.inf, "hidden_ratio", self.hidden_ratio, "above 0 and finite")
-        require(self.combine in COMBINATIONS, "combine", self.combine, "likelihood or above_usual")
-        require(0 <= self.sigma < math.inf, "sigma", self.sigma, "0 or more and finite")
+        check_map_parameters(self.combine, self.sigma)
 
     def _build(self, height: int, width: int) -> None:
         shapes = self.backbone_.shapes(height, width)
@@ -158,10 +157,8 @@ class Uflow(Detector):
             checkpoint=checkpoint,
             description="uflow",
         )
-        self.baseline_mean_, self.baseline_scale_ = (
-            fit_baseline(self._levels, images, self.device, self.tile)
-            if self.combine == "above_usual"
-            else no_baseline(len(self.layers), self.device)
+        self.baseline_mean_, self.baseline_scale_ = fit_baseline_if(
+            self.combine == "above_usual", len(self.layers), self._levels, images, self.device, self.tile
         )
 
     def _levels(self, pixels: Tensor) -> Tensor:

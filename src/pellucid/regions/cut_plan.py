@@ -6,18 +6,17 @@ along travel. ``docs/grading.md`` shows one. Without a plan, the image is one pa
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from pellucid._io.toml import read_toml
-from pellucid.errors import DataError, ParameterError
+from pellucid._io.toml import read_toml_or_json
+from pellucid.errors import ParameterError
 from pellucid.records.grades import Sheet
 from pellucid.regions.rules import Number, Rules, Table, Text, Zone, first_error
 
@@ -218,20 +217,11 @@ def read_cut_plan(path: Path) -> CutPlan:
         DataError: the file cannot be read.
         ParameterError: it is no plan.
     """
-    values: Any = _read_json(path) if path.suffix.lower() == ".json" else read_toml(path)
+    values = read_toml_or_json(path)
     try:
         return CutPlan.model_validate(values)
     except ValidationError as error:
         raise ParameterError(f"'{path}': {first_error(error, CutPlan, {'panes': PlannedPane})}") from None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' is not a JSON file: {error}.") from None
 
 
 def _inset(zone: Zone, width: float, height: float) -> Point:
