@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 State = Literal["ok", "missing", "broken"]
 SUBJECTS = ("versions", "processor", "weights", "room", "runtimes", "extras")
 DISTRIBUTIONS = (PACKAGE, "pellucid-runtime")  # the whole package, or the slim one
-MODULES = {  # that a distribution is imported by, where it is called otherwise
-    "huggingface-hub": "huggingface_hub",
-    "opencv-python-headless": "cv2",
-    "pillow": "PIL",
-    "scikit-learn": "sklearn",
-    "tomli-w": "tomli_w",
-}
 ABILITIES = {  # of a processor, by its flags on Linux; what each makes faster is in docs/reference/doctor.md
     "AVX2": {"avx2"},
     "AVX-512": {"avx512f"},
@@ -120,15 +113,32 @@ def _requirement(line: str) -> tuple[str, str | None]:
 
 def _packages() -> Iterator[Finding]:
     """What pellucid cannot do without: each is imported, because a package that is there may not load."""
+    modules = _modules()
     for name in [name for name, extra in _requirements() if extra is None]:
         try:
-            importlib.import_module(MODULES.get(name.lower(), name.replace("-", "_")))
+            importlib.import_module(modules.get(_normalized(name), name))
             yield Finding("versions", name, "ok", metadata.version(name))
         except Exception as error:  # whatever a broken library raises when it is loaded
             reason = " ".join(str(error).split())[:200]
             yield Finding(
                 "versions", name, "broken", f"{type(error).__name__}: {reason}", advice=f"pip install --force {name}"
             )
+
+
+def _modules() -> dict[str, str]:
+    """The module that each installed distribution is imported by: of its own name, or the first that is public."""
+    by_distribution: dict[str, list[str]] = {}
+    for module, names in metadata.packages_distributions().items():
+        for name in names:
+            by_distribution.setdefault(_normalized(name), []).append(module)
+    return {
+        name: name if name in modules else min((m for m in modules if m[0] != "_"), default=name)
+        for name, modules in by_distribution.items()
+    }
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).lower()
 
 
 def _processor() -> Iterator[Finding]:

@@ -53,6 +53,15 @@ def test_extras_are_those_of_the_package(told):
         assert (found["advice"] == f"pip install 'pellucid[{name}]'") == (found["state"] == "missing")
 
 
+def test_modules_have_the_names_that_packages_are_imported_by():
+    """Whatever pellucid comes to need, its module is found; names that differ are the ones that go wrong."""
+    modules = doctor._modules()
+    known = {"pyyaml": "yaml", "pillow": "PIL", "scikit_learn": "sklearn", "opencv_python_headless": "cv2"}
+    assert known.items() <= modules.items()
+    for name in ("torch", "numpy", "tomli_w", "huggingface_hub", "pytest"):
+        assert modules[name] == name
+
+
 def test_a_processor_with_little_is_no_fault(monkeypatch):
     monkeypatch.setattr(doctor, "_cpuinfo", lambda: "model name\t: Old One\nflags\t\t: fpu sse2 avx2 avx_vnni\n")
     found = {one.name: (one.state, one.value) for one in doctor._processor()}
