@@ -17,6 +17,7 @@ from pellucid.errors import PellucidError, RecordError
 from pellucid.service import supervise
 from pellucid.service.storage import engine, writer
 from pellucid.service.storage.record import Database, Filter
+from pellucid.service.storage.writer import InspectionWriter
 from pellucid.service.supervise import Supervisor
 
 
@@ -155,6 +156,22 @@ def test_a_database_that_cannot_be_written_is_not_ready_until_it_can(tmp_path, d
     assert database.add(an_inspection_row()).id > 0
     assert database.count(Filter()) == 1
     database.close()
+
+
+def test_two_processes_that_write_the_same_keys_do_not_stop_each_other(postgres):
+    """Rows of one batch are locked in one order, whoever writes: else each waits for a key that the other holds."""
+    databases = [Database(postgres.url) for _ in range(2)]
+    keys = [f"both-{n}" for n in range(400)]
+    writers = [InspectionWriter(database._engine, Supervisor()) for database in databases]
+    handed = [
+        [one.submit(an_inspection_row(key=key)) for key in order]
+        for one, order in zip(writers, (keys, keys[::-1]), strict=True)
+    ]
+    kept = [sorted(done.result(60).id for done in mine) for mine in handed]
+    for thing in (*writers, *databases):
+        thing.close()
+    assert kept[0] == kept[1]
+    assert len(set(kept[0])) == len(keys)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")

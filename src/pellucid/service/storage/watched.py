@@ -42,8 +42,8 @@ class WatchedFiles:
         """
         insert = sqlite.insert if self._engine.is_sqlite else postgresql.insert
         with self._engine.begin() as connection:
-            connection.execute(
-                insert(watched_files).on_conflict_do_nothing(), [{"digest": digest} for digest in digests]
+            connection.execute(  # in one order, or two processes could wait for each other
+                insert(watched_files).on_conflict_do_nothing(), [{"digest": digest} for digest in sorted(digests)]
             )
 
     def recorded_keys(self, keys: Collection[str]) -> list[str]:

@@ -100,12 +100,15 @@ class InspectionWriter:
         return None if self._closing and self._pending.empty() else 0.0
 
     def _take_batch(self) -> list[Pending]:
-        """Wait a moment for rows, and take all that are there; those that nobody waits for any more are left out."""
+        """Wait a moment for rows, and take all that are there; those that nobody waits for any more are left out.
+
+        Keys come in one order, or two processes that write the same ones could each wait for what the other holds.
+        """
         batch: list[Pending] = []
         while len(batch) < MAX_WRITE_BATCH_ROWS and (pending := self._next(0 if batch else IDLE_S)) is not None:
             if pending[1].set_running_or_notify_cancel():
                 batch.append(pending)
-        return batch
+        return sorted(batch, key=lambda pending: pending[0].key or "")
 
     def _next(self, wait_s: float) -> Pending | None:
         try:
