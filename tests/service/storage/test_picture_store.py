@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from pellucid.acquisition.images import decode_image
 from pellucid.errors import DataError, DiskFullError, OutputError
 from pellucid.service.storage.pictures import MAP_LEVELS, OVERLAY_PX, THUMBNAIL_PX, PictureStore
 from pellucid.service.storage.record import Database, Filter
-from pellucid.service.storage.retention import expire
+from pellucid.service.storage.retention import expire, remove_leftovers
 from service.odd_files import png_bytes, saved_bytes
 
 
@@ -54,6 +55,29 @@ def test_pictures_are_kept_for_their_time(tmp_path):
     with pytest.raises(DataError, match="their time was over"):
         pictures.path(database.get(kept["old ok"]))
     database.close()
+
+
+def test_pictures_without_a_row_go_hour_by_hour_and_nothing_else(database, tmp_path):
+    """At the seam of hours, of days and of the age; names that are no picture's stay, and so do earlier days."""
+    pictures, lost, kept = PictureStore(tmp_path / "pictures"), [], []
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    moments = [midnight + timedelta(hours=h, seconds=s) for h in (-25, -1, 0, 11, 23) for s in (0, 3599.9)]
+    for n, moment in enumerate(moments):
+        for has_row in (True, False):
+            stored = pictures.save(moment, b"content", ".png", np.zeros((8, 8), np.float32), (8, 8))
+            if has_row:
+                database.add(an_inspection_row(time=moment, picture=stored.picture, map=stored.map))
+            (kept if has_row or n < 2 else lost).extend([stored.picture, stored.map])  # the first day is over
+    young = pictures.save(midnight, b"content", ".png", np.zeros((8, 8), np.float32), (8, 8))
+    half = f"{midnight:%Y-%m-%d}/.pellucid-00ff.part"
+    (tmp_path / "pictures" / half).write_bytes(b"half")
+    (tmp_path / "pictures" / f"{midnight:%Y-%m-%d}" / "of a person.txt").write_bytes(b"note")
+    (tmp_path / "pictures" / "not-a-da-ys").mkdir()
+    for file in (*lost, *kept, half):
+        os.utime(tmp_path / "pictures" / file, (1, 1))
+    assert remove_leftovers(database, pictures, tmp_path) == len(lost) + 1
+    there = {path.relative_to(tmp_path / "pictures").as_posix() for path in (tmp_path / "pictures").glob("*/*")}
+    assert there == {*kept, young.picture, young.map, f"{midnight:%Y-%m-%d}/of a person.txt"}
 
 
 def _float_tiff() -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -118,19 +120,26 @@ class PictureStore:
                 tiles.parent.rmdir()
         return trouble
 
-    def unfinished(self, older_than: float) -> dict[str, list[str]]:
-        """List the files of the last days that were there before a moment (time.time()), by day.
+    def unfinished(self, older_than: float) -> Iterator[tuple[datetime, set[str]]]:
+        """Go through the files of the last days that were there before a moment (time.time()), an hour after the other.
 
         A kill between file and row leaves some without a row; :meth:`remove_before` finds those of earlier days.
+
+        Yields:
+            The hour's begin (UTC), and its files; of no more than one hour, because a day can have some 100,000.
         """
-        days = sorted(self._folder.glob("????-??-??"))[-DAYS_AFTER_KILL:]
-        found = {}
-        for day in days:
-            with contextlib.suppress(OSError, ValueError):
-                date.fromisoformat(day.name)
-                files = [path for path in day.iterdir() if path.stat().st_mtime < older_than]
-                found[day.name] = [path.relative_to(self._folder).as_posix() for path in files]
-        return found
+        for day in sorted(self._folder.glob("????-??-??"))[-DAYS_AFTER_KILL:]:
+            for hour in range(24):
+                with contextlib.suppress(OSError, ValueError):
+                    begin = datetime.fromisoformat(f"{day.name}T{hour:02}:00:00+00:00")
+                    with os.scandir(day) as entries:
+                        old = {
+                            f"{day.name}/{entry.name}"
+                            for entry in entries
+                            if entry.name.startswith(f"{hour:02}") and entry.stat().st_mtime < older_than
+                        }
+                    if old:
+                        yield begin, old
 
     def remove_before(self, moment: datetime) -> None:
         """Delete the days before that of a moment: what is still there was left by a kill, between file and row."""

@@ -170,13 +170,14 @@ class Database:
         with self._engine.connect() as connection:
             return [InspectionRow(**row) for row in connection.execute(statement).mappings()]
 
-    def pictures_of(self, day: str) -> set[str]:
-        """List the files of pictures and maps that inspections have in a day's folder, ``YYYY-MM-DD``."""
+    def pictures_of(self, hour: datetime) -> set[str]:
+        """List the files of pictures and maps that inspections of the hour from a moment on have."""
         c = inspections.c
-        begin = datetime.fromisoformat(day).replace(tzinfo=UTC)
-        in_day = (c.time >= begin, c.time < begin + timedelta(days=1), c.picture.is_not(None))
+        in_hour = (c.time >= hour, c.time < hour + timedelta(hours=1), c.picture.is_not(None))
         with self._engine.connect() as connection:
-            return {file for row in connection.execute(select(c.picture, c.map).where(*in_day)) for file in row if file}
+            return {
+                file for row in connection.execute(select(c.picture, c.map).where(*in_hour)) for file in row if file
+            }
 
     def clear_pictures(self, rows: Sequence[InspectionRow]) -> None:
         """Forget where the pictures and maps of these were."""

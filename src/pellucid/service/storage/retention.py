@@ -19,7 +19,13 @@ from pellucid.service.supervise import Supervisor, Worker
 log = logging.getLogger("pellucid.service")
 EXPIRY_PERIOD_S = 3600.0
 LEFTOVER_AGE_S = 3600.0  # younger ones may be another process's
-LEFTOVERS = (f"{TEMPORARY_PREFIX}*", ".export-*", ".decisions-*.zip", "tmp????????.zip")  # in the record's folder
+LEFTOVERS = (
+    f"{TEMPORARY_PREFIX}*",
+    f"*/*/{TEMPORARY_PREFIX}*",
+    ".export-*",
+    ".decisions-*.zip",
+    "tmp????????.zip",
+)  # in the record's folder
 
 
 def expire(database: Database, pictures: PictureStore, *, keep_ok: float, keep_reject: float) -> int:
@@ -70,9 +76,8 @@ def remove_leftovers(database: Database, pictures: PictureStore, folder: Path) -
                 if path.lstat().st_mtime < before:
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
                     count += 1
-    for day, files in pictures.unfinished(before).items():
-        known = database.pictures_of(day)
-        lost = [file for file in files if file not in known]
+    for hour, files in pictures.unfinished(before):
+        lost = sorted(files - database.pictures_of(hour))
         pictures.remove(lost)
         count += len(lost)
     if count:
