@@ -13,7 +13,7 @@ from typing import Any
 
 from pellucid.acquisition.files import list_images, note_passed_over
 from pellucid.acquisition.fitted_images import describe_files
-from pellucid.acquisition.folders import CSV_SUFFIXES, LAYOUT_FOLDERS, read_folder
+from pellucid.acquisition.folders import CSV_SUFFIXES, GOOD_IMAGES, LAYOUT_FOLDERS, read_folder
 from pellucid.acquisition.images import read_image
 from pellucid.acquisition.splits import group_numbers
 from pellucid.acquisition.verify import VerifiedData, samples_sha256, verify
@@ -180,7 +180,7 @@ def _find_good(images: str | Path | Sequence[str | Path]) -> Samples:
             samples.append(Sample(place, "normal"))
     if not samples:
         raise DataError(f"There are no images in {join_names(places)}.")
-    return Samples(places[0], "good images", tuple(dict.fromkeys(samples)), tuple(notes))
+    return Samples(places[0], GOOD_IMAGES, tuple(dict.fromkeys(samples)), tuple(notes))
 
 
 def _learn(before: Inspector, data: VerifiedData, samples: Sequence[Sample]) -> tuple[Inspector, list[HeldOutScore]]:

@@ -247,6 +247,25 @@ def test_folders_that_cannot_be_read(tmp_path):
         read_folder(tmp_path)
 
 
+def test_a_folder_of_images_is_of_good_parts_and_says_so(tmp_path):
+    for name in ("a.png", "b.PNG", ".hidden.png"):
+        _image(tmp_path / name)
+    (tmp_path / "raw.dng").write_bytes(b"II*\0")
+    (tmp_path / "notes").mkdir()
+    found = read_folder(tmp_path)
+    assert [(s.path.name, s.label, s.split) for s in found.samples] == [
+        ("a.png", "normal", None),
+        ("b.PNG", "normal", None),
+    ]
+    assert found.notes[0] == f"2 images lie in '{tmp_path}' itself: all are taken as images of good parts."
+    assert any("raw.dng" in note for note in found.notes)
+    with pytest.raises(DataError, match="is unknown: found"):
+        read_folder(tmp_path, training_required=False)  # labels are what is asked for, and nothing tells them
+    _image(tmp_path / "notes" / "c.png")
+    with pytest.raises(DataError, match=r"is unknown: found [\s\S]*good images"):
+        read_folder(tmp_path)  # a folder's name may say what is in it
+
+
 def test_bad_files_are_named_skipped_and_counted(tmp_path):
     for n in range(3):
         _image(tmp_path / f"normal/{n}.png")

@@ -1,4 +1,4 @@
-"""Folders and CSV files to samples. Four layouts are recognised by what lies in the folder, never by a switch."""
+"""Folders and CSV files to samples. Five layouts are recognised by what lies in the folder, never by a switch."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from pellucid.records import Sample, Samples
 LAYOUT_DESCRIPTIONS = """  five folders  normal_train/ [normal_test/ abnormal_train/ abnormal_test/ mask/]
   MVTec         train/good/ [test/good/ test/<type>/ ground_truth/<type>/<stem>_mask.png]
   plain         normal/ [abnormal/[<type>/] mask/[<type>/]]
+  good images   images of good parts and no folders, to learn from
   CSV           a file with the columns path,label[,split,type,mask,group]"""
 LAYOUT_FOLDERS = {
     "five folders": ("normal_train", "normal_test", "abnormal_train", "abnormal_test", "mask"),
     "MVTec": ("train", "test", "ground_truth"),
     "plain": ("normal", "abnormal", "mask"),
 }
+GOOD_IMAGES = "good images"  # the layout of a folder that has nothing but these
 CSV_SUFFIXES = (".csv", ".tsv")
 
 
 def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
-    """Read a data set in any of the four layouts; files are listed, not opened.
+    """Read a data set in any of the five layouts; files are listed, not opened.
 
     Args:
-        data: a folder in the five-folder, MVTec or plain layout, or a CSV file.
-        training_required: refuse data without normal images to learn from; False also takes test images alone.
+        data: a folder in the five-folder, MVTec or plain layout or of good images alone, or a CSV file.
+        training_required: refuse data without normal images to learn from; False also takes test images alone, and no
+            folder of images whose labels nothing tells.
 
     Returns:
         Every image with what the layout says about it, and remarks about what is missing.
@@ -57,7 +60,7 @@ def read_folder(data: str | Path, *, training_required: bool = True) -> Samples:
     elif (root / "abnormal").is_dir():
         samples = _read_plain(root, look)
     else:
-        samples = _unknown_layout(root)
+        samples = (_read_good_images(root, look) if training_required else None) or _unknown_layout(root)
     if training_required and not any(s.label == "normal" and s.split != "test" for s in samples.samples):
         raise DataError(f"'{root}' has no normal images to learn from ({samples.layout} layout).")
     return _with_truth(samples, look)
@@ -166,6 +169,16 @@ def _read_plain(root: Path, look: Look) -> Samples:
     for path in image_files(root / "abnormal", look):
         samples.append(Sample(path, "abnormal", type=_type_folder(path, root / "abnormal")))
     return Samples(root, "plain", tuple(samples))
+
+
+def _read_good_images(root: Path, look: Look) -> Samples | None:
+    """Images in a folder that has no others below it; None where there are none, or folders that may mean something."""
+    listing = list_images(root, look)
+    if not listing.images or any(path.parent != root for path in listing.images):
+        return None
+    told = f"{len(listing.images)} images lie in '{root}' itself: all are taken as images of good parts."
+    samples = tuple(Sample(path, "normal") for path in listing.images)
+    return Samples(root, GOOD_IMAGES, samples, (told, *note_passed_over(listing.passed_over)))
 
 
 def _type_folder(path: Path, folder: Path) -> str | None:

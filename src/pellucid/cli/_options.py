@@ -27,8 +27,8 @@ Data = Annotated[
     Path,
     typer.Argument(
         metavar="DATA",
-        help="Data set: a folder in the layout of five folders, of MVTec or plain, or a CSV file with the columns path,"
-        " label, split, type, mask, group. Only images of good parts are required.",
+        help="Data set: a folder of images of good parts, which are all that is required; or one in the layout of five"
+        " folders, of MVTec or plain, or a CSV file with the columns path, label, split, type, mask, group.",
     ),
 ]
 TestedData = Annotated[

@@ -18,7 +18,7 @@ from typing import IO, Literal
 
 from pellucid._io.names import named_path, printable
 from pellucid._io.progress import PROGRESS_VARIABLE, ProgressReport, read_progress
-from pellucid.acquisition.folders import read_folder
+from pellucid.acquisition.folders import GOOD_IMAGES, read_folder
 from pellucid.errors import DataError, ParameterError, PellucidError
 from pellucid.service.access.accounts import Account
 from pellucid.service.unforeseen import log_unforeseen
@@ -267,9 +267,9 @@ def _remaining(seconds: float, done: int, of: int, step: ProgressReport | None) 
 def _data_sets(path: Path, depth: int) -> Iterator[Path]:
     """Find what can be trained on, from here down; nothing is looked for inside a data set."""
     with contextlib.suppress(PellucidError, OSError, ValueError):  # one odd file does not hide the others
-        read_folder(path)
-        yield path
-        return
+        if read_folder(path).layout != GOOD_IMAGES:  # any folder of images could be one, that of defects too
+            yield path
+            return
     if path.is_dir() and depth:
         with contextlib.suppress(OSError):  # a folder that may not be read
             for below in sorted(path.iterdir()):
