@@ -120,7 +120,7 @@ def test_what_cannot_be_judged_is_never_accepted(inspector):
     assert found.reason.startswith("Not judged: every pixel has the same value")
     dark = (pane(51, (300, 400)) * 2).astype(np.uint8)
     found = inspect_bands(inspector, RawRows(io.BytesIO(dark.tobytes()), Path("line"), 400))
-    assert found.reason.startswith("Not judged: compared with those fitted on, the image is far darker")
+    assert found.reason.startswith("Not judged: the image is far from those fitted on: darker")
 
 
 def test_a_map_that_is_no_number_rejects(inspector, sheet, monkeypatch):
@@ -204,7 +204,7 @@ def test_a_stuck_sensor_column_is_not_judged(inspector, tmp_path):
     path = tmp_path / "sheet.tif"
     tifffile.imwrite(path, lined_sheet(lambda one: np.full_like(one, 30)))
     found = inspect_bands(inspector, open_bands(path, 100))
-    assert found.reason.startswith("Not judged: compared with those fitted on, the image is far crossed by one line as")
+    assert found.reason.startswith("Not judged: the image is far from those fitted on: crossed by one line as")
     assert found == replace(inspector.inspect(path), pixels=None, map=found.map)
 
 

@@ -78,7 +78,7 @@ FAR = {
 def test_what_cannot_be_judged_says_why(spoil, word, fitted):
     for seed in (100, 101, 102):
         check = fitted.check(DecodedImage(spoil(pane(seed)).astype(np.float32)))
-        assert check.reason.startswith("Not judged: compared with those fitted on, the image is far ")
+        assert check.reason.startswith("Not judged: the image is far from those fitted on: ")
         assert word in check.reason
         assert check.warnings == ()
 

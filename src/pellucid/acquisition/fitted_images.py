@@ -133,7 +133,7 @@ class FittedImages(BaseModel):
         far = [one._replace(word=STUCK_LINE) if one.word == LINE else one for one in far if one not in lines]
         if far:
             sentences = " and ".join(one.sentence for one in far[:MAX_DIFFERENCES_SHOWN])
-            return ImageCheck(f"Not judged: compared with those fitted on, the image is far {sentences}.", warnings)
+            return ImageCheck(f"Not judged: the image is far from those fitted on: {sentences}.", warnings)
         if self.highest is not None and seen.is_noise(image, self.highest):
             return ImageCheck("Not judged: the image is nothing but noise, as of a covered lens.", warnings)
         shape = self._shape(image, layout, near)

@@ -171,7 +171,7 @@ def note_odd_images(samples: Sequence[Sample], verified: VerifiedData, fitted_im
         fitted_images: their range, which a few that lie apart are no part of.
     """
     found = {s.path.name: fitted_images.compare(verified.appearances[s.path]) for s in samples}
-    odd = [f"{name} is far {' and '.join(far)}" for name, (far, _) in found.items() if far]
+    odd = [f"{name} is {' and '.join(far)}" for name, (far, _) in found.items() if far]
     if not odd:
         return ()
     return (f"{len(odd)} of the images to learn from are unlike all the others: {join_names(odd)}. Look at them.",)
