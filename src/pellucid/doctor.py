@@ -35,6 +35,7 @@ MODULES = {  # that a distribution is imported by, where it is called otherwise
     "huggingface-hub": "huggingface_hub",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
+    "pyyaml": "yaml",
     "scikit-learn": "sklearn",
     "tomli-w": "tomli_w",
 }
