@@ -45,7 +45,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 # The documentation as a site in out/site, built without a network; a warning, a broken link or a misspelled word is an error.
-# To read it: python -m http.server --directory out/site
+# To read it: open out/site/index.html; nothing in it is loaded from elsewhere.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	$(BIN)/codespell --ignore-words docs/words.txt --skip "*.png,*.svg" *.md docs src book deploy

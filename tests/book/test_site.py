@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from page_blocks import ROOT, blocks_of
+from selenium.webdriver.support.ui import WebDriverWait
 
 import pellucid
 from book import tables
@@ -77,6 +79,23 @@ def test_nothing_is_loaded_from_elsewhere(site):
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 60
     assert {page.name for page in pages if EXTERNAL.search(page.read_text("utf-8"))} == set()
+
+
+def test_the_search_of_pages_on_a_disk_finds(site, browser):
+    """From a page in a folder, whose paths go up; and nothing, script or style, is asked of a network."""
+    browser.get_log("performance")  # of what this module did before
+    browser.get((site / "howto" / "gpu.html").as_uri())
+    field = browser.find_element("css selector", "[data-md-component=search-query]")
+    browser.execute_script("arguments[0].focus()", field)
+    field.send_keys("exchangeable")
+    found = "return [...document.querySelectorAll('.md-search-result__link')].map(link => link.href)"
+    links = WebDriverWait(browser, 30, 0.1).until(lambda chrome: chrome.execute_script(found))
+    pages = {link.split("?")[0].split("#")[0] for link in links}
+    assert {(site / "glossary.html").as_uri(), (site / "explanation" / "conformal.html").as_uri()} <= pages
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [sent["params"]["request"]["url"] for sent in messages if sent["method"] == "Network.requestWillBeSent"]
+    assert any(url.endswith("/search_index.js") for url in asked)
+    assert {url for url in asked if not url.startswith(("file:", "data:"))} == set()
 
 
 def test_pictures_are_small_and_used():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 import shutil
+import tomllib
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -30,6 +33,15 @@ def test_a_healthy_machine(told):
     versions = named(told["findings"], "versions")
     assert versions["numpy"]["value"] == metadata.version("numpy")
     assert {"torch", "openvino", "opencv-python-headless", "pillow"} <= versions.keys()
+
+
+def test_every_requirement_is_loaded_by_a_name_that_exists():
+    """Those that the project states, not those of the metadata here: an editable installation may be older."""
+    stated = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    names = [re.split(r"[>\[]", line)[0] for line in stated if ";" not in line]
+    assert {"torch", "pyyaml", "opencv-python-headless"} <= set(names)
+    modules = doctor._modules()
+    assert [name for name in names if importlib.util.find_spec(modules[doctor._normalized(name)]) is None] == []
 
 
 def test_runtimes_agree_by_a_number(told):
