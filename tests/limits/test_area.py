@@ -28,7 +28,7 @@ from pellucid.limits.area import (
 from pellucid.limits.promise import kept_sentence, promise_sentence, short_promise
 from pellucid.records import Sample, Split
 from pellucid.records.limits import FalseAlarms, Limit
-from pellucid.service.pages.texts import Translator
+from pellucid.service.language.translator import Translator
 from pellucid.study.results import ScoredSample
 from pellucid.study.stored import read_results, result_text
 from pellucid.synthesis.sheet import Sheet, SheetPlan
@@ -142,7 +142,10 @@ def test_the_sentence_says_rate_unit_area_and_what_the_next_promise_needs():
     assert "is lower and does not keep it" in kept_sentence(LIMIT, 0.9)
     assert kept_sentence(lot, 0.9) == ""
     for one in (LIMIT, sure, lot):
-        said = [re.findall(r"[\d.]*\d", promise_sentence(one, 0.05, Translator(language))) for language in ("en", "fa")]
+        said = [
+            re.findall(r"[\d.]*\d", promise_sentence(one, 0.05, Translator(language, "gregorian")))
+            for language in ("en", "fa")
+        ]
         assert sorted(said[0]) == sorted(said[1])
 
 

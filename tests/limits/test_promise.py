@@ -15,7 +15,7 @@ from pellucid.limits.conformal import calibrate, f1_optimal
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import move_into_gap
 from pellucid.limits.promise import UNPROMISED, kept_sentence, next_promise, promise_of, promise_sentence
-from pellucid.service.pages.texts import Translator
+from pellucid.service.language.translator import Translator
 
 RATES = st.one_of(st.sampled_from([0.05, 0.02, 0.01]), st.floats(0.02, 0.5))
 METHODS = st.sampled_from(["conformal", "leave-one-out", "cross-conformal"])
@@ -98,7 +98,9 @@ def approximate(limit):
 @given(limits())
 def test_it_says_the_same_in_persian(drawn):
     limit, asked = drawn
-    numbers = [re.findall(r"[\d.]*\d", promise_sentence(limit, asked, Translator(lang))) for lang in ("en", "fa")]
+    numbers = [
+        re.findall(r"[\d.]*\d", promise_sentence(limit, asked, Translator(lang, "gregorian"))) for lang in ("en", "fa")
+    ]
     english, persian = map(sorted, numbers)
     assert english == persian
     assert promise_sentence(limit, asked) == promise_sentence(limit, asked, Translator("en"))

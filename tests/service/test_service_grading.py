@@ -13,8 +13,8 @@ from pellucid.acquisition.files import image_files
 from pellucid.errors import ModelFileError, ParameterError
 from pellucid.regions.rules import shipped_text
 from pellucid.service.app import create_app, create_service
+from pellucid.service.language.translator import Translator
 from pellucid.service.pages.inspect import grade_sentence
-from pellucid.service.pages.texts import Translator
 from pellucid.service.settings import read_settings
 
 PLAN = """

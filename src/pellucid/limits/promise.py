@@ -35,7 +35,7 @@ _UNITS: dict[AreaUnit, str] = {"m2": "m²", "megapixel": "megapixel"}
 
 
 class Translate(Protocol):
-    """Says a sentence with its values, as :class:`pellucid.service.pages.texts.Translator` does."""
+    """Says a sentence with its values, as :class:`pellucid.service.language.translator.Translator` does."""
 
     def __call__(self, english: str, /, **values: object) -> str: ...
 

@@ -23,6 +23,7 @@ from pellucid import __name__ as PACKAGE_NAME
 from pellucid import __version__
 from pellucid._io.files import check_writable, make_folder, make_private
 from pellucid.errors import DataError, ParameterError
+from pellucid.service.access.answers import STATIC_FOLDER
 from pellucid.service.access.deadlines import BodyDeadline, ConnectionLimit, GuardedConnection, max_connections
 from pellucid.service.access.logins import Logins
 from pellucid.service.access.middleware import (
@@ -35,7 +36,6 @@ from pellucid.service.access.middleware import (
 from pellucid.service.access.sessions import Sessions
 from pellucid.service.api import decisions, inspections, models, sheets, system, trainings, trends
 from pellucid.service.api.errors import explain_errors
-from pellucid.service.api.system import STATIC_FOLDER
 from pellucid.service.decisions_export import ExportLease
 from pellucid.service.loading import ModelLoader
 from pellucid.service.logs import begin_log

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from serving import served
 
-from pellucid.service.pages.texts import Translator
+from pellucid.service.language.translator import Translator
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium.webdriver.common.by import By

@@ -322,4 +322,5 @@ def test_a_handshake_without_an_account_is_refused_in_words(service):
 def test_pages_that_are_not_there_and_errors_in_pages(people):
     missing = people.operator.http.get("/ui/nowhere")
     assert missing.status_code == 404
-    assert list(missing.json()) == ["detail"]
+    assert missing.headers["content-type"].startswith("text/html")
+    assert list(people.operator.http.get("/ui/nowhere", headers={"accept": "*/*"}).json()) == ["detail"]

@@ -1,4 +1,4 @@
-"""Errors as answers: a status, and one sentence as ``detail``."""
+"""Which error is answered by which status of HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -22,6 +21,7 @@ from pellucid.errors import (
     RecordError,
 )
 from pellucid.service.access.accounts import RoleError, sentence_for
+from pellucid.service.access.answers import problem
 from pellucid.service.admission import BusyError
 from pellucid.service.api.schemas import Problem
 from pellucid.service.limit_check import UnconfirmedLimitError
@@ -77,12 +77,12 @@ def explain_errors(app: FastAPI, routers: Sequence[APIRouter]) -> None:
         assert isinstance(error, PellucidError)
         status = status_of(error)
         headers = {"retry-after": str(RETRY_AFTER_S)} if status == 503 else None
-        return _problem(status, sentence_for(request.scope["account"], str(error)), headers)
+        return problem(request, status, sentence_for(request.scope["account"], str(error)), headers)
 
     async def busy(request: Request, error: Exception) -> Response:
         assert isinstance(error, BusyError)
         request.app.state.service.metrics.refused.inc()
-        return _problem(429, str(error), {"retry-after": str(error.seconds)})
+        return problem(request, 429, str(error), {"retry-after": str(error.seconds)})
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, StarletteHTTPException)
@@ -91,17 +91,18 @@ def explain_errors(app: FastAPI, routers: Sequence[APIRouter]) -> None:
             all_routes = [route for router in routers for route in router.routes]
             matching = [r for r in all_routes if isinstance(r, APIRoute) and r.path_regex.match(request.url.path)]
             headers["allow"] = ", ".join(sorted({method for route in matching for method in route.methods or ()}))
-        return _problem(error.status_code, sentence_for(request.scope["account"], str(error.detail)), headers)
+        return problem(request, error.status_code, sentence_for(request.scope["account"], str(error.detail)), headers)
 
-    async def invalid(_: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return _problem(422, f"{where}: {first['msg']}.")
+        return problem(request, 422, f"{where}: {first['msg']}.")
 
-    async def not_written(_: Request, error: Exception) -> Response:
+    async def not_written(request: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
-        return _problem(
+        return problem(
+            request,
             507 if error.errno in DISK_FULL_ERRNOS else 500,
             f"The service cannot read or write a file: {error.strerror or type(error).__name__}.",
         )
@@ -111,7 +112,3 @@ def explain_errors(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     app.add_exception_handler(StarletteHTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(OSError, not_written)
-
-
-def _problem(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"detail": sentence}, status, headers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -10,12 +9,12 @@ from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from pellucid.service.access.accounts import Account, sentence_for
+from pellucid.service.access.answers import STATIC_FOLDER
 from pellucid.service.access.brake import BrakedError
 from pellucid.service.access.sessions import SESSION_COOKIE, SESSION_S, Login
 from pellucid.service.api.dependencies import ServiceDep
 from pellucid.service.api.schemas import Health, KeyIn, Ready, ThreadOut
 
-STATIC_FOLDER = Path(__file__).parent.parent / "static"
 router = APIRouter()
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from nicegui import ui
 
+from pellucid.service.language.translator import DATE_STYLES, Translator
 from pellucid.service.pages.widgets import PAGE_TITLES, Tag, Visit, page_address
 
 HEAD_HTML = (
@@ -31,6 +34,7 @@ def frame(visit: Visit, page: str) -> Iterator[None]:
                 Tag("a", t(title), href=page_address(t, name), aria_current="page" if name == page else None)
         with Tag("div", classes="own"):
             _theme_button(visit, dark)
+            _date_button(visit.t)
             other = t.other
             switch = Tag("a", other.name, lang=other.language, href=page_address(other, page, **visit.query))
             switch.on("click", js_handler=f"() => {{ {_cookie('language', other.language)} }}")
@@ -62,5 +66,15 @@ def _theme_button(visit: Visit, dark: ui.dark_mode) -> None:
     selector.on("change", lambda event: choose(event.args), js_handler="(e) => emit(e.target.value)")
 
 
+def _date_button(t: Translator) -> None:
+    """Show how dates and digits can be written, by today's date; the page is sent again in what is chosen."""
+    now = datetime.now(UTC)
+    with Tag("select", aria_label=t("Dates and digits"), dir="ltr") as selector:
+        for style in DATE_STYLES[t.language]:
+            example = replace(t, dates=style).moment(now, "%Y-%m-%d")
+            Tag("option", example, value=style, selected="" if style == t.date_style else None)
+    selector.on("change", js_handler=f"(e) => {{ {_cookie('dates', '${e.target.value}')}; location.reload() }}")
+
+
 def _cookie(name: str, value: str) -> str:
-    return f"document.cookie = '{name}={value}; path=/; max-age={COOKIE_MAX_AGE_S}; samesite=strict'"
+    return f"document.cookie = `{name}={value}; path=/; max-age={COOKIE_MAX_AGE_S}; samesite=strict`"

@@ -15,16 +15,19 @@ from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import PellucidError
 from pellucid.records.grades import Grade
+from pellucid.service.language.translator import Translator
 from pellucid.service.newest import newest_model
-from pellucid.service.pages.texts import Translator
 from pellucid.service.pages.widgets import (
     POLL_PERIOD_S,
+    SHA256_CHARS,
     PictureViewer,
+    Sentence,
     Tag,
     Thumbnail,
     Visit,
     definition_list,
     ignored_sentence,
+    notify_error,
     notify_errors,
     page_address,
     verdict_label,
@@ -82,7 +85,7 @@ class _InspectPage:
         drop = Tag("pellucid-drop", classes="wide", texts=json.dumps(texts, ensure_ascii=False), model=first)
         model.on_value_change(lambda e: drop.set(model=e.value))
         drop.on("inspected", self._dropped, args=["detail"])
-        drop.on("refused", lambda e: ui.notify(str(e.args["detail"]), type="negative", multi_line=True), ["detail"])
+        drop.on("refused", lambda e: notify_error(t, str(e.args["detail"])), ["detail"])
 
     async def _poll(self) -> None:
         """Look whether something new is in the record; while the database is away, the page waits."""
@@ -94,7 +97,7 @@ class _InspectPage:
                 if self._follow.value:
                     await self._show(self._newest)
         except PellucidError as error:
-            self._last_hour.text = str(error)
+            self._last_hour.text = self._t.sentence(str(error)).text
 
     @notify_errors
     async def _dropped(self, event: GenericEventArguments) -> None:
@@ -120,15 +123,18 @@ class _InspectPage:
     async def _show(self, number: int) -> None:
         row = await run_in_threadpool(self._service.database.get, number)
         if row is None:
-            ui.notify(self._t("There is no inspection {n}.", n=number), type="warning")
+            notify_error(self._t, f"There is no inspection {number}.")
             return
         self._verdict.classes(replace=f"verdict {row.verdict}")
         self._verdict.clear()
         with self._verdict:
             Tag("span", verdict_label(self._t, row), "word")
-            Tag("span", row.reason or p_value_sentence(self._t, row.p_value), "why")
+            if row.reason:
+                Sentence(self._t, row.reason, "span", "why")
+            else:
+                Tag("span", p_value_sentence(self._t, row.p_value), "why")
             for warning in row.warnings:
-                Tag("span", warning, "why")
+                Sentence(self._t, warning, "span", "why")
         self._picture.show(row)
         self._facts.clear()
         with self._facts:
@@ -153,16 +159,17 @@ def inspection_facts(t: Translator, row: InspectionRow) -> list[tuple[str, str]]
         decision = " · ".join(filter(None, (decision_label(t, row), t("by {who}", who=row.decided_by))))
     return [
         (t("Part"), row.part_id),
-        (t("Score"), t("not judged") if row.reason else f"{row.score:.4g}"),
-        (t("Limit"), f"{row.limit:.4g}"),
-        (t("p-value"), f"{row.p_value:.3g}"),
+        (t("Score"), t("not judged") if row.reason else t.number(row.score, ".4g")),
+        (t("Limit"), t.number(row.limit, ".4g")),
+        (t("p-value"), t.number(row.p_value, ".3g")),
         (t("Defects"), defect_counts(t, row)),
         *([(t("Grade"), grade_sentence(t, row.grade))] if row.grade else []),
         *([(t("Ignored"), ignored_sentence(t, row))] if row.ignored else []),
         (t("Decision"), decision),
         (t("Time"), t.moment(row.time)),
-        (t("Image"), f"{row.file} · {row.width} × {row.height} px"),
-        (t("Runtime"), f"{row.runtime} · {row.milliseconds:.1f} ms"),
+        (t("Image"), f"{row.file} · {t.number(row.width)} × {t.number(row.height)} px"),
+        (t("Model"), f"{row.model} · {row.model_sha256[:SHA256_CHARS]}"),
+        (t("Runtime"), f"{row.runtime} · {t.number(row.milliseconds, '.1f')} ms"),
         (t("Source"), f"{row.source} · {row.account}"),
     ]
 
@@ -170,8 +177,9 @@ def inspection_facts(t: Translator, row: InspectionRow) -> list[tuple[str, str]]
 def defect_counts(t: Translator, row: InspectionRow) -> str:
     """Say how many defects there are, and how many of each kind where that is known."""
     kinds = Counter(defect.get("kind", "") for defect in row.defects)
-    known = ", ".join(f"{count} {t(kind)}" for kind, count in kinds.most_common() if kind)
-    return f"{len(row.defects)}: {known}" if known else str(len(row.defects))
+    known = ", ".join(f"{t.number(count)} {t(kind)}" for kind, count in kinds.most_common() if kind)
+    total = t.number(len(row.defects))
+    return f"{total}: {known}" if known else total
 
 
 def grade_sentence(t: Translator, grade: StoredGrade) -> str:

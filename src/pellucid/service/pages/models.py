@@ -15,13 +15,13 @@ from pellucid.errors import PellucidError
 from pellucid.limits.promise import kept_sentence, promise_sentence
 from pellucid.regions.zones import Zones
 from pellucid.service.access.accounts import sentence_for
+from pellucid.service.language.translator import Translator
 from pellucid.service.limit_check import UnconfirmedLimitError
 from pellucid.service.limit_preview import Count, ScoreHistory
 from pellucid.service.newest import newest_model
 from pellucid.service.pages.charts import AXIS_COLOUR, chart
-from pellucid.service.pages.texts import Translator
 from pellucid.service.pages.updates import update_panel
-from pellucid.service.pages.widgets import Tag, Visit, definition_list, notify_errors, table
+from pellucid.service.pages.widgets import SHA256_CHARS, Sentence, Tag, Visit, definition_list, notify_errors, table
 from pellucid.service.pages.zones import ZonesPanel, zones_text
 from pellucid.service.served_model import KnownModel
 from pellucid.service.storage.tables import ModelChange
@@ -29,7 +29,6 @@ from pellucid.service.storage.tables import ModelChange
 SLIDER_STEPS = 500
 HISTOGRAM_BINS = 40
 HISTORY_ROWS = 20  # changes of a model that are shown
-SHA256_CHARS = 16  # that are shown
 PREVIEW_TITLES = {  # as they are called in LimitPreview
     "held_out_rejected": "Good images held out from fitting: rejected",
     "tested_rejected": "Good test images: rejected",
@@ -74,7 +73,7 @@ class _ModelPanel:
             model, scores, changes = await run_in_threadpool(self._read, name)
         except PellucidError as error:
             with self._cleared():
-                Tag("p", sentence_for(self._visit.account, str(error)), "trouble", role="alert")
+                Sentence(self._t, sentence_for(self._visit.account, str(error)), role="alert")
             return
         if name != self._name:
             return  # another one was chosen in the meantime
@@ -99,7 +98,7 @@ class _ModelPanel:
             [
                 (t("Detector"), header.detector),
                 (t("Backbone"), header.backbone),
-                (t("Size"), " × ".join(map(str, header.image_size)) + " px"),
+                (t("Size"), " × ".join(map(t.number, header.image_size)) + " px"),
                 (t("Runtime"), model.runtime or t("not loaded")),
                 ("SHA-256", model.sha256[:SHA256_CHARS]),
             ]
@@ -167,7 +166,7 @@ class _LimitPanel:
         step = (high - low) / SLIDER_STEPS or 1.0
         with Tag("div"):
             Tag("h2", t("Move the limit"))
-            self._chart = chart(_histogram(t, scores, self._now, self._now), t("Move the limit"))
+            self._chart = chart(t, _histogram(t, scores, self._now, self._now), t("Move the limit"))
             with Tag("div", classes="bar"):
                 self._slider = ui.slider(min=low, max=high, step=step, value=self._now, on_change=self._count)
                 self._slider.classes("wide").props(f'aria-label="{t("New limit")}"')
@@ -185,7 +184,7 @@ class _LimitPanel:
                     self._reason = ui.input(t("Reason")).props("outlined dense").classes("wide")
                     self._apply = ui.button(t("Apply"), on_click=lambda: self._move(self._slider.value))
                     self._apply.props("no-caps")
-                    back = t("Back to the calibrated limit ({x})", x=f"{model.calibrated.value:.4g}")
+                    back = t("Back to the calibrated limit ({x})", x=t.number(model.calibrated.value, ".4g"))
                     ui.button(back, on_click=lambda: self._move(None)).props("flat no-caps")
             else:
                 Tag("p", t("An engineer can do this."), "soft")
@@ -199,14 +198,15 @@ class _LimitPanel:
         t = self._t
         self._table.clear()
         with self._table:
-            head = ["", f"{t('now')} ({self._now:.4g})", f"{t('with the new limit')} ({tried:.4g})"]
+            limits = (t("now"), self._now), (t("with the new limit"), float(tried))
+            head = ["", *(f"{words} ({t.number(limit, '.4g')})" for words, limit in limits)]
             rows = [
-                (t(title), _share(getattr(now, name)), _share(getattr(tried_preview, name)))
+                (t(title), _share(t, getattr(now, name)), _share(t, getattr(tried_preview, name)))
                 for name, title in PREVIEW_TITLES.items()
                 if getattr(now, name).of
             ]
             table(head, rows)
-        self._chart.options["series"][0]["markLine"]["data"] = _lines(self._now, float(tried))
+        self._chart.options["series"][0]["markLine"]["data"] = _lines(t, self._now, float(tried))
         self._chart.update()
         if self._visit.is_engineer:
             self._apply.set_enabled(float(tried) != self._now)
@@ -247,25 +247,25 @@ class _LimitPanel:
                 ui.button(t("Cancel"), on_click=dialog.close).props("flat no-caps")
 
 
-def _share(count: Count) -> str:
-    return f"{count.count} / {count.of} ({count.count / count.of:.1%})"
+def _share(t: Translator, count: Count) -> str:
+    return t.digits(f"{count.count} / {count.of} ({count.count / count.of:.1%})")
 
 
 def _short_value(t: Translator, change: ModelChange, value: str) -> str:
     if change.kind == "zones":
         return zones_text(t, Zones.model_validate_json(value))
-    return value[:12] if change.kind in ("reload", "update") else f"{float(value):.6g}"
+    return value[:12] if change.kind in ("reload", "update") else t.number(float(value), ".6g")
 
 
-def _lines(now: float, tried: float) -> list[dict[str, Any]]:
+def _lines(t: Translator, now: float, tried: float) -> list[dict[str, Any]]:
     """The limit in force, thin, and the one that is tried, thick."""
     in_force = {
         "xAxis": now,
         "lineStyle": {"color": AXIS_COLOUR},
-        "label": {"show": now != tried, "formatter": f"{now:.4g}"},
+        "label": {"show": now != tried, "formatter": t.number(now, ".4g")},
     }
     new = {"color": "#d2495f", "width": 3, "type": "solid"}
-    return [in_force, {"xAxis": tried, "lineStyle": new, "label": {"formatter": f"{tried:.4g}"}}]
+    return [in_force, {"xAxis": tried, "lineStyle": new, "label": {"formatter": t.number(tried, ".4g")}}]
 
 
 def _histogram(t: Translator, scores: ScoreHistory, now: float, tried: float) -> dict[str, Any]:
@@ -278,7 +278,7 @@ def _histogram(t: Translator, scores: ScoreHistory, now: float, tried: float) ->
             shares = np.histogram(values, edges)[0] / len(values)
             points = [[float(x), float(y)] for x, y in zip(edges[:-1], shares, strict=True)]
             series.append({"type": "line", "step": "end", "symbol": "none", "name": t(title), "data": points})
-    series[0]["markLine"] = {"symbol": "none", "animation": False, "data": _lines(now, tried)}
+    series[0]["markLine"] = {"symbol": "none", "animation": False, "data": _lines(t, now, tried)}
     return {
         "xAxis": {"type": "value", "name": t("Score"), "nameLocation": "middle", "nameGap": 28, "scale": True},
         "yAxis": {"type": "value", "name": t("share of images"), "nameLocation": "middle", "nameGap": 42},
@@ -327,12 +327,12 @@ def _leaderboard_row(visit: Visit, name: str, row: dict[str, Any]) -> tuple[str,
     best = f"{row['name']} ★ {visit.t('recommended')}" if row["recommended"] else row["name"]
 
     def number(key: str, form: str) -> str:
-        return "" if row.get(key) is None else format(row[key], form)
+        return "" if row.get(key) is None else visit.t.number(row[key], form)
 
     return (
         name,
         best,
-        str(row.get("image_size", "")),
+        visit.t.digits(str(row.get("image_size", ""))),
         number("image_auroc", ".3f"),
         number("localisation", ".2f"),
         number("false_reject_rate", ".1%"),

@@ -21,6 +21,7 @@ from pellucid.service.pages.widgets import (
     Thumbnail,
     Visit,
     definition_list,
+    notify_error,
     notify_errors,
     verdict_label,
 )
@@ -115,11 +116,12 @@ class _ReviewPage:
         """Fill the gallery, with a requested inspection in front."""
         self._rows, self._thumbs, self._position = [], [], 0
         self._gallery.clear()
-        if (
-            requested is not None
-            and (row := await run_in_threadpool(self._service.database.get, requested)) is not None
-        ):
-            self._add([row])
+        if requested is not None:
+            row = await run_in_threadpool(self._service.database.get, requested)
+            if row is None:
+                notify_error(self._t, f"There is no inspection {requested}.")
+            else:
+                self._add([row])
         await self._find(self._where())
         self._select(0)
 
@@ -270,7 +272,7 @@ class _ReviewPage:
         self._visit.account.require_engineer()
         name = safe_folder_name(name)
         if (data / name).exists():
-            raise ParameterError(self._t("There is a data set '{name}' already: choose another name.", name=name))
+            raise ParameterError(f"There is a data set '{name}' already: choose another name.")
 
         def export() -> int:
             return export_decisions(self._service.database, self._service.pictures, data / name, accepted=accepted)

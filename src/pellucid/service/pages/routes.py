@@ -7,20 +7,22 @@ direction are set when it is sent.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from fastapi import FastAPI, Request
 from nicegui import core, ui
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from pellucid.errors import PellucidError
 from pellucid.service.access.accounts import sentence_for
+from pellucid.service.access.answers import STATIC_FOLDER, problem
 from pellucid.service.access.middleware import account_of
+from pellucid.service.language.asked import translator_for
+from pellucid.service.language.translator import Translator
 from pellucid.service.pages import inspect, models, review, train, trends
 from pellucid.service.pages.frame import THEMES, frame
+from pellucid.service.pages.negotiation import PageRedirectMiddleware
 from pellucid.service.pages.sockets import guard_sockets
-from pellucid.service.pages.texts import Translator
-from pellucid.service.pages.widgets import PAGE_TITLES, PAGES_PATH, Tag, Visit, page_address
+from pellucid.service.pages.widgets import PAGE_QUERY, PAGE_TITLES, PAGES_PATH, Sentence, Visit, page_address
 from pellucid.service.state import Service
 from pellucid.service.unforeseen import log_unforeseen
 
@@ -46,25 +48,26 @@ def add_pages(app: FastAPI, service: Service) -> None:
     @app.get(f"{PAGES_PATH}/", include_in_schema=False)
     @app.get(f"{PAGES_PATH}/fa", include_in_schema=False)
     def start(request: Request) -> RedirectResponse:
-        return RedirectResponse(page_address(_preferred_language(request), "inspect"))
+        return RedirectResponse(page_address(translator_for(request), "inspect"))
 
     guard_sockets()
     ui.run_with(
         app,
         mount_path=PAGES_PATH,
         title="pellucid",
-        favicon=Path(__file__).parent.parent / "static" / "favicon.svg",
+        favicon=STATIC_FOLDER / "favicon.svg",
         dark=None,
         tailwind=False,
         reconnect_timeout=RECONNECT_TIMEOUT_S,
         show_welcome_message=False,
     )
+    app.add_middleware(PageRedirectMiddleware)
     core.app.add_exception_handler(404, _not_found)  # NiceGUI's own answers are pages, with the error's text in them
     core.app.add_exception_handler(Exception, _raise)
 
 
-async def _not_found(_: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": str(getattr(error, "detail", "Not Found"))}, 404)
+async def _not_found(request: Request, error: Exception) -> Response:
+    return problem(request, 404, str(getattr(error, "detail", "Not Found")))
 
 
 async def _raise(_: Request, error: Exception) -> Response:
@@ -78,20 +81,12 @@ def _register(service: Service, t: Translator, page: str) -> None:
     @ui.page(path, title=title, language="fa" if t.is_rtl else "en-US", response_timeout=BUILD_TIMEOUT_S)
     async def show(request: Request) -> None:
         theme = THEMES.get(request.cookies.get("theme", ""))
-        query = {key: request.query_params[key] for key in ("inspection", "model") if key in request.query_params}
-        visit = Visit(service, t, account_of(request), theme, query)
+        query = {key: request.query_params[key] for key in PAGE_QUERY if key in request.query_params}
+        visit = Visit(service, translator_for(request), account_of(request), theme, query)
         with frame(visit, page):
             try:
                 await PAGE_BUILDERS[page](visit)
             except PellucidError as error:
-                Tag("p", sentence_for(visit.account, str(error)), "trouble", role="alert")
+                Sentence(visit.t, sentence_for(visit.account, str(error)), role="alert")
             except Exception:
-                Tag("p", log_unforeseen(f"the page {path}"), "trouble", role="alert")
-
-
-def _preferred_language(request: Request) -> Translator:
-    """Choose the language of the cookie, or the first of the browser's that there is."""
-    from_cookie = request.cookies.get("language")
-    offered = [part.partition(";")[0].strip()[:2] for part in request.headers.get("accept-language", "").split(",")]
-    first = next((language for language in (from_cookie, *offered) if language in ("en", "fa")), "en")
-    return Translator("fa" if first == "fa" else "en")
+                Sentence(visit.t, log_unforeseen(f"the page {path}"), role="alert")

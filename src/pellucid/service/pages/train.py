@@ -126,7 +126,7 @@ class _ProgressPanel:
         words = [t("{k} of {n} detectors", k=training.done, n=training.of)] * (training.kind == "training")
         if training.step is not None:
             count = "" if training.step.total is None else f" {training.step.completed:g}/{training.step.total:g}"
-            words.append(f"{training.step.description}{count}")
+            words.append(training.step.description + t.digits(count))
         words.append(t("after {t}", t=t.seconds(training.seconds)))
         if training.remaining is not None:
             words.append(t("about {t} to go", t=t.seconds(training.remaining)))

@@ -8,9 +8,9 @@ from typing import Any
 from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
+from pellucid.service.language.translator import Translator
 from pellucid.service.newest import newest_model
 from pellucid.service.pages.charts import AXIS_COLOUR, chart
-from pellucid.service.pages.texts import Translator
 from pellucid.service.pages.widgets import Tag, Visit, notify_errors
 from pellucid.service.trends import CHART_GROUP_ROWS, POSITION_GRID_CELLS, Drift, Trends, read_trends
 from pellucid.study.shift import ALPHA
@@ -61,8 +61,9 @@ def _by_hour(t: Translator, trends: Trends, hours: int) -> None:
     with Tag("section", classes="panel"):
         Tag("h2", t("Rejects per hour"))
         chart(
+            t,
             {
-                "xAxis": {"type": "category", "data": [f"{hour.astimezone():%d. %H h}" for hour in moments]},
+                "xAxis": {"type": "category", "data": [t.moment(hour, "%d. %H:00") for hour in moments]},
                 "yAxis": {"type": "value", "minInterval": 1},
                 "color": ["#d2495f", "#8fb8b2"],
                 "series": [
@@ -83,14 +84,18 @@ def _drift(t: Translator, drift: Drift | None, promised: float) -> None:
             return
         for sentence in _shift_sentences(t, drift, promised):
             Tag("p", sentence)
-        lines = [{"yAxis": drift.low}, {"yAxis": 0.5, "lineStyle": {"type": "dotted"}}, {"yAxis": drift.high}]
+        lines = [
+            {"yAxis": y, "lineStyle": {"type": line}, "label": {"formatter": t.number(y, ".2f")}}
+            for y, line in ((drift.low, "dashed"), (0.5, "dotted"), (drift.high, "dashed"))
+        ]
         points = [
             {"value": value, "itemStyle": {"color": "#4a8fc7" if drift.low <= value <= drift.high else "#d2495f"}}
             for value in drift.win_rates
         ]
         chart(
+            t,
             {
-                "xAxis": {"type": "category", "data": [f"{end.astimezone():%d. %H:%M}" for end in drift.ends]},
+                "xAxis": {"type": "category", "data": [t.moment(end, "%d. %H:%M") for end in drift.ends]},
                 "yAxis": {"type": "value", "min": 0, "max": 1},
                 "legend": {"show": False},
                 "series": [
@@ -102,9 +107,8 @@ def _drift(t: Translator, drift: Drift | None, promised: float) -> None:
                         "symbolSize": 8,
                         "markLine": {
                             "symbol": "none",
-                            "lineStyle": {"color": AXIS_COLOUR, "type": "dashed"},
-                            "label": {"formatter": "{c}", "position": "insideEndTop"},
-                            "precision": 2,
+                            "lineStyle": {"color": AXIS_COLOUR},
+                            "label": {"position": "insideEndTop"},
                             "data": lines,
                         },
                     }
@@ -163,6 +167,7 @@ def _types(t: Translator, trends: Trends) -> None:
             return
         names = [words.get(name, name) for name, _ in trends.types]
         chart(
+            t,
             {
                 "xAxis": {"type": "value", "minInterval": 1},
                 "yAxis": {"type": "category", "data": names, "inverse": True},
@@ -184,6 +189,7 @@ def _positions(t: Translator, trends: Trends) -> None:
         axis: dict[str, Any] = {"type": "category", "data": list(range(POSITION_GRID_CELLS)), "show": False}
         cells = [[x, y, count] for y, row in enumerate(trends.positions) for x, count in enumerate(row)]
         chart(
+            t,
             {
                 "xAxis": axis,
                 "yAxis": {**axis, "inverse": True},

@@ -21,19 +21,22 @@ from pellucid.reports.colours import scale_bar
 from pellucid.reports.pictures import SCALE_PX, png
 from pellucid.service.access.accounts import Account, sentence_for
 from pellucid.service.access.middleware import account_of
-from pellucid.service.pages.texts import Translator
+from pellucid.service.language.asked import translator_for
+from pellucid.service.language.translator import Translator
 from pellucid.service.state import Service
 from pellucid.service.storage.tables import InspectionRow
 from pellucid.service.unforeseen import log_unforeseen
 
 P = ParamSpec("P")
 PAGES_PATH = "/ui"
+PAGE_QUERY = ("inspection", "model")  # that the address of a page may name
 PAGE_TITLES = {"inspect": "Inspect", "review": "Review", "models": "Models", "train": "Train", "trends": "Trends"}
 IGNORED_SENTENCES: dict[IgnoreReason, str] = {
     "region": "in a region that is ignored",
     "margin": "near the border",
     "area": "too small to count",
 }
+SHA256_CHARS = 16  # that are shown
 POLL_PERIOD_S = 1.0  # between looks for something new
 ERROR_NOTE_MS = 10_000  # that an error is shown
 
@@ -78,6 +81,14 @@ class Tag(TextElement):
                 self.props[name] = value
 
 
+class Sentence(Tag):
+    """An error, a warning or a reason, in the page's language; one that is known in English only says that it is."""
+
+    def __init__(self, t: Translator, english: str, tag: str = "p", classes: str = "trouble", **attributes: object):
+        said = t.sentence(english)
+        super().__init__(tag, said.text, classes, **said.attributes, **attributes)
+
+
 class PictureViewer(Tag):
     """An inspected image under its map with its defects' outlines (``static/viewer.js``), or word that it is gone.
 
@@ -96,6 +107,7 @@ class PictureViewer(Tag):
             "fit": t("Show all"),
             "picture": t("The inspected image"),
             "kinds": {kind: t(kind) for kind in KINDS},
+            "digits": t.own_digits,
             "stage": t("The inspected image: plus and minus zoom, arrows move, 0 shows all"),
         }
         texts |= {str(reason): t(sentence) for reason, sentence in IGNORED_SENTENCES.items()}
@@ -162,9 +174,22 @@ def notify_errors(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitabl
             sentence = log_unforeseen(f"a page's {handler.__qualname__}")
         else:
             return
-        ui.notify(sentence, type="negative", multi_line=True, timeout=ERROR_NOTE_MS, close_button=True)
+        notify_error(translator_for(ui.context.client.request), sentence)
 
     return wrapped
+
+
+def notify_error(t: Translator, english: str) -> None:
+    """Show an error as a note."""
+    said = t.sentence(english)
+    ui.notify(
+        said.text,
+        type="negative",
+        multi_line=True,
+        timeout=ERROR_NOTE_MS,
+        close_button=True,
+        attrs=said.attributes | {"role": "alert"},
+    )
 
 
 def definition_list(rows: Iterable[tuple[str, str]]) -> None:
@@ -193,7 +218,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: i
 def ignored_sentence(t: Translator, row: InspectionRow) -> str:
     """Spell how many defects do not count, by reason."""
     counts = Counter(one["reason"] for one in row.ignored)
-    return ", ".join(f"{count} {t(IGNORED_SENTENCES[reason])}" for reason, count in counts.most_common())
+    return ", ".join(f"{t.number(count)} {t(IGNORED_SENTENCES[reason])}" for reason, count in counts.most_common())
 
 
 def verdict_label(t: Translator, row: InspectionRow) -> str:

@@ -8,7 +8,7 @@ from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.regions.zones import Zones
-from pellucid.service.pages.texts import Translator
+from pellucid.service.language.translator import Translator
 from pellucid.service.pages.widgets import Tag, Visit, notify_errors
 from pellucid.service.served_model import KnownModel
 from pellucid.service.zone_changes import set_zones

@@ -37,6 +37,11 @@ function contrast(defect) {
   return `${defect.contrast < 0 ? "−" : "+"}${Math.abs(100 * defect.contrast).toFixed(0)} %`;
 }
 
+// Numbers in a page's own digits; texts here hold no digits but numbers.
+function spelled(digits, text) {
+  return digits ? text.replace(/(?<=\d)\.(?=\d)/g, "٫").replace(/\d/g, (digit) => digits[digit]).replace(/ %/g, "٪") : text;
+}
+
 class Viewer extends HTMLElement {
   static observedAttributes = ["picture"]; // all others change with it
   #scale = 1; #x = 0; #y = 0; #pointers = new Map(); #opacity = 1; #size = [1, 1];
@@ -94,7 +99,7 @@ class Viewer extends HTMLElement {
       const { rect } = framed(defect);
       rect.addEventListener("click", () => this.#choose(k, false));
       const item = made("button", { type: "button", "aria-pressed": "false" });
-      item.innerHTML = `<b>${k + 1}</b> ${defect.kind ? `${(texts.kinds || {})[defect.kind] || ""} ` : ""}<bdi>${size(defect)}</bdi> <small>${defect.contrast == null ? "" : `<bdi>${contrast(defect)}</bdi> · `}<bdi>(${x}, ${y})</bdi> · <bdi>${defect.area_px} px²</bdi> · <bdi>${defect.peak.toPrecision(3)}</bdi></small>`;
+      item.innerHTML = spelled(texts.digits, `<b>${k + 1}</b> ${defect.kind ? `${(texts.kinds || {})[defect.kind] || ""} ` : ""}<bdi>${size(defect)}</bdi> <small>${defect.contrast == null ? "" : `<bdi>${contrast(defect)}</bdi> · `}<bdi>(${x}, ${y})</bdi> · <bdi>${defect.area_px} px²</bdi> · <bdi>${defect.peak.toPrecision(3)}</bdi></small>`);
       item.addEventListener("click", () => this.#choose(k, true));
       list.append(made("li", {}, item));
       return { rect, item, defect };

@@ -1,55 +1,8 @@
-"""What the pages say, in English and Persian. The English sentence is the key."""
+"""What the pages say, in Persian. The English sentence is the key."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
-
-from pellucid.service.pages.texts_sheets import PERSIAN_OF_SHEETS
-
-Language = Literal["en", "fa"]
-
-
-@dataclass(frozen=True)
-class Translator:
-    """Translates what a page says: ``t("Inspect")``, ``t("{n} images", n=3)``."""
-
-    language: Language
-
-    def __call__(self, english: str, /, **values: object) -> str:
-        text = PERSIAN[english] if self.language == "fa" else english
-        return text.format(**values) if values else text
-
-    @property
-    def name(self) -> str:
-        """Name of the language, in itself."""
-        return "فارسی" if self.language == "fa" else "English"
-
-    @property
-    def other(self) -> Translator:
-        """Language that one may change to."""
-        return Translator("en" if self.language == "fa" else "fa")
-
-    @property
-    def prefix(self) -> str:
-        """Beginning of the addresses of pages."""
-        return "/ui/fa" if self.language == "fa" else "/ui"
-
-    @property
-    def is_rtl(self) -> bool:
-        """Whether it is written from right to left."""
-        return self.language == "fa"
-
-    def moment(self, time: datetime) -> str:
-        """Spell a moment in this machine's zone."""
-        return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
-
-    def seconds(self, seconds: float) -> str:
-        """Spell a span of time."""
-        minutes, rest = divmod(round(seconds), 60)
-        return self("{m} min {s} s", m=minutes, s=rest) if minutes else self("{s} s", s=rest)
-
+from pellucid.service.language.persian_sheets import PERSIAN_OF_SHEETS
 
 PERSIAN = {
     # frame
@@ -65,6 +18,7 @@ PERSIAN = {
     "Light": "روشن",
     "Dark": "تیره",
     "Log out": "خروج",
+    "Dates and digits": "تاریخ و رقم‌ها",
     "operator": "اپراتور",
     "engineer": "مهندس",
     "{m} min {s} s": "{m} دقیقه و {s} ثانیه",
@@ -73,6 +27,13 @@ PERSIAN = {
     "There are no models yet.": "هنوز مدلی نیست.",
     "An engineer can do this.": "این کار را مهندس انجام می‌دهد.",
     "Cancel": "لغو",
+    "This is not allowed": "این کار مجاز نیست",
+    "There is nothing at this address": "در این نشانی چیزی نیست",
+    "The service is busy": "سرویس سرگرم است",
+    "Something went wrong": "چیزی نادرست پیش رفت",
+    "The service cannot do this now": "سرویس اکنون نمی‌تواند این کار را بکند",
+    "This did not work": "این کار نشد",
+    "To the pages": "به صفحه‌ها",
     # viewer
     "Map": "نقشه",
     "in a region that is ignored": "در ناحیه‌ای که نادیده گرفته می‌شود",
@@ -127,7 +88,6 @@ PERSIAN = {
     "fewer than 1 of 100 good parts scores as high": "از هر 100 قطعهٔ سالم کمتر از یکی چنین امتیازی می‌گیرد",
     "Confirm or overrule": "تأیید یا رد این نتیجه",
     "The pictures were removed: their time was over.": "تصویرها پاک شده‌اند: مهلت نگه‌داری آن‌ها به پایان رسیده بود.",
-    "There is no inspection {n}.": "بازرسی {n} وجود ندارد.",
     # review
     "Show": "نمایش",
     "Rejects and near calls, undecided": "مردودها و نزدیک به حدها، بی‌نظر",
@@ -166,9 +126,6 @@ PERSIAN = {
     "Put it beside the training data": "گذاشتن کنار داده‌های آموزش",
     "Name of the data set": "نام مجموعه‌داده",
     "{n} images are now in the data set '{name}'.": "اکنون {n} تصویر در مجموعه‌دادهٔ «{name}» است.",
-    "There is a data set '{name}' already: choose another name.": (
-        "مجموعه‌دادهٔ «{name}» از پیش هست: نام دیگری برگزینید."
-    ),
     # models
     "Detector": "آشکارساز",
     "Backbone": "شبکهٔ پایه",

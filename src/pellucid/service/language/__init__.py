@@ -1,0 +1,1 @@
+"""What people read: sentences in English and Persian, dates and digits."""
