@@ -34,5 +34,6 @@ EXACT_CASES: list[tuple[str, dict[str, Any]]] = [  # closed forms without an app
     ("anomaly_dino", {"rotations": 2, "masking": "always", "layers": ("layer2",), "coreset_size": 0}),
     ("patchcore", {"coreset_sampling_ratio": 1.0}),
     ("patchcore", {"coreset_sampling_ratio": 1.0, "image_score": "peak"}),
+    ("patchcore", {"coreset_sampling_ratio": 1.0, "window": 1}),
     ("patchcore", {"coreset_sampling_ratio": 1.0, "num_neighbors": 1, "layers": ("layer1",), "image_score": "peak"}),
 ]

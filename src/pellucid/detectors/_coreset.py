@@ -58,6 +58,27 @@ def k_center_greedy(
             centres += new
 
 
+def few_centres(points: Tensor, count: int, first: int, known: Tensor | None = None) -> Tensor:
+    """Select as :func:`k_center_greedy` does, among points that are few enough to be compared with all at once.
+
+    Args:
+        points: (N, d).
+        count: how many to select, from 1 to N.
+        first: index of the first centre, unless there are ``known`` ones, from which the first is farthest.
+        known: points (n, d) that are centres already.
+
+    Returns:
+        Indices (count,) of the centres, in the order of their selection.
+    """
+    if known is None:
+        bounds = torch.full_like(points[:, 0], torch.finfo(points.dtype).max)
+        bounds[first] = torch.inf
+    else:
+        bounds = torch.full_like(points[:, 0], torch.inf)
+        _lower_bounds(bounds, points, known, -1.0, len(points))
+    return torch.tensor(_greedy(points, bounds, -1.0, count)[0])
+
+
 def _greedy(points: Tensor, bounds: Tensor, outside: float, count: int) -> tuple[list[int], float]:
     """Select among some points for as long as none outside can be farther from the centres.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid._io.progress import track
 from pellucid._io.space import estimate_fit_space, warn_of_little_room
 from pellucid.detectors._base import Images
-from pellucid.detectors._coreset import k_center_greedy
+from pellucid.detectors._coreset import few_centres, k_center_greedy
 from pellucid.detectors._spill import DiskTensor
 from pellucid.detectors._streamed_coreset import StreamedCoreset
 from pellucid.errors import DataError
@@ -32,6 +32,9 @@ class Memories(NamedTuple):
 class Memory(AbstractContextManager["Memory"]):
     """Gathers the patches of images, chooses by greedy k-center which are remembered, and tells whose they are.
 
+    By place, each place of the images has as many memories as every other: over all of them, greedy k-center leaves
+    places that look like many others without any.
+
     Patches of whole images are kept in a temporary file until the context is left. Those of tiles are chosen in two
     rounds as they pass, and computed once more instead of kept: a sheet shows the same glass again and again, and
     searching the bank should cost no more than the features of a tile.
@@ -43,6 +46,8 @@ class Memory(AbstractContextManager["Memory"]):
         size: how many are remembered instead of the share, if there are so many; None takes the share.
         seed: of the projection in which they are compared, and of the first one.
         tiled: whether the images are tiles.
+        by_place: whether each place has memories of its own, which follow each other in the order of places; of whole
+            images alone.
     """
 
     def __init__(
@@ -54,9 +59,10 @@ class Memory(AbstractContextManager["Memory"]):
         size: int | None,
         seed: int,
         tiled: bool,
+        by_place: bool = False,
     ) -> None:
         self._describe, self._device = describe, device
-        self._share, self._size = share, size
+        self._share, self._size, self._by_place = share, size, by_place
         self._generator = torch.Generator().manual_seed(seed)
         self._matrix: Tensor | None = None  # of the projection, (D, PROJECTED_CHANNELS)
         self._earlier = 0  # images of an earlier fit
@@ -75,6 +81,8 @@ class Memory(AbstractContextManager["Memory"]):
         of the earlier ones.
         """
         self._earlier = 0 if known is None else int(known.images.max()) + 1
+        if self._by_place:
+            return self._choose_by_place(images, known)
         choose = self._choose_passing if self._patches is None else self._choose
         patches, numbers = choose(images, known)
         numbers = numbers.int().to(self._device)
@@ -133,6 +141,37 @@ class Memory(AbstractContextManager["Memory"]):
             else:
                 chosen = k_center_greedy(points, count, known=self._project(known.patches))
         return self._patches[chosen], chosen // self._patches_per_image + self._earlier
+
+    def _choose_by_place(self, images: Images, known: Memories | None) -> Memories:
+        """Choose of every place; return all that are known then, of one place after the other."""
+        assert self._patches is not None
+        with DiskTensor(self._device) as projected:
+            self._gather(images, projected)
+            total, points = len(self._patches), projected if len(projected) else self._patches
+            places = self._patches_per_image
+            known_points = None if known is None else torch.unflatten(self._project(known.patches), 0, (places, -1))
+            n_images = total // places
+            if known_points is None:
+                count = round((self._size or self._share * total) / places)
+            else:
+                count = round(known_points.shape[1] * n_images / self._earlier)
+            count = min(max(1, count), n_images)
+            firsts = torch.randint(n_images, (places,), generator=self._generator).tolist()
+
+            def choose(place: int) -> Tensor:
+                rows = torch.arange(place, total, places)  # of one image after the other
+                if count == n_images:
+                    return rows
+                earlier = None if known_points is None else known_points[place]
+                return rows[few_centres(points[rows], count, firsts[place], earlier)]
+
+            chosen = torch.stack([choose(place) for place in track(range(places), "choosing patches")])
+        patches = self._patches[chosen.flatten()].view(places, count, -1)
+        numbers = (chosen // places + self._earlier).int().to(self._device)
+        if known is not None:
+            patches = torch.cat([torch.unflatten(known.patches, 0, (places, -1)), patches], 1)
+            numbers = torch.cat([torch.unflatten(known.images, 0, (places, -1)), numbers], 1)
+        return Memories(patches.flatten(0, 1), numbers.flatten())
 
     def _gather(self, images: Images, projected: DiskTensor) -> None:
         """Write all patches to the file, and where they are long their projection to another."""

@@ -1,4 +1,4 @@
-"""How far a patch is from the nearest one of a memory bank: by blocks, or through exact lower bounds."""
+"""How far a patch is from the nearest one of a memory bank: by blocks, through exact lower bounds, or in a window."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import copy
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pellucid.detectors._device import double_precision_device
+from pellucid.errors import DataError
 
 SEARCH_BLOCK = 512  # points of the bank that are compared at a time
 MAX_RESIDUAL_VARIANCE = 0.06  # share of the variance that the directions of a bounded search leave out
@@ -250,6 +252,69 @@ class BoundedSearch:
         order = order[rows[order].argsort(stable=True)]  # by point, then by distance
         first = torch.searchsorted(rows, torch.arange(len(points), device=rows.device))
         return columns[order[first[:, None] + torch.arange(count, device=rows.device)]]
+
+
+class WindowSearch:
+    """Compares queries with what is remembered of their own place and of those within a window around it.
+
+    Queries are the patches of whole images, (B * h * w, D), row by row. A row of places is compared with one row of the
+    bank at a time, so that all are matrix products, and places of it beyond the window are at infinity.
+
+    Args:
+        bank: as many points of each place of a grid as of every other, of one place after the other, (M, D).
+        norms: squared norms of the bank's points, (M,).
+        grid: places in an image, rows and columns (h, w).
+        window: places in each direction, 0 or more.
+    """
+
+    def __init__(self, bank: Tensor, norms: Tensor, grid: tuple[int, int], window: int) -> None:
+        self.bank, self.norms, self.grid = bank, norms, grid
+        h, w = grid
+        self.window = min(window, max(h, w) - 1)
+        columns = torch.arange(w, device=bank.device)
+        beyond = torch.zeros(w, w, device=bank.device)
+        beyond.masked_fill_((columns[:, None] - columns).abs() > self.window, torch.inf)
+        self.beyond = beyond.repeat_interleave(len(bank) // (h * w), 1)  # (w, w * m)
+
+    def without(self, left_out: Tensor) -> WindowSearch:
+        """Return a search that finds none of the points that are left out, (M,) bool: they are at infinity.
+
+        Raises:
+            DataError: there are no others within the window around a place.
+        """
+        left = (~left_out).float().view(1, *self.grid, -1).amax(3)
+        if not F.max_pool2d(left, 2 * self.window + 1, 1, self.window).all():
+            raise DataError(
+                f"Within window={self.window} of some places all memories are of one image or group, and nothing is"
+                " left without it: give more images, a larger window, or a larger coreset_sampling_ratio."
+            )
+        search = copy.copy(self)
+        search.norms = self.norms.masked_fill(left_out, torch.inf)
+        return search
+
+    def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the nearest point within the window for every query: squared distance and index, (B * h * w,) each."""
+        (h, w), k = self.grid, min(self.window, self.grid[0] - 1)
+        per_row, D = len(self.bank) // h, self.bank.shape[1]
+        rows = queries.view(-1, h, w, D).transpose(0, 1).flatten(1, 2)  # (h, B * w, D)
+        bank = F.pad(self.bank.view(h, per_row, D), (0, 0, 0, 0, k, k))  # (k + h + k, w * m, D)
+        norms = F.pad(self.norms.view(h, 1, per_row), (0, 0, 0, 0, k, k), value=torch.inf)
+        firsts = torch.arange(h, device=queries.device).view(h, 1, 1) * per_row  # of each row, in the bank
+        best = torch.full_like(rows[:, :, 0], torch.inf).view(h, -1, w)  # (h, B, w)
+        index = torch.zeros_like(best, dtype=torch.long)
+        for up in range(-k, k + 1):
+            near = slice(k + up, k + up + h)
+            distances = torch.baddbmm(norms[near], rows, bank[near].transpose(1, 2), alpha=-2)  # (h, B * w, w * m)
+            values, at = (distances.view(h, -1, w, per_row) + self.beyond).min(3)  # (h, B, w)
+            closer = values < best
+            best = torch.where(closer, values, best)
+            index = torch.where(closer, at + firsts + up * per_row, index)
+        found = index.transpose(0, 1).flatten()
+        return _squared_distance(queries, self.bank[found]), found
+
+    def neighbours(self, count: int) -> Tensor:
+        """Find every bank point's nearest points in the whole bank: indices (M, count), nearest first."""
+        return neighbours(self.bank, self.bank, self.norms, count)
 
 
 def _squared_distance(a: Tensor, b: Tensor) -> Tensor:

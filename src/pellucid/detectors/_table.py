@@ -181,8 +181,9 @@ TABLE: dict[str, dict[str, Any]] = \
                             'coreset_size': None,
                             'num_neighbors': 9,
                             'image_score': 'top',
+                            'window': None,
                             'seed': 0},
-               'source_sha256': 'e34161b8c4ddcc82d27c204db9e7603fc4bed6a8ea306c093d6920ee65db5c0f'},
+               'source_sha256': '6f1afd04598e54fd1562dd20de3146eca347d809d55388dec7eb1f266ac65e95'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "

@@ -13,7 +13,15 @@ from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._earlier import needed
 from pellucid.detectors._maps import concatenate, locally_aware, smooth_map
 from pellucid.detectors._memory import Memories, Memory
-from pellucid.detectors._search import BoundedSearch, Search, bounding_directions, neighbours, search_in
+from pellucid.detectors._search import (
+    BoundedSearch,
+    Search,
+    WindowSearch,
+    bounding_directions,
+    neighbours,
+    search_in,
+)
+from pellucid.errors import ParameterError
 from pellucid.records import ScoreOf
 
 PATCHSIZE = 3  # positions in each direction that a patch's feature is the mean of
@@ -41,6 +49,11 @@ class Patchcore(Detector):
             bank of one patch, leaves the score as it is. A score that is a mean is not re-weighted.
         image_score: ``top``, the default: the mean distance of the ten patches that are farthest from the bank; or
             ``peak``, the paper's: the largest distance, re-weighted by equation 7.
+        window: cells in each direction around a patch's own, where the nearest memory is searched, 0 or more; None, the
+            default: in the whole bank, the paper. A window is for parts that lie the same in every image: what is
+            normal somewhere else on the part is then anomalous here (RAD, arXiv 2601.22763, which searches so in all
+            patches of the most similar images). Each place keeps its own share of memories, one at least. The
+            neighbours of equation 7 are those in the whole bank. Not for tiles, whose places mean nothing.
         seed: of the random projection and of the first centre, an integer, default 0.
 
     Example:
@@ -57,7 +70,7 @@ class Patchcore(Detector):
     neighbours_: Tensor  # N_b(m) of every m, (M, b) indices, m itself first
     images_: Tensor | None = None  # of which image each m is, counted in the order of the fit, (M,) int32
     directions_: Tensor | None = None  # principal ones of the bank, (D, k), where features are long
-    _search: Search | BoundedSearch
+    _search: Search | BoundedSearch | WindowSearch
     _earlier = {"image_score": "peak"}  # until format 5
 
     def __init__(
@@ -70,11 +83,13 @@ class Patchcore(Detector):
         coreset_size: int | None = None,
         num_neighbors: int = 9,
         image_score: Literal["top", "peak"] = "top",
+        window: int | None = None,
         seed: int = 0,
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
         self.coreset_sampling_ratio, self.coreset_size = coreset_sampling_ratio, coreset_size
-        self.num_neighbors, self.image_score, self.seed = num_neighbors, image_score, seed
+        self.num_neighbors, self.image_score = num_neighbors, image_score
+        self.window, self.seed = window, seed
 
     @property
     def score_of(self) -> ScoreOf:  # type: ignore[override]
@@ -87,13 +102,29 @@ class Patchcore(Detector):
         require(size is None or size >= 1, "coreset_size", size, "at least 1")
         require(self.num_neighbors >= 1, "num_neighbors", self.num_neighbors, "at least 1")
         require(self.image_score in ("top", "peak"), "image_score", self.image_score, "top or peak")
+        window = self.window
+        require(window is None or (window >= 0 and window == int(window)), "window", window, "0 or more and whole")
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Compute locally aware patch features (B, h, w, D): means of 3x3 neighbourhoods (section 3.1)."""
         joined = concatenate(locally_aware(self.backbone_(pixels), PATCHSIZE))
         return self.tile.inner(joined).permute(0, 2, 3, 1)
 
+    def _grid(self) -> tuple[int, int]:
+        """Return rows and columns (h, w) of what :meth:`_embed` makes of an image."""
+        h, w = self.tile.inner(torch.empty(self.backbone_.shapes(*self.tile[:2])[0][1:])).shape
+        return h, w
+
     def _memory(self) -> Memory:
+        """Make what gathers patches and chooses those that are remembered.
+
+        Raises:
+            ParameterError: there is a window, and the images are tiles.
+        """
+        if self.margin_ is not None and self.window is not None:
+            raise ParameterError(
+                f"window={self.window} compares places of a part, which tiles do not show: give tile=0, or no window."
+            )
         return Memory(
             lambda pixels: self._embed(pixels).flatten(1, 2),
             self.device,
@@ -101,6 +132,7 @@ class Patchcore(Detector):
             size=self.coreset_size,
             seed=self.seed,
             tiled=self.margin_ is not None,
+            by_place=self.window is not None,
         )
 
     def _fit(self, images: Images, checkpoint: Path | None) -> None:  # noqa: ARG002 - nothing is trained
@@ -125,7 +157,7 @@ class Patchcore(Detector):
             yield from self._leave_out(memory, images, groups)
 
     def _leave_out(self, memory: Memory, images: Images, groups: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        h, w = self.tile.inner(torch.empty(self.backbone_.shapes(*self.tile[:2])[0][1:])).shape
+        h, w = self._grid()
         for patches, own in memory.without_own(images, groups, needed(self.images_)):
             with torch.inference_mode():
                 found = self._score_patches(patches.view(1, h, w, -1), own)
@@ -135,12 +167,15 @@ class Patchcore(Detector):
         """Take patches for the bank, and prepare the search in it."""
         self.bank_, self.images_ = memories
         self.norms_ = (self.bank_ * self.bank_).sum(1)
-        self.directions_ = bounding_directions(self.bank_)
+        self.directions_ = bounding_directions(self.bank_) if self.window is None else None
         self._prepare_scoring()
         self.neighbours_ = self._search.neighbours(min(self.num_neighbors, len(self.bank_))).int()
 
     def _prepare_scoring(self) -> None:
-        self._search = search_in(self.bank_, self.norms_, self.directions_)
+        if self.window is None:
+            self._search = search_in(self.bank_, self.norms_, self.directions_)
+        else:
+            self._search = WindowSearch(self.bank_, self.norms_, self._grid(), self.window)
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         return self._score_patches(self._embed(pixels))
