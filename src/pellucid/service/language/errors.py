@@ -173,7 +173,7 @@ PERSIAN_ERRORS = {
     "Not judged: the detector's score or map is not a finite number.": (
         "داوری نشد: امتیاز یا نقشهٔ آشکارساز عددی متناهی نیست."
     ),
-    "Not judged: compared with those fitted on, the image is far {difference}.": (
+    "Not judged: the image is far from those fitted on: {difference}.": (
         "داوری نشد: در سنجش با تصویرهای آموزش، تصویر بسیار متفاوت است: \u2066{difference}\u2069."
     ),
     "Compared with those fitted on, the image is {difference}.": (
