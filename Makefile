@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 # Half of the time is waiting for processes and deadlines: three files at a time for two cores. The longest come first.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder -p no:benchmark
 
+# Bytecode is written whatever the environment says: what workers and hundreds of processes import is compiled once.
+TESTING := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1
+
 .PHONY: demo serve test test-slow fuzz check lint types docs coverage bench bundle pretrain
 
 demo: $(READY)
@@ -16,11 +19,11 @@ serve: $(READY)
 	$(BIN)/pellucid serve --models out --data out/demo --record out/record
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" $(PARALLEL)
+	$(TESTING) $(BIN)/python -m pytest -q -m "not slow" $(PARALLEL)
 
 # The same tests, with every line that they and the processes they start reach counted; under the floor it fails.
 coverage: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --cov --cov-report term
+	$(TESTING) $(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --cov --cov-report term
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow --timeout 1800

@@ -6,7 +6,10 @@ import io
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from typing import Any
 from unittest.mock import patch
+
+import forks
 
 SMALL = ("--image-size", "64", "--false-reject", "0.1")
 COMPARED = ("--detectors", "patchcore,padim,dfm", *SMALL)
@@ -17,11 +20,9 @@ def command_line(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "pellucid", *map(str, arguments)]
 
 
-def pellucid(*arguments: object, check: int | None = 0, **options: object) -> subprocess.CompletedProcess[str]:
+def pellucid(*arguments: object, check: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own; ``check`` is the exit code that it has to end with."""
-    done = subprocess.run(
-        command_line(*arguments), capture_output=True, text=True, encoding="utf-8", check=False, **options
-    )
+    done = forks.run(command_line(*arguments), **options)
     if check is not None:
         assert done.returncode == check, done.stderr
     return done

@@ -8,11 +8,12 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+import forks
 import pytest
 import torch
-from commands import COMPARED
-from commands import pellucid as run_command
+from commands import COMPARED, pellucid_here
 from hypothesis import settings
 from small import FAST, SHARED
 
@@ -20,12 +21,18 @@ import pellucid
 from pellucid import detectors
 from pellucid.detectors.__main__ import write_table
 from pellucid.detectors._base import Detector
+from pellucid.study import engines
 from pellucid.synthesis.glass import draw_data_set
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-LONG_FILES = ("test_watch.py", "test_compare.py", "test_tracking.py", "test_bounded.py", "test_examples.py")
+LONG_FILES = (  # of half a minute and more, the longest first
+    *("test_watch.py", "test_compare.py", "test_scripts.py", "test_contract.py", "test_runtimes.py", "test_faults.py"),
+    *("test_bounded.py", "test_tracking.py", "test_passing.py", "test_tiling.py", "test_cli_interrupted.py"),
+    *("test_pages_run.py", "test_model_routes.py", "test_pretraining.py", "test_service_training.py"),
+    *("test_teaching.py", "test_shapes.py", "test_teaching_networks.py", "test_updating.py", "test_examples.py"),
+)
 
 settings.register_profile("pellucid", deadline=None)  # machines are shared: a slow example is no fault
 settings.load_profile("pellucid")
@@ -39,7 +46,8 @@ def pytest_sessionstart():
 
 def pytest_collection_modifyitems(items: list[pytest.Item]):
     """Put the longest files first: at the end, one would keep a single process busy while the others have nothing."""
-    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    place = {name: n for n, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -54,6 +62,13 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, dict):
         return {_encodable(key): _encodable(item) for key, item in value.items()}
     return type(value)(map(_encodable, value)) if isinstance(value, (list, tuple)) else value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_of_comparisons_are_forks() -> Iterator[None]:
+    """Begin the processes of a comparison that a test makes itself as forks; a command's are as a user has them."""
+    with patch.object(engines, "subprocess", forks):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -140,4 +155,4 @@ def model(glass, made_once):
 @pytest.fixture(scope="session")
 def compared(glass, made_once):
     """The results of a comparison of three detectors."""
-    return made_once("compared", lambda folder: run_command("compare", glass, "-o", folder, *COMPARED))
+    return made_once("compared", lambda folder: pellucid_here("compare", glass, "-o", folder, *COMPARED))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import forks
 import httpx
 import pytest
 
@@ -29,7 +30,7 @@ BINARIES = next((p.parent for p in sorted(Path("/usr/lib/postgresql").glob("*/bi
 class Served:
     """A running service."""
 
-    process: subprocess.Popen[bytes]
+    process: forks.Popen | subprocess.Popen[bytes]
     url: str
     folder: Path  # that holds models/ and record/
     http: httpx.Client
@@ -63,8 +64,7 @@ def served(
     program = ["-c", f"{fault}\nimport pellucid.cli\npellucid.cli.main()"] if fault else ["-m", "pellucid"]
     command = [sys.executable, *program, "serve", "--port", str(port), *options]
     environment = {**os.environ, "PYTHONUTF8": "1", **(env or {})}
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
+    process = forks.start(command, output=folder / "log", cwd=folder, env=environment)
     service = Served(
         process, f"http://127.0.0.1:{port}", folder, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120)
     )

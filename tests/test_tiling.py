@@ -44,7 +44,17 @@ LOOKS_AT_THE_WHOLE_TILE = {
     "draem",  # its networks halve the grid twice, and look far
     "efficientad",  # its autoencoder sees a tile through a single vector
 }
-TILED_ALIKE = [*sorted(set(detectors.names()) - set(LOOKS_AT_THE_WHOLE_TILE)), "patchcore+dfm"]
+ONE_OF_A_KIND = {
+    "patchcore",
+    "padim",
+    "fastflow",
+    "stfpm",
+    "supersimplenet",
+}  # others score from the same neighbourhoods
+TILED_ALIKE = [
+    pytest.param(name, marks=() if name in ONE_OF_A_KIND else pytest.mark.slow)
+    for name in (*sorted(set(detectors.names()) - set(LOOKS_AT_THE_WHOLE_TILE)), "patchcore+dfm")
+]
 
 
 def pane(seed, size):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import forks
 import pytest
 from commands import SMALL, command_line, pellucid
 
@@ -27,7 +27,7 @@ def trained(glass, tmp_path_factory):
 
 def _kill_when(command: list[str], so_far: Callable[[], bool]) -> None:
     """Start a command and kill it when it has come so far; it may have ended just before."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = forks.start(command, output=Path(os.devnull))
     while process.poll() is None and not so_far():
         time.sleep(0.005)
     process.kill()
@@ -59,9 +59,9 @@ def test_a_killed_fit_leaves_the_old_model_or_the_new_one(glass, trained, tmp_pa
 def test_a_full_disk_is_one_sentence_and_the_old_file_stays(command, compared, glass, tmp_path):
     import resource
 
-    def full() -> None:  # every write beyond this size fails, as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
+    full = partial(
+        resource.setrlimit, resource.RLIMIT_FSIZE, (20_000, 20_000)
+    )  # a write beyond fails, as on a full disk
     model = Path(shutil.copy(compared / "dfm/model.pellucid", tmp_path / "m.pellucid"))
     old = model.read_bytes()
     arguments = {
@@ -91,7 +91,7 @@ def test_killed_readers_leave_whole_files(command, compared, glass, tmp_path):
     model = compared / "patchcore/model.pellucid"
     data = glass / "abnormal_test" if command == "inspect" else glass
     arguments = command_line(command, model, data, "-o", tmp_path)
-    subprocess.run(arguments, check=True, capture_output=True)
+    forks.run(arguments, check=True)
     before = (tmp_path / "scores.csv").read_bytes()
     drawn = {path: path.stat().st_mtime_ns for path in tmp_path.glob("images/*.png")}
     for count in (1, 3):  # pictures that are drawn anew
@@ -100,5 +100,5 @@ def test_killed_readers_leave_whole_files(command, compared, glass, tmp_path):
         assert (tmp_path / "scores.csv").read_bytes() == before
         assert all(cv2.imread(str(path)) is not None for path in drawn)
         drawn = {path: path.stat().st_mtime_ns for path in drawn}
-    subprocess.run(arguments, check=True, capture_output=True)
+    forks.run(arguments, check=True)
     assert (tmp_path / "scores.csv").read_bytes() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 from small import FAST
 
 from pellucid import detectors, testing
@@ -40,6 +41,15 @@ CHECKS = [
 @pytest.mark.parametrize("check", CHECKS)
 def test_contract(candidate, check):
     check(candidate)
+
+
+def test_moving_a_fitted_detector_changes_nothing(candidate):
+    detector, batch = candidate.fitted, candidate.batches[0]
+    before, scores = detector.state(), detector.score(batch)
+    assert detector.to("cpu") is detector
+    assert detector.device == torch.device("cpu")
+    assert all(tensor.equal(before[key]) for key, tensor in detector.state().items())
+    assert all(a.equal(b) for a, b in zip(scores, detector.score(batch), strict=True))
 
 
 def test_a_detector_that_is_exported_to_onnx_passes():

@@ -172,16 +172,6 @@ def test_fit_and_score_compute_in_full_precision(batches, make, monkeypatch):
     assert _settings() == before
 
 
-@pytest.mark.parametrize("name", detectors.names())
-def test_moving_a_fitted_detector_changes_nothing(name, make, batches):
-    detector = make(name).fit(batches)
-    before, scores = detector.state(), detector.score(batches[0])
-    assert detector.to("cpu") is detector
-    assert detector.device == torch.device("cpu")
-    assert all(tensor.equal(before[key]) for key, tensor in detector.state().items())
-    assert all(a.equal(b) for a, b in zip(scores, detector.score(batches[0]), strict=True))
-
-
 def test_a_device_is_chosen_before_the_work_begins(glass, has, monkeypatch):
     has()
     with pytest.raises(ParameterError, match="device=cuda is not there"):

@@ -7,8 +7,10 @@ import json
 import re
 import subprocess
 import sys
+from unittest.mock import patch
 
 import cv2
+import forks
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,12 @@ from pellucid.errors import ParameterError
 from pellucid.synthesis.textures import scene
 from pretraining import agreement, evaluate, pictures, surfaces, train
 from pretraining.teacher import Teacher, gain_control
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drawing_begins_at_once():
+    with patch.object(pictures, "get_context", forks.get_context):
+        yield
 
 
 def random_weights(name, path):

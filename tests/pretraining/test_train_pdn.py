@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from unittest.mock import patch
 
+import forks
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,12 @@ from safetensors.torch import load_file
 from pellucid.backbones import create
 from pretraining import train_pdn
 from pretraining.train_pdn import Descriptions, twice_as_fine, unexplained
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drawing_begins_at_once():
+    with patch.object(train_pdn, "get_context", forks.get_context):
+        yield
 
 
 def test_a_finer_grid_has_the_coarse_one_in_it_and_means_between():

@@ -47,8 +47,8 @@ def copy(exported, tmp_path):
     return tmp_path
 
 
-# the contract tests export each of them to OpenVINO, too
-USUAL = {("padim", "openvino"), ("padim", "onnx"), ("patchcore", "onnx"), ("stfpm", "openvino")}
+# the contract tests export each of them to OpenVINO and PaDiM to ONNX, too
+USUAL = {("padim", "openvino"), ("patchcore", "onnx")}
 GRAPHS = [
     pytest.param(name, format, marks=() if (name, format) in USUAL else pytest.mark.slow)
     for name in detectors.names()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import forks
 import pytest
 from odd_names import ODD_STEMS, needs_raw_names, odd_name
 from serving import answers, free_port, full_disk, rows_of, served, serving_folder, wait_until
@@ -23,7 +24,7 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 def start_fails(folder, *options: str) -> str:
     """What a service says that does not start: one sentence, exit code 1."""
     command = [sys.executable, "-m", "pellucid", "serve", "--port", str(free_port()), "--no-pages", *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = forks.run(command, cwd=folder)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line]

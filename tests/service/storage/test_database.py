@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import forks
 import numpy as np
 import pytest
+from commands import command_line
 from serving import an_inspection_row, serving_folder
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from pellucid.errors import ParameterError, RecordError
 from pellucid.service.storage.record import Database, Filter
@@ -116,16 +116,28 @@ def test_a_database_that_is_not_pellucids_or_newer(tmp_path, model):
     for url in ("nonsense", "oracle+nothing://x/y", "postgresql+missing://x/y"):
         with pytest.raises(ParameterError, match="not understood"):
             Database(url)
-    done = subprocess.run(
-        [sys.executable, "-m", "pellucid", "serve", "--database", "postgresql://user:geheim@127.0.0.1:1/x"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = command_line("serve", "--database", "postgresql://user:geheim@127.0.0.1:1/x")
+    done = forks.run(command, cwd=folder)
     assert done.returncode == 1
     assert "cannot be used" in done.stderr
     assert "geheim" not in done.stderr + done.stdout, "no password in what is said"
+
+
+@pytest.mark.parametrize("let_go", ["reconnect", "close"])
+def test_a_connection_that_is_in_use_is_closed_when_it_comes_back(database, let_go):
+    """Or it would stay open in a pool that nobody uses until it is collected."""
+    engine = database._engine
+    with engine.connect() as connection:
+        own = connection.connection.dbapi_connection
+        getattr(engine, let_go)()
+        assert connection.execute(select(1)).scalar_one() == 1
+    with pytest.raises(engine._engine.dialect.dbapi.Error, match="closed"):
+        own.execute("SELECT 1")
+    database.check()
+    with engine.connect() as connection:
+        kept = connection.connection.dbapi_connection
+    with engine.connect() as connection:
+        assert connection.connection.dbapi_connection is kept
 
 
 def test_files_of_watched_folders_are_kept_once(database):

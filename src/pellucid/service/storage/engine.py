@@ -22,6 +22,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
     StatementError,
 )
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from pellucid._io.files import make_private
 from pellucid.errors import DiskFullError, ParameterError, RecordError
@@ -67,6 +68,9 @@ class DatabaseEngine:
                 " (with 'pip install psycopg[binary]')."
             ) from None
         self._connections: WeakSet[Any] = WeakSet()  # to PostgreSQL
+        self._generation = 0  # of connections: one of an earlier generation is closed when it comes back
+        event.listen(self._engine, "connect", self._count)
+        event.listen(self._engine, "checkin", self._close_an_old_one)
         if self.is_sqlite:
             if parsed.database and not parsed.database.startswith((":memory:", "file:")):
                 _keep_private(Path(parsed.database))
@@ -78,12 +82,13 @@ class DatabaseEngine:
             self._check_whole()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database; a connection that another thread uses is closed when it comes back."""
+        self._generation += 1
         self._engine.dispose()
 
     def reconnect(self) -> None:
         """Use new connections from now on: an old one may not see that the database was mended or replaced."""
-        self._engine.dispose()
+        self.close()
 
     def check(self) -> None:
         """Find out whether the database answers.
@@ -152,10 +157,18 @@ class DatabaseEngine:
             with contextlib.suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as line:
                 line.shutdown(socket.SHUT_RDWR)
 
+    def _count(self, _: object, entry: ConnectionPoolEntry) -> None:
+        entry.info["generation"] = self._generation
+
+    def _close_an_old_one(self, _: object, entry: ConnectionPoolEntry) -> None:
+        """Close what comes back to a pool that is no longer used, which would keep it open until it is collected."""
+        if entry.info.get("generation") != self._generation:
+            entry.invalidate()
+
     def _prepare_postgresql(self, connection: Any, _: object) -> None:
+        self._connections.add(connection)  # the first answer may be the one that does not come
         connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
         connection.commit()
-        self._connections.add(connection)
 
     def _check_whole(self) -> None:
         """Refuse a damaged file before the first inspection is lost in it."""
