@@ -4,7 +4,8 @@
 
 Everything that is drawn lies in DIR, 3 GB for ``memory``, and is drawn only once. Each inspection is a process of its
 own, whose peak memory is measured. Rates are megapixels of the image a second, drawing not counted, with nothing else
-running. One row a measurement goes to ``sheets.csv`` beside this file.
+running; what each stage of an inspection spends of the processor's time is told beside them (``_account.py``). One row
+a measurement goes to ``sheets.csv`` beside this file.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import cv2
 import numpy as np
 
 import pellucid
+from benchmarks._account import Account
 from benchmarks._timing import append_row, cpu_name
 from pellucid.acquisition.band_files import open_bands
 from pellucid.acquisition.images import read_image
@@ -43,7 +45,9 @@ RESULTS = Path(__file__).with_suffix(".csv")
 DETECTOR = "padim"
 GOOD_STRIPS = 19  # of 150 mm, as wide as the sheet, that a model learns from
 STRIP_MM = 150.0
-COUNTS = {"seed": 60, "stone": 40, "scratch": 40, "tin drip": 20, "dust": 60}
+COUNTS = {"seed": 60, "stone": 40, "scratch": 40, "tin drip": 20, "dust": 60}  # on a whole sheet
+SHEET_MM = 6000.0
+ACCOUNTED_MM = 320.0  # 1,600 rows
 SIZE_CLASSES_MM = (0.4, 0.7, 1.0, 1.6, 3.0, 100.0)
 FLAW_PX = 10
 FLAWED_SHEETS = 24
@@ -83,11 +87,12 @@ def model_of(folder: Path, mm_per_px: float, *, width_mm: float = 3210.0, gate_l
     return path
 
 
-def sheet_file(folder: Path, mm_per_px: float, length_mm: float = 6000.0) -> tuple[Path, Sheet]:
-    """Draw a sheet of 3.21 m with defects, unless it is there."""
+def sheet_file(folder: Path, mm_per_px: float, length_mm: float = SHEET_MM) -> tuple[Path, Sheet]:
+    """Draw a sheet of 3.21 m, on which as many defects a metre lie whatever its length, unless it is there."""
     plan = SheetPlan(3210.0, length_mm, (mm_per_px, mm_per_px), seed=1)
-    sheet = Sheet(plan, place_defects(plan, COUNTS))
-    path = folder / f"sheet_{mm_per_px:g}_{length_mm:g}.tif"
+    counts = {kind: max(1, round(count * length_mm / SHEET_MM)) for kind, count in COUNTS.items()}
+    sheet = Sheet(plan, place_defects(plan, counts))
+    path = folder / f"sheet_{mm_per_px:g}_{length_mm:g}_{sum(counts.values())}.tif"
     if not path.exists():
         write_sheet(path, sheet)
     return path, sheet
@@ -144,6 +149,13 @@ def inspect_here(model: Path, sheet: Path, options: list[str]) -> None:
         bands: Any = RawRows(open_stream("-", 5.0), Path("-"), width, bits=8)
     else:
         bands = known
+    if "--account" in options:
+        inspect_bands(inspector, bands)  # compiles, and what else is done once
+        account = Account()
+        with account.open():
+            inspect_bands(inspector, account.read(bands))
+        print(json.dumps({"ms_per_mpx": account.ms_per_mpx(width * height / 1e6)}))
+        return
     start, cpu = time.perf_counter(), time.process_time()
     found = inspect_bands(inspector, bands)
     seconds = time.perf_counter() - start
@@ -191,7 +203,7 @@ def backbone_rate(model: Path, sheet: Path, count: int = 24) -> float:
 
 
 def rate(folder: Path) -> None:
-    """A jumbo sheet at 0.2 mm, without and with the gate, beside the backbone."""
+    """A jumbo sheet at 0.2 mm, without and with the gate, beside the backbone; and where its time goes."""
     model = model_of(folder, 0.2)
     sheet, _ = sheet_file(folder, 0.2)
     bare = backbone_rate(model, sheet)
@@ -201,6 +213,9 @@ def rate(folder: Path) -> None:
     ratio = without["mpx_per_second"] / bare
     note("rate without gate", bare_mpx_per_second=round(bare, 2), of_bare=round(ratio, 3), **without)
     note("rate with gate", **gated)
+    band, _ = sheet_file(folder, 0.2, ACCOUNTED_MM)
+    note("account without gate", **inspect_alone(model, band, "--no-gate", "--account"))
+    note("account with gate", **inspect_alone(model, band, "--account"))
 
 
 def memory(folder: Path) -> None:

@@ -37,6 +37,7 @@ from tests.small import FAST
 
 MARGIN_PX = 128
 INTERIOR_PX = 128
+SPOT = 64, 64  # far from a border on two sides
 LOOKS_AT_THE_WHOLE_TILE = {
     "cfa",  # its descriptors know their place in the image
     "dinomaly",  # every token is rebuilt from all
@@ -101,6 +102,20 @@ def test_tiles_give_the_map_of_one_large_image(name):
     assert np.abs(np.array(peak) - [198, 200]).max() < 40, "the flaw is not what stands out"
     limit = float(np.quantile(one.map, 0.98))
     assert ((found.map > limit) != (one.map > limit)).mean() < 1e-3
+    good = pane(10, pixels.shape[:2])  # whose map has a far lower peak to be measured by
+    clean = scored(as_one(detector, 3 * INTERIOR_PX), good).map
+    assert scored(detector, good).map == pytest.approx(clean, abs=1e-3 * float(np.abs(clean).max()))
+    assert _reach_of_a_spot(as_one(detector, 3 * INTERIOR_PX), good, clean) <= margin
+
+
+def _reach_of_a_spot(detector, good, clean):
+    """How far from a black spot of four pixels the map is another by more than a thousandth of its peak, px."""
+    y, x = SPOT
+    spotted = good.copy()
+    spotted[y : y + 2, x : x + 2] = 0
+    changed = np.abs(scored(detector, spotted).map - clean) > 1e-3 * float(np.abs(clean).max())
+    rows, columns = np.nonzero(changed)
+    return max(np.abs(rows - y).max(), np.abs(columns - x).max())
 
 
 @pytest.mark.parametrize("name", ["patchcore", "padim", "dfm"])
@@ -191,16 +206,18 @@ def test_zones_place_the_limit_for_what_counts(inspector, sheets):
 def test_large_images_are_tiled_and_small_ones_are_not():
     detector = detectors.create("padim")
     large, small = framing_of([(2048, 3000)] * 3), framing_of([(1023, 4000)] * 3)
-    assert choose_tiling(detector, None, 1, (256, 384), large) == Tiling(tile=1024, margin=128)
+    assert choose_tiling(detector, None, 1, (256, 384), large) == Tiling(tile=1024, margin=96)
     assert choose_tiling(detector, None, 1, (256, 256), small) is None
     assert choose_tiling(detector, 0, 1, (256, 256), large) is None
-    assert choose_tiling(detector, None, 4, (256, 256), small) == Tiling(tile=1024, margin=128, reduce=4)
+    assert choose_tiling(detector, None, 4, (256, 256), small) == Tiling(tile=1024, margin=96, reduce=4)
     assert choose_tiling(detector, None, 1, (256, 256), None) is None
 
 
 def test_a_tile_that_the_margin_eats_is_refused(sheets):
-    with pytest.raises(ParameterError, match="256 px are too small for padim on prism_s, which looks 128 px around"):
-        pellucid.fit(sheets, "padim", tile=256, false_reject=0.1)
+    with pytest.raises(
+        ParameterError, match="256 px are too small for patchcore on prism_s, which looks 128 px around"
+    ):
+        pellucid.fit(sheets, "patchcore", tile=256, false_reject=0.1)
 
 
 def test_defects_do_not_teach_tiled_models(sheets):
@@ -212,7 +229,13 @@ def test_defects_do_not_teach_tiled_models(sheets):
 
 @pytest.mark.parametrize(
     ("name", "arguments", "expected"),
-    [("patchcore", {}, 128), ("dfm", {}, 192), ("stfpm", {}, 128), ("reverse_distillation", {}, 256)],
+    [
+        ("padim", {}, 96),
+        ("patchcore", {}, 128),
+        ("dfm", {}, 192),
+        ("stfpm", {}, 128),
+        ("reverse_distillation", {}, 224),
+    ],
 )
 def test_the_reach_is_measured(name, arguments, expected):
     assert reach_px(detectors.create(name, **arguments)) == expected

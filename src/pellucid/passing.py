@@ -46,14 +46,14 @@ def inspect_bands(inspector: Inspector, bands: Bands, tell: Tell | None = None) 
         raise ParameterError(
             f"'{bands.path}' is inspected band by band, but this model sees images whole: fit one with --tile."
         )
-    passing = _Passing(inspector, bands, tell or (lambda _: None))
+    passing = Passing(inspector, bands, tell or (lambda _: None))
     rows = (band.pixels for band in bands)
     for scored in score_bands(inspector.runtime.for_throughput(), rows, tiling, inspector.gating):
         passing.add(scored.map, scored.pixels)
     return passing.conclude()
 
 
-class _Passing:
+class Passing:
     """An image of which some rows have passed."""
 
     def __init__(self, inspector: Inspector, bands: Bands, tell: Tell) -> None:

@@ -67,7 +67,7 @@ def _are_large(image_size: Size, framing: Framing | None) -> bool:
 
 
 def reach_px(detector: Detector) -> int:
-    """Measure how far around a place a detector looks, px, a multiple of 64.
+    """Measure how far around a place a detector looks, px, a multiple of 32.
 
     That is where the features of a drawn image no longer change when it is cropped, and what the detector itself joins
     and smooths beyond that. Transformers look at all of an image from everywhere: they get 128 px, and maps of their
@@ -92,7 +92,8 @@ def reach_px(detector: Detector) -> int:
             reach = max(reach, int(to_border.max(initial=-1) + 1) * stride)
     if reach > REACH_SEEN_PX // 3:
         return UNBOUNDED_MARGIN_PX
-    return -(-(reach + detector.context_px) // STEP_PX) * STEP_PX
+    context, step = detector.reach
+    return -(-(reach + context) // step) * step
 
 
 def _drawing(side: int) -> torch.Tensor:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-STEP_PX = 64  # that tiles, margins and squares are multiples of: the coarsest cells of any detector
+STEP_PX = 64  # that tiles and squares are multiples of: the coarsest cells of any detector
+MARGIN_STEP_PX = STEP_PX // 2  # that margins are multiples of, so that what they leave of a tile still is one of 64
 
 
 class Look(NamedTuple):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pellucid.acquisition.images import Pixels, Planes, Size
 from pellucid.acquisition.layouts import Layout
-from pellucid.acquisition.looks import STEP_PX
+from pellucid.acquisition.looks import MARGIN_STEP_PX, STEP_PX
 from pellucid.errors import ParameterError
 
 MIN_TILE_PX = 256
@@ -38,7 +38,7 @@ class Tiling(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tile: Annotated[int, Field(ge=MIN_TILE_PX, le=MAX_TILE_PX, multiple_of=STEP_PX)]
-    margin: Annotated[int, Field(ge=0, multiple_of=STEP_PX)]
+    margin: Annotated[int, Field(ge=0, multiple_of=MARGIN_STEP_PX)]
     reduce: Annotated[int, Field(ge=1, le=MAX_REDUCTION)] = 1
 
     @model_validator(mode="after")

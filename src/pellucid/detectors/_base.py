@@ -40,7 +40,7 @@ from pellucid.backbones._extractor import Backbone
 from pellucid.detectors._device import full_float32, resolve_device
 from pellucid.detectors._known_defects import Head
 from pellucid.detectors._state import learned_tensors, load_modules
-from pellucid.detectors._tiles import SMOOTHED_PX, Tile
+from pellucid.detectors._tiles import Reach, Tile
 from pellucid.errors import DataError, NotFittedError, ParameterError, WeightsError
 from pellucid.records import ScoreOf
 
@@ -71,7 +71,7 @@ class Detector(ABC):
     tile: Tile  # both as numbers, which graphs are traced with
     _device: torch.device | None = None  # chosen by :meth:`to`, or resolved when it was first needed
     score_of: ScoreOf = "peak"  # what of its map a score follows: an attribute of the class, or a property
-    context_px: ClassVar[int] = SMOOTHED_PX  # that a map looks beyond what the backbone does, where a tile's is exact
+    reach: ClassVar[Reach] = Reach()  # how much farther a map looks than the backbone does, where a tile's is exact
     _renamed: ClassVar[Mapping[str, tuple[str, Mapping[Any, Any]]]] = {}  # old name -> new one, and new values by old
 
     # --- what a detector writes -------------------------------------------------------------------------------------

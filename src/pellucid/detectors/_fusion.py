@@ -26,6 +26,7 @@ from pellucid.detectors._base import Detector, Images
 from pellucid.detectors._fused_names import fused_defaults, fused_layers, parameters_of
 from pellucid.detectors._renamed import earlier_parameters
 from pellucid.detectors._spill import DiskTensor
+from pellucid.detectors._tiles import Reach
 from pellucid.detectors._training import held_out_images
 from pellucid.errors import ParameterError, WeightsError
 from pellucid.records import ScoreOf
@@ -80,9 +81,9 @@ class Fusion(Detector):
         return followed.pop() if len(followed) == 1 else "top"
 
     @property
-    def context_px(self) -> int:  # type: ignore[override]
-        """That of the part that looks farthest."""
-        return max(part.context_px for part in self._made().values())
+    def reach(self) -> Reach:  # type: ignore[override]
+        """That of the part that looks farthest, in the coarsest cells of any."""
+        return Reach(*map(max, *(part.reach for part in self._made().values())))
 
     @property
     def leaves_out(self) -> bool:
@@ -161,9 +162,8 @@ class Fusion(Detector):
         self.standards_ = torch.tensor(standards, dtype=torch.float32).transpose(0, 1).contiguous().to(self.device)
 
     def _fuse_spilled(self, found: Sequence[SpilledFound]) -> Iterator[tuple[Tensor, Tensor]]:
-        height, width = self.tile.inner_size(0)
         for k in range(len(found[0].scores)):
-            maps = [one.maps[k : k + 1].view(1, height, width) for one in found]
+            maps = [one.maps[k : k + 1].view(1, *self.tile.inner_size(0)) for one in found]
             scores = [one.scores[k : k + 1] for one in found]
             yield self._fuse(maps, scores)
 

@@ -80,7 +80,7 @@ TABLE: dict[str, dict[str, Any]] = \
                       'pca_level': 0.97,
                       'score_type': 'fre',
                       'seed': 0},
-         'source_sha256': '025336ec1854255e00ad944fb0a78d293c34800bf526cf25e1df414a3beaba44'},
+         'source_sha256': '6d30b967bb1b25608a231274839338112248d0bf17e5f772603eac61f4b68eac'},
  'dinomaly': {'paper': 'Dinomaly (Guo et al., "Dinomaly: The Less Is More Philosophy in Multi-Class '
                        'Unsupervised Anomaly Detection", CVPR 2025, arXiv 2405.14325).',
               'summary': "A transformer rebuilds the encoder's tokens from a noisy bottleneck; what it "
@@ -169,7 +169,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'epsilon': 0.01,
                         'image_score': 'top',
                         'seed': 0},
-           'source_sha256': '46b093daf285f852e40991be21421a899179f58613d3bc727bfd4fdf9ca4e525'},
+           'source_sha256': '4cc98079161fcc93b9fdf16ac0f0fe4ee2e14a6f0a427a611225047217b5b878'},
  'patchcore': {'paper': 'PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", '
                         'CVPR 2022, arXiv 2106.08265).',
                'summary': 'Memory of normal patches; a patch is as anomalous as it is far from the nearest '
@@ -198,7 +198,7 @@ TABLE: dict[str, dict[str, Any]] = \
                                        'lr': 0.005,
                                        'precision': 'auto',
                                        'seed': 0},
-                          'source_sha256': '14916cc5ff58340873791ef3940f02acfc7e2ef456578a5d7b779bc25d16bbf4'},
+                          'source_sha256': '18e2bc3f8e438d94f843127a0c5f312e40bddc819e3dd1bc5163ea1bfa07cbd3'},
  'stfpm': {'paper': 'STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", '
                     'BMVC 2021, arXiv 2103.04257).',
            'summary': 'A student learns to agree with its frozen teacher on normal images; where it cannot, '
@@ -269,4 +269,4 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 1e-05,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '717bc5288938a3c370a06dacbdd89cb0ade96a019e1a33b60a80b571e79f965d'}}
+           'source_sha256': '81c4fc2650d7348053a6d143b2a47074dfb965da25788367aa8b1ef76ee59bff'}}

@@ -6,9 +6,23 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from pellucid.acquisition.looks import MARGIN_STEP_PX
 from pellucid.detectors._maps import image_score
 
 SMOOTHED_PX = 32  # beyond the interior of a tile, that enlarging and smoothing a map look at
+
+
+class Reach(NamedTuple):
+    """How much farther a detector's map looks than its backbone; ``tests/test_reach.py`` measures it.
+
+    Attributes:
+        context_px: beyond where features no longer change; what lies farther moves a map by less than a thousandth of
+            its peak on good parts.
+        cell_px: side of its coarsest cells, at least 32, that margins of tiles are multiples of.
+    """
+
+    context_px: int = SMOOTHED_PX
+    cell_px: int = MARGIN_STEP_PX
 
 
 class Tile(NamedTuple):

@@ -16,6 +16,7 @@ from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._earlier import needed
 from pellucid.detectors._maps import image_score, smooth_map
 from pellucid.detectors._subspace import LeftOutSubspaces, Moments, Subspace, principal_subspace
+from pellucid.detectors._tiles import Reach
 
 
 class Dfm(Detector):
@@ -47,7 +48,7 @@ class Dfm(Detector):
     """
 
     score_of = "total"
-    context_px = 64  # a cell that pooling leaves
+    reach = Reach(context_px=64, cell_px=64)  # a cell that pooling leaves
 
     mu_: Tensor  # (D,)
     U_: Tensor  # principal directions, (D, k)
@@ -78,7 +79,7 @@ class Dfm(Detector):
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Compute pooled features (B, C, h, w)."""
-        return self.tile.inner(F.avg_pool2d(self.backbone_(pixels)[0], self.pooling_kernel_size), self.context_px)
+        return self.tile.inner(F.avg_pool2d(self.backbone_(pixels)[0], self.pooling_kernel_size), self.reach.context_px)
 
     def _rows(self, maps: Tensor) -> Tensor:
         """Bring features (B, C, h, w) to what the subspace is of: a row for each image, (B, D); or of tiles for each
@@ -149,5 +150,5 @@ class Dfm(Detector):
             score = share.sum(1) + 0.5 * (2 * torch.pi * variance).log().sum()
         C, h, w = shape
         by_place = share.view(-1, C, h, w).sum(1) if self.margin_ is None else share.sum(1).view(-1, h, w)
-        anomaly_map = smooth_map(by_place, self.tile.inner_size(self.context_px))
+        anomaly_map = smooth_map(by_place, self.tile.inner_size(self.reach.context_px))
         return anomaly_map, score if self.margin_ is None else image_score(anomaly_map)

@@ -18,6 +18,7 @@ from pellucid.detectors._downdate import left_out_distances
 from pellucid.detectors._earlier import needed
 from pellucid.detectors._known_defects import Moments
 from pellucid.detectors._maps import image_score, resize_to, smooth_map, top_score
+from pellucid.detectors._tiles import Reach
 from pellucid.errors import DataError
 from pellucid.records import ScoreOf
 
@@ -59,6 +60,7 @@ class Padim(Detector):
         (torch.Size([2, 64, 64]), torch.Size([2]))
     """
 
+    reach = Reach(context_px=0)  # what smoothing sees of cells beyond is under a thousandth of the map's peak
     channels_: Tensor  # (C,) indices
     mean_: Tensor  # (h*w, C); (1, C) of tiles, and so with all that has h*w
     count_: Tensor | None = None  # of the images that were fitted on

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pellucid.detectors._base import Detector, Images, require
 from pellucid.detectors._baseline import fit_baseline_if, standardise
 from pellucid.detectors._maps import image_score, locally_aware, resize_to, smooth_map, unit_distance
+from pellucid.detectors._tiles import Reach
 from pellucid.detectors._training import Objective, check_training_parameters, train
 
 
@@ -52,7 +53,7 @@ class ReverseDistillation(Detector):
         (torch.Size([2, 64, 64]), torch.Size([2]))
     """
 
-    context_px = 128  # that the decoder joins beyond what the encoder does: measured, see tests/test_tiling.py
+    reach = Reach(context_px=128)  # that the decoder joins beyond what the encoder does
 
     embedding_: nn.Module
     decoder_: nn.Module

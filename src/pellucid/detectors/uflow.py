@@ -24,6 +24,7 @@ from pellucid.detectors._flow import (
     unlikely_maps,
 )
 from pellucid.detectors._maps import image_score, resize_to
+from pellucid.detectors._tiles import Reach
 from pellucid.detectors._training import Objective, check_training_parameters, train
 
 
@@ -68,7 +69,7 @@ class Uflow(Detector):
         (torch.Size([2, 64, 64]), torch.Size([2]))
     """
 
-    context_px = 128  # beyond what the backbone sees: four cells of each level, by two steps of 3x3 convolutions
+    reach = Reach(context_px=128)  # four cells of each level, by two steps of 3x3 convolutions
 
     norms_: nn.ModuleList
     flow_: nn.Module

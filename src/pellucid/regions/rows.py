@@ -120,8 +120,8 @@ class Rows:
 
     def pick(self, rows: slice | NDArray[np.intp], columns: slice | NDArray[np.intp] = slice(None)) -> NDArray[Any]:
         """Return some rows and columns in any order, (n, w) or (n, w, channels); the rows are still kept."""
-        first, last = _span(rows)
-        picked = self.between(first, last, columns if isinstance(columns, slice) else slice(*_span(columns)))
+        first, last = span(rows)
+        picked = self.between(first, last, columns if isinstance(columns, slice) else slice(*span(columns)))
         if not isinstance(rows, slice):
             picked = picked[rows - first]
         return picked if isinstance(columns, slice) else picked[:, columns - int(columns.min())]
@@ -135,6 +135,6 @@ class Rows:
                 band[first - start : last - start, left : left + mask.shape[1]] |= mask[first - top : last - top]
 
 
-def _span(indices: slice | NDArray[np.intp]) -> tuple[int, int]:
+def span(indices: slice | NDArray[np.intp]) -> tuple[int, int]:
     """The first index, and the one behind the last."""
     return (indices.start, indices.stop) if isinstance(indices, slice) else (int(indices.min()), int(indices.max()) + 1)

@@ -41,7 +41,7 @@ def score_bands(
     Yields:
         Consecutive rows, as many as the interior of a tile has.
     """
-    joined = _JoinedRows(tiling.reduce)
+    joined = JoinedRows(tiling.reduce)
     with ThreadPoolExecutor(runtime.parallel_requests) as pool:
         strips = take_ahead(_begin(pool, runtime, cut) for cut in _cut_strips(bands, tiling, gating))
         try:
@@ -104,7 +104,7 @@ def _cut_strips(bands: Iterable[Pixels], tiling: Tiling, gating: Gating | None) 
         top += tiling.interior
 
 
-class _JoinedRows:
+class JoinedRows:
     """The map of an image at its own scale; enlarging a row looks at the ones beside it."""
 
     def __init__(self, factor: int) -> None:
@@ -115,13 +115,13 @@ class _JoinedRows:
         """Take the next rows of the reduced image's map, and the pixels that they are about."""
         self.map.add(anomaly_map)
         self.pixels.add(pixels)
-        yield from self._take((self.map.end - (self.factor > 1)) * self.factor)
+        yield from self.take((self.map.end - (self.factor > 1)) * self.factor)
 
     def end(self) -> Iterator[ScoredBand]:
         """Take note that the image has ended."""
-        yield from self._take(self.pixels.end)
+        yield from self.take(self.pixels.end)
 
-    def _take(self, bottom: int) -> Iterator[ScoredBand]:
+    def take(self, bottom: int) -> Iterator[ScoredBand]:
         factor, top = self.factor, self.told
         bottom = min(bottom, self.pixels.end)
         if bottom <= top:

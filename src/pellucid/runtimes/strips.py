@@ -15,7 +15,7 @@ from pellucid.acquisition.images import Pixels, Planes, without_repeated_channel
 from pellucid.acquisition.layouts import mirrored
 from pellucid.acquisition.looks import Look
 from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by
-from pellucid.regions.rows import Rows, Window
+from pellucid.regions.rows import Rows, Window, span
 from pellucid.runtimes import Floats, Runtime
 
 
@@ -50,10 +50,9 @@ class Strip:
 
     def _grey(self, rows: slice | NDArray[np.intp]) -> Grey:
         """Some rows as the gate sees them, band by band, so that few of them are floats twice."""
-        if not isinstance(rows, slice):
-            return to_grey(self._seen.pick(rows))
-        parts = self._seen.parts(Window(rows.start, rows.stop, 0, self._width))
-        return np.concatenate([to_grey(part) for _, part in parts])
+        first, last = span(rows)
+        grey = np.concatenate([to_grey(part) for _, part in self._seen.parts(Window(first, last, 0, self._width))])
+        return grey if isinstance(rows, slice) else grey[rows - first]
 
     def planes(self, look: Look) -> Planes:
         """Return what a detector sees to compute a square, (3, side, side) with the margin, mirrored beyond the image's
