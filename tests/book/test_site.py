@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from page_blocks import ROOT, blocks_of
-from selenium.webdriver.support.ui import WebDriverWait
 
 import pellucid
 from book import tables
@@ -83,6 +82,8 @@ def test_nothing_is_loaded_from_elsewhere(site):
 
 def test_the_search_of_pages_on_a_disk_finds(site, browser):
     """From a page in a folder, whose paths go up; and nothing, script or style, is asked of a network."""
+    from selenium.webdriver.support.ui import WebDriverWait  # it may be missing
+
     browser.get_log("performance")  # of what this module did before
     browser.get((site / "howto" / "gpu.html").as_uri())
     field = browser.find_element("css selector", "[data-md-component=search-query]")
