@@ -69,6 +69,7 @@ def _models_of_comparisons_are_forks() -> Iterator[None]:
     """Begin the processes of a comparison that a test makes itself as forks; a command's are as a user has them."""
     with patch.object(engines, "subprocess", forks):
         yield
+    forks.end()
 
 
 @pytest.fixture(scope="session")

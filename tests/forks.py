@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -25,16 +26,29 @@ LIBRARIES = (
     *("cv2", "torch", "safetensors.torch", "huggingface_hub", "scipy.stats", "sklearn.metrics", "sklearn.covariance"),
     *("matplotlib.figure", "fastapi", "uvicorn", "sqlalchemy", "pydantic_settings", "jinja2", "typer", "rich"),
 )
-CAN_FORK = sys.platform == "linux" and not any(name.startswith("COVERAGE_PROCESS") for name in os.environ)
+
+
+def can_fork() -> bool:
+    """Whether processes begin as forks here; coverage follows new interpreters alone."""
+    return sys.platform == "linux" and not any(name.startswith("COVERAGE_PROCESS") for name in os.environ)
 
 
 def get_context(method: str = "spawn") -> BaseContext:
     """Give what starts processes by forks of the server instead of another method, where that can be."""
-    if not CAN_FORK:
+    if not can_fork():
         return multiprocessing.get_context(method)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(LIBRARIES))
     return context
+
+
+def end() -> None:
+    """End the server and wait for it: whoever measures the tests' processor time has that of their forks in it."""
+    if can_fork():
+        for process in multiprocessing.active_children():  # it ends when all of them have
+            process.kill()
+            process.join()
+        forkserver._forkserver._stop()
 
 
 class Popen:
@@ -95,7 +109,7 @@ def start(
 ) -> Popen | subprocess.Popen[bytes]:
     """Start a process that adds what it says to a file."""
     cwd, env = Path.cwd() if cwd is None else cwd, os.environ if env is None else env
-    if CAN_FORK:
+    if can_fork():
         return Popen(command, stdout=output, stderr=output, cwd=cwd, env=env)
     with output.open("ab") as log:
         return subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log, env=env)
@@ -112,7 +126,7 @@ def run(
     """Run a process to its end and return what it said."""
     cwd, env = Path.cwd() if cwd is None else cwd, os.environ if env is None else env
     options = {"cwd": cwd, "env": env, "preexec_fn": preexec_fn}
-    if not CAN_FORK:
+    if not can_fork():
         return subprocess.run(command, **options, check=check, capture_output=True, text=True, encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="pellucid-") as folder:
         out, err = Path(folder, "out"), Path(folder, "err")

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from commands import SMALL, pellucid_here
-from commands import pellucid as run_command
 from drawn_defects import draw_good, write_image, write_split
 
 import pellucid
@@ -227,7 +226,7 @@ def test_a_comparison_shows_both(table, tmp_path):
         "[parameters.padim]\nn_features = 20\n",
         "utf-8",
     )
-    said = " ".join(run_command("compare", sweep, "-o", tmp_path / "out").stdout.split())
+    said = " ".join(pellucid_here("compare", sweep, "-o", tmp_path / "out").stdout.split())
     [row] = json.loads((tmp_path / "out/leaderboard.json").read_text("utf-8"))
     tested = json.loads((tmp_path / "out/padim/metrics.json").read_text("utf-8"))
     lesson = tested["taught"]

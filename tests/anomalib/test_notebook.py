@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import pytest
 
 NOTEBOOK = """
@@ -15,7 +15,7 @@ from pellucid.anomalib import AnomalibTensorBoardLogger
 
 def make(normal, abnormal):
     datamodule = Folder(name="GlassDefect", root=ROOT, normal_dir=normal, abnormal_dir=abnormal,
-                        task="classification", image_size=(128, 128), num_workers=1)
+                        task="classification", image_size=(SIZE, SIZE), num_workers=1)
     datamodule.setup()
     return datamodule
 
@@ -38,17 +38,16 @@ for model in model_list:
     scores, labels = predictions[0]["pred_scores"], predictions[0]["label"]
     assert scores.shape == labels.shape
     assert (predictions[0].pred_score == scores).all() and (predictions[0].gt_label == labels).all()
-    assert predictions[0]["anomaly_maps"].shape[1:] == (1, 128, 128)
+    assert predictions[0]["anomaly_maps"].shape[1:] == (1, SIZE, SIZE)
 """
 MODELS = ("Patchcore", "Padim", "Stfpm", "Dfm", "Fastflow", "ReverseDistillation")
 
 
-def _run(root: Path, folder: Path, epochs: int) -> str:
+def _run(root: Path, folder: Path, epochs: int, side: int) -> str:
     script = folder / "notebook.py"
-    script.write_text(f"ROOT = {str(root)!r}\nEPOCHS = {epochs}\nBACKBONE = 'prism_s'\n{NOTEBOOK}", encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(script)], cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False
-    )
+    values = f"ROOT = {str(root)!r}\nEPOCHS = {epochs}\nSIZE = {side}\nBACKBONE = 'prism_s'\n"
+    script.write_text(values + NOTEBOOK, encoding="utf-8")
+    done = forks.run([sys.executable, str(script)], cwd=folder)
     assert done.returncode == 0, done.stderr
     for name in MODELS:
         assert list((folder / "tb_logs" / name / "version_0").glob("events*"))
@@ -65,12 +64,12 @@ def test_notebook_on_drawn_glass(glass, tmp_path):
         (few / folder).mkdir(parents=True)
         for file in sorted((glass / folder).iterdir())[:count]:
             shutil.copy(file, few / folder)
-    _run(few, tmp_path, epochs=1)
+    _run(few, tmp_path, epochs=1, side=64)
 
 
 @pytest.mark.slow
 def test_notebook_on_glass_defect(shared, tmp_path):
-    printed = _run(shared / "data" / "glass_defect", tmp_path, epochs=10)
+    printed = _run(shared / "data" / "glass_defect", tmp_path, epochs=10, side=128)
     aurocs = {
         line.split()[0]: float(line.split()[1])
         for line in printed.splitlines()

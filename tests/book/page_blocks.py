@@ -24,7 +24,7 @@ from textwrap import dedent
 from typing import Any
 from unittest.mock import patch
 
-from commands import pellucid, pellucid_here
+from commands import pellucid_here
 from serving import Served, served
 
 from pellucid.service.settings import read_settings
@@ -113,8 +113,7 @@ class Desk:
             return self._serve(options)
         if name == "fit":
             return self._fit(options)
-        run = pellucid if name == "compare" else pellucid_here  # that starts processes of its own
-        return run(name, *options, *QUICKER.get(name, ())).stdout
+        return pellucid_here(name, *options, *QUICKER.get(name, ())).stdout
 
     def _fit(self, options: Sequence[str]) -> str:
         """Fit, or take what the same command fitted on the same data before."""

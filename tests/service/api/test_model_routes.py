@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 
 import pytest
+from commands import SMALL, pellucid_here
 from serving import rows_of, served, serving_folder
 
 import pellucid
@@ -105,9 +104,7 @@ def test_a_limit_of_another_model_is_not_taken_over(model, cache, tmp_path, glas
 def test_exported_models_and_comparisons_are_on_the_shelf(model, cache, tmp_path, glass, good):
     folder = tmp_path
     load(model).export(folder / "models" / "exported")
-    command = [sys.executable, "-m", "pellucid", "compare", str(glass), "-o", str(folder / "models" / "run")]
-    command += ["--detectors", "dfm", "--image-size", "64", "--false-reject", "0.1"]
-    subprocess.run(command, check=True, capture_output=True)
+    pellucid_here("compare", glass, "-o", folder / "models" / "run", "--detectors", "dfm", *SMALL)
     with served(folder, "--no-pages", env=cache) as service:
         assert [m["name"] for m in service.http.get("/models").json()["items"]] == ["exported", "run.dfm"]
         answer = service.inspect(good)

@@ -20,8 +20,15 @@ from service.pages.browsing import Page
 PAGES = ("inspect", "review", "models", "train", "trends")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize(("language", "theme"), [("en", "light"), ("fa", "dark")])
+@pytest.mark.parametrize(
+    ("language", "theme", "width"),
+    [
+        ("en", "light", 1280),
+        ("fa", "dark", 390),
+        pytest.param("en", "light", 390, marks=pytest.mark.slow),
+        pytest.param("fa", "dark", 1280, marks=pytest.mark.slow),
+    ],
+)
 def test_every_page_in_every_dress(page, service, tmp_path, language, theme, width):
     page.open("inspect")
     page.browser.add_cookie({"name": "theme", "value": theme})

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import socketserver
 import sqlite3
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import forks
@@ -16,6 +21,7 @@ from serving import an_inspection_row, serving_folder
 from sqlalchemy import event, select
 
 from pellucid.errors import ParameterError, RecordError
+from pellucid.service.storage import engine
 from pellucid.service.storage.record import Database, Filter
 from pellucid.service.storage.tables import ModelChange
 
@@ -126,18 +132,56 @@ def test_a_database_that_is_not_pellucids_or_newer(tmp_path, model):
 @pytest.mark.parametrize("let_go", ["reconnect", "close"])
 def test_a_connection_that_is_in_use_is_closed_when_it_comes_back(database, let_go):
     """Or it would stay open in a pool that nobody uses until it is collected."""
-    engine = database._engine
-    with engine.connect() as connection:
+    own_engine = database._engine
+    with own_engine.connect() as connection:
         own = connection.connection.dbapi_connection
-        getattr(engine, let_go)()
+        getattr(own_engine, let_go)()
         assert connection.execute(select(1)).scalar_one() == 1
-    with pytest.raises(engine._engine.dialect.dbapi.Error, match="closed"):
+    with pytest.raises(own_engine._engine.dialect.dbapi.Error, match="closed"):
         own.execute("SELECT 1")
     database.check()
-    with engine.connect() as connection:
+    with own_engine.connect() as connection:
         kept = connection.connection.dbapi_connection
-    with engine.connect() as connection:
+    with own_engine.connect() as connection:
         assert connection.connection.dbapi_connection is kept
+
+
+@contextmanager
+def relay(port: int, silent: threading.Event) -> Iterator[int]:
+    """Stand between clients and a PostgreSQL; while it is silent, what they say first after log-in gets no answer."""
+
+    def answer(server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while content := server.recv(65536):
+                client.sendall(content)
+
+    class Line(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as server:
+                threading.Thread(target=answer, args=(server, self.request), daemon=True).start()
+                while content := self.request.recv(65536):
+                    if not (silent.is_set() and b"statement_timeout" in content):
+                        server.sendall(content)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Line) as listener:
+        listener.daemon_threads = True
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        yield listener.server_address[1]
+        listener.shutdown()
+
+
+def test_a_postgresql_that_is_silent_from_the_first_is_given_up(postgres, monkeypatch):
+    monkeypatch.setattr(engine, "SILENCE_TIMEOUT_S", 1.0)
+    silent = threading.Event()
+    with relay(postgres.port, silent) as port:
+        database = engine.DatabaseEngine(postgres.url.replace(f":{postgres.port}/", f":{port}/"))
+        database.reconnect()
+        silent.set()
+        with pytest.raises(RecordError, match="cannot be used now"):
+            database.check()
+        silent.clear()
+        database.check()
+        database.close()
 
 
 def test_files_of_watched_folders_are_kept_once(database):
