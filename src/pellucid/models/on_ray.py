@@ -94,9 +94,13 @@ class RayRuntime:
 class _Worker:
     """What computes on another machine."""
 
-    def __init__(self, name: Name, content: Content) -> None:
+    def __init__(self, name: Name, content: Content, threads: int) -> None:
         from pellucid.models.load import load
 
+        if name == "torch":  # to which Ray would leave one thread
+            import torch
+
+            torch.set_num_threads(threads)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # its graph may still be mapped
             for file, data in content.items():
                 (Path(folder) / file).write_bytes(data)
@@ -146,14 +150,13 @@ class _Workers:
         """Start a worker on a machine, or elsewhere if that is gone."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        threads = os.environ.get("OMP_NUM_THREADS", str(max(machine.cores, 1)))  # elsewise Ray gives it one
         remote = self._ray.remote(_Worker).options(
             num_cpus=0,
             max_concurrency=max(machine.cores, 1) + WAITING,
             scheduling_strategy=NodeAffinitySchedulingStrategy(machine.node, soft=True),
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": threads}},
         )
-        return remote.remote(self._name, self._content)
+        threads = int(os.environ.get("OMP_NUM_THREADS", max(machine.cores, 1)))
+        return remote.remote(self._name, self._content, threads)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         """Have some images computed by the next worker that is free.
