@@ -71,7 +71,7 @@ class Account:
                 setattr(owner, name, function)
         self._spent[REST] = time.process_time() - start - sum(self._spent.values())
 
-    def read(self, bands: Bands) -> Bands:
+    def read(self, bands: Bands) -> Any:
         """Return the same image, whose reading is counted."""
         return _CountedBands(bands, self)
 

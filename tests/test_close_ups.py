@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
+from commands import pellucid_here
 
 import pellucid
 from pellucid import gating
@@ -39,15 +40,20 @@ def flawed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def inspector(tmp_path_factory):
-    """With a gate that two flaws pass, and nothing else."""
+def good(tmp_path_factory):
     folder = tmp_path_factory.mktemp("good")
     for k in range(10):
         write_pane(folder / "normal" / f"{k}.png", pane(k, (200, 300)))
-    fitted = pellucid.fit(folder, "padim", tile=640, false_reject=0.1, n_features=10, outline="map")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inspector(good):
+    """With a gate that two flaws pass, and nothing else."""
+    fitted = pellucid.fit(good, "padim", tile=576, false_reject=0.1, n_features=10, outline="map")
     clean = (pane(50) * 255).round().astype(np.uint8)  # the flawed sheet without its flaws
     tiling = fitted.fitted_images.framing
-    assert tiling == Tiling(tile=640, margin=128)
+    assert tiling == Tiling(tile=576, margin=96)
     gate = Gate.fit([clean], tiling.interior, tiling.margin).with_close_ups(gating.CLOSE_UP_PX)
     highest = max(gate.unit_strengths(*strip).max() for strip in cut_strips(clean, gate.cell, gate.context))
     return replace(fitted, gate=gate.with_threshold(float(highest)))
@@ -96,6 +102,22 @@ def test_a_graph_for_close_ups_travels_with_the_export(inspector, flawed, tmp_pa
         load(tmp_path).runtime.for_tiles(448)
 
 
+@pytest.mark.slow
+def test_an_int8_export_says_that_it_computes_whole_tiles(inspector, good, tmp_path, monkeypatch):
+    from pellucid.models import quantise
+
+    monkeypatch.setattr(quantise, "MIN_RANK_CORRELATION", -1)  # ten images tell nothing
+    model, folder = tmp_path / "model.pellucid", tmp_path / "int8"
+    inspector.save(model)
+    said = " ".join(pellucid_here("export", model, "--int8", good, "-o", folder).stdout.split())
+    assert "computes whole tiles where its gate lets a candidate pass" in said
+    exported = load(folder)
+    assert (exported.gate.close_up, exported.gate.threshold) == (0, inspector.gate.threshold)
+    assert not list(folder.glob("close_up.*"))
+    said = pellucid_here("export", model, "-o", tmp_path / "float32").stdout
+    assert "whole tiles" not in " ".join(said.split())
+
+
 class Blind:
     """A runtime whose map is the side of all that it sees: that of a part is another than that of the tile."""
 
@@ -103,16 +125,16 @@ class Blind:
         return self
 
     def score(self, pixels):
-        inner = pixels[:, 0, 128:-128, 128:-128]
+        inner = pixels[:, 0, 96:-96, 96:-96]
         return np.full(inner.shape, pixels.shape[-1], np.float32), inner.max((1, 2))
 
 
 def test_whether_a_detector_sees_close_ups_is_measured(inspector):
     tiling = inspector.fitted_images.framing
-    strip = gating.Strip((pane(3, (640, 900)) * 255).astype(np.uint8), tiling.margin)
+    strip = gating.Strip((pane(3, (576, 900)) * 255).astype(np.uint8), tiling.margin)
     assert gating._sees_close_up(inspector.runtime, strip, tiling)
     assert not gating._sees_close_up(Blind(), strip, tiling)
-    narrow = Tiling(tile=576, margin=128)
+    narrow = Tiling(tile=512, margin=96)
     assert not gating._sees_close_up(inspector.runtime, strip, narrow), "a close-up is hardly less than the tile"
 
 

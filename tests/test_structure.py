@@ -28,6 +28,7 @@ DRAWING = {
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAY_BE_LONG = {  # each of their many arguments is declared, explained and passed on
+    "pellucid.cli.compare.compare",
     "pellucid.cli.fit.fit",
     "pellucid.cli.inspect.inspect",
     "pellucid.fitting.fit",

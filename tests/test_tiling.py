@@ -234,7 +234,7 @@ def test_defects_do_not_teach_tiled_models(sheets):
         ("patchcore", {}, 128),
         ("dfm", {}, 192),
         ("stfpm", {}, 128),
-        ("reverse_distillation", {}, 224),
+        ("reverse_distillation", {}, 256),
     ],
 )
 def test_the_reach_is_measured(name, arguments, expected):

@@ -9,6 +9,7 @@ PellucidError
 ├── OutputError       a place that cannot be written to
 │   └── DiskFullError because it is full
 ├── RecordError       a database that cannot be reached, read or written
+├── ClusterError      workers that were lost one after the other
 └── NotFittedError    a detector that has not been fitted yet
 
 Every message is one sentence or two: what came, what is allowed, what to do next.
@@ -60,6 +61,10 @@ class DiskFullError(OutputError):
 
 class RecordError(PellucidError):
     """A database that cannot be reached, read or written."""
+
+
+class ClusterError(PellucidError):
+    """Workers of a cluster that were lost one after the other."""
 
 
 class TrainingError(PellucidError):

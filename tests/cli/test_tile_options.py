@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pellucid.cli._tile_options import false_alarms_of, smallest_of
+from pellucid.cli._tile_options import smallest_of
 from pellucid.errors import ParameterError
+from pellucid.limits.area import false_alarms_of
 from pellucid.models.file import read_header
 from pellucid.records.limits import FalseAlarms
 from pellucid.synthesis.glass import draw_pane, write_pane

@@ -15,6 +15,7 @@ from serving import wait_until
 
 from pellucid._io.progress import PROGRESS_VARIABLE, progress_bar, read_progress, track
 from pellucid.errors import DataError, ParameterError
+from pellucid.records.limits import FalseAlarms
 from pellucid.service.access.accounts import LOCAL_ACCOUNT
 from pellucid.service.newest import newest_model
 from pellucid.service.registry import ModelRegistry
@@ -121,6 +122,27 @@ def test_labelled_defects_teach_where_that_is_asked_for(trainings, monkeypatch):
     wait_until(lambda: trainings.current().state == "done")
     trainings.start("few", "taught", ["dfm"], 64, 0.1, LOCAL_ACCOUNT, learn_defects=True)
     assert [("--learn-defects" in command) for command in commands] == [False, True]
+
+
+def test_false_alarms_by_area_are_promised_where_that_is_asked_for(trainings, monkeypatch):
+    commands = []
+    real = subprocess.Popen
+
+    def note(command, **options):
+        commands.append(command[command.index("--false-reject") + 2 :])
+        return real([sys.executable, "-c", ""], **options)
+
+    monkeypatch.setattr("pellucid.service.training.subprocess.Popen", note)
+    asked = {"per-m2": (FalseAlarms(0.5), 0.2), "per-mpx": (FalseAlarms(2.0, "megapixel"), None)}
+    for name, (rate, scale) in asked.items():
+        trainings.start("few", name, ["padim"], 64, 0.1, LOCAL_ACCOUNT, false_alarms=rate, mm_per_px=scale)
+        wait_until(lambda: trainings.current().state == "done")
+    assert commands == [
+        ["--mm-per-px", "0.2", "--false-alarms-per-m2", "0.5"],
+        ["--false-alarms-per-mpx", "2.0"],
+    ]
+    with pytest.raises(ParameterError, match="False alarms per m2 need the scale of the images"):
+        trainings.start("few", "none", ["padim"], 64, 0.1, LOCAL_ACCOUNT, false_alarms=FalseAlarms(0.5))
 
 
 def test_what_follows_a_command_belongs_to_it(trainings, tmp_path):

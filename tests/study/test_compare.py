@@ -17,8 +17,10 @@ from commands import SMALL, pellucid, pellucid_here
 from pellucid.acquisition.plan import Plan
 from pellucid.errors import DataError, ParameterError
 from pellucid.models.load import load
+from pellucid.records.limits import FalseAlarms
 from pellucid.study.detectability import Detectability, PlantedFlaws, measure_detectability, unseen_normal
 from pellucid.study.sweep import Sweep
+from pellucid.synthesis.glass import draw_pane, write_pane
 
 MEASURED = (
     *("fit_seconds", "fit_cost", "ms_per_image_median", "ms_per_image_p95", "image_cost", "peak_ram_mb"),
@@ -211,3 +213,39 @@ def test_folds_of_a_sweep_are_kept_and_reach_every_seed(glass, tmp_path):
     assert plan.split.folds == plan.resplit(false_reject=0.1, folds=3, seed=1).split.folds == 3
     with pytest.raises(ParameterError, match="folds"):
         Sweep.from_file(glass, {"folds": 1})
+
+
+def test_a_sweep_by_area_holds_out_as_few_images_as_it_needs(glass, tmp_path):
+    by_area = {"false_alarms_per_m2": 0.5, "mm_per_px": (0.2, 0.25), "tile": 384}
+    sweep = Sweep.from_file(glass, by_area)
+    (tmp_path / "again.toml").write_text(sweep.to_toml(), "utf-8")
+    again = Sweep.from_file(tmp_path / "again.toml", {})
+    assert again.false_alarms() == FalseAlarms(0.5, "m2")
+    assert again.mm_per_px == (0.2, 0.25)
+    assert (again.split_rate, Sweep.from_file(glass, {}).split_rate) == (0.5, 0.05)
+    for wrong, words in (
+        ({"mm_per_px": None}, "need the scale of the images"),
+        ({"false_alarms_per_mpx": 1.0}, "not both"),
+        ({"false_alarms_per_m2": 0}, "give a rate above 0"),
+        ({"limit": "gap"}, "leave --limit gap out"),
+        ({"mm_per_px": (0.1, 1)}, "more than 4 times as long as wide"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            Sweep.from_file(glass, by_area | wrong)
+
+
+@pytest.mark.slow
+def test_models_of_a_sweep_promise_false_alarms_by_area(tmp_path):
+    data = tmp_path / "sheets"
+    for k in range(8):
+        pixels = np.clip(draw_pane(np.random.default_rng(k), (256, 400)), 0, 1)
+        write_pane(data / "normal" / f"{k}.png", pixels)
+        pixels[100:112, 200:220] *= 0.5
+        write_pane(data / "abnormal" / f"{k}.png", pixels)
+    options = ("--detectors", "padim", "--tile", 384, "--false-alarms-per-m2", 100, "--mm-per-px", 0.5)
+    pellucid("compare", data, "-o", tmp_path / "out", *options)
+    inspector = load(tmp_path / "out/padim/model.pellucid")
+    assert inspector.limit.false_alarms == FalseAlarms(100)
+    assert inspector.measuring.mm_per_px == 0.5
+    report = (tmp_path / "out/report.html").read_text("utf-8")
+    assert "at most 100 false alarms per m² on average" in report

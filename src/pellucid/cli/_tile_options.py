@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pellucid.errors import ParameterError
-
-if TYPE_CHECKING:
-    from pellucid.records.limits import FalseAlarms
 
 TILE_HELP = (
     "Side of the tiles that images of any size are seen in, at their own scale, in pixels: a multiple of 64 from 256 to"
@@ -72,21 +69,6 @@ DrawnSheet = Annotated[
     bool,
     typer.Option("--sheet", help="Draw, inspect, measure and grade a whole sheet instead of comparing detectors."),
 ]
-
-
-def false_alarms_of(per_m2: float | None, per_mpx: float | None) -> FalseAlarms | None:
-    """Return the promised rate by area; None where nobody asks for one.
-
-    Raises:
-        ParameterError: it is given twice.
-    """
-    from pellucid.records.limits import FalseAlarms
-
-    if per_m2 is not None and per_mpx is not None:
-        raise ParameterError("Give false alarms per m2 or per megapixel, not both.")
-    if per_m2 is not None:
-        return FalseAlarms(per_m2)
-    return None if per_mpx is None else FalseAlarms(per_mpx, "megapixel")
 
 
 def smallest_of(

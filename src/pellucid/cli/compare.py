@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli._console import err, out, print_line, print_plan, print_text
-from pellucid.cli._models import check_backbone
+from pellucid.cli._models import check_backbone, scale_of
 from pellucid.cli._options import (
     Backbone,
     ComparedData,
@@ -32,13 +32,14 @@ from pellucid.cli._options import (
     Json,
     MaxMegabytes,
     MaxMilliseconds,
+    MillimetresPerPixel,
     OutputFolder,
     Prefer,
     Seeds,
     Trackers,
     Weights,
 )
-from pellucid.cli._tile_options import DrawnSheet, Reduce, Tile
+from pellucid.cli._tile_options import DrawnSheet, FalseAlarmsPerM2, FalseAlarmsPerMpx, Reduce, Tile
 
 if TYPE_CHECKING:
     from pellucid.study.compare import Comparison
@@ -60,6 +61,9 @@ def compare(
     seed: FirstSeed = None,
     false_reject: ComparedFalseReject = None,
     confidence: Confidence = None,
+    false_alarms_per_m2: FalseAlarmsPerM2 = None,
+    false_alarms_per_mpx: FalseAlarmsPerMpx = None,
+    mm_per_px: MillimetresPerPixel = None,
     folds: Folds = None,
     limit: ComparedLimitMethod = None,
     learn_defects: ComparedLearnDefects = None,
@@ -91,6 +95,9 @@ def compare(
         "reduce": reduce,
         "false_reject": false_reject,
         "confidence": confidence,
+        "false_alarms_per_m2": false_alarms_per_m2,
+        "false_alarms_per_mpx": false_alarms_per_mpx,
+        "mm_per_px": scale_of(mm_per_px),
         "folds": folds,
         "limit": limit,
         "learn_defects": learn_defects,

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pellucid.models.export import ExportHeader
 
 MAX_CHECK_IMAGES = 32
+WHOLE_TILES = (
+    "this int8 graph computes whole tiles where its gate lets a candidate pass, not the smaller squares that the model"
+    " file does: nothing more is lost, but good glass with many candidates takes longer"
+)
 
 
 def export(
@@ -35,8 +39,11 @@ def export(
 
     images = [] if check is None else find_images([check]).images
     images = images[:: -(-len(images) // MAX_CHECK_IMAGES) or 1]  # spread over all of them
-    header = load(model, device=device).export(output, format, images=images, int8=int8)
+    inspector = load(model, device=device)
+    header = inspector.export(output, format, images=images, int8=int8)
     _print_agreement(header, f"{len(images)} images" if images else "drawn panes of glass")
+    if int8 is not None and inspector.gate is not None and inspector.gate.close_up:
+        print_text(out, WHOLE_TILES)
     print_line(out, f"wrote {output}; its limit may be edited in {output / 'model.json'}")
 
 

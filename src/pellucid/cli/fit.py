@@ -43,7 +43,6 @@ from pellucid.cli._tile_options import (
     SmallestMm,
     SmallestPx,
     Tile,
-    false_alarms_of,
     smallest_of,
 )
 
@@ -54,8 +53,6 @@ if TYPE_CHECKING:
     from pellucid.limits.gap import LimitMove
     from pellucid.records import Split
     from pellucid.regions.defects import Measuring
-
-FEWEST_ASIDE = 0.5  # a rate by images that one good image is enough for: by area, only area counts
 
 
 def fit(
@@ -107,7 +104,7 @@ def fit(
     from pellucid.acquisition.tiles import check_tile
     from pellucid.fitting import fit as fit_plan
     from pellucid.gating import check_gate_loss
-    from pellucid.limits.area import check_false_alarms
+    from pellucid.limits.area import FEWEST_ASIDE, check_false_alarms, false_alarms_of
     from pellucid.tiling import AUTOMATIC_TILE_PX
 
     costs, scale = costs_of(cost_escape, cost_reject, defect_rate), scale_of(mm_per_px)

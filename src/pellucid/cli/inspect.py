@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -35,6 +36,7 @@ from pellucid.cli._stream_options import Bits, Channels, Height, LineNumbers, Ov
 from pellucid.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
+    from pellucid._io.cluster import Engine
     from pellucid.acquisition.bands import Bands
     from pellucid.inspector import Inspector
     from pellucid.records import Inspection
@@ -46,6 +48,13 @@ MAX_TABLE_ROWS = 200
 MAX_TABLE_DEFECTS = 3  # of one image
 MAX_WARNED_IMAGES = 20
 REJECTED_EXIT_CODE = 3
+InspectEngine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        help="What computes maps: by default local, this machine; or ray, a worker on every machine of the cluster of"
+        " the environment variable RAY_ADDRESS or of one that is started here."
+    ),
+]
 
 
 def inspect(
@@ -73,6 +82,7 @@ def inspect(
     line_numbers: LineNumbers = False,
     overlap: Overlap = None,
     quiet_seconds: QuietSeconds = 5.0,
+    engine: InspectEngine = "local",
 ) -> None:
     """Score images, show where the flaw is, decide.
 
@@ -87,6 +97,9 @@ def inspect(
     A model with tiles inspects files of more than 67 million pixels, raw rows (--width) and frames of one image
     (--overlap) band by band, in the memory of some rows. Defects are printed while the image passes, with --json as
     lines that begin with "passing", before the line of the image itself; no picture is drawn of it.
+
+    With --engine ray the maps of tiles and images are computed by a worker on every machine of a Ray cluster, of one
+    sheet as of many; they read nothing but what they are sent. All else is done here, in order.
 
     ```
     pellucid inspect glass.pellucid new_images/ -o results
@@ -116,10 +129,11 @@ def inspect(
     pages, skipped = PageWriter(output, sheet_pages, inspector), list[str]()
     scored: list[ScoredSample] = []
     places: Sequence[Path | Bands] = found.images if opener is None else [opener(inspector)]
-    for one in _inspections(inspector, places, output, pages, skipped, as_json):
-        scored.append(one)
-        if as_json:
-            print(result_text(one))
+    with _computing(inspector, model, engine) as inspector:
+        for one in _inspections(inspector, places, output, pages, skipped, as_json):
+            scored.append(one)
+            if as_json:
+                print(result_text(one))
     if not scored:
         raise DataError(f"None of the {len(places)} files could be inspected. First: {skipped[0]}")
     if output is not None:
@@ -131,6 +145,15 @@ def inspect(
         print_line(err if as_json else out, sentence)
     if fail_on_reject and any(_is_rejected(one.inspection) for one in scored):
         raise typer.Exit(REJECTED_EXIT_CODE)
+
+
+def _computing(inspector: Inspector, model: Path, engine: Engine) -> AbstractContextManager[Inspector]:
+    """The inspector that an engine gives while it is open."""
+    if engine == "local":
+        return nullcontext(inspector)
+    from pellucid.models.on_ray import on_ray
+
+    return on_ray(inspector, model)
 
 
 def _with_rules(

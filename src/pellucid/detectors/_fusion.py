@@ -83,7 +83,7 @@ class Fusion(Detector):
     @property
     def reach(self) -> Reach:  # type: ignore[override]
         """That of the part that looks farthest, in the coarsest cells of any."""
-        return Reach(*map(max, *(part.reach for part in self._made().values())))
+        return Reach(*(max(px) for px in zip(*(part.reach for part in self._made().values()), strict=True)))
 
     @property
     def leaves_out(self) -> bool:

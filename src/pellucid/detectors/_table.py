@@ -198,7 +198,7 @@ TABLE: dict[str, dict[str, Any]] = \
                                        'lr': 0.005,
                                        'precision': 'auto',
                                        'seed': 0},
-                          'source_sha256': '18e2bc3f8e438d94f843127a0c5f312e40bddc819e3dd1bc5163ea1bfa07cbd3'},
+                          'source_sha256': 'f817e1b5022dab5c1c8343ed315486b7b2734e54e73b67a7774db5561f3d25e8'},
  'stfpm': {'paper': 'STFPM (Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", '
                     'BMVC 2021, arXiv 2103.04257).',
            'summary': 'A student learns to agree with its frozen teacher on normal images; where it cannot, '
@@ -269,4 +269,4 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 1e-05,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '81c4fc2650d7348053a6d143b2a47074dfb965da25788367aa8b1ef76ee59bff'}}
+           'source_sha256': '247cf15397d277709b5709e92f3a9486eb7ddbf5bc03f7443cddf6c1bd9b6d26'}}

@@ -53,7 +53,7 @@ class ReverseDistillation(Detector):
         (torch.Size([2, 64, 64]), torch.Size([2]))
     """
 
-    reach = Reach(context_px=128)  # that the decoder joins beyond what the encoder does
+    reach = Reach(context_px=128, cell_px=64)  # that the decoder joins beyond what the encoder does
 
     embedding_: nn.Module
     decoder_: nn.Module

@@ -69,7 +69,7 @@ class Uflow(Detector):
         (torch.Size([2, 64, 64]), torch.Size([2]))
     """
 
-    reach = Reach(context_px=128)  # four cells of each level, by two steps of 3x3 convolutions
+    reach = Reach(context_px=128, cell_px=64)  # four cells of each level, by two steps of 3x3 convolutions
 
     norms_: nn.ModuleList
     flow_: nn.Module

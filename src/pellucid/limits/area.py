@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pellucid.errors import DataError, ParameterError
 from pellucid.records.limits import AreaUnit, FalseAlarms, Limit
 
+FEWEST_ASIDE = 0.5  # a rate by images that one good image is enough for: by area, only area counts
 Values = NDArray[np.float64]
 
 
@@ -32,6 +33,23 @@ class Regions(NamedTuple):
 
     born: Values
     died: Values
+
+
+def false_alarms_of(per_m2: float | None, per_mpx: float | None) -> FalseAlarms | None:
+    """Return the rate by area that is asked for; None where nobody asks for one.
+
+    Args:
+        per_m2: false alarms per square metre of good glass.
+        per_mpx: the same per million pixels of the images' own.
+
+    Raises:
+        ParameterError: it is given twice.
+    """
+    if per_m2 is not None and per_mpx is not None:
+        raise ParameterError("Give false alarms per m2 or per megapixel, not both.")
+    if per_m2 is not None:
+        return FalseAlarms(per_m2)
+    return None if per_mpx is None else FalseAlarms(per_mpx, "megapixel")
 
 
 def check_false_alarms(asked: FalseAlarms | None, has_scale: bool, method: str) -> None:

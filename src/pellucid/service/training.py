@@ -20,6 +20,8 @@ from pellucid._io.names import named_path, printable
 from pellucid._io.progress import PROGRESS_VARIABLE, ProgressReport, read_progress
 from pellucid.acquisition.folders import GOOD_IMAGES, read_folder
 from pellucid.errors import DataError, ParameterError, PellucidError
+from pellucid.limits.area import check_false_alarms
+from pellucid.records.limits import FalseAlarms
 from pellucid.service.access.accounts import Account
 from pellucid.service.unforeseen import log_unforeseen
 
@@ -109,6 +111,8 @@ class TrainingRunner:
         account: Account,
         *,
         learn_defects: bool = False,
+        false_alarms: FalseAlarms | None = None,
+        mm_per_px: float | None = None,
     ) -> None:
         """Begin a training.
 
@@ -120,18 +124,27 @@ class TrainingRunner:
             false_reject: share of good images that may be rejected.
             account: of whoever starts it, an engineer.
             learn_defects: labelled training defects teach the detectors.
+            false_alarms: of tiled models, the rate by area that is promised in place of ``false_reject``.
+            mm_per_px: scale of the images; None: it is not known.
 
         Raises:
             DataError: the data is not one of the data sets.
             RoleError: the account is an operator's.
-            ParameterError: something else is running, the name is taken, or no detector was chosen.
+            ParameterError: something else is running, the name is taken, no detector was chosen, or a rate by m2 has no
+                scale.
         """
 
         def prepare(folder: Path) -> list[str]:
             if not detectors:
                 raise ParameterError("Choose at least one detector.")
+            check_false_alarms(false_alarms, mm_per_px is not None, "conformal")
             arguments = ["compare", str(self.data_path(data)), "-o", str(folder), "--detectors", ",".join(detectors)]
             arguments += ["--image-size", str(image_size), "--false-reject", str(false_reject)]
+            if mm_per_px is not None:
+                arguments += ["--mm-per-px", str(mm_per_px)]
+            if false_alarms is not None:
+                unit = "m2" if false_alarms.unit == "m2" else "mpx"
+                arguments += [f"--false-alarms-per-{unit}", str(false_alarms.rate)]
             return [*arguments, "--learn-defects"] if learn_defects else arguments
 
         self.begin("training", name, prepare, account, models=len(detectors))

@@ -18,6 +18,7 @@ from typing import Any
 
 import tomli_w
 
+from pellucid._io.cluster import Engine
 from pellucid._io.files import write_bytes, write_text
 from pellucid._io.names import printable
 from pellucid.acquisition.plan import Plan
@@ -28,7 +29,7 @@ from pellucid.reports import curves
 from pellucid.reports.page import ReportedModel, render_report
 from pellucid.study import owned
 from pellucid.study.choice import Choice, ComparedScores, Draws, choose, mean_draws, paired, pareto
-from pellucid.study.engines import Engine, display_name, run_all
+from pellucid.study.engines import display_name, run_all
 from pellucid.study.groups import caveats
 from pellucid.study.measure import CONFIG_FILE, COST_FILE, FITTED_IMAGES_FILE
 from pellucid.study.sweep import Candidate, Sweep
@@ -157,7 +158,7 @@ def compare(
 
 def _plan(sweep: Sweep) -> Plan:
     """Read the data of a sweep, split by its first seed."""
-    rate, confidence, folds = sweep.false_reject, sweep.confidence, sweep.folds
+    rate, confidence, folds = sweep.split_rate, sweep.confidence, sweep.folds
     return Plan.from_data(sweep.data, false_reject=rate, confidence=confidence, folds=folds, seed=sweep.seed)
 
 
@@ -202,7 +203,7 @@ def _trainings(output: Path, sweep: Sweep, first: Plan) -> list[_Training]:
     """One for every seed; the first seed's plan is there already."""
     trainings = [_Training(output, sweep.seed, first)]
     for seed in range(sweep.seed + 1, sweep.seed + sweep.seeds):
-        plan = first.resplit(false_reject=sweep.false_reject, confidence=sweep.confidence, folds=sweep.folds, seed=seed)
+        plan = first.resplit(false_reject=sweep.split_rate, confidence=sweep.confidence, folds=sweep.folds, seed=seed)
         trainings.append(_Training(output / f"seed-{seed}", seed, plan))
     return trainings
 
@@ -227,7 +228,7 @@ def _prepare(training: _Training, candidates: Iterable[Candidate], sweep: Sweep,
 
 def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
     """All that shapes one model and its test."""
-    plan = training.plan
+    plan, by_area = training.plan, sweep.false_alarms()
     values: dict[str, Any] = {
         "detector": candidate.detector,
         "data": printable(str(plan.verified.samples.root.resolve())),
@@ -236,7 +237,9 @@ def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
         "image_size": candidate.image_size,
         "tile": sweep.tile,
         "reduce": None if sweep.reduce == 1 else sweep.reduce,
-        "false_reject": sweep.false_reject,
+        "false_reject": sweep.split_rate,
+        "false_alarms": by_area and asdict(by_area),
+        "mm_per_px": sweep.mm_per_px,
         "confidence": sweep.confidence,
         "limit": sweep.limit,
         "learn_defects": sweep.learn_defects or None,

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
-from pellucid.errors import ParameterError, missing_extra
+from pellucid._io.cluster import Engine, connected, machines
 from pellucid.study.measure import ERROR_FILE
-
-Engine = Literal["local", "ray"]
 
 
 def run_all(folders: Sequence[Path], engine: Engine, trackers: Sequence[str]) -> dict[str, str]:
@@ -53,17 +48,8 @@ def _on_ray(folders: Sequence[Path], trackers: Sequence[str]) -> Iterator[tuple[
     A model takes a whole machine, or else its times would be those of a busy one. Machines share the folders of data
     and results.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise ParameterError(missing_extra("ray", "ray", "The engine ray")) from None
-    address = os.environ.get("RAY_ADDRESS")
-    if address not in (None, "auto", "local"):
-        _check_reachable(address)
-    ray.init(include_dashboard=None if address else False, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        cores = min(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+    with connected() as ray:
+        cores = min(machine.cores for machine in machines())
         remote = ray.remote(num_cpus=max(cores, 1), max_retries=0)(run_candidate)
         running = {remote.remote(folder.resolve(), list(trackers)): folder for folder in folders}
         while running:
@@ -74,17 +60,6 @@ def _on_ray(folders: Sequence[Path], trackers: Sequence[str]) -> Iterator[tuple[
                     yield folder, ray.get(future)
                 except ray.exceptions.RayError as error:
                     yield folder, f"its worker was lost: {str(error).splitlines()[0]}"
-    finally:
-        ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError):
-        raise ParameterError(f"No Ray cluster at {address}: start one, or unset RAY_ADDRESS for one here.") from None
 
 
 def run_candidate(folder: Path, trackers: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ from pellucid.limits.costs import Costs
 from pellucid.limits.gap import PLANTED_FLAWS, TRAINING_DEFECTS, propose_move
 from pellucid.limits.promise import promise_sentence
 from pellucid.records import Sample, Split
-from pellucid.records.limits import Limit
+from pellucid.records.limits import FalseAlarms, Limit
 from pellucid.reports import curves
 from pellucid.study import metrics
 from pellucid.study.evaluate import evaluate_scored
@@ -105,6 +105,7 @@ def _fit(
 ) -> tuple[Inspector, dict[str, Any]]:
     """Fit, save and time a model; returns it and what it costs."""
     reference = Reference(detector.device)
+    by_area, scale = config.get("false_alarms"), config.get("mm_per_px")
 
     def fit() -> tuple[float, Inspector]:
         start = time.perf_counter()
@@ -117,6 +118,8 @@ def _fit(
             fitted_images=fitted_images,
             false_reject=config["false_reject"],
             confidence=config.get("confidence"),
+            false_alarms=by_area and FalseAlarms(**by_area),
+            mm_per_px=scale if scale is None or isinstance(scale, float | int) else (scale[0], scale[1]),
             limit=config["limit"],
             costs=Costs(**config["costs"]),
             learn_defects=config.get("learn_defects", False),

@@ -32,8 +32,10 @@ from pellucid.acquisition.images import parse_size
 from pellucid.acquisition.splits import check_confidence, check_rate
 from pellucid.acquisition.tiles import check_tile
 from pellucid.errors import ParameterError, unknown_name
+from pellucid.limits.area import FEWEST_ASIDE, check_false_alarms, false_alarms_of
 from pellucid.limits.costs import Costs
-from pellucid.records.limits import LimitMethod
+from pellucid.records.limits import FalseAlarms, LimitMethod
+from pellucid.regions.scale import Scale, check_scale
 from pellucid.study.choice import Prefer
 from pellucid.study.groups import expand
 
@@ -75,6 +77,10 @@ class Sweep(BaseModel):
         confidence: share of models that keep it, in (0, 1); None: they keep it on average.
         folds: how many calibrate detectors that cannot leave images out, at least 2; None: a fifth is held out where
             that is enough.
+        false_alarms_per_m2: of tiled models, promised false alarms per square metre of good glass, in place of
+            ``false_reject``; None: no such promise.
+        false_alarms_per_mpx: the same per million pixels, where the scale is not known.
+        mm_per_px: scale of the images, one number or along x and along y; None: it is not known.
         limit: how limits are placed: ``conformal``, ``gap`` or ``f1``.
         learn_defects: whether labelled training defects teach the detectors.
         seed: first seed of splits and detectors, at least 0.
@@ -102,6 +108,9 @@ class Sweep(BaseModel):
     ] = {}
     false_reject: Annotated[float, Field(description="a number between 0 and 1")] = 0.05
     confidence: Annotated[float | None, Field(description="a number between 0 and 1")] = None
+    false_alarms_per_m2: Annotated[float | None, Field(description="a number above 0")] = None
+    false_alarms_per_mpx: Annotated[float | None, Field(description="a number above 0")] = None
+    mm_per_px: Annotated[Scale | None, Field(description="a number above 0, or two")] = None
     folds: Annotated[int | None, Field(ge=2, description="a whole number of at least 2")] = None
     limit: Annotated[LimitMethod, Field(description="conformal, gap or f1")] = "conformal"
     learn_defects: Annotated[bool, Field(description="true or false")] = False
@@ -141,6 +150,8 @@ class Sweep(BaseModel):
         check_tile(made.tile, made.reduce)
         check_rate(made.false_reject)
         check_confidence(made.confidence)
+        check_scale(made.mm_per_px)
+        check_false_alarms(made.false_alarms(), made.mm_per_px is not None, made.limit)
         return made
 
     def to_toml(self) -> str:
@@ -149,6 +160,19 @@ class Sweep(BaseModel):
         known["data"] = printable(str(self.data.resolve()))
         known["weights"] = {name: str(path.resolve()) for name, path in self.weights.items()}
         return tomli_w.dumps(known)
+
+    def false_alarms(self) -> FalseAlarms | None:
+        """Return the rate by area that is promised; None: the promise is by images.
+
+        Raises:
+            ParameterError: it is given by m2 and by megapixel.
+        """
+        return false_alarms_of(self.false_alarms_per_m2, self.false_alarms_per_mpx)
+
+    @property
+    def split_rate(self) -> float:
+        """Rate by images that says how many good images are held out; where area counts, one is enough."""
+        return self.false_reject if self.false_alarms() is None else FEWEST_ASIDE
 
     def costs(self) -> Costs:
         """Return what wrong decisions cost."""

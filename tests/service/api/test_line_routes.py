@@ -67,6 +67,8 @@ def test_a_training_is_started_listed_and_cancelled(folders):
             ({"name": "..."}, 409, "letters and digits"),
             ({"false_reject": 0}, 422, "false_reject"),
             ({"more": 1}, 422, "more"),
+            ({"false_alarms_per_m2": 0.5}, 422, "need the scale of the images"),
+            ({"false_alarms_per_m2": 0.5, "false_alarms_per_mpx": 1, "mm_per_px": 0.2}, 422, "not both"),
         ):
             refused = client.post("/trainings", json=request | change)
             assert refused.status_code == status, refused.text

@@ -219,6 +219,13 @@ class TrainingIn(BaseModel):
     learn_defects: bool = Field(
         False, description="labelled training defects teach the detectors, as far as cross-validation shows a gain"
     )
+    false_alarms_per_m2: float | None = Field(
+        None, gt=0, description="of tiled models, promised per square metre of good glass in place of false_reject"
+    )
+    false_alarms_per_mpx: float | None = Field(
+        None, gt=0, description="the same per million pixels, where the scale is not known"
+    )
+    mm_per_px: float | None = Field(None, gt=0, description="scale of the images, which false alarms per m2 need")
 
 
 class UpdateIn(BaseModel):

@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException
 
 from pellucid import detectors
 from pellucid.errors import ParameterError, unknown_name
+from pellucid.limits.area import check_false_alarms, false_alarms_of
 from pellucid.service.access.accounts import Account
 from pellucid.service.api.dependencies import CurrentAccount, CurrentEngineer, ServiceDep, require_model
 from pellucid.service.api.errors import responses
@@ -34,6 +35,11 @@ def start_training(requested: TrainingIn, service: ServiceDep, account: CurrentE
         if not detectors.is_known(name):
             raise HTTPException(404, str(unknown_name("detector", name, detectors.names())))
     try:
+        false_alarms = false_alarms_of(requested.false_alarms_per_m2, requested.false_alarms_per_mpx)
+        check_false_alarms(false_alarms, requested.mm_per_px is not None, "conformal")
+    except ParameterError as error:
+        raise HTTPException(422, str(error)) from None
+    try:
         service.trainings.start(
             requested.data,
             requested.name,
@@ -42,6 +48,8 @@ def start_training(requested: TrainingIn, service: ServiceDep, account: CurrentE
             requested.false_reject,
             account,
             learn_defects=requested.learn_defects,
+            false_alarms=false_alarms,
+            mm_per_px=requested.mm_per_px,
         )
     except ParameterError as error:
         raise HTTPException(409, str(error)) from None

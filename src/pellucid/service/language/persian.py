@@ -295,6 +295,9 @@ PERSIAN = {
     "Name of the result": "نام نتیجه",
     "Shorter side of the images (px)": "ضلع کوتاه‌تر تصویر (پیکسل)",
     "False rejects allowed (%)": "ردهای نادرست مجاز (٪)",
+    "False alarms allowed per m² (in tiles)": "هشدارهای نادرست مجاز در هر متر مربع (کاشی‌ها)",
+    "False alarms allowed per megapixel (in tiles)": "هشدارهای نادرست مجاز در هر مگاپیکسل (کاشی‌ها)",
+    "Scale (mm per px)": "مقیاس (میلی‌متر در هر پیکسل)",
     "Detectors": "آشکارسازها",
     "Learn from labelled defects, as far as that shows a gain": (
         "یادگیری از عیب‌های برچسب‌دار، تا جایی که سودمندی‌اش دیده شود"

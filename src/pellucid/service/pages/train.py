@@ -9,6 +9,7 @@ from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
 from pellucid import detectors
+from pellucid.limits.area import false_alarms_of
 from pellucid.service.pages.widgets import POLL_PERIOD_S, Tag, Visit, notify_errors, page_address
 from pellucid.service.training import Training
 
@@ -42,7 +43,10 @@ def _form(visit: Visit, sets: list[str]) -> None:
             name = ui.input(t("Name of the result"), value=_proposed_name(sets[0]))
             size = ui.select(list(IMAGE_SIZES_PX), value=256, label=t("Shorter side of the images (px)"))
             false_reject_percent = ui.number(t("False rejects allowed (%)"), value=5, min=0.1, max=50, step=0.5)
-            for field in (data, name, size, false_reject_percent):
+            per_m2 = ui.number(t("False alarms allowed per m² (in tiles)"), min=0)
+            per_mpx = ui.number(t("False alarms allowed per megapixel (in tiles)"), min=0)
+            mm_per_px = ui.number(t("Scale (mm per px)"), min=0)
+            for field in (data, name, size, false_reject_percent, per_m2, per_mpx, mm_per_px):
                 field.props("outlined dense")
         data.on_value_change(lambda e: name.set_value(_proposed_name(e.value)))
         with Tag("fieldset", classes="bar").style("border: 0; padding: 0; margin: 0"):
@@ -56,7 +60,12 @@ def _form(visit: Visit, sets: list[str]) -> None:
         async def start() -> None:
             chosen = [detector for detector, box in boxes.items() if box.value]
             false_reject = float(false_reject_percent.value or 5) / 100
-            begin = partial(visit.service.trainings.start, learn_defects=bool(learn_defects.value))
+            begin = partial(
+                visit.service.trainings.start,
+                learn_defects=bool(learn_defects.value),
+                false_alarms=false_alarms_of(per_m2.value or None, per_mpx.value or None),
+                mm_per_px=mm_per_px.value or None,
+            )
             await run_in_threadpool(
                 begin, data.value, name.value or "", chosen, int(size.value), false_reject, visit.account
             )
