@@ -22,6 +22,7 @@ from pellucid._io.files import write_bytes, write_text
 from pellucid._io.names import printable
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import splits_csv
+from pellucid.acquisition.views import choose_view
 from pellucid.errors import OutputError, PellucidError
 from pellucid.models.file import read_header
 from pellucid.reports import curves
@@ -29,9 +30,11 @@ from pellucid.reports.page import ReportedModel, render_report
 from pellucid.study import owned
 from pellucid.study.choice import Choice, ComparedScores, Draws, choose, mean_draws, paired, pareto
 from pellucid.study.engines import Engine, display_name, run_all
+from pellucid.study.estimate import Remaining, expect, measure_pass
 from pellucid.study.groups import caveats
 from pellucid.study.measure import CONFIG_FILE, COST_FILE, FITTED_IMAGES_FILE
 from pellucid.study.sweep import Candidate, Sweep
+from pellucid.tiling import tile_side
 from pellucid.tracking import with_tensorboard
 
 Row = dict[str, Any]
@@ -138,9 +141,9 @@ def compare(
         owned.remove(output / name)
     write_text(output / CONFIG_FILE, sweep.to_toml())
     waiting = [folder for training in trainings for folder in _prepare(training, candidates.values(), sweep, resume)]
-    failures = run_all(waiting, engine, with_tensorboard(trackers))
-    failed = {Path(folder).name for folder in failures}
-    done = [candidate for name, candidate in candidates.items() if name not in failed]
+    remaining = _announce_work(waiting if engine == "local" else [], candidates, sweep, first)
+    failures = run_all(waiting, engine, with_tensorboard(trackers), remaining)
+    done = [one for one in candidates.values() if one.name not in {Path(folder).name for folder in failures}]
     if not done:
         owned.bring_back(output)
         raise PellucidError(next(iter(failures.values())))
@@ -223,6 +226,26 @@ def _prepare(training: _Training, candidates: Iterable[Candidate], sweep: Sweep,
         write_text(folder / CONFIG_FILE, config)
         waiting.append(folder)
     return waiting
+
+
+def _announce_work(
+    folders: Sequence[Path], candidates: Mapping[str, Candidate], sweep: Sweep, plan: Plan
+) -> Remaining | None:
+    """Say how long the models of these folders will take, and how much room; nothing where any sees tiles."""
+    framing = plan.fitted_images().framing
+    views = {name: choose_view(one.image_size, framing)[0] for name, one in candidates.items()}
+    if not folders or any(tile_side(sweep.tile, sweep.reduce, view, framing) for view in views.values()):
+        return lambda *_: ""
+    split = plan.split
+    expected = {}
+    for folder in folders:
+        candidate, view = candidates[folder.name], views[folder.name]
+        one = measure_pass(candidate.parameters, view)
+        n_tested, fits = len(split.test) + len(split.select), 1 + (split.folds or 0)
+        expected[folder] = expect(candidate, view, one, n_fitted=len(split.normals), n_tested=n_tested, fits=fits)
+    remaining = Remaining(expected, len(split.normals))
+    print(remaining.announce(display_name), file=sys.stderr, flush=True)
+    return remaining.done
 
 
 def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:
