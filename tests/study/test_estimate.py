@@ -82,6 +82,9 @@ def test_the_rest_is_corrected_by_what_was_taken(seconds, pace):
         said = remaining.done(folder, pace * seconds[number])
         assert math.isclose(remaining.pace, pace)
         assert said == f"{estimate._duration(pace * sum(seconds[number + 1 :]))} left"
+    before = remaining.pace
+    assert remaining.done(Path("of which nothing was expected"), 1.0) != ""
+    assert remaining.pace == before
     assert remaining.done(folders[-1], 1.0) == ""
 
 

@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,7 @@ from pellucid._io.files import write_bytes, write_text
 from pellucid._io.names import printable
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import splits_csv
+from pellucid.acquisition.tiles import Tiling
 from pellucid.acquisition.views import choose_view
 from pellucid.errors import OutputError, PellucidError
 from pellucid.models.file import read_header
@@ -230,19 +232,26 @@ def _prepare(training: _Training, candidates: Iterable[Candidate], sweep: Sweep,
 
 def _announce_work(
     folders: Sequence[Path], candidates: Mapping[str, Candidate], sweep: Sweep, plan: Plan
-) -> Remaining | None:
-    """Say how long the models of these folders will take, and how much room; nothing where any sees tiles."""
-    framing = plan.fitted_images().framing
+) -> Callable[[Path, float], str]:
+    """Say how long the models of these folders will take, and how much room; nothing where any sees tiles.
+
+    Returns:
+        What says, whenever one is done, how long the others will take.
+    """
+    split, framing = plan.split, plan.fitted_images().framing
+    assert not isinstance(framing, Tiling)  # which a fit chooses
     views = {name: choose_view(one.image_size, framing)[0] for name, one in candidates.items()}
-    if not folders or any(tile_side(sweep.tile, sweep.reduce, view, framing) for view in views.values()):
+    if any(tile_side(sweep.tile, sweep.reduce, view, framing) for view in views.values()):
         return lambda *_: ""
-    split = plan.split
+    counts = {"n_fitted": len(split.normals), "n_tested": len(split.test) + len(split.select)}
     expected = {}
     for folder in folders:
         candidate, view = candidates[folder.name], views[folder.name]
-        one = measure_pass(candidate.parameters, view)
-        n_tested, fits = len(split.test) + len(split.select), 1 + (split.folds or 0)
-        expected[folder] = expect(candidate, view, one, n_fitted=len(split.normals), n_tested=n_tested, fits=fits)
+        with suppress(PellucidError):  # its own process says why
+            one = measure_pass(candidate.parameters, view)
+            expected[folder] = expect(candidate, view, one, **counts, fits=1 + (split.folds or 0))
+    if not expected:
+        return lambda *_: ""
     remaining = Remaining(expected, len(split.normals))
     print(remaining.announce(display_name), file=sys.stderr, flush=True)
     return remaining.done

@@ -195,16 +195,16 @@ class Remaining:
     def done(self, folder: Path, seconds: float) -> str:
         """Take note of what a model took, and say how long the others will take; nothing where none is left.
 
+        Of a model of which nothing was expected, no note is taken.
+
         Args:
             folder: of the model.
             seconds: that it took.
         """
-        expected = self._waiting.pop(folder).seconds
-        if expected is not None:
-            self._expected_seconds, self._taken_seconds = (
-                self._expected_seconds + expected,
-                self._taken_seconds + seconds,
-            )
+        expected = self._waiting.pop(folder, None)
+        if expected is not None and expected.seconds is not None:
+            self._expected_seconds += expected.seconds
+            self._taken_seconds += seconds
         return f"{self._total()} left" if self._waiting else ""
 
     def _total(self) -> str:
