@@ -98,6 +98,8 @@ def measure_pellucid(work: str, folder: Path) -> dict[str, Any]:
     parameters = {"backbone": backbone, "layers": layers, "weights": str(folder / f"{backbone}.safetensors")}
     if detector == "patchcore":
         parameters |= {"coreset_sampling_ratio": CORESET_SHARE, "image_score": "peak"}  # anomalib's
+    if detector == "stfpm":
+        parameters |= {"patchsize": 1, "combine": "product"}  # likewise
     if "_fit" in work:
         return _time_fit(work, folder, parameters)
     return _time_step(work, folder, parameters) if work.endswith("_step") else _time_image(work, folder, parameters)

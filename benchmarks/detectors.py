@@ -38,7 +38,7 @@ FUSIONS = ("patchcore+padim", "patchcore+dfm", "padim+dfm", "patchcore+padim+dfm
 VARIANTS = ("patchcore:image_score=peak", "padim:image_score=peak")  # the papers' scores
 PAPERS = {  # ours, and what makes it the paper's: backbone and length of the training apart
     "padim": "n_features=550,interpolation=nearest,image_score=peak",
-    "stfpm": "sigma=0",
+    "stfpm": "layers=layer1&layer2&layer3,patchsize=1,combine=product,sigma=0",
     "reverse_distillation": "layers=layer1&layer2&layer3,patchsize=1,baseline=false",
     "fastflow": "combine=likelihood,sigma=0",
     "uflow:combine=above_usual,sigma=4": "",  # the paper's is the default

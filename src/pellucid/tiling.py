@@ -46,8 +46,7 @@ def choose_tiling(
         ParameterError: the margin leaves nothing of the tile.
         WeightsError: the backbone's weights cannot be had.
     """
-    if tile is None:
-        tile = AUTOMATIC_TILE_PX if reduce > 1 or _are_large(image_size, framing) else 0
+    tile = tile_side(tile, reduce, image_size, framing)
     if tile == 0:
         return None
     margin = reach_px(detector)
@@ -57,6 +56,13 @@ def choose_tiling(
             f" looks {margin} px around: give at least tile={2 * margin + STEP_PX}."
         )
     return Tiling(tile=tile, margin=margin, reduce=reduce)
+
+
+def tile_side(tile: int | None, reduce: int, image_size: Size, framing: Framing | None) -> int:
+    """Return the side of the tiles that :func:`choose_tiling` would choose, px; 0: none."""
+    if tile is not None:
+        return tile
+    return AUTOMATIC_TILE_PX if reduce > 1 or _are_large(image_size, framing) else 0
 
 
 def _are_large(image_size: Size, framing: Framing | None) -> bool:

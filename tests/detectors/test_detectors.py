@@ -40,6 +40,7 @@ def test_unknown_names_suggest_the_near_one():
         ("dfm", {"pca_level": 1.5}),
         ("dfm", {"score_type": "mse"}),
         ("stfpm", {"combine": "sum"}),
+        ("stfpm", {"patchsize": 2}),
         ("stfpm", {"epochs": 0}),
         ("reverse_distillation", {"epochs": 0}),
         ("fastflow", {"epochs": 0}),
@@ -254,7 +255,7 @@ def test_smooth_map_is_interpolation_and_then_the_gaussian(size):
 
 
 def test_stfpm_distance_is_half_the_squared_l2_of_unit_vectors(batches, make):
-    detector = make("stfpm").fit(batches)
+    detector = make("stfpm", patchsize=1, layers=("layer1", "layer2", "layer3")).fit(batches)
     with torch.no_grad():
         teacher = detector.backbone_(batches[0])[1]
         student = detector.student_(batches[0])["layer2"]  # Prism takes pixels as they are
@@ -314,7 +315,7 @@ def test_padims_nearest_enlargement_repeats_every_value(batches, make):
 
 
 def test_stfpm_without_its_gaussian_is_the_papers_product(batches, make):
-    detector = make("stfpm", sigma=0.0).fit(batches)
+    detector = make("stfpm", sigma=0.0, combine="product").fit(batches)
     with torch.no_grad():
         distances = detector._distances(*detector._extract(batches[0]))
     expected = torch.ones(4, 1, 64, 64)
@@ -322,6 +323,24 @@ def test_stfpm_without_its_gaussian_is_the_papers_product(batches, make):
         expected *= F.interpolate(d[:, None], size=(64, 64), mode="bilinear")
     maps, scores = detector.score(batches[0])
     torch.testing.assert_close(maps, expected[:, 0], rtol=1e-3, atol=1e-8)
+    torch.testing.assert_close(scores, maps.flatten(1).amax(1))
+
+
+def test_stfpm_averages_how_far_its_levels_are_above_what_is_usual_there(batches, make):
+    detector = make("stfpm", precision="32-true").fit(batches)
+    with torch.no_grad():
+        teacher, student = detector.backbone_, detector.student_
+        of_image = []  # the levels' maps of every good image
+        for batch in batches:
+            pairs = zip(teacher(batch), (student(batch)[name] for name in detector.layers), strict=True)
+            means = [[F.avg_pool2d(m, 3, 1, 1) for m in pair] for pair in pairs]
+            of_image.append(torch.stack([smooth_map(1 - F.cosine_similarity(t, s), (64, 64)) for t, s in means]))
+    good = torch.cat(of_image, 1).double()  # (levels, 12, 64, 64)
+    deviation = good.std(1, correction=0)
+    scale = deviation + deviation.mean((1, 2), keepdim=True)
+    expected = ((of_image[1] - good.mean(1, keepdim=True)) / scale[:, None]).mean(0)
+    maps, scores = detector.score(batches[1])
+    torch.testing.assert_close(maps.double(), expected, rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(scores, maps.flatten(1).amax(1))
 
 

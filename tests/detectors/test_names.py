@@ -48,7 +48,9 @@ def test_an_old_name_in_fit(glass):
 
 
 def test_old_values_are_still_checked_and_both_names_are_one_too_many():
-    refused = pytest.raises(ParameterError, match="combine='l1' is not allowed: it has to be product or mean")
+    refused = pytest.raises(
+        ParameterError, match="combine='l1' is not allowed: it has to be above_usual, product or mean"
+    )
     with pytest.warns(DeprecationWarning, match="called combine=l1 now"), refused:
         detectors.create("stfpm", distance="l1")
     with pytest.raises(ParameterError, match="distance is called combine now: leave distance out"):
@@ -60,7 +62,7 @@ def test_old_values_are_still_checked_and_both_names_are_one_too_many():
 
 
 def test_the_mean_of_levels_is_not_their_product(batches, make):
-    product = make("stfpm").fit(batches)
+    product = make("stfpm", combine="product").fit(batches)
     mean = make("stfpm", combine="mean").load_state(product.state())
     assert not product.score(batches[0])[0].allclose(mean.score(batches[0])[0])
 

@@ -204,9 +204,10 @@ TABLE: dict[str, dict[str, Any]] = \
            'summary': 'A student learns to agree with its frozen teacher on normal images; where it cannot, '
                       'something is new.',
            'defaults': {'backbone': 'prism_s',
-                        'layers': ('layer1', 'layer2', 'layer3'),
+                        'layers': ('layer2', 'layer3'),
                         'weights': None,
-                        'combine': 'product',
+                        'patchsize': 3,
+                        'combine': 'above_usual',
                         'sigma': 4.0,
                         'epochs': 30,
                         'batch_size': 8,
@@ -215,7 +216,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 0.0001,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': 'b51b342f464448f7a2298fe629458ca86f5120274549a0daad1d6d6a7d163225'},
+           'source_sha256': '58d1f4c7a655c38977ad72639a9383155189cce5f46a5dfcc48548a34c714254'},
  'subspace': {'paper': 'SubspaceAD (Lendering et al., "SubspaceAD: Training-Free Few-Shot Anomaly Detection '
                        'via Subspace Modeling", 2026, arXiv 2602.23013).',
               'summary': 'One principal subspace of all normal patches; what it cannot explain of a patch is '

@@ -12,27 +12,37 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.detectors._base import Detector, Images, require
-from pellucid.detectors._maps import image_score, resize_to, smooth_map, unit_distance
+from pellucid.detectors._baseline import fit_baseline, standardise
+from pellucid.detectors._maps import image_score, locally_aware, resize_to, smooth_map, unit_distance
 from pellucid.detectors._training import Objective, check_training_parameters, train
+
+COMBINES = ("above_usual", "product", "mean")
 
 
 class Stfpm(Detector):
     """A student learns to agree with its frozen teacher on normal images; where it cannot, something is new.
 
-    Deviations from the paper: the product of the levels is smoothed by a Gaussian of 4 px before the image's score, its
-    maximum, is taken, so that flaws of a few pixels count for less; ``sigma=0`` is the paper. Every tenth image is held
-    out, training stops when their loss has not fallen for ten epochs, and the best epoch's student is kept. 30 epochs
-    with batches of 8 instead of 100 with 32. With prism as the backbone the student lacks its contrast channel, which
-    needs no learning. The teacher's features pass through float16.
+    Deviations from the paper: what it has in common with reverse distillation it does alike
+    (``docs/decisions/0068-students.md``). Two levels instead of three, features that are means over 3x3, and where the
+    paper multiplies the distances of all levels, this takes how far each is above what is usual in that place. Maps are
+    smoothed by a Gaussian of 4 px before the image's score, their maximum, is taken, so that flaws of a few pixels
+    count for less. The paper's map is that of ``layers=("layer1", "layer2", "layer3")``, ``patchsize=1``,
+    ``combine="product"``, ``sigma=0``. Every tenth image is held out, training stops when their loss has not fallen for
+    ten epochs, and the best epoch's student is kept. 30 epochs with batches of 8 instead of 100 with 32. With prism as
+    the backbone the student lacks its contrast channel, which needs no learning. The teacher's features pass through
+    float16.
 
     Args:
         backbone: name of the teacher, one of ``pellucid.backbones.names()``; the student has the same architecture.
             Default ``prism_s``.
-        layers: names of one or more of its layers, from fine to coarse. Default ``("layer1", "layer2", "layer3")``.
+        layers: names of one or more of its layers, from fine to coarse. Default ``("layer2", "layer3")``, without the
+            paper's finest one.
         weights: checkpoint file of the teacher; None, the default, takes those that belong to its name.
-        combine: ``product`` of the levels' distances as in the paper, the default, or their ``mean``, to which a level
-            that sees nothing does no harm.
-        sigma: of the Gaussian that smooths what is combined, px, 0 or more, default 4; 0, none, as in the paper.
+        patchsize: features that are compared are means over this many positions in each direction, an odd number,
+            default 3, as PatchCore's are: that much less noise. 1 is the paper, and finds fainter flaws of a few px.
+        combine: ``above_usual``, the default, averages how far the levels' distances are above what is usual in that
+            place; ``product`` multiplies them as in the paper; ``mean`` averages them as they are.
+        sigma: of the Gaussian that smooths the map, px, 0 or more, default 4; 0, none, as in the paper.
         epochs: passes over the images, at most; 1 or more, default 30.
         batch_size: images a step, 1 or more, default 8.
         lr: learning rate of stochastic gradient descent, above 0, default 0.4 as in the paper.
@@ -51,16 +61,19 @@ class Stfpm(Detector):
     """
 
     student_: nn.Module
+    baseline_mean_: Tensor  # what the levels' maps are for good parts, (levels, H, W), or zeros (levels, 1, 1)
+    baseline_scale_: Tensor  # and how much they differ, (levels, H, W), or ones (levels, 1, 1)
     _renamed = {"distance": ("combine", {"l2": "product", "cosine": "mean"})}  # until 0.2
-    _earlier = {"sigma": 4.0}  # models of before had no such choice
+    _earlier = {"sigma": 4.0, "patchsize": 1}  # models of before had no such choice
 
     def __init__(
         self,
         *,
         backbone: str = "prism_s",
-        layers: Sequence[str] = ("layer1", "layer2", "layer3"),
+        layers: Sequence[str] = ("layer2", "layer3"),
         weights: str | None = None,
-        combine: Literal["product", "mean"] = "product",
+        patchsize: int = 3,
+        combine: Literal["above_usual", "product", "mean"] = "above_usual",
         sigma: float = 4.0,
         epochs: int = 30,
         batch_size: int = 8,
@@ -71,7 +84,7 @@ class Stfpm(Detector):
         seed: int = 0,
     ) -> None:
         self.backbone, self.layers, self.weights = backbone, layers, weights
-        self.combine, self.sigma = combine, sigma
+        self.patchsize, self.combine, self.sigma = patchsize, combine, sigma
         self.epochs, self.batch_size = epochs, batch_size
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.precision, self.seed = precision, seed
@@ -86,21 +99,26 @@ class Stfpm(Detector):
         )
         require(len(self.layers) >= 1, "layers", self.layers, "one or more layers")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
-        require(self.combine in ("product", "mean"), "combine", self.combine, "product or mean")
+        require(self.patchsize >= 1 and self.patchsize % 2 == 1, "patchsize", self.patchsize, "odd and at least 1")
+        require(self.combine in COMBINES, "combine", self.combine, "above_usual, product or mean")
         require(0 <= self.sigma < math.inf, "sigma", self.sigma, "0 or more and finite")
 
     def _build(self, height: int, width: int) -> None:  # noqa: ARG002 - fully convolutional
         student = self.backbone_.student()
         self.student_ = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.combine != "above_usual":  # models of before have none
+            self.baseline_mean_ = torch.zeros(len(self.layers), 1, 1, device=self.device)
+            self.baseline_scale_ = torch.ones(len(self.layers), 1, 1, device=self.device)
 
     def _extract(self, pixels: Tensor) -> list[Tensor]:
         """Keep the images (B, 3, H, W), and compute the teacher's features of them, per layer (B, C, h, w)."""
-        return [pixels, *self.backbone_(pixels)]
+        return [pixels, *locally_aware(self.backbone_(pixels), self.patchsize)]
 
     def _distances(self, pixels: Tensor, *teacher: Tensor) -> list[Tensor]:
         """Compute per layer half the squared distance of unit vectors, (B, h, w) in [0, 2]: equation 1."""
         student = self.student_(self.backbone_.normalise(pixels), self.backbone_._last)
-        return [unit_distance(t, student[name]) for name, t in zip(self.layers, teacher, strict=True)]
+        seen = locally_aware([student[name] for name in self.layers], self.patchsize)
+        return [unit_distance(t, s) for t, s in zip(teacher, seen, strict=True)]
 
     def _loss(self, pixels: Tensor, *teacher: Tensor) -> Tensor:
         """Average the distances over positions and add them up over layers: equations 2 and 3."""
@@ -123,12 +141,19 @@ class Stfpm(Detector):
             checkpoint=checkpoint,
             description="stfpm",
         )
+        if self.combine == "above_usual":
+            self.baseline_mean_, self.baseline_scale_ = fit_baseline(self._levels, images, self.device, self.tile)
+
+    def _levels(self, pixels: Tensor) -> Tensor:
+        """Compute the smoothed map of every level, (levels, B, H, W)."""
+        size = (pixels.shape[2], pixels.shape[3])
+        return torch.stack([smooth_map(level, size, self.sigma) for level in self._distances(*self._extract(pixels))])
 
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        size = (pixels.shape[2], pixels.shape[3])
-        levels = torch.stack(
-            [resize_to(level[:, None], size)[:, 0] for level in self._distances(*self._extract(pixels))]
-        )
-        combined = levels.prod(0) if self.combine == "product" else levels.mean(0)
-        anomaly_map = smooth_map(combined, size, self.sigma)
+        if self.combine == "product":
+            size = (pixels.shape[2], pixels.shape[3])
+            levels = [resize_to(level[:, None], size)[:, 0] for level in self._distances(*self._extract(pixels))]
+            anomaly_map = smooth_map(torch.stack(levels).prod(0), size, self.sigma)
+        else:
+            anomaly_map = standardise(self._levels(pixels), self.baseline_mean_, self.baseline_scale_)
         return anomaly_map, image_score(anomaly_map)

@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,16 +24,20 @@ from pellucid._io.files import write_bytes, write_text
 from pellucid._io.names import printable
 from pellucid.acquisition.plan import Plan
 from pellucid.acquisition.splits import splits_csv
+from pellucid.acquisition.tiles import Tiling
+from pellucid.acquisition.views import choose_view
 from pellucid.errors import OutputError, PellucidError
 from pellucid.models.file import read_header
 from pellucid.reports import curves
 from pellucid.reports.page import ReportedModel, render_report
 from pellucid.study import owned
 from pellucid.study.choice import Choice, ComparedScores, Draws, choose, mean_draws, paired, pareto
-from pellucid.study.engines import display_name, run_all
+from pellucid.study.engines import Engine, display_name, run_all
+from pellucid.study.estimate import Remaining, expect, measure_pass
 from pellucid.study.groups import caveats
 from pellucid.study.measure import CONFIG_FILE, COST_FILE, FITTED_IMAGES_FILE
 from pellucid.study.sweep import Candidate, Sweep
+from pellucid.tiling import tile_side
 from pellucid.tracking import with_tensorboard
 
 Row = dict[str, Any]
@@ -139,9 +144,9 @@ def compare(
         owned.remove(output / name)
     write_text(output / CONFIG_FILE, sweep.to_toml())
     waiting = [folder for training in trainings for folder in _prepare(training, candidates.values(), sweep, resume)]
-    failures = run_all(waiting, engine, with_tensorboard(trackers))
-    failed = {Path(folder).name for folder in failures}
-    done = [candidate for name, candidate in candidates.items() if name not in failed]
+    remaining = _announce_work(waiting if engine == "local" else [], candidates, sweep, first)
+    failures = run_all(waiting, engine, with_tensorboard(trackers), remaining)
+    done = [one for one in candidates.values() if one.name not in {Path(folder).name for folder in failures}]
     if not done:
         owned.bring_back(output)
         raise PellucidError(next(iter(failures.values())))
@@ -224,6 +229,33 @@ def _prepare(training: _Training, candidates: Iterable[Candidate], sweep: Sweep,
         write_text(folder / CONFIG_FILE, config)
         waiting.append(folder)
     return waiting
+
+
+def _announce_work(
+    folders: Sequence[Path], candidates: Mapping[str, Candidate], sweep: Sweep, plan: Plan
+) -> Callable[[Path, float], str]:
+    """Say how long the models of these folders will take, and how much room; nothing where any sees tiles.
+
+    Returns:
+        What says, whenever one is done, how long the others will take.
+    """
+    split, framing = plan.split, plan.fitted_images().framing
+    assert not isinstance(framing, Tiling)  # which a fit chooses
+    views = {name: choose_view(one.image_size, framing)[0] for name, one in candidates.items()}
+    if any(tile_side(sweep.tile, sweep.reduce, view, framing) for view in views.values()):
+        return lambda *_: ""
+    counts = {"n_fitted": len(split.normals), "n_tested": len(split.test) + len(split.select)}
+    expected = {}
+    for folder in folders:
+        candidate, view = candidates[folder.name], views[folder.name]
+        with suppress(PellucidError):  # its own process says why
+            one = measure_pass(candidate.parameters, view)
+            expected[folder] = expect(candidate, view, one, **counts, fits=1 + (split.folds or 0))
+    if not expected:
+        return lambda *_: ""
+    remaining = Remaining(expected, len(split.normals))
+    print(remaining.announce(display_name), file=sys.stderr, flush=True)
+    return remaining.done
 
 
 def _config(candidate: Candidate, training: _Training, sweep: Sweep) -> str:

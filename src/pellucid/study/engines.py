@@ -5,20 +5,28 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pellucid._io.cluster import Engine, connected, machines
 from pellucid.study.measure import ERROR_FILE
 
 
-def run_all(folders: Sequence[Path], engine: Engine, trackers: Sequence[str]) -> dict[str, str]:
+def run_all(
+    folders: Sequence[Path],
+    engine: Engine,
+    trackers: Sequence[str],
+    remaining: Callable[[Path, float], str],
+) -> dict[str, str]:
     """Train and test the models of these folders, each described by its ``config.toml``.
 
     Args:
         folders: a model's each.
         engine: ``local`` runs one after the other; ``ray`` as many as its cluster has machines.
         trackers: names of trackers.
+        remaining: told a folder whose model is done and the seconds since the one before, says how long the others will
+            take; nothing where it does not know.
 
     Returns:
         Why a folder's model failed, by the folders of those that did.
@@ -27,12 +35,14 @@ def run_all(folders: Sequence[Path], engine: Engine, trackers: Sequence[str]) ->
         ParameterError: Ray is not installed, or its cluster cannot be reached.
     """
     run = _on_ray if engine == "ray" else _one_by_one
-    failures = {}
+    failures, start = {}, time.monotonic()
     for number, (folder, reason) in enumerate(run(folders, trackers), 1):
         if reason:
             failures[str(folder)] = reason
+        left = remaining(folder, time.monotonic() - start)
+        start = time.monotonic()
         if len(folders) > 1:
-            print(f"{number} of {len(folders)} done", file=sys.stderr, flush=True)
+            print(f"{number} of {len(folders)} done" + (f", {left}" if left else ""), file=sys.stderr, flush=True)
     return failures
 
 

@@ -66,6 +66,7 @@ def caveats(names: Sequence[str]) -> list[str]:
         return []
     return [
         f"{' and '.join(found)} cannot tell a flaw from noise that no network can predict, as on quiet grey surfaces:"
-        " on magnetic_tile the image AUROC is 0.71 (stfpm) and 0.80 (reverse_distillation), where patchcore has 0.94."
+        " on magnetic_tile at 128 px the image AUROC is 0.88 (stfpm) and 0.84 (reverse_distillation), where padim+dfm"
+        " has 0.96."
         " On such surfaces take another one."
     ]

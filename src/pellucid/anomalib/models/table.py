@@ -39,7 +39,11 @@ PEAK = {"image_score": "peak"}
 MODELS = {
     "Patchcore": Row("patchcore", (*CNN, "coreset_sampling_ratio", "num_neighbors", "precision"), paper=PEAK),
     "Padim": Row("padim", (*CNN, "n_features"), paper=PEAK),
-    "Stfpm": Row("stfpm", ("backbone", "layers")),
+    "Stfpm": Row(
+        "stfpm",
+        ("backbone", "layers"),
+        paper={"layers": ("layer1", "layer2", "layer3"), "patchsize": 1, "combine": "product", "sigma": 0.0},
+    ),
     "Dfm": Row("dfm", ("backbone", "layer", "pre_trained", "pooling_kernel_size", "pca_level", "score_type")),
     "Dfkde": Row(
         "dfkde",
