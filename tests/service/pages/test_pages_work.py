@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import httpx
 import pytest
 from serving import rows_of, served, serving_folder, wait_until
 
@@ -85,6 +86,9 @@ def test_review_finds_what_is_asked_for(page, service):
     page.until(lambda: {e.get_attribute("title") for e in page.all(".gallery .thumb")} == {part})
     page.fill("Part number", "there is no such part", Keys.ENTER)
     page.says("Nothing to review here.")
+    table = httpx.get(page.with_text("a.download", "Download as a table").get_property("href"))
+    assert table.status_code == 200
+    assert len(table.text.splitlines()) == 1, "what is shown, which is nothing"
     page.fill("Part number", part, Keys.ENTER)
     page.until(lambda: page.all(".gallery .thumb"))
     page.fill("Type of the defect", "tin drip", Keys.ENTER)
