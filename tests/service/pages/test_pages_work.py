@@ -181,6 +181,20 @@ def test_a_model_learns_more_good_images(page):
     assert not page.errors()
 
 
+def test_inspecting_begins_with_the_last_model_or_the_one_that_was_asked_for(page, service):
+    other = service.folder / "models" / "another.pellucid"
+    shutil.copy(service.folder / "models" / "pane.pellucid", other)
+    page.open("models?model=another")
+    page.click("a", "Inspect with this model")
+    page.until(lambda: "another" in page.field("Model").text)
+    for name in ("inspect", "trends"):
+        page.open(name)
+        assert "pane" in page.field("Model").text, "which has inspected, while 'another' comes first by its name"
+    page.open("trends?model=another")
+    assert "another" in page.field("Model").text
+    other.unlink()
+
+
 def test_a_broken_model_is_told_on_its_page(page, service):
     broken = service.folder / "models" / "broken.pellucid"
     broken.write_bytes(b"no model")

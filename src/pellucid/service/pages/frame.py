@@ -33,7 +33,7 @@ def frame(visit: Visit, page: str) -> Iterator[None]:
                 Tag("a", t(title), href=page_address(t, name), aria_current="page" if name == page else None)
         with Tag("div", classes="own"):
             _theme_button(visit, dark)
-            _date_button(visit.t)
+            _date_choice(visit.t)
             other = t.other
             switch = Tag("a", other.name, lang=other.language, href=page_address(other, page, **visit.query))
             switch.on("click", js_handler=f"() => {{ {set_cookie('language', other.language)} }}")
@@ -65,7 +65,7 @@ def _theme_button(visit: Visit, dark: ui.dark_mode) -> None:
     selector.on("change", lambda event: choose(event.args), js_handler="(e) => emit(e.target.value)")
 
 
-def _date_button(t: Translator) -> None:
+def _date_choice(t: Translator) -> None:
     """Show how dates and digits can be written, by today's date; the page is sent again in what is chosen."""
     now = datetime.now(UTC)
     with Tag("select", aria_label=t("Dates and digits"), dir="ltr") as selector:
