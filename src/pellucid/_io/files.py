@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -171,9 +172,17 @@ def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str
         columns: what stands in the first line.
         rows: of as many values each.
     """
+    return csv_rows(chain([columns], rows))
+
+
+def csv_rows(rows: Iterable[Iterable[object]]) -> str:
+    """Format rows of a table as CSV text, as :func:`csv_text` does, without a first line.
+
+    Args:
+        rows: of as many values each.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
     writer.writerows([printable(value) if isinstance(value, str) else value for value in row] for row in rows)
     return out.getvalue()
 

@@ -34,7 +34,7 @@ from pellucid.service.access.middleware import (
     SecurityHeadersMiddleware,
 )
 from pellucid.service.access.sessions import Sessions
-from pellucid.service.api import decisions, inspections, models, sheets, system, trainings, trends
+from pellucid.service.api import decisions, downloads, inspections, models, sheets, system, trainings, trends
 from pellucid.service.api.errors import explain_errors
 from pellucid.service.decisions_export import ExportLease
 from pellucid.service.loading import ModelLoader
@@ -214,6 +214,7 @@ def create_app(service: Service) -> FastAPI:
         decisions.router,
         models.router,
         trends.router,
+        downloads.router,
         trainings.router,
         system.router,
     )

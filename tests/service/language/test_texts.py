@@ -108,6 +108,11 @@ def test_errors_are_said_with_what_was_filled_in(english, persian):
     assert Translator("en").sentence(english) == (english, "en")
 
 
+def test_numbers_in_errors_are_persian_too():
+    assert Translator("fa").sentence("There is no inspection 12.").text == "بازرسی ۱۲ وجود ندارد."
+    assert Translator("fa", "jalali").sentence("There is no inspection 12.").text == "بازرسی 12 وجود ندارد."
+
+
 def test_an_unknown_error_stays_english_and_says_so():
     said = Translator("fa").sentence("A sentence that nobody has translated.")
     assert said == ("A sentence that nobody has translated.", "en")

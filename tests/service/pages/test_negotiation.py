@@ -80,7 +80,7 @@ def test_errors_are_pages_to_browsers(service, address):
         assert page.headers["vary"] == "Accept, Accept-Language, Cookie"
         assert f'<html lang="{language}" dir="{direction}">' in page.text
         assert '<body class="body--dark">' in page.text
-    assert ("بازرسی 7 وجود ندارد." in page.text) == address.endswith("picture")
+    assert ("بازرسی ۷ وجود ندارد." in page.text) == address.endswith("picture")
     if data.status_code == 422:
         assert f'<p lang="en" dir="ltr">{data.json()["detail"]}</p>' in page.text, "what is not known in Persian"
 

@@ -48,7 +48,10 @@ def test_from_a_training_to_a_moved_limit(page, service, data):
     defects = image_files(data / "glass_defect" / "abnormal_test")
     defect = next(f for f in defects if (found := inspector.inspect(f)).verdict == "reject" and found.defects)
     page.open("inspect")
-    assert "first-try.patchcore" in page.field("Model").text, "the newest comparison's choice"
+    assert "pane" in page.field("Model").text, "the model that inspected last"
+    page.open("models?model=first-try.patchcore")
+    page.click("a", "Inspect with this model")
+    page.until(lambda: "first-try.patchcore" in page.field("Model").text)
     page.drop(defect)
     page.with_text(".verdict.reject", "REJECT")
     page.until(lambda: defect.stem in page.one("dl.facts").text)
@@ -97,6 +100,7 @@ def test_from_a_training_to_a_moved_limit(page, service, data):
     assert limit["value"] == pytest.approx(row["score"] * 1.01, rel=1e-4)
     page.says("too strict")
     page.open("inspect")
+    assert "first-try.patchcore" in page.field("Model").text, "which has inspected since"
     page.drop(defect)
     page.with_text(".verdict.ok", "OK")
     page.open("models?model=first-try.patchcore")

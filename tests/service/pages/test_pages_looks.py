@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 
 import cv2
 import numpy as np
@@ -83,6 +84,32 @@ def test_colours_are_chosen_and_kept(page):
         page.until(lambda t=theme: (page.browser.get_cookie("theme") or {}).get("value") == t)
     page.open("train")
     assert page.one("header select").get_attribute("value") == "light"
+
+
+def test_dates_and_digits_are_chosen_and_kept(page, service):
+    """Persian ones at first; the page is sent again in what was chosen."""
+    time_of = "return [...document.querySelectorAll('dl.facts dd')].map((e) => e.innerText).join('|')"
+    taken = datetime.fromisoformat(service.http.get("/inspections").json()["items"][0]["time"])
+    page.open(f"fa/inspect?inspection={service.http.get('/inspections').json()['items'][0]['id']}")
+    for style in ("persian", "gregorian", "jalali"):
+        if style != "persian":
+            page.click(f"header option[value={style}]")
+        page.until(lambda s=style: Translator("fa", s).moment(taken) in page.script(time_of))
+    page.open("inspect")
+    page.until(lambda: page.all("dl.facts"))
+    assert page.one("header option[value=jalali]").get_property("selected"), "in the other language too"
+
+
+def test_a_first_visit_explains_itself(page):
+    page.open("inspect")
+    assert len(page.all("#welcome p")) == 3
+    page.click("#welcome button", "Understood")
+    page.until(lambda: not page.all("#welcome"))
+    page.open("inspect")
+    assert not page.all("#welcome")
+    page.browser.delete_all_cookies()
+    page.open("fa/inspect")
+    assert len(page.all("#welcome p")) == 3
 
 
 def test_pages_without_anything_say_what_to_do(browser, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import httpx
 import pytest
 from serving import rows_of, served, serving_folder, wait_until
 
@@ -85,6 +86,9 @@ def test_review_finds_what_is_asked_for(page, service):
     page.until(lambda: {e.get_attribute("title") for e in page.all(".gallery .thumb")} == {part})
     page.fill("Part number", "there is no such part", Keys.ENTER)
     page.says("Nothing to review here.")
+    table = httpx.get(page.with_text("a.download", "Download as a table").get_property("href"))
+    assert table.status_code == 200
+    assert len(table.text.splitlines()) == 1, "what is shown, which is nothing"
     page.fill("Part number", part, Keys.ENTER)
     page.until(lambda: page.all(".gallery .thumb"))
     page.fill("Type of the defect", "tin drip", Keys.ENTER)
@@ -175,6 +179,20 @@ def test_a_model_learns_more_good_images(page):
     page.click("button", "Cancel")
     page.until(lambda: page.one(".chip[role=status]").text in ("cancelled", "done"), 60)
     assert not page.errors()
+
+
+def test_inspecting_begins_with_the_last_model_or_the_one_that_was_asked_for(page, service):
+    other = service.folder / "models" / "another.pellucid"
+    shutil.copy(service.folder / "models" / "pane.pellucid", other)
+    page.open("models?model=another")
+    page.click("a", "Inspect with this model")
+    page.until(lambda: "another" in page.field("Model").text)
+    for name in ("inspect", "trends"):
+        page.open(name)
+        assert "pane" in page.field("Model").text, "which has inspected, while 'another' comes first by its name"
+    page.open("trends?model=another")
+    assert "another" in page.field("Model").text
+    other.unlink()
 
 
 def test_a_broken_model_is_told_on_its_page(page, service):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -195,9 +195,7 @@ async def _results(
     return items, errors
 
 
-@router.get("/inspections", responses=responses(422, 503))
-def inspections(
-    service: ServiceDep,
+def _filter(
     since: Annotated[AwareMoment | None, Query(description="not before this moment, with its zone")] = None,
     until: Annotated[AwareMoment | None, Query(description="before this moment, with its zone")] = None,
     verdict: Verdict | None = None,
@@ -208,13 +206,12 @@ def inspections(
     ] = None,
     near: Annotated[bool, Query(description="only rejects and near calls")] = False,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="only ids below this one")] = None,
-    count: Annotated[int, Query(ge=1, le=500, description="at most so many")] = PAGE_ROWS,
-) -> InspectionPage:
-    """List what was inspected, the newest first."""
+) -> Filter:
+    """Read from a request which inspections it is about."""
     for moment in (since, until):
         if moment is not None and not 1 < moment.year < 9999:
             raise HTTPException(422, "A moment lies outside the years 2 to 9998.")
-    where = Filter(
+    return Filter(
         since=since,
         until=until,
         verdict=verdict,
@@ -224,6 +221,18 @@ def inspections(
         near=near or None,
         before=before,
     )
+
+
+InspectionFilter = Annotated[Filter, Depends(_filter)]
+
+
+@router.get("/inspections", responses=responses(422, 503))
+def inspections(
+    service: ServiceDep,
+    where: InspectionFilter,
+    count: Annotated[int, Query(ge=1, le=500, description="at most so many")] = PAGE_ROWS,
+) -> InspectionPage:
+    """List what was inspected, the newest first."""
     rows = service.database.find(where, count + 1)
     more = len(rows) > count
     return InspectionPage(

@@ -17,8 +17,9 @@ HEAD = """# HTTP
 
 Written from the service's own OpenAPI document, which a running service answers at `/openapi.json`. Where there are
 accounts, a program sends `Authorization: Bearer KEY`. An error is answered as `Problem` (RFC 9457), whose `detail` is
-one sentence. Every route may also answer 400 (the request cannot be read), 401 and 403 (no key, or not allowed), 413
-(too large), 429 (too much waits: try again after `Retry-After` seconds) and 500.
+one sentence; a browser, which accepts `text/html`, gets it as a page in its language. Every route may also answer 400
+(the request cannot be read), 401 and 403 (no key, or not allowed), 413 (too large), 429 (too much waits: try again
+after `Retry-After` seconds) and 500.
 
 """
 COMMON_ANSWERS = ("400", "401", "403", "413", "429", "500")

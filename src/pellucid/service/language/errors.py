@@ -7,6 +7,7 @@ holds every key against the code. What stands in a hole is translated too where 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 
 PERSIAN_ERRORS = {
@@ -182,16 +183,17 @@ PERSIAN_ERRORS = {
 }
 
 
-def persian_error(english: str) -> str | None:
+def persian_error(english: str, spell: Callable[[str, str], str] = lambda _, value: value) -> str | None:
     """Say a sentence in Persian; None if it is not known.
 
     Args:
         english: as it was raised, with everything filled in.
+        spell: writes what stands in a hole, given the hole's name and that.
     """
     for pattern, persian in _patterns():
         if found := pattern.fullmatch(english):
-            filled = {hole: persian_error(value) or value for hole, value in found.groupdict().items()}
-            return persian.format(**filled)
+            held = found.groupdict().items()
+            return persian.format(**{hole: persian_error(text, spell) or spell(hole, text) for hole, text in held})
     return None
 
 

@@ -34,6 +34,7 @@ PERSIAN = {
     "The service cannot do this now": "سرویس اکنون نمی‌تواند این کار را بکند",
     "This did not work": "این کار نشد",
     "To the pages": "به صفحه‌ها",
+    "Download as a table (CSV)": "دریافت به‌صورت جدول (CSV)",
     # viewer
     "Map": "نقشه",
     "in a region that is ignored": "در ناحیه‌ای که نادیده گرفته می‌شود",
@@ -88,7 +89,19 @@ PERSIAN = {
     "fewer than 1 of 100 good parts scores as high": "از هر 100 قطعهٔ سالم کمتر از یکی چنین امتیازی می‌گیرد",
     "Confirm or overrule": "تأیید یا رد این نتیجه",
     "The pictures were removed: their time was over.": "تصویرها پاک شده‌اند: مهلت نگه‌داری آن‌ها به پایان رسیده بود.",
+    "What this is": "این چیست",
+    "Each image that you drop here, or that the line sends, is compared with good ones.": (
+        "هر تصویری که اینجا رها کنید یا خط بفرستد با تصویرهای سالم سنجیده می‌شود."
+    ),
+    "A score above the limit rejects the part; on Review people confirm or overrule it.": (
+        "امتیازی بالاتر از حد قطعه را رد می‌کند؛ در «بازبینی» افراد آن را تأیید یا رد می‌کنند."
+    ),
+    "Train makes a model of your own good images, Models moves its limit, Trends watches the line.": (
+        "«آموزش» از تصویرهای سالم خودتان مدل می‌سازد، «مدل‌ها» حد آن را جابه‌جا می‌کند و «روندها» خط را می‌پاید."
+    ),
+    "Understood": "فهمیدم",
     # review
+    "Every decision (CSV)": "همهٔ نظرها (CSV)",
     "Show": "نمایش",
     "Rejects and near calls, undecided": "مردودها و نزدیک به حدها، بی‌نظر",
     "Decided": "نظر داده‌شده",
@@ -127,6 +140,7 @@ PERSIAN = {
     "Name of the data set": "نام مجموعه‌داده",
     "{n} images are now in the data set '{name}'.": "اکنون {n} تصویر در مجموعه‌دادهٔ «{name}» است.",
     # models
+    "Inspect with this model": "بازرسی با این مدل",
     "Detector": "آشکارساز",
     "Backbone": "شبکهٔ پایه",
     "Size": "اندازه",

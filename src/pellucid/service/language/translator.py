@@ -57,7 +57,7 @@ class Translator:
 
     def sentence(self, english: str) -> Said:
         """Say an error or a warning that is known in English only; what has no translation stays English."""
-        translated = persian_error(english) if self.language == "fa" else None
+        translated = persian_error(english, self._value) if self.language == "fa" else None
         return Said(english, "en") if translated is None else Said(translated, "fa")
 
     @property
@@ -112,10 +112,10 @@ class Translator:
         minutes, rest = divmod(round(seconds), 60)
         return self("{m} min {s} s", m=minutes, s=rest) if minutes else self("{s} s", s=rest)
 
-    def _value(self, name: str, value: object) -> object:
+    def _value(self, name: str, value: object) -> str:
         """What stands in a hole of a sentence: numbers in the page's digits, names as they are."""
-        is_number = name not in NAME_HOLES and _NUMBER.fullmatch(str(value)) is not None
-        return self.digits(str(value)) if is_number else value
+        text = str(value)
+        return self.digits(text) if name not in NAME_HOLES and _NUMBER.fullmatch(text) else text
 
 
 def _persian(number: str) -> str:

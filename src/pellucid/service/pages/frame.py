@@ -10,14 +10,13 @@ from datetime import UTC, datetime
 from nicegui import ui
 
 from pellucid.service.language.translator import DATE_STYLES, Translator
-from pellucid.service.pages.widgets import PAGE_TITLES, Tag, Visit, page_address
+from pellucid.service.pages.widgets import PAGE_TITLES, Tag, Visit, page_address, set_cookie
 
 HEAD_HTML = (
     '<link rel="stylesheet" href="/static/pellucid.css">'
     '<script type="module" src="/static/viewer.js"></script><script type="module" src="/static/drop.js"></script>'
 )
 THEMES = {"dark": True, "light": False}  # the cookie's word, else the browser's own wish
-COOKIE_MAX_AGE_S = 31_536_000  # a year
 
 
 @contextmanager
@@ -34,10 +33,10 @@ def frame(visit: Visit, page: str) -> Iterator[None]:
                 Tag("a", t(title), href=page_address(t, name), aria_current="page" if name == page else None)
         with Tag("div", classes="own"):
             _theme_button(visit, dark)
-            _date_button(visit.t)
+            _date_choice(visit.t)
             other = t.other
             switch = Tag("a", other.name, lang=other.language, href=page_address(other, page, **visit.query))
-            switch.on("click", js_handler=f"() => {{ {_cookie('language', other.language)} }}")
+            switch.on("click", js_handler=f"() => {{ {set_cookie('language', other.language)} }}")
             if visit.service.logins.required:
                 Tag("span", f"{visit.account.name} · {t(visit.account.role)}")
                 log_out = Tag("button", t("Log out"), "plain", type="button")
@@ -56,7 +55,7 @@ def _theme_button(visit: Visit, dark: ui.dark_mode) -> None:
     def choose(word: object) -> None:
         if word in ("auto", *THEMES):  # it comes from the browser, and goes back into its script
             dark.set_value(THEMES.get(str(word)))
-            ui.run_javascript(_cookie("theme", str(word)))
+            ui.run_javascript(set_cookie("theme", str(word)))
 
     selector = Tag("select", aria_label=t("Colours"))
     current = next((word for word, is_dark in THEMES.items() if is_dark == visit.theme), "auto")
@@ -66,15 +65,11 @@ def _theme_button(visit: Visit, dark: ui.dark_mode) -> None:
     selector.on("change", lambda event: choose(event.args), js_handler="(e) => emit(e.target.value)")
 
 
-def _date_button(t: Translator) -> None:
+def _date_choice(t: Translator) -> None:
     """Show how dates and digits can be written, by today's date; the page is sent again in what is chosen."""
     now = datetime.now(UTC)
     with Tag("select", aria_label=t("Dates and digits"), dir="ltr") as selector:
         for style in DATE_STYLES[t.language]:
             example = replace(t, dates=style).moment(now, "%Y-%m-%d")
             Tag("option", example, value=style, selected="" if style == t.date_style else None)
-    selector.on("change", js_handler=f"(e) => {{ {_cookie('dates', '${e.target.value}')}; location.reload() }}")
-
-
-def _cookie(name: str, value: str) -> str:
-    return f"document.cookie = `{name}={value}; path=/; max-age={COOKIE_MAX_AGE_S}; samesite=strict`"
+    selector.on("change", js_handler=f"(e) => {{ {set_cookie('dates', '${e.target.value}')}; location.reload() }}")

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from pellucid.errors import PellucidError
 from pellucid.records.grades import Grade
 from pellucid.service.language.translator import Translator
-from pellucid.service.newest import newest_model
+from pellucid.service.newest import last_used_model
 from pellucid.service.pages.widgets import (
     POLL_PERIOD_S,
     SHA256_CHARS,
@@ -26,10 +26,12 @@ from pellucid.service.pages.widgets import (
     Thumbnail,
     Visit,
     definition_list,
+    download_link,
     ignored_sentence,
     notify_error,
     notify_errors,
     page_address,
+    set_cookie,
     verdict_label,
 )
 from pellucid.service.storage.record import Filter
@@ -42,10 +44,25 @@ async def build(visit: Visit) -> None:
     """Build the page's content."""
     service, t = visit.service, visit.t
     names = list(await run_in_threadpool(service.registry.paths))
+    if visit.is_first:
+        _welcome(t)
     if not names:
         Tag("p", t("There are no models yet."), "empty")
         Tag("a", t("Train"), href=page_address(t, "train"))
-    _InspectPage(visit, names, await run_in_threadpool(newest_model, service.registry))
+    requested = visit.query.get("model", "")
+    last = requested if requested in names else None
+    _InspectPage(visit, names, last or await run_in_threadpool(last_used_model, service.registry, service.database))
+
+
+def _welcome(t: Translator) -> None:
+    """Say in three sentences what this is, until somebody has read it."""
+    with Tag("section", classes="panel", aria_label=t("What this is"), id="welcome"):
+        Tag("p", t("Each image that you drop here, or that the line sends, is compared with good ones."))
+        Tag("p", t("A score above the limit rejects the part; on Review people confirm or overrule it."))
+        Tag("p", t("Train makes a model of your own good images, Models moves its limit, Trends watches the line."))
+        understood = Tag("button", t("Understood"), "plain", type="button")
+        hide = "document.getElementById('welcome').remove()"
+        understood.on("click", js_handler=f"() => {{ {set_cookie('welcomed', '1')}; {hide} }}")
 
 
 class _InspectPage:
@@ -70,7 +87,8 @@ class _InspectPage:
             "empty",
         )
         Tag("h2", t("Latest"))
-        self._strip = Tag("div", classes="strip")
+        self._strip = Tag("div", classes="strip", role="group", aria_label=t("Latest"))
+        download_link(t, "/inspections.csv")
         for element in (self._verdict, self._details):
             element.set_visibility(False)
         if requested is not None:

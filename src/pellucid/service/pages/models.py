@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import numpy as np
 from nicegui import ui
@@ -21,7 +21,17 @@ from pellucid.service.limit_preview import Count, ScoreHistory
 from pellucid.service.newest import newest_model
 from pellucid.service.pages.charts import AXIS_COLOUR, chart
 from pellucid.service.pages.updates import update_panel
-from pellucid.service.pages.widgets import SHA256_CHARS, Sentence, Tag, Visit, definition_list, notify_errors, table
+from pellucid.service.pages.widgets import (
+    SHA256_CHARS,
+    Sentence,
+    Tag,
+    Visit,
+    definition_list,
+    download_link,
+    notify_errors,
+    page_address,
+    table,
+)
 from pellucid.service.pages.zones import ZonesPanel, zones_text
 from pellucid.service.served_model import KnownModel
 from pellucid.service.storage.tables import ModelChange
@@ -103,6 +113,7 @@ class _ModelPanel:
                 ("SHA-256", model.sha256[:SHA256_CHARS]),
             ]
         )
+        Tag("a", t("Inspect with this model"), href=page_address(t, "inspect", model=self._name))
         if self._visit.is_engineer:
             ui.button(t("Read the file again"), icon="refresh", on_click=self._reload).props("outline no-caps")
 
@@ -149,8 +160,10 @@ class _ModelPanel:
                 )
                 for c in changes
             ],
+            name=t("What was changed"),
             text_columns=4,
         )
+        download_link(t, f"/changes.csv?{urlencode({'model': self._name})}")
 
 
 class _LimitPanel:
@@ -160,6 +173,7 @@ class _LimitPanel:
         self._visit, self._t, self._model, self._scores, self._on_moved = visit, visit.t, model, scores, on_moved
         self._now = model.limit.value
         self._preview_now = scores.preview(self._now)
+        self._tried: float | None = None
         t = self._t
         low, high = scores.score_range()
         low, high = min(low, self._now), max(high, self._now)
@@ -182,7 +196,7 @@ class _LimitPanel:
             if visit.is_engineer:
                 with Tag("div", classes="bar"):
                     self._reason = ui.input(t("Reason")).props("outlined dense").classes("wide")
-                    self._apply = ui.button(t("Apply"), on_click=lambda: self._move(self._slider.value))
+                    self._apply = ui.button(t("Apply"), on_click=lambda: self._move(self._tried))
                     self._apply.props("no-caps")
                     back = t("Back to the calibrated limit ({x})", x=t.number(model.calibrated.value, ".4g"))
                     ui.button(back, on_click=lambda: self._move(None)).props("flat no-caps")
@@ -191,25 +205,32 @@ class _LimitPanel:
         self._count()
 
     def _count(self) -> None:
-        tried = self._slider.value
-        if tried is None:
+        if self._slider.value is None:
             return
-        now, tried_preview = self._preview_now, self._scores.preview(float(tried))
+        tried = float(self._slider.value)
+        if _six_digits(tried) == _six_digits(self._now):
+            tried = self._now  # the field rounds when it is left, though nothing was typed
+        if tried == self._tried:
+            return
+        self._tried = tried
+        now, tried_preview = self._preview_now, self._scores.preview(tried)
         t = self._t
         self._table.clear()
         with self._table:
-            limits = (t("now"), self._now), (t("with the new limit"), float(tried))
+            limits = (t("now"), self._now), (t("with the new limit"), tried)
             head = ["", *(f"{words} ({t.number(limit, '.4g')})" for words, limit in limits)]
             rows = [
                 (t(title), _share(t, getattr(now, name)), _share(t, getattr(tried_preview, name)))
                 for name, title in PREVIEW_TITLES.items()
                 if getattr(now, name).of
             ]
-            table(head, rows)
-        self._chart.options["series"][0]["markLine"]["data"] = _lines(t, self._now, float(tried))
+            table(head, rows, name=t("Counted again from stored scores"))
+            address = f"/models/{quote(self._model.name, safe='')}/limit/preview.csv"
+            download_link(t, f"{address}?value={tried!r}")
+        self._chart.options["series"][0]["markLine"]["data"] = _lines(t, self._now, tried)
         self._chart.update()
         if self._visit.is_engineer:
-            self._apply.set_enabled(float(tried) != self._now)
+            self._apply.set_enabled(tried != self._now)
 
     @notify_errors
     async def _move(self, value: float | None, confirmed: bool = False) -> None:
@@ -247,6 +268,10 @@ class _LimitPanel:
                 ui.button(t("Cancel"), on_click=dialog.close).props("flat no-caps")
 
 
+def _six_digits(limit: float) -> str:
+    return f"{limit:.6g}"
+
+
 def _share(t: Translator, count: Count) -> str:
     return t.digits(f"{count.count} / {count.of} ({count.count / count.of:.1%})")
 
@@ -254,7 +279,7 @@ def _share(t: Translator, count: Count) -> str:
 def _short_value(t: Translator, change: ModelChange, value: str) -> str:
     if change.kind == "zones":
         return zones_text(t, Zones.model_validate_json(value))
-    return value[:12] if change.kind in ("reload", "update") else t.number(float(value), ".6g")
+    return value[:12] if change.kind in ("reload", "update") else t.digits(_six_digits(float(value)))
 
 
 def _lines(t: Translator, now: float, tried: float) -> list[dict[str, Any]]:
@@ -312,7 +337,11 @@ async def _comparisons(visit: Visit) -> None:
             measured = ("AUROC", "Shows where", "False rejects", "Escapes", "ms per image", "MB")
             words = ("Comparison", "Detector", "Size", *measured)
             lines = [_leaderboard_row(visit, name, row) for name in chosen.value for row in rows[name]]
-            table([t(word) for word in words], lines, text_columns=2)
+            table([t(word) for word in words], lines, name=t("Comparisons"), text_columns=2)
+            for name in chosen.value:
+                with Tag("p"):
+                    Tag("bdi", f"{name}: ")
+                    download_link(t, f"/comparisons/{quote(name, safe='')}/leaderboard.csv")
 
     def embed() -> None:
         report.set(src=f"/comparisons/{quote(which.value)}/report", title=t("Report of '{name}'", name=which.value))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlencode
 
 from nicegui import ui
 from nicegui.events import KeyEventArguments
@@ -21,6 +22,7 @@ from pellucid.service.pages.widgets import (
     Thumbnail,
     Visit,
     definition_list,
+    download_link,
     notify_error,
     notify_errors,
     verdict_label,
@@ -70,6 +72,8 @@ class _ReviewPage:
                 field.props("outlined dense")
             if visit.is_engineer:
                 ui.button(t("Export decisions"), icon="download", on_click=self._export).props("outline no-caps")
+            self._download = download_link(t, "/inspections.csv")
+            Tag("a", t("Every decision (CSV)"), "download", href="/decisions.csv", download="")
         self._empty = Tag("p", t("Nothing to review here."), "empty")
         with Tag("div", classes="two") as self._both:
             with Tag("div", classes="panel"):
@@ -127,7 +131,10 @@ class _ReviewPage:
 
     def _where(self) -> Filter:
         self._shown_part = (self._part.value or "").strip()
-        return replace(GALLERY_FILTERS[self._show.value][1], part_id=self._shown_part or None)
+        where = replace(GALLERY_FILTERS[self._show.value][1], part_id=self._shown_part or None)
+        asked = {name: value for name, value in asdict(where).items() if value is not None}
+        self._download.set(href=f"/inspections.csv?{urlencode(asked)}")
+        return where
 
     async def _find(self, where: Filter) -> None:
         rows = await run_in_threadpool(self._service.database.find, where, GALLERY_ROWS)

@@ -82,7 +82,8 @@ def _register(service: Service, t: Translator, page: str) -> None:
     async def show(request: Request) -> None:
         theme = THEMES.get(request.cookies.get("theme", ""))
         query = {key: request.query_params[key] for key in PAGE_QUERY if key in request.query_params}
-        visit = Visit(service, translator_for(request), account_of(request), theme, query)
+        is_first = "welcomed" not in request.cookies
+        visit = Visit(service, translator_for(request), account_of(request), theme, query, is_first)
         with frame(visit, page):
             try:
                 await PAGE_BUILDERS[page](visit)

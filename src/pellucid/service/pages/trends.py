@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.service.language.translator import Translator
-from pellucid.service.newest import newest_model
+from pellucid.service.newest import last_used_model
 from pellucid.service.pages.charts import AXIS_COLOUR, chart
-from pellucid.service.pages.widgets import Tag, Visit, notify_errors
+from pellucid.service.pages.widgets import Tag, Visit, download_link, notify_errors
 from pellucid.service.trends import CHART_GROUP_ROWS, POSITION_GRID_CELLS, Drift, Trends, read_trends
 from pellucid.study.shift import ALPHA
 
@@ -26,7 +27,9 @@ async def build(visit: Visit) -> None:
     if not names:
         Tag("p", t("There are no models yet."), "empty")
         return
-    first = await run_in_threadpool(newest_model, service.registry)
+    requested = visit.query.get("model", "")
+    last = requested if requested in names else None
+    first = last or await run_in_threadpool(last_used_model, service.registry, service.database)
     with Tag("div", classes="bar"):
         model = ui.select(names, value=first, label=t("Model")).props("outlined dense")
         hours = ui.select(list(PERIODS_H), value=24, label=t("Hours")).props("outlined dense")
@@ -41,10 +44,14 @@ async def build(visit: Visit) -> None:
             return  # others were chosen in the meantime
         body.clear()
         with body:
+            query = urlencode({"model": requested[0], "hours": requested[1]})
             _by_hour(t, trends, hours.value)
             _drift(t, trends.drift, known.calibrated.false_reject_rate)
             _types(t, trends)
             _positions(t, trends)
+            for section, table in zip(body, ("hours", "scores", "types", "positions"), strict=True):
+                with section:
+                    download_link(t, f"/trends.csv?{query}&table={table}")
 
     model.on_value_change(show)
     hours.on_value_change(show)

@@ -38,6 +38,7 @@ IGNORED_SENTENCES: dict[IgnoreReason, str] = {
 }
 SHA256_CHARS = 16  # that are shown
 POLL_PERIOD_S = 1.0  # between looks for something new
+COOKIE_MAX_AGE_S = 31_536_000  # a year
 ERROR_NOTE_MS = 10_000  # that an error is shown
 
 
@@ -50,6 +51,7 @@ class Visit:
     account: Account
     theme: bool | None  # dark, light, or as the browser wishes
     query: dict[str, str]  # of the address: an inspection, a model
+    is_first: bool = False  # whether this person has not been here, or has not said so
 
     @property
     def is_engineer(self) -> bool:
@@ -161,6 +163,11 @@ def page_address(t: Translator, page: str, **query: object) -> str:
     return f"{t.prefix}/{page}" + (f"?{urlencode(query)}" if query else "")
 
 
+def set_cookie(name: str, value: str) -> str:
+    """Return the script by which a browser keeps a choice."""
+    return f"document.cookie = `{name}={value}; path=/; max-age={COOKIE_MAX_AGE_S}; samesite=strict`"
+
+
 def notify_errors(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
     """Return the same handler; errors are shown to people, by their sentence or by their number in the log."""
 
@@ -201,9 +208,15 @@ def definition_list(rows: Iterable[tuple[str, str]]) -> None:
                 Tag("bdi", value)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> None:
-    """Show a table whose first columns, ``text_columns`` of them, are words and the others numbers."""
-    with Tag("div", classes="scroll"), Tag("table", classes="data"):
+def download_link(t: Translator, address: str) -> Tag:
+    """Show where a table is to be had as a file."""
+    return Tag("a", t("Download as a table (CSV)"), "download", href=address, download="")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, name: str, text_columns: int = 1) -> None:
+    """Show a table, called ``name``, whose first columns (``text_columns``) are words and the others numbers."""
+    scrolled = Tag("div", classes="scroll", tabindex="0", role="region", aria_label=name)
+    with scrolled, Tag("table", classes="data"):
         with Tag("thead"), Tag("tr"):
             for k, name in enumerate(head):
                 Tag("th", name, "text" if k < text_columns else "", scope="col")

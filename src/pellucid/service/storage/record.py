@@ -208,6 +208,20 @@ class Database:
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(statement).mappings()]
 
+    def iterate_decisions(self) -> Iterator[dict[str, Any]]:
+        """Go through all decisions with the parts they are on, oldest first, a few hundred in memory at a time."""
+        c, after = decisions.c, 0
+        columns = (c.id, c.time, c.inspection_id, inspections.c.part_id, c.who, c.decision, c.type)
+        joined = decisions.join(inspections, inspections.c.id == c.inspection_id)
+        while True:
+            statement = select(*columns).select_from(joined).where(c.id > after).order_by(c.id)
+            with self._engine.connect() as connection:
+                lines = [dict(row) for row in connection.execute(statement.limit(ITERATION_BATCH_ROWS)).mappings()]
+            if not lines:
+                return
+            yield from lines
+            after = lines[-1]["id"]
+
     def defect_types(self) -> list[str]:
         """List the types of defects that people have named, the commonest first."""
         c = inspections.c
