@@ -9,7 +9,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder -p no:benchmark
 # Bytecode is written whatever the environment says: what workers and hundreds of processes import is compiled once.
 TESTING := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1
 
-.PHONY: demo serve test test-slow fuzz check lint types docs coverage bench bundle pretrain
+.PHONY: demo serve test test-slow fuzz check lint types docs pictures coverage bench bundle pretrain
 
 demo: $(READY)
 	$(BIN)/pellucid demo -o out/demo
@@ -51,7 +51,12 @@ types: $(READY)
 # To read it: open out/site/index.html; nothing in it is loaded from elsewhere.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
-	$(BIN)/codespell --ignore-words docs/words.txt --skip "*.png,*.svg" *.md docs src book deploy
+	$(BIN)/codespell --ignore-words docs/words.txt --skip "*.png,*.svg" *.md docs src book deploy examples
+
+# The pictures of the pages, by chromium, and the pages of the notebooks in examples/, by running them: some minutes.
+pictures: $(READY)
+	$(BIN)/python -m book.pictures
+	$(BIN)/python -m book.notebooks
 
 # Wheels of pellucid and all that it needs, for a machine without a network; EXTRAS=serve,onnx takes more with it.
 bundle: $(READY)

@@ -1,10 +1,15 @@
-"""Hooks of mkdocs: pages that ``mkdocs.yml`` need not name, and a part of the reference for each detector."""
+"""Hooks of mkdocs: pages that ``mkdocs.yml`` need not name, notebooks to download, a part for each detector."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import jupytext
+from mkdocs.structure.files import File
+
+from book import notebooks
 
 HOW_TO, MORE, DECISIONS = "How to", "More", "Decisions"  # of the navigation
 DETECTORS_MARK = "<!-- detectors: a part for each, by book/nav.py -->"
@@ -31,6 +36,14 @@ def _named(part: Any) -> Iterator[str]:
     elif isinstance(part, (list, dict)):
         for inner in part.values() if isinstance(part, dict) else part:
             yield from _named(inner)
+
+
+def on_files(files: Any, *, config: Any) -> Any:
+    """Put every example as a notebook beside its page."""
+    for name in notebooks.names():
+        content = jupytext.writes(notebooks.read(name), fmt="ipynb")
+        files.append(File.generated(config, f"{notebooks.PAGES}/{name}.ipynb", content=content))
+    return files
 
 
 def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:

@@ -16,7 +16,8 @@ from pellucid.study.sweep import Sweep
 from pellucid.synthesis.glass import draw_data_set, draw_pane, write_pane
 
 README = [ROOT / "README.md", ROOT / "README.fa.md"]
-PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "decisions" not in page.parts] + README
+DOCS = sorted((ROOT / "docs").rglob("*.md"))  # but what was decided, and notebooks, which test_examples.py runs
+PAGES = [page for page in DOCS if page.parent.name not in ("decisions", "examples")] + README
 WITH_CODE = {page.relative_to(ROOT).as_posix(): blocks_of(page) for page in PAGES}
 TESTED_ELSEWHERE = (
     "docs/data.md",  # beside what it is about

@@ -158,7 +158,8 @@ def test_words_are_spelled_right():
     """As `make docs` does; what codespell takes for a mistake and the field does not, stands in docs/words.txt."""
     pytest.importorskip("codespell_lib", reason="the extra [docs] is not installed")
     command = [sys.executable, "-m", "codespell_lib", "--ignore-words", str(WORDS), "--skip", "*.png,*.svg"]
-    places = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs", "src", "book", "deploy"]
+    pages = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+    places = [*pages, "docs", "src", "book", "deploy", "examples"]
     done = subprocess.run([*command, *places], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False)
     assert done.stdout == ""
 

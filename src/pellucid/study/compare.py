@@ -32,7 +32,7 @@ from pellucid.reports import curves
 from pellucid.reports.page import ReportedModel, render_report
 from pellucid.study import owned
 from pellucid.study.choice import Choice, ComparedScores, Draws, choose, mean_draws, paired, pareto
-from pellucid.study.engines import Engine, display_name, run_all
+from pellucid.study.engines import display_name, run_all
 from pellucid.study.estimate import Remaining, expect, measure_pass
 from pellucid.study.groups import caveats
 from pellucid.study.measure import CONFIG_FILE, COST_FILE, FITTED_IMAGES_FILE
