@@ -140,8 +140,8 @@ class _Workers:
         except ray.exceptions.RayError as error:
             raise ParameterError(f"A Ray worker cannot open the model: {_last_line(error)}") from None
         self.count = len(begun)
-        self.batch_size = min(batch for batch, _ in sizes)
-        self.parallel_requests = sum(parallel + WAITING for _, parallel in sizes)
+        self.batch_size: int = min(batch for batch, _ in sizes)
+        self.parallel_requests: int = sum(parallel + WAITING for _, parallel in sizes)
         for slot, (_, parallel) in zip(begun, sizes, strict=True):
             for _ in range(parallel + WAITING):
                 self._slots.put(slot)
