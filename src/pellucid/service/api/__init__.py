@@ -1,1 +1,1 @@
-"""The HTTP interface. Every error is ``{"detail": "one sentence"}``, those that nobody foresaw too."""
+"""The HTTP interface. Errors are ``{"detail": "one sentence"}`` for programs, those that nobody foresaw too."""
