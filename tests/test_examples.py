@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
+import forks
 import pytest
 
 import pellucid
@@ -33,7 +34,7 @@ def run(tmp_path_factory):
 
     def printed(*arguments):
         command = [sys.executable, "-m", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, check=False)
+        done = forks.run(command, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

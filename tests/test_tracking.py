@@ -12,8 +12,11 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
+import forks
 import pytest
+from commands import SMALL, pellucid_here
 
 from pellucid.anomalib import AnomalibTensorBoardLogger
 from pellucid.errors import ParameterError
@@ -56,11 +59,9 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tracked(server, glass, tmp_path_factory):
     out = tmp_path_factory.mktemp("tracked")
-    command = [sys.executable, "-m", "pellucid", "compare", str(glass), "-o", str(out / "out"), "--detectors", "dfm"]
-    command += ["--image-size", "64", "--false-reject", "0.1", "--track", "mlflow", "--track", "wandb"]
-    environment = {**os.environ, **QUIET, "MLFLOW_TRACKING_URI": server, "WANDB_DIR": str(out)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    with patch.dict(os.environ, QUIET | {"MLFLOW_TRACKING_URI": server, "WANDB_DIR": str(out)}):
+        trackers = ("--track", "mlflow", "--track", "wandb")
+        pellucid_here("compare", glass, "-o", out / "out", "--detectors", "dfm", *SMALL, *trackers)
     return out
 
 
@@ -180,8 +181,7 @@ engine = Engine(logger=[AnomalibMLFlowLogger("notebook", tracking_uri={server!r}
 engine.fit(model, data)
 engine.test(model, data)
 """
-    command, environment = [sys.executable, "-c", script], {**os.environ, **QUIET}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = forks.run([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, **QUIET})
     assert done.returncode == 0, done.stderr
     experiment = _get(server, "experiments/get-by-name?experiment_name=notebook")["experiment"]
     (run,) = _get(server, "runs/search", {"experiment_ids": [experiment["experiment_id"]]})["runs"]
