@@ -15,6 +15,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ COLOURS = 96
 CELL_TIMEOUT_S = 1800
 PICTURE_IN_HTML = re.compile(r'src="data:image/png;base64,([^"]+)"')
 PROGRESS = re.compile(r"━ \d+/\d+ \d+:\d\d:\d\d ")  # of a step that took some seconds
+WARNING = re.compile(r"\S+\.py:\d+: (\w*Warning: .*)")
+TAG = re.compile(r"<[^>]+>")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # of a console, which `!command` writes to
 OFFLINE = {  # a package that a notebook installs goes into its own folder, and nothing is asked of an index
     "PIP_NO_INDEX": "1",
@@ -99,11 +102,16 @@ def _shown(output: Any, name: str, pictures: list[bytes]) -> Iterator[str]:
     """What a page shows of one output."""
     if output.output_type == "stream":
         lines = [line.rstrip() for line in CONTROL.sub("", output.text).splitlines() if not PROGRESS.search(line)]
+        if output.name == "stderr":  # a warning names a file of this machine, and repeats its line
+            lines = [found[1] for found in map(WARNING.match, lines) if found]
         yield "```text\n{}\n```".format("\n".join(lines).strip("\n"))
         return
     data = output.data
     if "image/png" in data:
         yield f"![]({_kept(data['image/png'], name, pictures)})"
+    elif data.get("text/html", "").startswith("<pre"):  # a table of a console
+        text = unescape(TAG.sub("", data["text/html"]))
+        yield "```text\n{}\n```".format("\n".join(line.rstrip() for line in text.splitlines()).strip("\n"))
     elif "text/html" in data:
         html = PICTURE_IN_HTML.sub(lambda found: f'src="{_kept(found[1], name, pictures)}"', data["text/html"])
         yield f'<div class="output">{html}</div>'
