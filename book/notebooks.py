@@ -58,6 +58,7 @@ def read(name: str) -> Any:
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
+        cell.source = cell.source.strip("\n")  # the blank lines before a function are the file's
     return notebook
 
 
