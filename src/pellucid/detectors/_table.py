@@ -183,7 +183,7 @@ TABLE: dict[str, dict[str, Any]] = \
                             'image_score': 'top',
                             'window': None,
                             'seed': 0},
-               'source_sha256': '6f1afd04598e54fd1562dd20de3146eca347d809d55388dec7eb1f266ac65e95'},
+               'source_sha256': '2f8a3899ff72b4787ff8d7a736e76bb2d585637d86704e58ef24941d9724bb3e'},
  'reverse_distillation': {'paper': 'Reverse distillation (Deng & Li, "Anomaly Detection via Reverse '
                                    'Distillation from One-Class Embedding", CVPR 2022, arXiv 2201.10703).',
                           'summary': "A decoder rebuilds the teacher's features from a narrow one-class "

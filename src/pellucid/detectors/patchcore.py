@@ -71,7 +71,7 @@ class Patchcore(Detector):
     images_: Tensor | None = None  # of which image each m is, counted in the order of the fit, (M,) int32
     directions_: Tensor | None = None  # principal ones of the bank, (D, k), where features are long
     _search: Search | BoundedSearch | WindowSearch
-    _earlier = {"image_score": "peak"}  # until format 5
+    _earlier = {"image_score": "peak", "window": None}  # until format 5, and before there was a window
 
     def __init__(
         self,
