@@ -172,6 +172,7 @@ def queries(database: Database, count: int) -> dict[str, Callable[[], Any]]:
         "retention: something": lambda: database.expired(ago(days=5), "ok", decided=False),
         "retention: nothing": lambda: database.expired(now - month * 13, "reject"),
         "after a kill: pictures of an hour": lambda: database.pictures_of(ago(days=3)),
+        "export: decisions, a batch": lambda: next(database.iterate_decisions(), None),
         "decisions of one": lambda: database.decisions(count // 2),
         "changes": lambda: database.changes(model="glass"),
         "last change": lambda: database.last_change("glass", sha256, "limit"),

@@ -36,6 +36,7 @@ from pellucid.inspector import Inspector
 from pellucid.passing import inspect_bands
 from pellucid.records import Inspection
 from pellucid.study.drawn_sheets import match_truth, place_error_mm
+from pellucid.study.measure import peak_ram_mb
 from pellucid.synthesis.flaws import plant_flaw
 from pellucid.synthesis.sheet import Sheet, SheetPlan
 from pellucid.synthesis.sheet_files import good_sheets, write_sheet
@@ -134,8 +135,6 @@ class Counted:
 
 def inspect_here(model: Path, sheet: Path, options: list[str]) -> None:
     """What the process of its own does."""
-    import resource  # of POSIX
-
     inspector = pellucid.load(model, "openvino")
     computed: list[int] = []
     inspector = replace(inspector, runtime=Counted(inspector.runtime, computed))
@@ -167,7 +166,7 @@ def inspect_here(model: Path, sheet: Path, options: list[str]) -> None:
                 "mpx_per_second": round(width * height / 1e6 / seconds, 2),
                 "processor_seconds": round(time.process_time() - cpu, 1),
                 "computed_px_a_px": round(sum(computed) / (width * height), 3),
-                "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 3),
+                "peak_gb": round(peak_ram_mb() / 1e3, 3),
                 "verdict": found.verdict,
                 "reason": found.reason,
                 "defects": len(found.defects),
@@ -207,8 +206,7 @@ def rate(folder: Path) -> None:
     model = model_of(folder, 0.2)
     sheet, _ = sheet_file(folder, 0.2)
     bare = backbone_rate(model, sheet)
-    short, _ = sheet_file(folder, 0.2, 600.0)  # every tile costs the same
-    without = inspect_alone(model, short, "--no-gate")
+    without = inspect_alone(model, sheet, "--no-gate")
     gated = inspect_alone(model, sheet)
     ratio = without["mpx_per_second"] / bare
     note("rate without gate", bare_mpx_per_second=round(bare, 2), of_bare=round(ratio, 3), **without)

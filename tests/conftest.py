@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 LONG_FILES = (  # of half a minute and more, the longest first
-    *("test_watch.py", "test_compare.py", "test_scripts.py", "test_contract.py", "test_runtimes.py", "test_faults.py"),
-    *("test_bounded.py", "test_tracking.py", "test_passing.py", "test_tiling.py", "test_cli_interrupted.py"),
-    *("test_pages_run.py", "test_model_routes.py", "test_pretraining.py", "test_service_training.py"),
-    *("test_teaching.py", "test_shapes.py", "test_teaching_networks.py", "test_updating.py", "test_examples.py"),
+    *("test_watch.py", "test_compare.py", "test_service_training.py", "test_scripts.py", "test_contract.py"),
+    *("test_tiling.py", "test_accessibility.py", "test_runtimes.py", "test_pages_run.py", "test_pages_journeys.py"),
+    *("test_pages_work.py", "test_faults.py", "test_bounded.py", "test_cli_interrupted.py", "test_report.py"),
+    *("test_passing.py", "test_updating.py", "test_shapes.py", "test_tracking.py", "test_arguments.py"),
+    *("test_on_ray.py", "test_teaching_networks.py", "test_pages_looks.py", "test_close_ups.py", "test_notebook.py"),
+    *("test_model_routes.py", "test_pretraining.py", "test_owned.py", "test_interface.py", "test_examples.py"),
 )
 
 settings.register_profile("pellucid", deadline=None)  # machines are shared: a slow example is no fault

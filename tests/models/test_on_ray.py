@@ -67,6 +67,7 @@ def test_a_folder_has_the_results_of_one_machine(model, sheets, tmp_path):
     assert [json.loads(line)["verdict"] for line in lines] == ["reject", "reject"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_and_its_tiles_are_computed_again(cluster, model, sheets):
     inspector = pellucid.load(model, "torch")
     path = sheets / "0.tif"

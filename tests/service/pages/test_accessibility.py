@@ -77,7 +77,7 @@ def _violations(page: Page, axe: str) -> list[str]:
     return page.browser.execute_async_script(RUN_AXE, STANDARDS)
 
 
-@pytest.mark.parametrize(("language", "theme"), [("en", "light"), ("fa", "dark")])
+@pytest.mark.parametrize(("language", "theme"), [("en", "light"), pytest.param("fa", "dark", marks=pytest.mark.slow)])
 def test_every_page_keeps_the_guidelines_and_fits(page, service, axe, language, theme):
     """At its usual size; zoomed to 200 % (half the width and height); and at 320 px, a phone or 400 %."""
     page.open("inspect")
