@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Half of the time is waiting for processes and deadlines: three files at a time for two cores. The longest come first.
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder -p no:benchmark
+# Half of the time is waiting for processes and deadlines: four files at a time for two cores. The longest come first.
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder -p no:benchmark
 
 # Bytecode is written whatever the environment says: what workers and hundreds of processes import is compiled once.
 TESTING := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1

@@ -57,6 +57,7 @@ def test_the_commands_know_the_installed_detector(run, glass, tmp_path):
     assert len(first) == len(second) == 1 + len(list(images.rglob("*.png")))
 
 
+@pytest.mark.slow
 def test_the_examples_own_tests_pass(run):
     assert "3 passed" in run("pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark", KMEANS)
 

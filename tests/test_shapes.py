@@ -104,6 +104,7 @@ def test_a_flaw_is_where_it_was_planted(size, fitted_size, place, batch_size):
     assert found.score == pytest.approx(float(found.map.max()), abs=0.35)
 
 
+@pytest.mark.slow
 def test_many_files_give_what_one_gives(tmp_path):
     rng = np.random.default_rng(0)
     shapes = [(64, 64), (64, 200), (200, 64), (30, 64), (64, 500), (8, 300), (100, 100), (700, 90)] * 2

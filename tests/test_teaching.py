@@ -79,6 +79,7 @@ def test_the_map_shows_a_known_defect(split, alone, taught):
     assert inside[1] > inside[0] + 0.3  # share of images whose peak lies on the defect
 
 
+@pytest.mark.slow
 def test_files_and_graphs_of_a_taught_model_score_as_it_does(split, taught, tmp_path):
     taught.save(tmp_path / "m.pellucid")
     loaded = pellucid.load(tmp_path / "m.pellucid")

@@ -174,6 +174,7 @@ def test_tensorboard_names_the_files(tracked):
     assert Path(text) == (tracked / "out/dfm/model.pellucid").resolve()
 
 
+@pytest.mark.slow
 def test_a_notebook_logs_to_mlflow_and_wandb(server, glass, tmp_path):
     script = f"""
 from pellucid.anomalib import AnomalibMLFlowLogger, AnomalibWandbLogger, Dfm, Engine, Folder

@@ -110,6 +110,7 @@ def test_it_knows_what_it_learned(padim, updated, lot):
     assert after.data_sha256 != before.data_sha256
 
 
+@pytest.mark.slow
 def test_of_many_images_the_lot_places_its_own_limit(padim, tmp_path):
     """29 parts would place one with confidence 0.95 at 10 %: as in a fit, from their scores alone."""
     found = pellucid.update(padim, draw_lot(tmp_path / "many", range(4000, 4030))).inspector.limit

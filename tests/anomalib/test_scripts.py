@@ -93,6 +93,7 @@ def test_1_2_getting_started(run, place):
     assert any(sentence.startswith("Scores are in the detector's own unit") for sentence in said)
 
 
+@pytest.mark.slow
 def test_1_2_folders_with_callbacks(run, place):
     found, said = run("v1_2_folder_callbacks.py")
     lines = dict(line.split(": ") for line in (place / "metrics.txt").read_text().splitlines())
@@ -220,6 +221,7 @@ def test_2_5_openvino(run):
     assert any(sentence.startswith("device='GPU' is taken as 'CPU'") for sentence in said)
 
 
+@pytest.mark.slow
 def test_2_6_a_script_with_arguments(place):
     """In a process of its own, by the command, as a stranger types it."""
     command = [sys.executable, "-m", "pellucid.anomalib", SCRIPTS / "v2_6_arguments.py"]

@@ -143,6 +143,7 @@ def test_what_half_precision_cannot_hold_is_kept_whole_or_said(batches):
             FeatureCache(spoilt, lambda p: [p], cpu)
 
 
+@pytest.mark.slow
 def test_progress_is_taken_up_by_the_same_configuration_only(glass, tmp_path, monkeypatch):
     from pellucid.detectors import _training
 

@@ -132,6 +132,7 @@ def killed(*_):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_the_command_draws_trains_publishes_and_goes_on(tmp_path, monkeypatch, capsys):
     weights = random_weights("resnet18", tmp_path / "net.safetensors")
     out = tmp_path / "prism.safetensors"

@@ -252,6 +252,7 @@ def test_what_users_name_cannot_break_the_page(glass, tmp_path, browser):
     assert browser.find_elements(By.CSS_SELECTOR, "img[src=a]") == []
 
 
+@pytest.mark.slow
 def test_without_defects_or_test_images_it_still_opens(glass, tmp_path, browser):
     shutil.copytree(glass / "normal_train", tmp_path / "data/normal")
     done = pellucid_here("compare", tmp_path / "data", "-o", tmp_path / "out", "--detectors", "dfm", *SMALL)

@@ -273,6 +273,7 @@ def quantised_stfpm(fitted, glass, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_an_int8_graph_of_held_out_images_gets_its_limit_from_them(quantised_stfpm, glass):
     opened = pellucid.load(quantised_stfpm)
     held_out = Plan.from_data(glass, false_reject=0.1).split.calibrate

@@ -98,6 +98,7 @@ def test_selection_csv_has_what_the_choice_looked_at(swept):
     assert np.mean(np.less(scores, normal)) > 0.9  # left out for the limit, and learned from
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
 def test_a_killed_sweep_goes_on_and_gives_the_same_table(sweep, swept, tmp_path):
     process = subprocess.Popen(
@@ -120,6 +121,7 @@ def test_a_killed_sweep_goes_on_and_gives_the_same_table(sweep, swept, tmp_path)
     assert table(tmp_path) == table(swept)
 
 
+@pytest.mark.slow
 def test_a_cell_whose_settings_changed_is_run_again_and_no_other(sweep, swept, tmp_path):
     longer = tmp_path / "longer.toml"
     longer.write_text(sweep.read_text().replace("[10]", "[10, 20]").replace("seeds = 2", "seeds = 1"))
@@ -161,6 +163,7 @@ def test_a_failed_cell_is_a_note_and_the_others_go_on(glass, tmp_path):
 # --- planted flaws ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_detectability_finds_bold_flaws_and_not_what_is_hardly_there(swept, glass, tmp_path):
     inspector = load(swept / "dfm-64/model.pellucid")
     plan = Plan.from_data(glass, false_reject=0.1, seed=0)

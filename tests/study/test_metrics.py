@@ -285,6 +285,7 @@ def test_a_tally_adds_weights_of_equal_values():
     assert tally.sums.tolist() == [[4.0, 5.0], [11.0, 22.0]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="resource is of POSIX")
 def test_memory_does_not_grow_with_the_images():
     """Ten times the images, each with values of its own: the process may not grow by more than its noise."""

@@ -84,6 +84,7 @@ def test_a_manifest_reaches_nothing_outside_its_folder(tmp_path):
     assert not (output / "leaderboard.json").exists()
 
 
+@pytest.mark.slow
 def test_a_comparison_replaces_its_own_when_the_new_one_is_complete(glass, tmp_path, monkeypatch, capsys):
     output = tmp_path / "out"
     (output / "mine").mkdir(parents=True)

@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_schemathesis_accepts_the_interface(service):
+
+@pytest.mark.parametrize("examples", [4, pytest.param(30, marks=pytest.mark.slow)])
+def test_schemathesis_accepts_the_interface(service, examples):
     program = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     assert program, "schemathesis belongs to the extra [dev]"
     config = service.folder / "schemathesis.toml"
@@ -19,6 +22,6 @@ def test_schemathesis_accepts_the_interface(service):
         'checks.positive_data_acceptance.expected-statuses = ["2xx", 404, 409, 422]\n'
     )
     command = [program, "--config-file", str(config), "run", f"{service.url}/openapi.json"]
-    command += ["--max-examples", "15", "--seed", "1", "--no-color"]
+    command += ["--max-examples", str(examples), "--seed", "1", "--no-color"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=service.folder)
     assert done.returncode == 0, done.stdout[-6000:]

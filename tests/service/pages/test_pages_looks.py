@@ -24,7 +24,7 @@ PAGES = ("inspect", "review", "models", "train", "trends")
 @pytest.mark.parametrize(
     ("language", "theme", "width"),
     [
-        ("en", "light", 1280),
+        pytest.param("en", "light", 1280, marks=pytest.mark.slow),
         ("fa", "dark", 390),
         pytest.param("en", "light", 390, marks=pytest.mark.slow),
         pytest.param("fa", "dark", 1280, marks=pytest.mark.slow),
