@@ -18,6 +18,8 @@ def test_schemathesis_accepts_the_interface(service, examples):
     config.write_text(  # no schema says that bytes are an image, or runs fit a drawing: what does not may be refused
         '[[operations]]\ninclude-path = "/inspect"\n'
         'checks.positive_data_acceptance.expected-statuses = ["2xx", 404, 413, 415, 422, 429]\n'
+        '[[operations]]\ninclude-path = "/models/{name}/limit"\n'
+        'checks.positive_data_acceptance.expected-statuses = ["2xx", 404, 409, 422]\n'
         '[[operations]]\ninclude-path = "/models/{name}/zones"\n'
         'checks.positive_data_acceptance.expected-statuses = ["2xx", 404, 409, 422]\n'
     )

@@ -20,6 +20,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 
+@pytest.mark.slow
 def test_from_a_training_to_a_moved_limit(page, service, data):
     page.open("train")
     page.choose("Data set", "glass_defect")

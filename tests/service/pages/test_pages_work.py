@@ -157,6 +157,7 @@ def test_a_training_is_cancelled(page):
     assert not page.errors()
 
 
+@pytest.mark.slow
 def test_a_model_learns_more_good_images(page):
     page.open("models?model=pane")
     page.fill("How many", "5")
