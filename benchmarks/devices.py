@@ -37,6 +37,7 @@ from pellucid.detectors._device import resolve_device
 from pellucid.models.export import Format
 from pellucid.records import Sample, Split
 from pellucid.runtimes import is_installed
+from pellucid.study.measure import peak_ram_mb
 
 ORDER = ("dfm", "padim", "patchcore", "fastflow", "reverse_distillation", "stfpm")  # the quickest first
 BATCH = 8  # images of a fit's batch
@@ -141,15 +142,6 @@ def learn_many(name: str, images: Tensor, amounts: Amounts, device: str) -> dict
         "many_ram_mb": f"{peak_ram_mb():.0f}",
         "many_gpu_mb": f"{torch.cuda.max_memory_allocated(device) / 1e6:.0f}" if cuda else "",
     }
-
-
-def peak_ram_mb() -> float:
-    with suppress(OSError):
-        lines = Path("/proc/self/status").read_text("ascii").splitlines()
-        return next(float(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM"))
-    import resource  # Windows has none
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS: bytes
 
 
 def milliseconds(inspector: Inspector, images: np.ndarray) -> float:

@@ -61,8 +61,16 @@ def fit_baseline_if(
     Returns:
         Mean and scale; where they are not wanted zeros and ones, (levels, 1, 1) each.
     """
-    if wanted:
-        return fit_baseline(levels, images, device, tile)
+    return fit_baseline(levels, images, device, tile) if wanted else no_baseline(count, device)
+
+
+def no_baseline(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and scale, (levels, 1, 1) each, by which :func:`standardise` averages the maps as they are.
+
+    Args:
+        count: of levels.
+        device: where the maps are.
+    """
     return torch.zeros(count, 1, 1, device=device), torch.ones(count, 1, 1, device=device)
 
 

@@ -216,7 +216,7 @@ TABLE: dict[str, dict[str, Any]] = \
                         'weight_decay': 0.0001,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '58d1f4c7a655c38977ad72639a9383155189cce5f46a5dfcc48548a34c714254'},
+           'source_sha256': 'caebc4c983bb2158c3db7e37847b71f79e0037fc997ad513deaaaecf950d635e'},
  'subspace': {'paper': 'SubspaceAD (Lendering et al., "SubspaceAD: Training-Free Few-Shot Anomaly Detection '
                        'via Subspace Modeling", 2026, arXiv 2602.23013).',
               'summary': 'One principal subspace of all normal patches; what it cannot explain of a patch is '

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.detectors._base import Detector, Images, require
-from pellucid.detectors._baseline import fit_baseline, standardise
+from pellucid.detectors._baseline import fit_baseline, no_baseline, standardise
 from pellucid.detectors._maps import image_score, locally_aware, resize_to, smooth_map, unit_distance
 from pellucid.detectors._training import Objective, check_training_parameters, train
 
@@ -107,8 +107,7 @@ class Stfpm(Detector):
         student = self.backbone_.student()
         self.student_ = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.combine != "above_usual":  # models of before have none
-            self.baseline_mean_ = torch.zeros(len(self.layers), 1, 1, device=self.device)
-            self.baseline_scale_ = torch.ones(len(self.layers), 1, 1, device=self.device)
+            self.baseline_mean_, self.baseline_scale_ = no_baseline(len(self.layers), self.device)
 
     def _extract(self, pixels: Tensor) -> list[Tensor]:
         """Keep the images (B, 3, H, W), and compute the teacher's features of them, per layer (B, C, h, w)."""

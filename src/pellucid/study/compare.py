@@ -146,12 +146,12 @@ def compare(
     waiting = [folder for training in trainings for folder in _prepare(training, candidates.values(), sweep, resume)]
     remaining = _announce_work(waiting if engine == "local" else [], candidates, sweep, first)
     failures = run_all(waiting, engine, with_tensorboard(trackers), remaining)
-    done = [one for one in candidates.values() if one.name not in {Path(folder).name for folder in failures}]
+    failed = {Path(folder).name for folder in failures}
+    done = [candidate for name, candidate in candidates.items() if name not in failed]
     if not done:
         owned.bring_back(output)
         raise PellucidError(next(iter(failures.values())))
-    rows = [_row(candidate, trainings) for candidate in done]
-    rows.sort(key=lambda r: -(r["image_auroc"] or 0))
+    rows = sorted((_row(candidate, trainings) for candidate in done), key=lambda r: -(r["image_auroc"] or 0))
     choice = _rank(rows, trainings, sweep)
     reasons = {display_name(Path(folder)): reason for folder, reason in failures.items()}
     failed_notes = [f"{name} failed: {reason}" for name, reason in reasons.items()]

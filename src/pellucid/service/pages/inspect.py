@@ -49,9 +49,8 @@ async def build(visit: Visit) -> None:
     if not names:
         Tag("p", t("There are no models yet."), "empty")
         Tag("a", t("Train"), href=page_address(t, "train"))
-    requested = visit.query.get("model", "")
-    last = requested if requested in names else None
-    _InspectPage(visit, names, last or await run_in_threadpool(last_used_model, service.registry, service.database))
+    asked = visit.requested_model(names)
+    _InspectPage(visit, names, asked or await run_in_threadpool(last_used_model, service.registry, service.database))
 
 
 def _welcome(t: Translator) -> None:

@@ -55,8 +55,7 @@ async def build(visit: Visit) -> None:
     service, t = visit.service, visit.t
     names = list(await run_in_threadpool(service.registry.paths))
     if names:
-        requested = visit.query.get("model", "")
-        first = requested if requested in names else await run_in_threadpool(newest_model, service.registry)
+        first = visit.requested_model(names) or await run_in_threadpool(newest_model, service.registry)
         with Tag("div", classes="panel"):
             choice = ui.select(names, value=first, label=t("Model")).props("outlined dense")
             page = _ModelPanel(visit)

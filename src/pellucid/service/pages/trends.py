@@ -27,9 +27,8 @@ async def build(visit: Visit) -> None:
     if not names:
         Tag("p", t("There are no models yet."), "empty")
         return
-    requested = visit.query.get("model", "")
-    last = requested if requested in names else None
-    first = last or await run_in_threadpool(last_used_model, service.registry, service.database)
+    asked = visit.requested_model(names)
+    first = asked or await run_in_threadpool(last_used_model, service.registry, service.database)
     with Tag("div", classes="bar"):
         model = ui.select(names, value=first, label=t("Model")).props("outlined dense")
         hours = ui.select(list(PERIODS_H), value=24, label=t("Hours")).props("outlined dense")

@@ -6,7 +6,7 @@ import functools
 import json
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 from urllib.parse import urlencode
@@ -57,6 +57,11 @@ class Visit:
     def is_engineer(self) -> bool:
         """Whether this person may change models."""
         return self.account.role == "engineer"
+
+    def requested_model(self, names: Container[str]) -> str | None:
+        """The model that the address names, if it is one of these."""
+        name = self.query.get("model")
+        return name if name in names else None
 
     @property
     def inspection(self) -> int | None:
@@ -218,8 +223,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, name: str, text
     scrolled = Tag("div", classes="scroll", tabindex="0", role="region", aria_label=name)
     with scrolled, Tag("table", classes="data"):
         with Tag("thead"), Tag("tr"):
-            for k, name in enumerate(head):
-                Tag("th", name, "text" if k < text_columns else "", scope="col")
+            for k, word in enumerate(head):
+                Tag("th", word, "text" if k < text_columns else "", scope="col")
         with Tag("tbody"):
             for row in rows:
                 with Tag("tr"):
