@@ -105,7 +105,8 @@ def _shown(output: Any, name: str, pictures: list[bytes]) -> Iterator[str]:
         lines = [line.rstrip() for line in CONTROL.sub("", output.text).splitlines() if not PROGRESS.search(line)]
         if output.name == "stderr":  # a warning names a file of this machine, and repeats its line
             lines = [found[1] for found in map(WARNING.match, lines) if found]
-        yield "```text\n{}\n```".format("\n".join(lines).strip("\n"))
+        if any(lines):  # of progress alone nothing is left
+            yield "```text\n{}\n```".format("\n".join(lines).strip("\n"))
         return
     data = output.data
     if "image/png" in data:

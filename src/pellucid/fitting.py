@@ -18,13 +18,14 @@ from pellucid.calibration import (
     choose_limit,
 )
 from pellucid.errors import ParameterError
-from pellucid.gating import check_gate_loss, with_gate
+from pellucid.gating import with_gate
 from pellucid.held_out import HeldOutFit
 from pellucid.inspector import Inspector
 from pellucid.labelled_defects import Lesson, check_teachers
 from pellucid.limits.area import check_false_alarms, check_tiled
 from pellucid.limits.costs import Costs
 from pellucid.limits.gap import check_enough_defects
+from pellucid.limits.gate_loss import check_gate_loss
 from pellucid.outlining import Outline, check_measuring, choose_outline
 from pellucid.records import Samples, Split
 from pellucid.records.limits import FalseAlarms, LimitMethod

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.acquisition.contrast import to_grey
-from pellucid.acquisition.gate import UNIT_PX, Gate, choose_threshold
+from pellucid.acquisition.gate import UNIT_PX, Gate
 from pellucid.acquisition.images import Pixels, read_image
 from pellucid.acquisition.layouts import mirrored
 from pellucid.acquisition.looks import STEP_PX
 from pellucid.acquisition.tiles import Tiling, reduce_by, tile_planes
 from pellucid.errors import DataError, ParameterError, WeightsError
+from pellucid.limits.gate_loss import choose_threshold, count_flaws
 from pellucid.records import Sample, Split
 from pellucid.records.gates import GatedFlaws, GateReport
 from pellucid.synthesis.flaws import FLAW_SIZES_PX, apply_flaw, draw_contrast_sign, draw_flaw
@@ -74,7 +75,8 @@ def set_gate(
     """Set the gate's threshold so that it loses at most a share of the flaws that the detector finds.
 
     Flaws of every kind, size and contrast are planted in random order into every second tile of a row, until so many
-    are found that the promise can be made, or ``MAX_PLANTED`` times as many were planted. The detector sees a large
+    are found that the promise can be made and does not rest on the weakest one or two, or ``MAX_PLANTED`` times as many
+    were planted. The detector sees a large
     tile with several of them, which are too far apart to matter to each other; the gate sees each alone.
 
     Args:
@@ -101,9 +103,8 @@ def set_gate(
             f"The gate needs good glass at least {gate.cell} px wide, as the inner part of a tile: take smaller tiles,"
             " or leave the gate out."
         )
-    choose_threshold([], loss)  # refuses what is no share
+    needed = count_flaws(loss)
     strips = [strip for strip in strips if strip.pixels.shape[1] >= gate.cell]
-    needed = math.ceil(1 / loss) - 1 if loss else 0
     planted: list[_Planted] = []
     flaws = _plant_all(gate, strips, find, limit, scale, seed)
     while sum(one.is_found for one in planted) < needed and len(planted) < MAX_PLANTED * needed:
@@ -111,15 +112,6 @@ def set_gate(
     strengths = [one.strength for one in planted if one.is_found]
     gate = gate.with_threshold(choose_threshold(strengths, loss))
     return gate, _report(gate, planted, [_Good.of(gate, strip) for strip in strips], loss)
-
-
-def check_gate_loss(loss: float) -> None:
-    """Refuse what is no share of flaws that may be lost.
-
-    Raises:
-        ParameterError: it is not in [0, 1).
-    """
-    choose_threshold([], loss)
 
 
 def with_gate(inspector: Inspector, split: Split, loss: float, seed: int = 0) -> Inspector:

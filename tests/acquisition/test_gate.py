@@ -24,7 +24,7 @@ from pellucid.acquisition.contrast import (
     segment_edges,
     to_grey,
 )
-from pellucid.acquisition.gate import UNIT_PX, Gate, choose_threshold
+from pellucid.acquisition.gate import UNIT_PX, Gate
 from pellucid.acquisition.looks import STEP_PX, Look, cover
 from pellucid.errors import DataError, ParameterError
 
@@ -316,33 +316,6 @@ def test_what_cannot_be_fitted_is_said():
         Gate.fit([_noisy(64, 64, 1)], 60, CONTEXT)
 
 
-@given(st.lists(st.floats(-50, 50), min_size=1, max_size=300), st.floats(0, 0.5))
-def test_the_threshold_loses_at_most_what_is_allowed(strengths, loss):
-    threshold = choose_threshold(strengths, loss)
-    lost = sum(one <= threshold for one in strengths)
-    allowed = math.floor(loss * (len(strengths) + 1) + 1e-9)
-    assert lost <= max(allowed - 1, 0)
-    if allowed:
-        assert sum(one <= math.nextafter(threshold, math.inf) for one in strengths) >= allowed
-    else:
-        assert threshold == -math.inf
-
-
-def test_the_promise_holds_on_average():
-    """Of new flaws of the same kind, the share that is lost is at most the one allowed."""
-    rng = np.random.default_rng(0)
-    lost = [rng.normal() <= choose_threshold(rng.normal(size=99), 0.05) for _ in range(20_000)]
-    assert 0.03 < np.mean(lost) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 20_000)
-    assert choose_threshold(rng.normal(size=998), 0.001) == -math.inf
-    assert choose_threshold(rng.normal(size=999), 0.001) > -math.inf
-
-
-@pytest.mark.parametrize("loss", [-0.1, 1.0, math.nan])
-def test_a_loss_that_is_no_share_is_refused(loss):
-    with pytest.raises(ParameterError, match="a share of the flaws, from 0 to below 1"):
-        choose_threshold([1.0], loss)
-
-
 CLOSE_UP_PX = 128
 
 
@@ -409,8 +382,42 @@ def test_a_bolder_line_is_no_spot_from_end_to_end(close_gate, monkeypatch):
     line, spot = excess(lined), excess(spotted)
     assert spot[spots].max() > line[spots].max() + 10
     assert line[~spots].max() > 50
-    monkeypatch.setattr(gate_module, "MIN_LINE_SEGMENTS", 1000)
+    monkeypatch.setattr(gate_module, "MIN_SEGMENTS", 1000)
     assert line[spots].max() < excess(lined)[spots].max() / 5
+
+
+def test_a_spot_on_a_line_that_was_learned_stands_out():
+    """Lines are of other strength in every image, so that what is usual at their columns spreads widely."""
+    lines = np.abs(np.arange(1100) - 700) < 4
+
+    def lined(seed):
+        return np.clip(_noisy(512, 1100, seed).astype(np.int16) + 3 * seed * lines, 0, 255).astype(np.uint8)
+
+    learned = Gate.fit([lined(seed) for seed in range(1, 9)], 384, 64)
+    of_before = Gate.from_state({name: array for name, array in learned.state().items() if name != "spread_along"})
+    clean, spotted = lined(4), lined(4)
+    spotted[200:204, 698:702] -= 14
+
+    def strength(gate, strip):
+        return gate.unit_strengths(strip, 64, 64)[:, 700 // UNIT_PX].max()
+
+    assert strength(of_before, spotted) < strength(of_before, clean) + 5
+    assert strength(learned, spotted) > strength(learned, clean) + 50
+
+
+def test_low_strips_are_compared_with_what_was_learned(close_gate):
+    """Of fewer than five segments none is what a column shows all along; nor does a gate know it that learned none."""
+    low = Gate.fit([_noisy(120, 400, seed) for seed in range(4)], 384, 64)
+    assert low.spread_along.size == 0
+    high = _noisy(512, 400, 9)
+    high[200:204, 200:204] -= 30
+    assert low.strengths(high).max() > low.strengths(_noisy(512, 400, 9)).max() + 5
+    strip = _noisy(128 + 100, 1100, 9)
+    of_before = Gate.from_state({name: array for name, array in close_gate.state().items() if name != "spread_along"})
+    np.testing.assert_array_equal(
+        close_gate._excess(measure_contrast(strip, 64, 64), UNIT_PX),
+        of_before._excess(measure_contrast(strip, 64, 64), UNIT_PX),
+    )
 
 
 def _painted(looks: list[Look], size: tuple[int, int]) -> np.ndarray:

@@ -55,6 +55,7 @@ def sheets(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # a cluster starts, and its workers load the libraries
 @pytest.mark.usefixtures("cluster")
 def test_a_folder_has_the_results_of_one_machine(model, sheets, tmp_path):
     for engine, computed_by in (("local", "torch on cpu"), ("ray", "torch on 1 worker of a Ray cluster")):

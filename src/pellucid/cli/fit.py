@@ -103,8 +103,8 @@ def fit(
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
     from pellucid.acquisition.tiles import check_tile
     from pellucid.fitting import fit as fit_plan
-    from pellucid.gating import check_gate_loss
     from pellucid.limits.area import FEWEST_ASIDE, check_false_alarms, false_alarms_of
+    from pellucid.limits.gate_loss import check_gate_loss
     from pellucid.tiling import AUTOMATIC_TILE_PX
 
     costs, scale = costs_of(cost_escape, cost_reject, defect_rate), scale_of(mm_per_px)
