@@ -44,7 +44,8 @@ from pellucid.synthesis.sheet_placing import place_defects
 
 RESULTS = Path(__file__).with_suffix(".csv")
 DETECTOR = "padim"
-GOOD_STRIPS = 19  # of 150 mm, as wide as the sheet, that a model learns from
+GOOD_STRIPS = 19  # of 150 mm, as wide as the sheet, from all along it, that a model learns from
+GOOD_STRIPS_OF_MEMORY = 7  # at twice the scale: what an inspection needs does not depend on their number
 STRIP_MM = 150.0
 COUNTS = {"seed": 60, "stone": 40, "scratch": 40, "tin drip": 20, "dust": 60}  # on a whole sheet
 SHEET_MM = 6000.0
@@ -62,22 +63,31 @@ def note(stage: str, **found: Any) -> None:
     append_row(RESULTS, row)
 
 
-def draw_good(folder: Path, mm_per_px: float, width_mm: float) -> Path:
-    """Draw good strips of the line's whole width, unless they are there."""
-    plan = SheetPlan(width_mm, STRIP_MM, (mm_per_px, mm_per_px), seed=1)
+def draw_good(folder: Path, mm_per_px: float, width_mm: float, strips: int) -> Path:
+    """Draw strips of as many good sheets, each further down its sheet than the one before, unless they are there."""
+    plan = SheetPlan(width_mm, SHEET_MM, (mm_per_px, mm_per_px), seed=1)
     data = folder / f"good_{mm_per_px:g}_{width_mm:g}" / "normal"
     data.mkdir(parents=True, exist_ok=True)
-    for k, sheet in enumerate(good_sheets(plan, GOOD_STRIPS)):
+    rows = round(STRIP_MM / mm_per_px)
+    for k, sheet in enumerate(good_sheets(plan, strips)):
         if not (data / f"{k:03d}.png").exists():
-            cv2.imwrite(str(data / f"{k:03d}.png"), sheet.rows(0, sheet.shape[0]))
+            top = k * (sheet.shape[0] - rows) // (strips - 1)
+            cv2.imwrite(str(data / f"{k:03d}.png"), sheet.rows(top, top + rows))
     return data.parent
 
 
-def model_of(folder: Path, mm_per_px: float, *, width_mm: float = 3210.0, gate_loss: float = GATE_LOSS) -> Path:
+def model_of(
+    folder: Path,
+    mm_per_px: float,
+    *,
+    width_mm: float = 3210.0,
+    gate_loss: float = GATE_LOSS,
+    strips: int = GOOD_STRIPS,
+) -> Path:
     """Fit a model on good strips, or return the one that is there."""
     path = folder / f"{DETECTOR}_{mm_per_px:g}_{width_mm:g}_{gate_loss:g}.pellucid"
     if not path.exists():
-        data = draw_good(folder, mm_per_px, width_mm)
+        data = draw_good(folder, mm_per_px, width_mm, strips)
         start = time.perf_counter()
         fitted = pellucid.fit(data, DETECTOR, tile=1024, mm_per_px=mm_per_px, outline="image", gate_loss=gate_loss)
         report = fitted.gate_report
@@ -218,7 +228,7 @@ def rate(folder: Path) -> None:
 
 def memory(folder: Path) -> None:
     """A jumbo sheet at 0.1 mm, 1.9 gigapixels, from a file and from a pipe."""
-    model = model_of(folder, 0.1)
+    model = model_of(folder, 0.1, strips=GOOD_STRIPS_OF_MEMORY)
     sheet, _ = sheet_file(folder, 0.1)
     note("memory, file", **inspect_alone(model, sheet))
     note("memory, pipe", **inspect_alone(model, sheet, "--pipe"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -244,11 +245,16 @@ def test_the_slim_runtime_inspects_without_torch(exported, glass, tmp_path):
 @pytest.fixture(scope="module")
 def quantised(fitted, glass, tmp_path_factory):
     """An int8 PatchCore; ten held-out images are too few to rank as strictly as users' are."""
+    pytest.importorskip("nncf")  # which makes its logger itself
+    listener, log = logging.NullHandler(), logging.getLogger("nncf")
+    log.addHandler(listener)
     folder = tmp_path_factory.mktemp("quantised") / "model"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quantise, "MIN_RANK_CORRELATION", 0.8)
         written = fitted("patchcore").export(folder, int8=glass)
     assert 0.8 <= written.rank_correlation <= 1
+    log.removeHandler(listener)
+    assert listener.level == logging.NOTSET  # pytest's listens there, too, and would hear no more warnings of anybody
     return folder
 
 

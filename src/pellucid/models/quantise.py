@@ -169,7 +169,7 @@ def quantise(
         found = [float(compiled([image[None]])[1][0]) for image in chosen]
         return float(spearmanr(found, [expected[id(image)] for image in chosen]).statistic), None
 
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function changes handlers that others put there
     model = openvino.Core().read_model(graph)
     with redirect_stdout(sys.stderr):  # its progress bars
         quantised = nncf.quantize_with_accuracy_control(
