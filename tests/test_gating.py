@@ -58,6 +58,10 @@ def test_the_loss_is_bounded_and_told(gate):
     assert prices[0.01] == pytest.approx(report.good_share)
     assert [*prices.values()] == sorted(prices.values(), reverse=True)
     assert 0.001 not in prices  # too few flaws were found
+    told = report.prices_sentence
+    assert told.startswith("At other losses the detector would be left: ")
+    assert f"{prices[0.02]:.1%} at 2.0%" in told
+    assert "at 1.0%" not in told  # which is the one that was asked for
     assert sum(one.found for one in report.cells) == report.found
     assert sum(one.found - one.passed for one in report.cells) == report.lost
 

@@ -238,6 +238,8 @@ def _print_model(inspector: Inspector, detector: str, output: Path, move: LimitM
         print_text(out, inspector.taught.sentence)
     if inspector.gate_report is not None:
         print_text(out, inspector.gate_report.sentence)
+        if prices := inspector.gate_report.prices_sentence:
+            print_text(out, prices)
     if not inspector.zones.are_everything:
         print_text(out, f"what counts: {inspector.zones}")
     print_text(out, _outline_sentence(inspector.measuring))

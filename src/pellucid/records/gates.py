@@ -84,6 +84,12 @@ class GateReport:
             f" {self.lost_at_most:.2%} of such flaws)."
         )
 
+    @property
+    def prices_sentence(self) -> str:
+        """What other losses would leave of the work; empty where nothing is known of others."""
+        others = [f"{left:.1%} at {loss:.1%}" for loss, left in self.prices if loss != self.loss]
+        return f"At other losses the detector would be left: {', '.join(others)}." if others else ""
+
     def to_dict(self) -> dict[str, Any]:
         """Return what ``gate.json`` holds."""
         return asdict(self) | {"good_share": self.good_share, "sentence": self.sentence}
