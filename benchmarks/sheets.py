@@ -267,7 +267,7 @@ def flaw(folder: Path, data: Path) -> None:
     half = len(tiles) // 2  # tiles of one half are learned from, those of the other judged
     for k in range(24):
         if not (good / f"{k:03d}.png").exists():
-            cv2.imwrite(str(good / f"{k:03d}.png"), _joined(rng, tiles[:half]) * 255)
+            cv2.imwrite(str(good / f"{k:03d}.png"), (_joined(rng, tiles[:half]) * 255).round().astype(np.uint8))
     for detector in ("padim", "patchcore"):
         fitted = pellucid.fit(good.parent, detector, tile=1024, outline="map")
         clean = [_joined(rng, tiles[half:]) for _ in range(FLAWED_SHEETS)]

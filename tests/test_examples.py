@@ -79,7 +79,7 @@ def test_the_page_of_a_notebook_has_its_code(name):
 
 
 def test_there_are_notebooks():
-    assert {"report", "new_lot", "own_detector", "sheet"} <= set(NOTEBOOKS)
+    assert {"report", "choosing", "new_lot", "own_detector", "sheet"} <= set(NOTEBOOKS)
 
 
 @pytest.mark.slow
