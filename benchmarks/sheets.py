@@ -1,6 +1,6 @@
-"""Sheets through tiled models: rates beside the bare backbone's, memory, sizes in mm, a small flaw on a large sheet.
+"""Drawn sheets through tiled models: rates beside the bare backbone's, memory, sizes in mm, photos.
 
-    python -m benchmarks.sheets DIR [--stages rate,memory,sizes,flaw,photos] [--data ../shared/data/flatglass_line]
+    python -m benchmarks.sheets DIR [--stages rate,memory,sizes,photos]
 
 Everything that is drawn lies in DIR, 3 GB for ``memory``, and is drawn only once. Each inspection is a process of its
 own, whose peak memory is measured. Rates are megapixels of the image a second, drawing not counted, with nothing else
@@ -30,14 +30,11 @@ import pellucid
 from benchmarks._account import Account
 from benchmarks._timing import append_row, cpu_name
 from pellucid.acquisition.band_files import open_bands
-from pellucid.acquisition.images import read_image
 from pellucid.acquisition.tiles import Tiling, tile_planes
 from pellucid.inspector import Inspector
 from pellucid.passing import inspect_bands
-from pellucid.records import Inspection
 from pellucid.study.drawn_sheets import match_truth, place_error_mm
 from pellucid.study.measure import peak_ram_mb
-from pellucid.synthesis.flaws import plant_flaw
 from pellucid.synthesis.sheet import Sheet, SheetPlan
 from pellucid.synthesis.sheet_files import good_sheets, write_sheet
 from pellucid.synthesis.sheet_placing import place_defects
@@ -51,8 +48,6 @@ COUNTS = {"seed": 60, "stone": 40, "scratch": 40, "tin drip": 20, "dust": 60}  #
 SHEET_MM = 6000.0
 ACCOUNTED_MM = 320.0  # 1,600 rows
 SIZE_CLASSES_MM = (0.4, 0.7, 1.0, 1.6, 3.0, 100.0)
-FLAW_PX = 10
-FLAWED_SHEETS = 24
 GATE_LOSS = 0.005
 
 
@@ -143,11 +138,19 @@ class Counted:
         return self._runtime.score(pixels)
 
 
+def compile_graphs(inspector: Inspector) -> None:
+    """Have the runtime compute a tile of every side, which compiles their graphs."""
+    tiling, gate = inspector.fitted_images.framing, inspector.gate
+    assert isinstance(tiling, Tiling)
+    for side in (tiling.interior, *(() if gate is None else gate.close_ups)):
+        seen = side + 2 * tiling.margin
+        inspector.runtime.for_throughput().for_tiles(seen).score(np.zeros((1, 3, seen, seen), np.float32))
+
+
 def inspect_here(model: Path, sheet: Path, options: list[str]) -> None:
     """What the process of its own does."""
     inspector = pellucid.load(model, "openvino")
     computed: list[int] = []
-    inspector = replace(inspector, runtime=Counted(inspector.runtime, computed))
     if "--no-gate" in options:
         inspector = replace(inspector, gate=None)
     known = open_bands(sheet)
@@ -165,6 +168,8 @@ def inspect_here(model: Path, sheet: Path, options: list[str]) -> None:
             inspect_bands(inspector, account.read(bands))
         print(json.dumps({"ms_per_mpx": account.ms_per_mpx(width * height / 1e6)}))
         return
+    compile_graphs(inspector)  # once, however many sheets pass
+    inspector = replace(inspector, runtime=Counted(inspector.runtime, computed))
     start, cpu = time.perf_counter(), time.process_time()
     found = inspect_bands(inspector, bands)
     seconds = time.perf_counter() - start
@@ -217,6 +222,7 @@ def rate(folder: Path) -> None:
     sheet, _ = sheet_file(folder, 0.2)
     bare = backbone_rate(model, sheet)
     without = inspect_alone(model, sheet, "--no-gate")
+    bare = (bare + backbone_rate(model, sheet)) / 2  # before and after: what else the machine does changes
     gated = inspect_alone(model, sheet)
     ratio = without["mpx_per_second"] / bare
     note("rate without gate", bare_mpx_per_second=round(bare, 2), of_bare=round(ratio, 3), **without)
@@ -255,45 +261,6 @@ def sizes(folder: Path) -> None:
         }
         low = high
     note("sizes", sentence=matched.sentence, classes=table, fragments=len(matched.fragments))
-
-
-def flaw(folder: Path, data: Path) -> None:
-    """A flaw of 10 px on sheets of 2,048 px that are joined from good tiles of a real line."""
-    files = sorted((data / "normal").iterdir())
-    rng = np.random.default_rng(0)
-    good = folder / "real" / "normal"
-    good.mkdir(parents=True, exist_ok=True)
-    tiles = [read_image(file) for file in files]
-    half = len(tiles) // 2  # tiles of one half are learned from, those of the other judged
-    for k in range(24):
-        if not (good / f"{k:03d}.png").exists():
-            cv2.imwrite(str(good / f"{k:03d}.png"), (_joined(rng, tiles[:half]) * 255).round().astype(np.uint8))
-    for detector in ("padim", "patchcore"):
-        fitted = pellucid.fit(good.parent, detector, tile=1024, outline="map")
-        clean = [_joined(rng, tiles[half:]) for _ in range(FLAWED_SHEETS)]
-        rejected = sum(fitted.inspect(one).verdict == "reject" for one in clean)
-        found = {}
-        for contrast in (0.1, 0.2, 0.4):
-            hits = [_finds(fitted, one, contrast, k) for k, one in enumerate(clean)]
-            found[contrast] = sum(hits)
-        note("flaw of 10 px on 2,048", detector=detector, sheets=FLAWED_SHEETS, good_rejected=rejected, found=found)
-
-
-def _joined(rng: np.random.Generator, tiles: list[np.ndarray]) -> np.ndarray:
-    rows = [np.concatenate([tiles[k] for k in rng.choice(len(tiles), 13)], 1) for _ in range(13)]
-    return np.concatenate(rows, 0)[:2048, :2048]
-
-
-def _finds(inspector: Inspector, clean: np.ndarray, contrast: float, seed: int) -> bool:
-    rng = np.random.default_rng((1, seed))
-    flawed, covered = plant_flaw(rng, clean, ("stone", "seed", "dust")[seed % 3], FLAW_PX, contrast)
-    found: Inspection = inspector.inspect(flawed)
-    return any(_touches(one.box, covered) for one in found.defects)
-
-
-def _touches(box: tuple[int, int, int, int], covered: np.ndarray) -> bool:
-    left, top, width, height = box
-    return bool((covered[top : top + height, left : left + width] > 0).any())
 
 
 def photos(folder: Path) -> None:
@@ -343,8 +310,7 @@ def _raw(sheet: Path) -> Iterator[bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="Folder for everything that is drawn.")
-    parser.add_argument("--stages", default="rate,sizes,photos,flaw,memory", help="Names, separated by commas.")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/flatglass_line"), help="Real tiles.")
+    parser.add_argument("--stages", default="rate,sizes,photos,memory", help="Names, separated by commas.")
     parser.add_argument("--inspect", type=Path, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     args, options = parser.parse_known_args()
@@ -356,7 +322,7 @@ def main() -> None:
     else:
         stages = {"rate": rate, "memory": memory, "sizes": sizes, "photos": photos}
         for name in args.stages.split(","):
-            flaw(args.folder, args.data) if name == "flaw" else stages[name](args.folder)
+            stages[name](args.folder)
 
 
 if __name__ == "__main__":

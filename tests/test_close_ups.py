@@ -54,7 +54,7 @@ def inspector(good):
     clean = (pane(50) * 255).round().astype(np.uint8)  # the flawed sheet without its flaws
     tiling = fitted.fitted_images.framing
     assert tiling == Tiling(tile=576, margin=96)
-    gate = Gate.fit([clean], tiling.interior, tiling.margin).with_close_ups(gating.CLOSE_UP_PX)
+    gate = Gate.fit([clean], tiling.interior, tiling.margin).with_close_ups(*gating.CLOSE_UPS_PX)
     highest = max(gate.unit_strengths(*strip).max() for strip in cut_strips(clean, gate.cell, gate.context))
     return replace(fitted, gate=gate.with_threshold(float(highest)))
 
@@ -68,8 +68,8 @@ def test_close_ups_are_parts_of_the_whole_map(inspector, flawed):
     assert [one.box for one in gated.defects] == [one.box for one in whole.defects]
     looks = [look for strip in TiledImage(whole.pixels, *_of(inspector))._strips for look in strip.looks]
     sides = {look.side for look in looks}
-    assert gating.CLOSE_UP_PX in sides
-    assert sides <= {gating.CLOSE_UP_PX, inspector.fitted_images.framing.interior}  # where that is less work
+    assert sides.issuperset(gating.CLOSE_UPS_PX)
+    assert sides <= {*gating.CLOSE_UPS_PX, inspector.fitted_images.framing.interior}  # where that is less work
 
 
 def _of(inspector):
@@ -89,7 +89,7 @@ def test_bands_of_any_height_see_the_same_close_ups(inspector, flawed):
 @pytest.mark.parametrize("format", ["openvino", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_a_graph_for_close_ups_travels_with_the_export(inspector, flawed, tmp_path, format):
     inspector.export(tmp_path, format, images=[flawed])
-    assert list(tmp_path.glob("close_up.*"))
+    assert {path.stem for path in tmp_path.glob("close_up*")} == {"close_up", "close_up_2"}
     exported, expected = load(tmp_path), inspector.inspect(flawed)
     assert exported.inspect(flawed).map == pytest.approx(expected.map, abs=1e-3 * float(expected.map.max()))
     many = next(iter(exported.inspect_many([flawed] * 16)))
@@ -97,7 +97,7 @@ def test_a_graph_for_close_ups_travels_with_the_export(inspector, flawed, tmp_pa
     with pytest.raises(ParameterError, match="cannot compute tiles of 512 px: export it again"):
         exported.runtime.for_tiles(512)
     replace(inspector, gate=None).export(tmp_path, format, images=[flawed])
-    assert not list(tmp_path.glob("close_up.*"))
+    assert not list(tmp_path.glob("close_up*"))
     with pytest.raises(ParameterError, match="cannot compute tiles of 448 px: export it again"):
         load(tmp_path).runtime.for_tiles(448)
 
@@ -112,8 +112,8 @@ def test_an_int8_export_says_that_it_computes_whole_tiles(inspector, good, tmp_p
     said = " ".join(pellucid_here("export", model, "--int8", good, "-o", folder).stdout.split())
     assert "computes whole tiles where its gate lets a candidate pass" in said
     exported = load(folder)
-    assert (exported.gate.close_up, exported.gate.threshold) == (0, inspector.gate.threshold)
-    assert not list(folder.glob("close_up.*"))
+    assert (exported.gate.close_ups, exported.gate.threshold) == ((), inspector.gate.threshold)
+    assert not list(folder.glob("close_up*"))
     said = pellucid_here("export", model, "-o", tmp_path / "float32").stdout
     assert "whole tiles" not in " ".join(said.split())
 
@@ -132,15 +132,15 @@ class Blind:
 def test_whether_a_detector_sees_close_ups_is_measured(inspector):
     tiling = inspector.fitted_images.framing
     strip = gating.Strip((pane(3, (576, 900)) * 255).astype(np.uint8), tiling.margin)
-    assert gating._sees_close_up(inspector.runtime, strip, tiling)
-    assert not gating._sees_close_up(Blind(), strip, tiling)
+    assert gating._sees_close_up(inspector.runtime, strip, tiling, 128)
+    assert not gating._sees_close_up(Blind(), strip, tiling, 128)
     narrow = Tiling(tile=512, margin=96)
-    assert not gating._sees_close_up(inspector.runtime, strip, narrow), "a close-up is hardly less than the tile"
+    assert not gating._sees_close_up(inspector.runtime, strip, narrow, 128), "a close-up is hardly less than the tile"
 
 
 def test_planted_flaws_bound_what_close_ups_lose():
     panes = [(pane(k, (640, 900)) * 255).astype(np.uint8) for k in range(20, 25)]
-    gate = Gate.fit(panes[:3], 384, 128).with_close_ups(gating.CLOSE_UP_PX)
+    gate = Gate.fit(panes[:3], 384, 128).with_close_ups(*gating.CLOSE_UPS_PX)
 
     def find(tiles):
         grey = tiles.mean(-1)
@@ -163,4 +163,4 @@ def test_a_flaw_is_as_strong_as_the_place_that_shows_it(inspector):
     assert gating._strength(inspector.gate, seen, 1, inside, (305, 305)) == 50
     assert gating._strength(inspector.gate, seen, 0, inside, (305, 305)) == 0
     tiles = seen.reshape(12, 3, 12).max((0, 2))
-    assert gating._strength(inspector.gate.with_close_ups(0), tiles, 1, inside, (75, 105)) == 70
+    assert gating._strength(inspector.gate.with_close_ups(), tiles, 1, inside, (75, 105)) == 70

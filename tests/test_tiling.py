@@ -17,7 +17,7 @@ import pellucid
 from pellucid import backbones, detectors
 from pellucid.acquisition.fitted_images import FittedImages
 from pellucid.acquisition.gate import Gate, Gating
-from pellucid.acquisition.images import DecodedImage
+from pellucid.acquisition.images import DecodedImage, to_floats
 from pellucid.acquisition.tiles import Tiling
 from pellucid.acquisition.views import framing_of
 from pellucid.backbones._extractor import Backbone
@@ -269,18 +269,21 @@ class Counted:
 def test_bands_of_any_height_give_the_map_of_the_whole(height, width, reduce, data):
     tiling = Tiling(tile=256, margin=64, reduce=reduce)
     runtime = Counted(tiling, data.draw(st.integers(1, 3)), data.draw(st.integers(1, 2)))
-    pixels = np.random.default_rng(0).random((height, width, 3), np.float32)
+    values = np.random.default_rng(0).random((height, width, 3), np.float32)
+    if data.draw(st.booleans(), label="8 bit"):
+        values = (values * 255).astype(np.uint8)
     grey_rows = data.draw(st.integers(0, height))
-    pixels[:grey_rows] = pixels[:grey_rows, :, :1]
+    values[:grey_rows] = values[:grey_rows, :, :1]
+    pixels = to_floats(values)
     cuts = sorted({0, height, *data.draw(st.lists(st.integers(0, height), max_size=6))})
-    bands = [pixels[top:bottom] for top, bottom in itertools.pairwise(cuts)]
+    bands = [values[top:bottom] for top, bottom in itertools.pairwise(cuts)]
     found = list(score_bands(runtime, bands, tiling))
     whole = score_file(
         runtime, Path("sheet.png"), DecodedImage(pixels), (256, 256), FittedImages(data_sha256="", framing=tiling)
     )
     assert np.array_equal(np.concatenate([band.map for band in found]), whole.map)
     assert [band.top for band in found] == list(np.cumsum([0, *(len(band.map) for band in found)])[:-1])
-    assert np.array_equal(np.concatenate([np.broadcast_to(b.pixels, (*b.pixels.shape[:2], 3)) for b in found]), pixels)
+    assert np.array_equal(np.concatenate([np.broadcast_to(b.values, (*b.values.shape[:2], 3)) for b in found]), values)
 
 
 @settings(max_examples=15, deadline=None)
@@ -288,13 +291,15 @@ def test_bands_of_any_height_give_the_map_of_the_whole(height, width, reduce, da
 def test_bands_pass_over_the_same_tiles_as_the_whole(height, width, reduce, data):
     tiling = Tiling(tile=256, margin=64, reduce=reduce)
     rng = np.random.default_rng(0)
-    pixels = np.repeat(rng.normal(0.5, 0.02, (height, width, 1)).astype(np.float32), 3, axis=2)
-    gate = Gate.fit([(pixels * 255).astype(np.uint8)], tiling.interior, tiling.margin).with_threshold(1.0)
+    values = np.repeat((rng.normal(0.5, 0.02, (height, width, 1)) * 255).astype(np.uint8), 3, axis=2)
+    pixels = to_floats(values)
+    gate = Gate.fit([values], tiling.interior, tiling.margin).with_threshold(1.0)
     gating = Gating(gate, -7.0)
     runtime, known = Counted(tiling, 2, 1), FittedImages(data_sha256="", framing=tiling)
     whole = score_file(runtime, Path("sheet.png"), DecodedImage(pixels), (256, 256), known, gating)
     cuts = sorted({0, height, *data.draw(st.lists(st.integers(0, height), max_size=4))})
-    bands = [pixels[top:bottom] for top, bottom in itertools.pairwise(cuts)]
+    seen = values if data.draw(st.booleans(), label="8 bit") else pixels
+    bands = [seen[top:bottom] for top, bottom in itertools.pairwise(cuts)]
     found = np.concatenate([band.map for band in score_bands(runtime, bands, tiling, gating)])
     assert np.array_equal(found, whole.map)
     every = score_file(runtime, Path("sheet.png"), DecodedImage(pixels), (256, 256), known)

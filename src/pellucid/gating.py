@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pellucid.acquisition.contrast import to_grey
 from pellucid.acquisition.gate import UNIT_PX, Gate
-from pellucid.acquisition.images import Pixels, read_image
+from pellucid.acquisition.images import Pixels, read_image, to_floats
 from pellucid.acquisition.layouts import mirrored
 from pellucid.acquisition.looks import STEP_PX
 from pellucid.acquisition.tiles import Tiling, reduce_by, tile_planes
@@ -33,7 +33,7 @@ MAX_GATE_IMAGES = 64  # that the gate learns from, and as many that it is set on
 MAX_STRIPS = 48  # rows of tiles that flaws are planted into
 MAX_PLANTED = 4  # times the flaws that have to be found: more would cost more than the promise is worth
 PLACE_PX = 256  # of a tile's interior, that a flaw has for itself: one nearer would change what is found of it
-CLOSE_UP_PX = 2 * STEP_PX  # side of what the detector computes around a candidate
+CLOSE_UPS_PX = (2 * STEP_PX, 3 * STEP_PX)  # sides of what the detector computes around candidates
 CLOSE_UPS_IN_TILE = 3  # side by side, that a tile has room for at least
 MAX_CLOSE_UP_CHANGE = 1e-3  # of the map's peak, that a close-up may differ from the tile by
 CONFIDENCE = 0.95  # of the upper bound of what is lost
@@ -154,25 +154,24 @@ def fit_gate(inspector: Inspector, samples: Sequence[Sample], loss: float, seed:
     def find(tiles: Pixels) -> NDArray[np.float32]:
         return np.concatenate([inspector.runtime.score(tile_planes(tile)[None])[0] for tile in tiles])
 
-    if strips and _sees_close_up(inspector.runtime, strips[0], tiling):
-        gate = gate.with_close_ups(CLOSE_UP_PX)
+    seen = (side for side in CLOSE_UPS_PX if strips and _sees_close_up(inspector.runtime, strips[0], tiling, side))
+    gate = gate.with_close_ups(*seen)
     return set_gate(gate, strips, find, inspector.limit.pixel, loss=loss, seed=seed)
 
 
-def _sees_close_up(runtime: Runtime, strip: Strip, tiling: Tiling) -> bool:
+def _sees_close_up(runtime: Runtime, strip: Strip, tiling: Tiling, side: int) -> bool:
     """Whether the detector's map of a part of a tile is that of the tile, and so small a part worth while."""
-    side = CLOSE_UP_PX + 2 * tiling.margin
-    if tiling.interior < CLOSE_UPS_IN_TILE * CLOSE_UP_PX or strip.pixels.shape[1] < tiling.tile:
+    if tiling.interior < CLOSE_UPS_IN_TILE * side or strip.pixels.shape[1] < tiling.tile:
         return False
     tile = tile_planes(_as_floats(strip.pixels[:, : tiling.tile]))
-    first = (tiling.interior - CLOSE_UP_PX) // 2 // STEP_PX * STEP_PX
-    part = np.ascontiguousarray(tile[:, first : first + side, first : first + side])
+    first, seen = (tiling.interior - side) // 2 // STEP_PX * STEP_PX, side + 2 * tiling.margin
+    part = np.ascontiguousarray(tile[:, first : first + seen, first : first + seen])
     try:
-        found = runtime.for_tiles(side).score(part[None])[0][0]
+        found = runtime.for_tiles(seen).score(part[None])[0][0]
     except (ParameterError, WeightsError):
         return False
     whole = runtime.score(tile[None])[0][0]
-    inside = whole[first : first + CLOSE_UP_PX, first : first + CLOSE_UP_PX]
+    inside = whole[first : first + side, first : first + side]
     return found.shape == inside.shape and bool(
         np.abs(found - inside).max() <= MAX_CLOSE_UP_CHANGE * np.abs(whole).max()
     )
@@ -190,7 +189,7 @@ class _Good:
     @classmethod
     def of(cls, gate: Gate, strip: Strip) -> _Good:
         size = len(strip.pixels) - 2 * strip.margin, strip.pixels.shape[1]
-        units = _strengths(gate, strip, of_units=True) if gate.close_up else None
+        units = _strengths(gate, strip, of_units=True) if gate.close_ups else None
         return cls(_strengths(gate, strip), units, strip.margin, size)
 
     def work(self, gate: Gate, threshold: float) -> tuple[float, float]:
@@ -200,7 +199,7 @@ class _Good:
         if self.units is None or math.isinf(threshold):
             return float((self.tiles > threshold).sum() * whole), every
         looks = gate.looks_around(self.units > threshold, self.margin, *self.size)
-        return float(sum((look.side + 2 * self.margin) ** 2 for look in looks)), every
+        return float(sum(look.work(self.margin) for look in looks)), every
 
 
 def _left(gate: Gate, good: Sequence[_Good], threshold: float) -> float:
@@ -322,7 +321,7 @@ def _plant(
         inside[rows, column * side : (column + 1) * side] = covered > 0
         whole.append((tile, inside[margin : margin + cell]))
         if (n + 1) % tiles == 0:
-            seen.append(_strengths(gate, Strip(alone, margin), of_units=gate.close_up > 0))
+            seen.append(_strengths(gate, Strip(alone, margin), of_units=bool(gate.close_ups)))
             alone = grey.copy()
     peaks = _highest(find, together, margin, cell, whole)
     strengths = [_strength(gate, seen[n // tiles], *whole[n], peak.place) for n, peak in enumerate(peaks)]
@@ -367,7 +366,7 @@ def _strength(
 ) -> float:
     """The strength of a flaw: of its tile, or with close-ups of the units that it reaches where the detector has to
     look to see its peak."""
-    if not gate.close_up:
+    if not gate.close_ups:
         return float(seen[tile])
     count = gate.cell // UNIT_PX
     reached = np.asarray(inside.reshape(count, UNIT_PX, count, UNIT_PX).any((1, 3)), np.bool_)
@@ -384,6 +383,6 @@ def _strengths(gate: Gate, strip: Strip, *, of_units: bool = False) -> NDArray[n
 
 
 def _as_floats(pixels: NDArray[Any]) -> Pixels:
-    """A copy in three colours in [0, 1]."""
-    floats = pixels.astype(np.float32) / 255 if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+    """Three colours in [0, 1]."""
+    floats = to_floats(pixels)
     return np.asarray(floats if floats.ndim == 3 else np.repeat(floats[..., None], 3, 2), np.float32)

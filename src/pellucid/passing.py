@@ -11,6 +11,7 @@ import numpy as np
 
 from pellucid.acquisition.band_appearance import BandAppearance
 from pellucid.acquisition.bands import Bands
+from pellucid.acquisition.images import Values
 from pellucid.acquisition.tiles import Map, Tiling
 from pellucid.errors import DataError, ParameterError
 from pellucid.inspector import NOT_FINITE, Inspector
@@ -47,9 +48,9 @@ def inspect_bands(inspector: Inspector, bands: Bands, tell: Tell | None = None) 
             f"'{bands.path}' is inspected band by band, but this model sees images whole: fit one with --tile."
         )
     passing = Passing(inspector, bands, tell or (lambda _: None))
-    rows = (band.pixels for band in bands)
+    rows = (band.values for band in bands)
     for scored in score_bands(inspector.runtime.for_throughput(), rows, tiling, inspector.gating):
-        passing.add(scored.map, scored.pixels)
+        passing.add(scored.map, scored.values)
     return passing.conclude()
 
 
@@ -74,7 +75,7 @@ class Passing:
         self.held: list[Finding] = []  # that are defects only if the image is rejected
         self.score, self.is_finite, self.height = -math.inf, True, 0
 
-    def add(self, anomaly_map: Map, pixels: Map) -> None:
+    def add(self, anomaly_map: Map, pixels: Values) -> None:
         """Take the next rows, (h, W), with their pixels, (h, W, channels)."""
         self.height += len(anomaly_map)
         self.appearance.add(pixels)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.acquisition.band_appearance import BandAppearance, describe, seen_whole
+from pellucid.acquisition.images import to_floats
 from pellucid.synthesis.glass import draw_pane
 
 
@@ -26,16 +27,20 @@ def in_bands(pixels, rows):
     width=st.integers(1, 300),
     rows=st.integers(1, 700),
     grey_rows=st.sampled_from([0, 100, 700]),
+    eight_bit=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_bands_look_like_the_whole(height, width, rows, grey_rows, seed):
+def test_bands_look_like_the_whole(height, width, rows, grey_rows, eight_bit, seed):
     rng = np.random.default_rng(seed)
     pixels = np.clip(np.linspace(0.2, 0.9, width) + rng.normal(0, 0.1, (height, width)), 0, 1)
     pixels = np.repeat(pixels[..., None], 3, 2).astype(np.float32)
     pixels[grey_rows:] *= np.array([1, 0.9, 0.8], np.float32)
+    values = (pixels * 255).astype(np.uint8)
+    if eight_bit:
+        pixels = to_floats(values)
     found = BandAppearance(width)
     for top in range(0, height, rows):
-        band = pixels[top : top + rows]
+        band = (values if eight_bit else pixels)[top : top + rows]
         found.add(band[..., :1] if top + rows <= grey_rows else band)
     seen, expected = found.finish(), asdict(describe(pixels))
     assert seen == in_bands(pixels, rows)[1]

@@ -316,14 +316,14 @@ def test_what_cannot_be_fitted_is_said():
         Gate.fit([_noisy(64, 64, 1)], 60, CONTEXT)
 
 
-CLOSE_UP_PX = 128
+CLOSE_UPS_PX = (128, 192)
 
 
 @pytest.fixture(scope="module")
 def close_gate() -> Gate:
     """Of tiles of 512 px with a margin of 64; its units are judged with their strip."""
     images = [_noisy(768, 1100, seed) for seed in range(4)]
-    return Gate.fit(images, 384, 64).with_close_ups(CLOSE_UP_PX)
+    return Gate.fit(images, 384, 64).with_close_ups(*CLOSE_UPS_PX)
 
 
 @pytest.mark.parametrize("rows", [384, 96, 50, 20])
@@ -348,7 +348,7 @@ def test_what_is_around_a_candidate_is_computed_and_little_more(close_gate):
         flawed[64 + y - 2 : 64 + y + 3, max(0, x - 2) : x + 3] -= 15
         looks = opened.looks(flawed, 64, 384)
         assert 1 <= len(looks) <= 3
-        assert all(look.side == CLOSE_UP_PX and look.row % STEP_PX == look.column % STEP_PX == 0 for look in looks)
+        assert all(look.side in CLOSE_UPS_PX and look.row % STEP_PX == look.column % STEP_PX == 0 for look in looks)
         seen = _painted(looks, (384, 1100))
         around = np.s_[max(0, y - UNIT_PX) : y + UNIT_PX, max(0, x - UNIT_PX) : x + UNIT_PX]
         assert seen[around].all()
@@ -362,7 +362,7 @@ def test_a_tile_with_much_in_it_is_computed_as_a_whole(close_gate):
         glass[64 + y : 68 + y, 384 + x : 388 + x] = 60
     looks = opened.looks(glass, 64, 384)
     assert Look(0, 384, 384) in looks
-    assert not any(look.side == CLOSE_UP_PX and 384 <= look.column < 768 - CLOSE_UP_PX for look in looks)
+    assert not any(look.side in CLOSE_UPS_PX and 384 <= look.column < 768 - look.side for look in looks)
     shade = glass.copy()
     shade[:, 384:768] = shade[:, 384:768] // 2  # light is one for all of a tile
     assert Look(0, 384, 384) in opened.looks(shade, 64, 384)
@@ -428,20 +428,38 @@ def _painted(looks: list[Look], size: tuple[int, int]) -> np.ndarray:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 4), st.floats(0, 0.5), st.integers(0, 99))
+@given(
+    st.integers(1, 12),
+    st.integers(1, 40),
+    st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    st.floats(0, 0.5),
+    st.integers(0, 99),
+)
 def test_squares_cover_all_that_is_marked_and_none_is_for_nothing(rows, columns, cells, share, seed):
     marked = np.random.default_rng(seed).random((rows, columns)) < share
-    left, corners = marked.copy(), cover(marked, cells)
-    for row, column in corners:
-        square = left[row : row + cells, column : column + cells]
+    left, looks = marked.copy(), cover(marked, [STEP_PX * one for one in cells], 96)
+    for look in looks:
+        row, column, side = (px // STEP_PX for px in look)
+        square = left[row : row + side, column : column + side]
         assert square.any()
-        assert row == 0 or row + cells <= rows
+        assert row == 0 or row + side <= rows
         square[:] = False
     assert not left.any()
+
+
+def test_squares_are_as_large_as_is_least_work():
+    marked = np.zeros((13, 60), np.bool_)
+    marked[4, 3] = marked[5:7, 20:22] = marked[2:5, 40:43] = True
+    assert {look.side: (look.row, look.column) for look in cover(marked, (64, 128, 192), 96)} == {
+        64: (4 * 64, 3 * 64),
+        128: (5 * 64, 20 * 64),
+        192: (2 * 64, 40 * 64),
+    }
 
 
 def test_a_gate_of_before_close_ups_shows_whole_tiles(close_gate):
     state = close_gate.state()
     old = Gate.from_state(state | {"sizes": state["sizes"][:2]})
-    assert (old.close_up, old.cell) == (0, close_gate.cell)
-    assert Gate.from_state(state).close_up == CLOSE_UP_PX
+    assert (old.close_ups, old.cell) == ((), close_gate.cell)
+    assert Gate.from_state(state | {"sizes": np.array([*state["sizes"][:2], 0])}).close_ups == ()
+    assert Gate.from_state(state).close_ups == CLOSE_UPS_PX

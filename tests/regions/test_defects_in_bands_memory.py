@@ -26,21 +26,21 @@ def strips():
 tifffile.imwrite(path, strips(), shape=(height, width), dtype=np.uint8, rowsperstrip=256, bigtiff=True)
 """
 FIND = """
-import json, resource, sys
+import json, sys
 import cv2, numpy as np
 from pathlib import Path
 from pellucid.acquisition.band_files import open_bands
 from pellucid.regions.bands import DefectFinder
+from pellucid.study.measure import peak_ram_mb
 bands = open_bands(Path(sys.argv[1]), 256)
 finder = DefectFinder(bands.width, 1.0, outline_by_image=True, mm_per_px=0.2, height=bands.height)
 told = 0
 for band in bands:
     anomaly_map = cv2.blur(np.abs(band.pixels[..., 0] - np.float32(0.5)), (7, 7)) * np.float32(30)
-    told += len(finder.add(anomaly_map, band.pixels))
+    told += len(finder.add(anomaly_map, band.values))
 found = finder.finish()
 longest = max(found, key=lambda one: one.box[3])
-peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"peak_mb": peak_mb, "found": len(found), "told": told, "longest_mm": longest.length_mm}))
+print(json.dumps({"peak_mb": peak_ram_mb(), "found": len(found), "told": told, "longest_mm": longest.length_mm}))
 """
 
 

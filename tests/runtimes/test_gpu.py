@@ -134,7 +134,7 @@ def test_a_graph_that_cannot_be_written_is(model, tmp_path, format):
     detector = pellucid.load(model).detector
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
-        exporting.write_graph(detector, (64, 64), format, tmp_path / "file" / exporting.FILES[format][0])
+        exporting.write_graph(detector, (64, 64), format, tmp_path / "file" / exporting.graph_files("model", format)[0])
     with pytest.raises(OutputError, match="Cannot write"):
         pellucid.load(model).export(tmp_path / "file" / "m", format)
 

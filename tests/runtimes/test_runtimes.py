@@ -154,7 +154,7 @@ def test_a_damaged_export(copy, file, content, message):
 
 @pytest.mark.parametrize("format", ["openvino", "onnx"])
 def test_a_graph_that_its_runtime_cannot_read(tmp_path, format):
-    path = tmp_path / exporting.FILES[format][0]
+    path = tmp_path / exporting.graph_files("model", format)[0]
     path.write_text("no graph")
     with pytest.raises(ModelFileError, match="cannot read"):
         exporting.RUNTIMES[format](path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.images import FULL_BITS, DecodedImage, open_image, take_colours, to_unit_range
+from pellucid.acquisition.images import FULL_BITS, DecodedImage, as_colours, open_image, take_colours, to_unit_range
 from pellucid.errors import DataError
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ def _convert_array(image: NDArray[Any], path: Path, bits: int) -> DecodedImage:
     if image.dtype == np.bool_:
         image = image.astype(np.uint8) * np.uint8(255)
     colours, warnings = take_colours(image)
-    pixels = to_unit_range(colours, path, bits)
-    return DecodedImage(np.repeat(pixels[..., None], 3, 2) if pixels.ndim == 2 else pixels, warnings=warnings)
+    return DecodedImage(as_colours(to_unit_range(colours, path, bits)), warnings=warnings)
 
 
 def _problem_of(image: NDArray[Any], bits: int) -> str:

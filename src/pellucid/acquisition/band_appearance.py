@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.acquisition.appearance import Appearance, is_sharp_as_noise
-from pellucid.acquisition.images import Pixels, without_repeated_channels
+from pellucid.acquisition.images import Pixels, Values, to_floats, without_repeated_channels
 
 Grey = NDArray[np.float32]  # (H, W)
 Sums = NDArray[np.float64]
@@ -56,8 +56,10 @@ class BandAppearance:
         self._coarse = _Coarse()
         self._above: Grey | None = None
 
-    def add(self, pixels: Pixels) -> None:
-        """Take the next rows, (h, W, 3) or (h, W, 1) in [0, 1]."""
+    def add(self, pixels: Values) -> None:
+        """Take the next rows, (h, W, 3) or (h, W, 1)."""
+        if pixels.strides[2] == 0:  # one plane, which need not be looked at three times
+            pixels = pixels[..., :1]
         if self._rows_waiting:
             needed = PART_ROWS - self._rows_waiting
             self._wait_for(pixels[:needed])
@@ -68,16 +70,16 @@ class BandAppearance:
         if whole < len(pixels):
             self._wait_for(pixels[whole:].copy())
 
-    def _wait_for(self, rows: Pixels) -> None:
+    def _wait_for(self, rows: Values) -> None:
         """Take rows of a part that is not whole yet, unless it is now."""
-        self._waiting.append(rows)
+        self._waiting.append(to_floats(rows))
         self._rows_waiting += len(rows)
         if self._rows_waiting == PART_ROWS:
             self._look_at(_joined(self._waiting))
             self._waiting, self._rows_waiting = [], 0
 
-    def _look_at(self, pixels: Pixels) -> None:
-        pixels = np.ascontiguousarray(pixels)  # sums do not depend on how a band lies in memory
+    def _look_at(self, rows: Values) -> None:
+        pixels = np.ascontiguousarray(to_floats(rows))  # sums do not depend on how a band lies in memory
         self._height += len(pixels)
         if self._first is None:
             self._first = pixels[0, 0].copy()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.acquisition.images import Pixels, take_colours, to_unit_range
+from pellucid.acquisition.images import Pixels, Values, as_colours, take_colours, to_floats, to_unit_range
 from pellucid.errors import ParameterError
 
 BAND_ROWS = 256  # of a band, unless a caller wants another height
@@ -21,12 +21,17 @@ class Band(NamedTuple):
 
     Attributes:
         top: the image's row that the band begins at.
-        pixels: (h, W, 3), float32 RGB in [0, 1], not to be written to; the three channels of a grey image are one plane
-            in memory.
+        values: (h, W, 3), RGB, or (h, W, 1) of a grey image, not to be written to: 8 bit, or float32 in [0, 1],
+            in all bands of an image.
     """
 
     top: int
-    pixels: Pixels
+    values: Values
+
+    @property
+    def pixels(self) -> Pixels:
+        """The values as (h, W, 3), float32 RGB in [0, 1], not to be written to; a grey image is one plane in memory."""
+        return as_colours(to_floats(self.values))
 
 
 @dataclass
@@ -142,5 +147,5 @@ def to_bands(parts: Iterable[NDArray[Any]], rows: int, path: Path, bits: int, re
         remarks.add(*warnings)
         if colours.dtype.newbyteorder("=") == np.uint16:
             remarks.peak = max(remarks.peak or 0, int(colours.max(initial=0)))
-        pixels = to_unit_range(colours, path, bits)
-        yield Band(top, np.broadcast_to(pixels[..., None], (*pixels.shape, 3)) if pixels.ndim == 2 else pixels)
+        known = colours if colours.dtype == np.uint8 else to_unit_range(colours, path, bits)
+        yield Band(top, known[..., None] if known.ndim == 2 else known)

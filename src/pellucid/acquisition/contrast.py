@@ -83,7 +83,8 @@ def measure_contrast(strip: Grey, above: int, below: int) -> Contrast:
         levels = [level for _, level in CHANNELS[: len(found)]]
         parts.append([one[:, (left - first) >> k : (right - first) >> k] for one, k in zip(found, levels, strict=True)])
     joined = [np.concatenate(one, axis=1) for one in zip(*parts, strict=True)]
-    means = np.stack([strip[top:bottom].sum(0, dtype=np.uint32) for top, bottom in pairwise(edges)])
+    sums = [cv2.reduce(strip[top:bottom], 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0] for top, bottom in pairwise(edges)]
+    means = np.stack(sums)
     rows = np.diff(edges).astype(np.float32)[:, None]
     strongest = (*joined, *_lines(means.astype(np.float32) / rows))
     cut = tuple(one[:, : -(-columns // 2**level)] for one, (_, level) in zip(strongest, CHANNELS, strict=True))

@@ -71,8 +71,8 @@ class Gate:
         rare: of every channel and of the light, where rare values begin among good tiles and their scale, (channels +
             1, 2).
         threshold: a tile is a candidate where its strength is higher; -inf: all are.
-        close_up: side of the squares that the detector computes around candidates, px, a multiple of 64; 0: it computes
-            whole tiles.
+        close_ups: sides of the squares that the detector computes around candidates, px, multiples of 64; none: it
+            computes whole tiles.
     """
 
     cell: int
@@ -83,7 +83,7 @@ class Gate:
     rare: Floats
     spread_along: Floats = field(default_factory=lambda: np.empty(0, np.float32))
     threshold: float = -math.inf
-    close_up: int = 0
+    close_ups: tuple[int, ...] = ()
 
     @classmethod
     def fit(cls, images: Iterable[NDArray[Any]], cell: int, margin: int) -> Self:
@@ -137,7 +137,7 @@ class Gate:
             rows: that the maps of these tiles are about.
         """
         seen = strip[margin - self.context : margin + rows + self.context]
-        if not self.close_up:
+        if not self.close_ups:
             shown = self.strip_strengths(seen, self.context, self.context) > self.threshold
             return [Look(0, int(tile) * self.cell, self.cell) for tile in np.flatnonzero(shown)]
         shown = self.unit_strengths(seen, self.context, self.context) > self.threshold
@@ -159,14 +159,13 @@ class Gate:
         cells = np.zeros((-(-rows // STEP_PX), near.shape[1]), np.bool_)
         for row, (top, bottom) in zip(near, pairwise(segment_edges(rows).tolist()), strict=True):
             cells[top // STEP_PX : -(-bottom // STEP_PX)] |= row
-        looks, size = [], self.close_up // STEP_PX
-        most = ((self.cell + 2 * margin) / (self.close_up + 2 * margin)) ** 2  # close-ups that are the work of a tile
+        looks = []
         for left in range(0, columns, self.cell):
-            tile = cells[:, left // STEP_PX : (left + self.cell) // STEP_PX]
-            if len(cover(tile, size)) >= most:
-                looks.append(Look(0, left, self.cell))
+            whole, tile = Look(0, left, self.cell), cells[:, left // STEP_PX : (left + self.cell) // STEP_PX]
+            if sum(look.work(margin) for look in cover(tile, self.close_ups, margin)) >= whole.work(margin):
+                looks.append(whole)
                 tile[:] = False
-        return looks + [Look(row * STEP_PX, column * STEP_PX, self.close_up) for row, column in cover(cells, size)]
+        return looks + sorted(cover(cells, self.close_ups, margin), key=lambda look: look.side)
 
     def unit_strengths(self, strip: NDArray[Any], above: int, below: int) -> Floats:
         """Return the strengths of units of one row of tiles, (segments, units): ``UNIT_PX`` columns and a segment of
@@ -215,24 +214,25 @@ class Gate:
         """Return this gate with another threshold."""
         return replace(self, threshold=threshold)
 
-    def with_close_ups(self, side: int) -> Self:
-        """Return this gate for a detector that computes squares of a side, px, around candidates; 0: whole tiles."""
-        return replace(self, close_up=side)
+    def with_close_ups(self, *sides: int) -> Self:
+        """Return this gate for a detector that computes squares of some sides, px, around candidates; none: tiles."""
+        return replace(self, close_ups=sides)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all of it as arrays, for a model file."""
-        numbers = np.array([self.cell, self.context, self.close_up], np.int64), np.array(self.threshold, np.float64)
         arrays = {name: getattr(self, name) for name in ("light", "high", "spread", "rare", "spread_along")}
-        return {"sizes": numbers[0], "threshold": numbers[1], **arrays}
+        sizes = np.array([self.cell, self.context, *self.close_ups], np.int64)
+        return {"sizes": sizes, "threshold": np.array(self.threshold, np.float64), **arrays}
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
         """Make a gate from what :meth:`state` returned."""
-        cell, context, *close_up = (int(number) for number in state["sizes"])
+        cell, context, *sides = (int(number) for number in state["sizes"])
         light, high, spread, rare, along = (
             np.asarray(state.get(name, ()), np.float32) for name in ("light", "high", "spread", "rare", "spread_along")
         )
-        return cls(cell, context, light, high, spread, rare, along, float(state["threshold"]), *close_up)
+        close_ups = tuple(side for side in sides if side)  # a gate of before has a 0 for none
+        return cls(cell, context, light, high, spread, rare, along, float(state["threshold"]), close_ups)
 
     def _excess(self, contrast: Contrast, side: int, *, by_segment: bool = False) -> Floats:
         """How far the strongest value in ``side`` columns lies above the usual, in standard deviations, (channels + 1,

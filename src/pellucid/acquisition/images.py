@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 1]
+Values = NDArray[np.uint8 | np.float32]  # pixels, or the 8-bit values that they come from, a quarter of the memory
 Planes = NDArray[np.float32]  # (3, H, W), the same as a network takes it
 Size = tuple[int, int]  # height, width, px
+Number = TypeVar("Number", bound=np.generic)
 See = Callable[[Pixels], Iterable[Planes]]  # what a network sees of an image: once, or tile by tile
+EIGHT_BIT_WHITE = 255
 FULL_BITS = 16  # of a 16-bit value, when a camera uses all of them
 MAX_BATCH_PIXELS = 8 * 512 * 512  # of images that are learned from at a time
 CAMERA_BITS = (8, 10, 12, 14, FULL_BITS)  # that cameras put into 16-bit values
@@ -33,7 +36,7 @@ class DecodedImage:
     """An image as every stage takes it, and what was lost or unusual on the way.
 
     Attributes:
-        pixels: (H, W, 3), float32 RGB in [0, 1].
+        pixels: (H, W, 3), float32 RGB in [0, 1]; not to be written to: a grey image is one plane in memory.
         peak: highest value of a 16-bit file; None for others.
         warnings: what a person should know about the file, a sentence each, as in a channel that was dropped.
     """
@@ -52,13 +55,13 @@ def read_image(path: Path, bits: int = FULL_BITS) -> Pixels:
         bits: significant bits of 16-bit values, 8 to 16: as 12 where the camera gives 0 to 4095.
 
     Returns:
-        Pixels (H, W, 3), float32 RGB in [0, 1].
+        Pixels (H, W, 3), float32 RGB in [0, 1], which may be written to.
 
     Raises:
         DataError: the file is missing, empty, truncated, damaged, no image, holds several images, NaN or values outside
             its range.
     """
-    return open_image(path, bits).pixels
+    return np.require(open_image(path, bits).pixels, requirements=("C", "W"))
 
 
 def open_image(path: Path, bits: int = FULL_BITS) -> DecodedImage:
@@ -86,9 +89,7 @@ def decode_image(content: bytes, path: Path, bits: int = FULL_BITS) -> DecodedIm
         DataError: it is empty, truncated, damaged, no image, holds several images, NaN or values outside its range.
     """
     image, warnings = take_colours(decode(content, path))
-    pixels = to_unit_range(image, path, bits)
-    if pixels.ndim == 2:
-        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.float32)
+    pixels = as_colours(to_unit_range(image if image.ndim == 2 else without_repeated_channels(image), path, bits))
     peak = int(image.max()) if image.dtype.newbyteorder("=") == np.uint16 else None
     return DecodedImage(pixels, peak, warnings)
 
@@ -124,11 +125,18 @@ def is_constant(pixels: Pixels) -> bool:
     return bool((pixels == pixels[0, 0]).all())
 
 
-def without_repeated_channels(pixels: Pixels) -> Pixels:
+def without_repeated_channels(pixels: NDArray[Number]) -> NDArray[Number]:
     """Return an image (H, W, 3), or one channel of it, (H, W, 1), where all are alike."""
     first = pixels[..., 0]
     is_grey = pixels.strides[2] == 0 or all(np.array_equal(first, pixels[..., c]) for c in range(1, pixels.shape[2]))
     return pixels[..., :1] if is_grey else pixels
+
+
+def as_colours(pixels: Pixels) -> Pixels:
+    """Return an image (H, W), (H, W, 1) or (H, W, 3) as (H, W, 3), of a grey one with one plane in memory."""
+    if pixels.shape[2:] == (3,):
+        return pixels
+    return np.broadcast_to(pixels.reshape(*pixels.shape[:2], 1), (*pixels.shape[:2], 3))
 
 
 def read_content(path: Path) -> bytes:
@@ -178,13 +186,13 @@ def to_unit_range(image: NDArray[Any], path: Path, bits: int = FULL_BITS) -> Pix
     """
     native = image.dtype.newbyteorder("=")
     if native == np.uint8 or native == np.uint16:
-        highest = np.iinfo(native).max if native == np.uint8 else 2**bits - 1
+        highest = EIGHT_BIT_WHITE if native == np.uint8 else 2**bits - 1
         if bits < FULL_BITS and image.max(initial=0) > highest:
             raise DataError(
                 f"'{path}' has values up to {image.max()}, but the images that were fitted on have {bits} bits, 0 to"
                 f" {highest}: give it images of the same camera and format."
             )
-        return np.asarray(np.divide(image, np.float32(highest), dtype=np.float32, order="C"))
+        return _divided(image, highest)
     if native.kind != "f":
         raise DataError(f"'{path}' has pixels of type {image.dtype}; 8 bit, 16 bit and float can be read.")
     if not np.isfinite(image).all():
@@ -195,6 +203,15 @@ def to_unit_range(image: NDArray[Any], path: Path, bits: int = FULL_BITS) -> Pix
     return image.astype(np.float32, order="C")
 
 
+def to_floats(values: Values) -> Pixels:
+    """Bring 8-bit values of any shape to [0, 1], as :func:`to_unit_range` does; floats are there already."""
+    return _divided(values, EIGHT_BIT_WHITE) if values.dtype == np.uint8 else np.asarray(values, np.float32)
+
+
+def _divided(values: NDArray[Any], highest: int) -> Pixels:
+    return np.asarray(np.divide(values, np.float32(highest), dtype=np.float32, order="C"))
+
+
 def resize(pixels: Pixels, size: Size) -> Pixels:
     """Resize an image: areas are averaged when shrinking, values interpolated when growing; nothing is cropped.
 
@@ -203,11 +220,11 @@ def resize(pixels: Pixels, size: Size) -> Pixels:
         size: height and width wanted, px.
 
     Returns:
-        (height, width, 3); ``pixels`` itself where it has that size.
+        (height, width, 3), contiguous; ``pixels`` itself where it has that size and is.
     """
     height, width = size
     if pixels.shape[:2] == size:
-        return pixels
+        return np.ascontiguousarray(pixels)
     shrinks = height < pixels.shape[0] or width < pixels.shape[1]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation), np.float32)

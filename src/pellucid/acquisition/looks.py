@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,26 +25,42 @@ class Look(NamedTuple):
     column: int
     side: int
 
+    def work(self, margin: int) -> int:
+        """Pixels that are computed for it, of which the margin is on every side."""
+        return (self.side + 2 * margin) ** 2
 
-def cover(marked: NDArray[np.bool_], cells: int) -> list[tuple[int, int]]:
-    """Cover marked cells with squares, greedily: each takes as many new ones as it can beside the first that is left.
+
+def cover(marked: NDArray[np.bool_], sides: Sequence[int], margin: int) -> list[Look]:
+    """Cover marked cells of ``STEP_PX`` with squares, greedily.
+
+    Each covers the first cell that is left, with the side and at the place where it covers most others for its work.
 
     Args:
         marked: (rows, columns).
-        cells: side of a square; those of an image that is less high reach beyond it.
-
-    Returns:
-        Row and column of the first cell of every square.
+        sides: that squares may have, px, multiples of ``STEP_PX``; squares of an image that is less high reach beyond.
+        margin: around every square, px.
     """
-    left, corners = marked.copy(), []
-    lowest = max(len(marked) - cells, 0)
+    left, looks = marked.copy(), []
     for row, column in np.argwhere(marked).tolist():
         if left[row, column]:
-            top = min(row, lowest)
-            starts = range(max(column - cells + 1, 0), column + 1)
-            start = max(
-                starts, key=lambda first: (np.count_nonzero(left[top : top + cells, first : first + cells]), first)
-            )
-            corners.append((top, start))
-            left[top : top + cells, start : start + cells] = False
-    return corners
+            _, _, best = max(_beside(left, row, column, sides, margin), key=lambda one: one[:2])
+            looks.append(best)
+            left[_cells(best)] = False
+    return looks
+
+
+def _beside(
+    left: NDArray[np.bool_], row: int, column: int, sides: Sequence[int], margin: int
+) -> Iterator[tuple[float, int, Look]]:
+    """Squares that cover a cell and none above it: cells that are left in each by its work, its column, and itself."""
+    for side in sides:
+        cells = side // STEP_PX
+        top = min(row, max(len(left) - cells, 0))
+        for start in range(max(column - cells + 1, 0), column + 1):
+            look = Look(top * STEP_PX, start * STEP_PX, side)
+            yield np.count_nonzero(left[_cells(look)]) / look.work(margin), start, look
+
+
+def _cells(look: Look) -> tuple[slice, slice]:
+    row, column, cells = (px // STEP_PX for px in look)
+    return slice(row, row + cells), slice(column, column + cells)

@@ -18,7 +18,7 @@ from pellucid.anomalib.predictions import batch_of
 from pellucid.anomalib.visualization import RED, superimpose_anomaly_map
 from pellucid.errors import ParameterError
 from pellucid.inspector import Inspector
-from pellucid.models.export import FILES, Format
+from pellucid.models.export import Format, graph_files
 from pellucid.records import Inspection, Samples
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def export_model(inspector: Inspector, folder: Path, export_type: ExportType, in
         return folder / "model.pt"
     format: Format = "onnx" if export_type == ExportType.ONNX else "openvino"
     inspector.export(folder, format, int8=int8)
-    return folder / FILES[format][0]
+    return folder / graph_files("model", format)[0]
 
 
 def say_raw(limit: float) -> None:

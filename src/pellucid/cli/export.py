@@ -42,7 +42,7 @@ def export(
     inspector = load(model, device=device)
     header = inspector.export(output, format, images=images, int8=int8)
     _print_agreement(header, f"{len(images)} images" if images else "drawn panes of glass")
-    if int8 is not None and inspector.gate is not None and inspector.gate.close_up:
+    if int8 is not None and inspector.gate is not None and inspector.gate.close_ups:
         print_text(out, WHOLE_TILES)
     print_line(out, f"wrote {output}; its limit may be edited in {output / 'model.json'}")
 

@@ -1,7 +1,7 @@
 """A fitted detector as one graph, from pixels to map and score, in a folder that is used without torch.
 
 ``model.xml`` and ``model.bin`` (OpenVINO) or ``model.onnx`` hold the graph, for batches of any size, and files named
-``close_up`` that for the smaller tiles around what a gate lets pass; ``model.json``
+``close_up`` and ``close_up_2`` those for the smaller tiles around what a gate lets pass; ``model.json``
 holds everything else: what the model is, how well the graph agrees with torch, and the limit, which may be edited.
 """
 
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 Format = Literal["openvino", "onnx"]
 RUNTIMES: dict[Format, type[OpenVino] | type[Onnx]] = {"openvino": OpenVino, "onnx": Onnx}
-FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
-CLOSE_UP_FILES = {"openvino": ("close_up.xml", "close_up.bin"), "onnx": ("close_up.onnx",)}  # for smaller tiles
+SUFFIXES = {"openvino": (".xml", ".bin"), "onnx": (".onnx",)}  # of the files of a graph
+CLOSE_UPS = ("close_up", "close_up_2")  # their names, one for every side of a gate's close-ups
 MAX_REFERENCE_DRIFT = 0.02  # relative, of an int8 graph's score for one image between two processors
 EXPORT_VERSION = 2  # of model.json; see models/file.py for what to do when it rises
 RENAMED = {"difference": "max_difference", "agreement": "rank_correlation", "probe": "reference_score"}  # since 1
@@ -99,18 +99,18 @@ def export(
         raise ParameterError("An int8 graph is computed by OpenVINO: leave --format onnx out.")
     normals = None if int8 is None else normals_of(int8, header)
     check_writable(folder / "model.json")
-    _check_replaceable(folder, ("model.json", *FILES[format], *CLOSE_UP_FILES[format]))
+    names = ("model.json", *(name for stem in ("model", *CLOSE_UPS) for name in graph_files(stem, format)))
+    _check_replaceable(folder, names)
     reference = Torch(_on_cpu(detector))
-    gate = gate if gate is None or normals is None else gate.with_close_ups(0)  # whose scale factors would be others
-    close_up = _close_up_side(gate, header)
+    gate = gate if gate is None or normals is None else gate.with_close_ups()  # whose scale factors would be others
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
-            files = [Path(made) / name for name in FILES[format]]
+            files = [Path(made) / name for name in graph_files("model", format)]
             off_by = _write_compared(reference, header.image_size, format, files[0], images)
-            if close_up:
-                files += [Path(made) / name for name in CLOSE_UP_FILES[format]]
-                smaller = reference.for_tiles(close_up), (close_up, close_up)
-                off_by = max(off_by, _write_compared(*smaller, format, Path(made) / CLOSE_UP_FILES[format][0]))
+            for stem, side in zip(CLOSE_UPS, _close_up_sides(gate, header), strict=False):
+                files += [Path(made) / name for name in graph_files(stem, format)]
+                graph, smaller = Path(made) / graph_files(stem, format)[0], reference.for_tiles(side)
+                off_by = max(off_by, _write_compared(smaller, (side, side), format, graph))
             written: dict[str, object] = {"format": format, "max_difference": off_by, "model": header}
             written["gate"] = gate and {name: values.tolist() for name, values in gate.state().items()}
             if normals is not None:
@@ -118,7 +118,7 @@ def export(
                 files[0].parent.mkdir()
                 written |= _quantise(reference, normals, header.image_size, graph, files[0])
             whole = ExportHeader.model_validate(written | {"sha256": _sha256(files)})
-            for name in ("model.json", *CLOSE_UP_FILES[format]):  # never a header beside another's graph
+            for name in names:  # never a header beside another's graph
                 (folder / name).unlink(missing_ok=True)
             for file in files:
                 file.replace(folder / file.name)
@@ -128,12 +128,17 @@ def export(
     return whole
 
 
-def _close_up_side(gate: Gate | None, header: Header) -> int:
-    """Side of the tiles that are seen around a gate's candidates, px; 0: there are none but the model's own."""
+def graph_files(stem: str, format: Format) -> tuple[str, ...]:
+    """Return the names of a graph's files, the one that a runtime is given first."""
+    return tuple(stem + suffix for suffix in SUFFIXES[format])
+
+
+def _close_up_sides(gate: Gate | None, header: Header) -> tuple[int, ...]:
+    """Sides of the tiles that are seen around a gate's candidates, px."""
     framing = header.fitted_images.framing
-    if gate is None or not gate.close_up or not isinstance(framing, Tiling):
-        return 0
-    return gate.close_up + 2 * framing.margin
+    if gate is None or not isinstance(framing, Tiling):
+        return ()
+    return tuple(side + 2 * framing.margin for side in gate.close_ups)
 
 
 def _check_replaceable(folder: Path, names: Sequence[str]) -> None:
@@ -216,19 +221,17 @@ def open_export(folder: Path) -> tuple[Runtime, Header, Gate | None]:
         ParameterError: its runtime is not installed.
     """
     header = read_export_header(folder)
-    files = [folder / name for name in FILES[header.format]]
     gate = header.gate and Gate.from_state({name: np.array(values) for name, values in header.gate.items()})
-    close_up = None
-    if gate and gate.close_up:
-        files += [folder / name for name in CLOSE_UP_FILES[header.format]]
-        close_up = folder / CLOSE_UP_FILES[header.format][0]
+    close_ups = CLOSE_UPS[: len(gate.close_ups)] if gate else ()
+    graphs = [[folder / name for name in graph_files(stem, header.format)] for stem in ("model", *close_ups)]
     try:
-        digest = _sha256(files)
+        digest = _sha256([file for files in graphs for file in files])
     except OSError as error:
         raise _not_whole(folder, error) from None
     if digest != header.sha256:
         raise ModelFileError(f"The graph in '{folder}' was changed since it was written: its checksum does not agree.")
-    runtime = RUNTIMES[header.format](files[0], header.model.score_of, close_up=close_up)
+    graph, *smaller = (files[0] for files in graphs)
+    runtime = RUNTIMES[header.format](graph, header.model.score_of, close_ups=smaller)
     if header.reference_score is not None:
         found = _score_of_noise(runtime, header.model.image_size)
         if not abs(found - header.reference_score) <= MAX_REFERENCE_DRIFT * abs(header.reference_score):

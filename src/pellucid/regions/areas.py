@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from pellucid.acquisition.images import without_repeated_channels
+from pellucid.acquisition.images import to_floats, without_repeated_channels
 from pellucid.regions.background import Deviation, Mask, deviate
 from pellucid.regions.clusters import Cluster, Clusters
 from pellucid.regions.rows import Rows, Window, longest_rows, widest_pad
@@ -58,13 +58,13 @@ class Area(NamedTuple):
         return self.window.size > MAX_WINDOW_PIXELS
 
     def compare(self, pixels: Rows, above: Rows) -> Compared:
-        """Compare it with the rows of an image, (h, W, channels) in [0, 1], and of where the map is above, (h, W)."""
+        """Compare it with the rows of an image, (h, W, channels), and of where the map is above, (h, W)."""
         top, left = self.bounds.top - self.window.top, self.bounds.left - self.window.left
         region, near = (np.zeros(self.window.shape, np.bool_) for _ in range(2))
         for mask, part in ((region, self.region), (near, self.near)):
             place = mask[top : top + part.shape[0], left : left + part.shape[1]]
             place[:] = part[: place.shape[0]]
-        image = without_repeated_channels(pixels.cut(self.window))
+        image = to_floats(without_repeated_channels(pixels.cut(self.window)))
         return Compared(deviate(image, above.cut(self.window), self.thickness), region, near)
 
 

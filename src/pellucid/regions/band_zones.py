@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pellucid.acquisition.images import without_repeated_channels
+from pellucid.acquisition.images import Values, without_repeated_channels
 from pellucid.records import Defect, Ignored, IgnoreReason
 from pellucid.regions.background import Floats, Mask
 from pellucid.regions.bands import DefectFinder
@@ -56,12 +56,12 @@ class ZonedFinder:
         self._ignoring = {reason: make_finder() for reason, is_needed in reasons if is_needed}
         self._map, self._pixels, self._taken = Rows(), Rows(), 0
 
-    def add(self, anomaly_map: Floats, pixels: Floats | None = None) -> list[Finding]:
+    def add(self, anomaly_map: Floats, pixels: Values | None = None) -> list[Finding]:
         """Take the next rows; arrays that are given must not change any more.
 
         Args:
             anomaly_map: (h, W).
-            pixels: (h, W, channels) in [0, 1]; None where they do not come with the map.
+            pixels: (h, W, channels); None where they do not come with the map.
 
         Returns:
             Defects that are complete now; :class:`Ignored` are those that do not count.

@@ -12,7 +12,7 @@ import bisect
 import cv2
 import numpy as np
 
-from pellucid.acquisition.images import without_repeated_channels
+from pellucid.acquisition.images import Values, without_repeated_channels
 from pellucid.records import Defect
 from pellucid.regions.background import Floats, Mask
 from pellucid.regions.clusters import Cluster, Clusters
@@ -85,12 +85,12 @@ class DefectFinder:
         self._strongest: list[Rank] = []
         self._large: set[Rank] = set()
 
-    def add(self, anomaly_map: Floats, pixels: Floats | None = None, place: Mask | None = None) -> tuple[Defect, ...]:
+    def add(self, anomaly_map: Floats, pixels: Values | None = None, place: Mask | None = None) -> tuple[Defect, ...]:
         """Take the next rows; arrays that are given must not change any more.
 
         Args:
             anomaly_map: (h, W).
-            pixels: (h, W, channels) in [0, 1]; None where they do not come with the map.
+            pixels: (h, W, channels); None where they do not come with the map.
             place: where regions of the map are taken from, (h, W); everywhere by default.
 
         Returns:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pellucid.acquisition.images import without_repeated_channels
+from pellucid.acquisition.images import to_floats, without_repeated_channels
 from pellucid.records import Defect
-from pellucid.regions.background import Floats, Mask
+from pellucid.regions.background import Mask
 from pellucid.regions.clusters import Cluster
 from pellucid.regions.kinds import kind_of
 from pellucid.regions.measure import (
@@ -33,7 +33,7 @@ class Surroundings(NamedTuple):
     """What a defect's appearance is measured by.
 
     Attributes:
-        pixels: rows of the image, (h, W, channels) in [0, 1].
+        pixels: rows of the image, (h, W, channels).
         inside: rows of all defects, (h, W).
         width: of the image, px.
         height: rows that are known, px; where a window ends at the latest.
@@ -119,7 +119,7 @@ def measure_region(cluster: Cluster, around: Surroundings | None, bridge_px: int
         own = np.zeros(window.shape, np.bool_)
         y, x = top - window.top, left - window.left
         own[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
-        pixels: Floats = without_repeated_channels(around.pixels.cut(window))
+        pixels = to_floats(without_repeated_channels(around.pixels.cut(window)))
         others: Mask = around.inside.cut(window) & ~own
         appearance = measure_appearance(pixels, own, others)
     in_mm: dict[str, Any] = {}

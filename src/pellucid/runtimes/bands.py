@@ -8,23 +8,23 @@ from typing import NamedTuple
 
 from pellucid._io.pipeline import take_ahead
 from pellucid.acquisition.gate import Gating
-from pellucid.acquisition.images import Pixels, without_repeated_channels
+from pellucid.acquisition.images import Values, to_floats, without_repeated_channels
 from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by
-from pellucid.regions.rows import Rows
+from pellucid.regions.rows import Rows, Window
 from pellucid.runtimes import Floats, Runtime
 from pellucid.runtimes.strips import Strip, batches, compute
 
 
 class ScoredBand(NamedTuple):
-    """Rows of an image: the first one's number, their map (h, W), and their pixels (h, W, channels), one if grey."""
+    """Rows of an image: the first one's number, their map (h, W), and their values (h, W, channels), one if grey."""
 
     top: int
     map: Map
-    pixels: Pixels
+    values: Values
 
 
 def score_bands(
-    runtime: Runtime, bands: Iterable[Pixels], tiling: Tiling, gating: Gating | None = None
+    runtime: Runtime, bands: Iterable[Values], tiling: Tiling, gating: Gating | None = None
 ) -> Iterator[ScoredBand]:
     """Score an image of any height while it passes; its map is that of the whole image, byte for byte.
 
@@ -34,19 +34,21 @@ def score_bands(
 
     Args:
         runtime: computes tiles, several at a time where it had best be given several.
-        bands: consecutive rows (h, W, 3), RGB in [0, 1], of any heights, one of them at least.
+        bands: consecutive rows (h, W, 3), or (h, W, 1) if grey, of any heights, one of them at least.
         tiling: of the model.
         gating: passes over tiles of good glass; None: all are computed.
 
     Yields:
-        Consecutive rows, as many as the interior of a tile has.
+        Consecutive rows, not more than the interior of a tile has.
     """
     joined = JoinedRows(tiling.reduce)
     with ThreadPoolExecutor(runtime.parallel_requests) as pool:
         strips = take_ahead(_begin(pool, runtime, cut) for cut in _cut_strips(bands, tiling, gating))
         try:
-            for strip, pixels, maps in strips:
-                yield from joined.add(strip.join(one for found in maps for one in found.result()), pixels)
+            for strip, values, maps in strips:
+                joined.expect(values)
+                for rows in strip.join(one for found in maps for one in found.result()):
+                    yield from joined.add(rows)
             yield from joined.end()
         finally:
             strips.close()
@@ -54,17 +56,17 @@ def score_bands(
 
 
 class _CutStrip(NamedTuple):
-    """A row of tiles, and the pixels that it is about at the image's own scale, (h, W, channels)."""
+    """A row of tiles, and the values that it is about at the image's own scale, (h, W, channels) each, as they came."""
 
     strip: Strip
-    pixels: Pixels
+    values: Sequence[Values]
 
 
 class _BegunStrip(NamedTuple):
     """A row of tiles whose maps are being computed, (B, side, side) each, in order."""
 
     strip: Strip
-    pixels: Pixels
+    values: Sequence[Values]
     maps: Sequence[Future[Floats]]
 
 
@@ -73,27 +75,29 @@ def _begin(pool: ThreadPoolExecutor, runtime: Runtime, cut: _CutStrip) -> _Begun
     return _BegunStrip(*cut, begun)
 
 
-def _cut_strips(bands: Iterable[Pixels], tiling: Tiling, gating: Gating | None) -> Iterator[_CutStrip]:
+def _cut_strips(bands: Iterable[Values], tiling: Tiling, gating: Gating | None) -> Iterator[_CutStrip]:
     """Cut an image into rows of tiles, each as soon as all is there that its tiles see."""
     own, seen, top = Rows(), Rows(), 0  # rows as they came and reduced; first row of the next row of tiles
 
     def reduce(last: int) -> None:
         first = seen.end * tiling.reduce
         if last > first:
-            seen.add(reduce_by(own.between(first, last), tiling.reduce))
+            rows = own.between(first, last)
+            seen.add(rows if tiling.reduce == 1 else reduce_by(to_floats(rows), tiling.reduce))
 
     def cut(width: int) -> _CutStrip:
         strip = Strip(seen, top, width, tiling, gating)
         first, last = (min(row * tiling.reduce, own.end) for row in (strip.top, strip.bottom))
-        pixels = own.between(first, last)
+        values = [part for _, part in own.parts(Window(first, last, 0, columns))]
         seen.drop(strip.top - tiling.margin)  # the last tiles may mirror so far
         own.drop(min(last, seen.end * tiling.reduce))
-        return _CutStrip(strip, pixels)
+        return _CutStrip(strip, values)
 
-    width = 0
+    columns = width = 0  # as they came and reduced
     for band in bands:
         own.add(without_repeated_channels(band))
-        width = -(-band.shape[1] // tiling.reduce)
+        columns = band.shape[1]
+        width = -(-columns // tiling.reduce)
         reduce(own.end - own.end % tiling.reduce)
         while seen.end >= top + tiling.interior + tiling.margin:
             yield cut(width)
@@ -109,27 +113,32 @@ class JoinedRows:
 
     def __init__(self, factor: int) -> None:
         self.factor, self.told = factor, 0  # rows that were given out
-        self.pixels, self.map = Rows(), Rows()
+        self.beside = int(factor > 1)  # rows of the reduced map above and below that one of it is enlarged with
+        self.values, self.map = Rows(), Rows()
 
-    def add(self, anomaly_map: Map, pixels: Pixels) -> Iterator[ScoredBand]:
-        """Take the next rows of the reduced image's map, and the pixels that they are about."""
+    def expect(self, values: Sequence[Values]) -> None:
+        """Take the values that the next rows of the map will be about, part by part."""
+        for part in values:
+            self.values.add(part)
+
+    def add(self, anomaly_map: Map) -> Iterator[ScoredBand]:
+        """Take the next rows of the reduced image's map."""
         self.map.add(anomaly_map)
-        self.pixels.add(pixels)
-        yield from self.take((self.map.end - (self.factor > 1)) * self.factor)
+        yield from self.take((self.map.end - self.beside) * self.factor)
 
     def end(self) -> Iterator[ScoredBand]:
         """Take note that the image has ended."""
-        yield from self.take(self.pixels.end)
+        yield from self.take(self.values.end)
 
     def take(self, bottom: int) -> Iterator[ScoredBand]:
         factor, top = self.factor, self.told
-        bottom = min(bottom, self.pixels.end)
+        bottom = min(bottom, self.values.end)
         if bottom <= top:
             return
-        pixels, above = self.pixels.between(top, bottom), max(top // factor - 1, 0)
+        values, above = self.values.between(top, bottom), max(top // factor - self.beside, 0)
         rows = self.map.between(above, self.map.end)
-        enlarged = enlarge_by(rows, factor, (bottom - above * factor, pixels.shape[1]))
-        yield ScoredBand(top, enlarged[top - above * factor :], pixels)
+        enlarged = enlarge_by(rows, factor, (bottom - above * factor, values.shape[1]))
         self.told = bottom
-        self.map.drop(bottom // factor - 1)
-        self.pixels.drop(bottom)
+        self.map.drop(bottom // factor - self.beside)
+        self.values.drop(bottom)
+        yield ScoredBand(top, enlarged[top - above * factor :], values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class Onnx:
         graph: the ``.onnx`` file.
         score_of: what of its map a score follows.
         parallel_requests: 1: all cores for one image; else a core for each of so many.
-        close_up: the graph for tiles of another side; None: there is none.
+        close_ups: the graphs for tiles of other sides.
     """
 
     name: Name = "onnx"
@@ -26,7 +27,7 @@ class Onnx:
     batch_size = 1
 
     def __init__(
-        self, graph: Path, score_of: ScoreOf = "peak", parallel_requests: int = 1, close_up: Path | None = None
+        self, graph: Path, score_of: ScoreOf = "peak", parallel_requests: int = 1, close_ups: Sequence[Path] = ()
     ) -> None:
         require_installed("onnx")
         import onnxruntime
@@ -39,7 +40,7 @@ class Onnx:
         except Exception as error:  # its exceptions share no base class of their own
             raise ModelFileError(f"ONNX Runtime cannot read '{graph}': {str(error).splitlines()[-1]}") from None
         self._side = int(self._session.get_inputs()[0].shape[2])
-        self._close_up = None if close_up is None else Onnx(close_up, score_of, parallel_requests)
+        self._close_ups = [Onnx(smaller, score_of, parallel_requests) for smaller in close_ups]
 
     def for_throughput(self) -> Onnx:
         """Return a session that computes as many images at a time as there are cores."""
@@ -47,8 +48,8 @@ class Onnx:
 
     @cached_property
     def _throughput(self) -> Onnx:
-        close_up = None if self._close_up is None else self._close_up._graph
-        return Onnx(self._graph, self.score_of, os.cpu_count() or 1, close_up)
+        close_ups = [smaller._graph for smaller in self._close_ups]
+        return Onnx(self._graph, self.score_of, os.cpu_count() or 1, close_ups)
 
     def for_tiles(self, side: int) -> Onnx:
         """Return the graph for tiles of a side, px; itself for its own.
@@ -56,11 +57,10 @@ class Onnx:
         Raises:
             ParameterError: there is none.
         """
-        if side == self._side:
-            return self
-        if self._close_up is None:
-            raise no_tiles_of(side)
-        return self._close_up.for_tiles(side)
+        for sized in (self, *self._close_ups):
+            if sized._side == side:
+                return sized
+        raise no_tiles_of(side)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         maps, scores = self._session.run(None, {"pixels": pixels})

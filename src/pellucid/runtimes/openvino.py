@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
@@ -31,7 +32,7 @@ class OpenVino:
         graph: the ``.xml`` file.
         score_of: what of its map a score follows.
         throughput: a core or so for each of several images, instead of all cores for one.
-        close_up: the graph for tiles of another side; None: there is none.
+        close_ups: the graphs for tiles of other sides.
     """
 
     name: Name = "openvino"
@@ -39,7 +40,7 @@ class OpenVino:
     batch_size = 1
 
     def __init__(
-        self, graph: Path, score_of: ScoreOf = "peak", throughput: bool = False, close_up: Path | None = None
+        self, graph: Path, score_of: ScoreOf = "peak", throughput: bool = False, close_ups: Sequence[Path] = ()
     ) -> None:
         require_installed("openvino")
         import openvino
@@ -51,7 +52,7 @@ class OpenVino:
             self._side = int(self._model.input().partial_shape[2].get_length())
         except RuntimeError as error:
             raise _unreadable(graph, error) from None
-        self._close_up = None if close_up is None else OpenVino(close_up, score_of, throughput)
+        self._close_ups = [OpenVino(smaller, score_of, throughput) for smaller in close_ups]
         self._compiling = threading.Lock()
         self._compiled: _Requests | None = None
 
@@ -105,8 +106,8 @@ class OpenVino:
 
     @cached_property
     def _throughput(self) -> OpenVino:
-        close_up = None if self._close_up is None else self._close_up._graph
-        return OpenVino(self._graph, self.score_of, throughput=True, close_up=close_up)
+        close_ups = [smaller._graph for smaller in self._close_ups]
+        return OpenVino(self._graph, self.score_of, throughput=True, close_ups=close_ups)
 
     def for_tiles(self, side: int) -> OpenVino:
         """Return the graph for tiles of a side, px; itself for its own.
@@ -114,11 +115,10 @@ class OpenVino:
         Raises:
             ParameterError: there is none.
         """
-        if side == self._side:
-            return self
-        if self._close_up is None:
-            raise no_tiles_of(side)
-        return self._close_up.for_tiles(side)
+        for sized in (self, *self._close_ups):
+            if sized._side == side:
+                return sized
+        raise no_tiles_of(side)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         found = [self._score_one(pixels[k : k + 1]) for k in range(len(pixels))]

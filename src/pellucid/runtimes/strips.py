@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import NamedTuple
 
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from pellucid.acquisition.contrast import Grey, to_grey
 from pellucid.acquisition.gate import Gating
-from pellucid.acquisition.images import Pixels, Planes, without_repeated_channels
+from pellucid.acquisition.images import Pixels, Planes, to_floats, without_repeated_channels
 from pellucid.acquisition.layouts import mirrored
 from pellucid.acquisition.looks import Look
 from pellucid.acquisition.tiles import Map, Tiling, enlarge_by, reduce_by
 from pellucid.regions.rows import Rows, Window, span
 from pellucid.runtimes import Floats, Runtime
+
+JOINED_ROWS = 256  # of a map that are joined at a time: whoever takes them need not keep those of all of the tiles
 
 
 class Strip:
@@ -32,7 +34,7 @@ class Strip:
         """Take a row of tiles of an image that ends where its rows do, as far as its tiles can see.
 
         Args:
-            seen: rows of the reduced image, (h, W, 1 or 3) in [0, 1]; what is let go of there is kept here.
+            seen: rows of the reduced image, (h, W, 1 or 3); what is let go of there is kept here.
             top: first row of the map.
             width: of the reduced image, px.
             tiling: of the model.
@@ -64,18 +66,22 @@ class Strip:
         planes = np.empty((3, side, side), np.float32)
         if isinstance(rows, slice) and isinstance(columns, slice):
             for at, part in self._seen.parts(Window(rows.start, rows.stop, columns.start, columns.stop)):
-                planes[:, at - rows.start : at - rows.start + len(part)] = part.transpose(2, 0, 1)
+                planes[:, at - rows.start : at - rows.start + len(part)] = to_floats(part.transpose(2, 0, 1))
         else:
-            planes[:] = self._seen.pick(rows, columns).transpose(2, 0, 1)
+            planes[:] = to_floats(self._seen.pick(rows, columns).transpose(2, 0, 1))
         return planes
 
-    def join(self, found: Iterator[Map]) -> Map:
-        """Join the maps of all looks, in order, to that of the strip, (bottom - top, W)."""
-        joined = np.full((self.bottom - self.top, self._width), self._level, np.float32)
-        for look, found_map in zip(self.looks, found, strict=True):
-            place = joined[look.row - self.top :, look.column :][: look.side, : look.side]
-            place[:] = found_map[: place.shape[0], : place.shape[1]]
-        return joined
+    def join(self, found: Iterable[Map]) -> Iterator[Map]:
+        """Join the maps of all looks, in order, to that of the strip; yields some of its rows at a time, (h, W)."""
+        maps = list(zip(self.looks, found, strict=True))
+        for top in range(self.top, self.bottom, JOINED_ROWS):
+            joined = np.full((min(JOINED_ROWS, self.bottom - top), self._width), self._level, np.float32)
+            for look, found_map in maps:
+                first, last = max(look.row, top), min(look.row + look.side, top + len(joined))
+                if first < last:
+                    place = joined[first - top : last - top, look.column : look.column + look.side]
+                    place[:] = found_map[first - look.row : last - look.row, : place.shape[1]]
+            yield joined
 
 
 class Place(NamedTuple):
@@ -124,6 +130,6 @@ class TiledImage:
     def score(self, runtime: Runtime) -> tuple[float, Map]:
         """Compute its score, the highest value of its map, and the map, of the image's own size."""
         found = (one for places in batches(self._strips, runtime.batch_size) for one in compute(runtime, places))
-        maps = [strip.join(islice(found, len(strip.looks))) for strip in self._strips]
+        maps = [rows for strip in self._strips for rows in strip.join(islice(found, len(strip.looks)))]
         joined = enlarge_by(maps[0] if len(maps) == 1 else np.concatenate(maps), self._reduce, self._size)
         return float(joined.max()), joined
