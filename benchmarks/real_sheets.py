@@ -23,6 +23,7 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 import cv2
@@ -113,9 +114,8 @@ def measure(detector: str, files: Sequence[Path], light: str, seed: int) -> dict
         start = time.process_time()
         inspector = learn(detector, learned, Path(folder), light, seed)
         seconds = time.process_time() - start
-        while len(judged) < across**2:  # a few tiles are seen twice where a half has too few to fill a sheet
-            judged += judged
-        sheet = joined(judged[: across**2], across, light)[:SHEET_PX, :SHEET_PX]
+        shown = list(islice(cycle(judged), across**2))  # a few tiles twice where a half has too few to fill a sheet
+        sheet = joined(shown, across, light)[:SHEET_PX, :SHEET_PX]
         found: dict[str, dict[float, int]] = {kind: {} for kind in KINDS}
         for kind in KINDS:
             for contrast in CONTRASTS:

@@ -132,10 +132,10 @@ class Blind:
 def test_whether_a_detector_sees_close_ups_is_measured(inspector):
     tiling = inspector.fitted_images.framing
     strip = gating.Strip((pane(3, (576, 900)) * 255).astype(np.uint8), tiling.margin)
-    assert gating._sees_close_up(inspector.runtime, strip, tiling, 128)
-    assert not gating._sees_close_up(Blind(), strip, tiling, 128)
+    assert gating._close_ups(inspector.runtime, strip, tiling) == (128,)
+    assert gating._close_ups(Blind(), strip, tiling) == ()
     narrow = Tiling(tile=512, margin=96)
-    assert not gating._sees_close_up(inspector.runtime, strip, narrow, 128), "a close-up is hardly less than the tile"
+    assert gating._close_ups(inspector.runtime, strip, narrow) == (), "a close-up is hardly less than the tile"
 
 
 def test_planted_flaws_bound_what_close_ups_lose():

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from pellucid.acquisition.contrast import to_grey
 from pellucid.acquisition.gate import UNIT_PX, Gate
-from pellucid.acquisition.images import Pixels, read_image, to_floats
+from pellucid.acquisition.images import Pixels, Planes, read_image, to_floats
 from pellucid.acquisition.layouts import mirrored
 from pellucid.acquisition.looks import STEP_PX
-from pellucid.acquisition.tiles import Tiling, reduce_by, tile_planes
+from pellucid.acquisition.tiles import Map, Tiling, reduce_by, tile_planes
 from pellucid.errors import DataError, ParameterError, WeightsError
 from pellucid.limits.gate_loss import choose_threshold, count_flaws
 from pellucid.records import Sample, Split
@@ -154,23 +154,29 @@ def fit_gate(inspector: Inspector, samples: Sequence[Sample], loss: float, seed:
     def find(tiles: Pixels) -> NDArray[np.float32]:
         return np.concatenate([inspector.runtime.score(tile_planes(tile)[None])[0] for tile in tiles])
 
-    seen = (side for side in CLOSE_UPS_PX if strips and _sees_close_up(inspector.runtime, strips[0], tiling, side))
-    gate = gate.with_close_ups(*seen)
+    if strips:
+        gate = gate.with_close_ups(*_close_ups(inspector.runtime, strips[0], tiling))
     return set_gate(gate, strips, find, inspector.limit.pixel, loss=loss, seed=seed)
 
 
-def _sees_close_up(runtime: Runtime, strip: Strip, tiling: Tiling, side: int) -> bool:
-    """Whether the detector's map of a part of a tile is that of the tile, and so small a part worth while."""
-    if tiling.interior < CLOSE_UPS_IN_TILE * side or strip.pixels.shape[1] < tiling.tile:
-        return False
+def _close_ups(runtime: Runtime, strip: Strip, tiling: Tiling) -> tuple[int, ...]:
+    """Sides of the parts of a tile whose map is that of the tile, and that are so small that they are worth while."""
+    sides = [side for side in CLOSE_UPS_PX if tiling.interior >= CLOSE_UPS_IN_TILE * side]
+    if not sides or strip.pixels.shape[1] < tiling.tile:
+        return ()
     tile = tile_planes(_as_floats(strip.pixels[:, : tiling.tile]))
-    first, seen = (tiling.interior - side) // 2 // STEP_PX * STEP_PX, side + 2 * tiling.margin
+    whole = runtime.score(tile[None])[0][0]
+    return tuple(side for side in sides if _is_part_of(whole, runtime, tile, side, tiling.margin))
+
+
+def _is_part_of(whole: Map, runtime: Runtime, tile: Planes, side: int, margin: int) -> bool:
+    """Whether the map of the middle of a tile, computed alone, is that of the whole tile there."""
+    first, seen = (len(whole) - side) // 2 // STEP_PX * STEP_PX, side + 2 * margin
     part = np.ascontiguousarray(tile[:, first : first + seen, first : first + seen])
     try:
         found = runtime.for_tiles(seen).score(part[None])[0][0]
     except (ParameterError, WeightsError):
         return False
-    whole = runtime.score(tile[None])[0][0]
     inside = whole[first : first + side, first : first + side]
     return found.shape == inside.shape and bool(
         np.abs(found - inside).max() <= MAX_CLOSE_UP_CHANGE * np.abs(whole).max()

@@ -70,6 +70,7 @@ def test_an_array_is_what_reading_its_file_gives(image):
     pixels = decoded.pixels
     np.testing.assert_array_equal(pixels, read_back(image))
     assert (path, pixels.dtype, pixels.shape) == (Path("<array>"), np.float32, (*image.shape[:2], 3))
+    assert pixels[..., 0].flags.c_contiguous or pixels.flags.c_contiguous
     assert not np.shares_memory(pixels, image)
     np.testing.assert_array_equal(image, before)
 

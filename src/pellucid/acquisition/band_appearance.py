@@ -45,7 +45,7 @@ class BandAppearance:
     def __init__(self, width: int) -> None:
         self.is_constant = True
         self._width, self._height = width, 0
-        self._waiting: list[Pixels] = []
+        self._waiting: list[Values] = []
         self._rows_waiting = 0
         self._first: Pixels | None = None
         self._colours = np.zeros(3)
@@ -58,8 +58,6 @@ class BandAppearance:
 
     def add(self, pixels: Values) -> None:
         """Take the next rows, (h, W, 3) or (h, W, 1)."""
-        if pixels.strides[2] == 0:  # one plane, which need not be looked at three times
-            pixels = pixels[..., :1]
         if self._rows_waiting:
             needed = PART_ROWS - self._rows_waiting
             self._wait_for(pixels[:needed])
@@ -72,14 +70,15 @@ class BandAppearance:
 
     def _wait_for(self, rows: Values) -> None:
         """Take rows of a part that is not whole yet, unless it is now."""
-        self._waiting.append(to_floats(rows))
+        self._waiting.append(rows)
         self._rows_waiting += len(rows)
         if self._rows_waiting == PART_ROWS:
             self._look_at(_joined(self._waiting))
             self._waiting, self._rows_waiting = [], 0
 
     def _look_at(self, rows: Values) -> None:
-        pixels = np.ascontiguousarray(to_floats(rows))  # sums do not depend on how a band lies in memory
+        pixels = to_floats(without_repeated_channels(rows))
+        pixels = np.ascontiguousarray(pixels)  # sums do not depend on how a band lies in memory
         self._height += len(pixels)
         if self._first is None:
             self._first = pixels[0, 0].copy()
@@ -236,7 +235,6 @@ class _Coarse:
 
 def _grey_of(pixels: Pixels) -> Grey:
     """The light of every pixel of an image (H, W, 3) or (H, W, 1), (H, W)."""
-    pixels = without_repeated_channels(pixels)
     if pixels.shape[2] == 1:
         return np.ascontiguousarray(pixels[..., 0])
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
@@ -278,7 +276,7 @@ def _line_in(profile: Sums, noise: Sums) -> _Line:
     return _Line(float(max(off[place], 0.0)) + MIN_STEP, bool(is_stuck))
 
 
-def _joined(parts: list[Pixels]) -> Pixels:
+def _joined(parts: list[Values]) -> Values:
     channels = max(part.shape[2] for part in parts)
     wide = [np.broadcast_to(part, (*part.shape[:2], channels)) for part in parts]
     return np.ascontiguousarray(wide[0] if len(wide) == 1 else np.concatenate(wide))

@@ -43,22 +43,20 @@ def cover(marked: NDArray[np.bool_], sides: Sequence[int], margin: int) -> list[
     left, looks = marked.copy(), []
     for row, column in np.argwhere(marked).tolist():
         if left[row, column]:
-            _, _, best = max(_beside(left, row, column, sides, margin), key=lambda one: one[:2])
+            beside = _beside(row, column, sides, len(left))
+            best = max(beside, key=lambda look: (np.count_nonzero(left[_cells(look)]) / look.work(margin), look.column))
             looks.append(best)
             left[_cells(best)] = False
     return looks
 
 
-def _beside(
-    left: NDArray[np.bool_], row: int, column: int, sides: Sequence[int], margin: int
-) -> Iterator[tuple[float, int, Look]]:
-    """Squares that cover a cell and none above it: cells that are left in each by its work, its column, and itself."""
+def _beside(row: int, column: int, sides: Sequence[int], rows: int) -> Iterator[Look]:
+    """Squares that cover a cell, and others above it only where so many rows of cells leave no room below."""
     for side in sides:
         cells = side // STEP_PX
-        top = min(row, max(len(left) - cells, 0))
+        top = min(row, max(rows - cells, 0))
         for start in range(max(column - cells + 1, 0), column + 1):
-            look = Look(top * STEP_PX, start * STEP_PX, side)
-            yield np.count_nonzero(left[_cells(look)]) / look.work(margin), start, look
+            yield Look(top * STEP_PX, start * STEP_PX, side)
 
 
 def _cells(look: Look) -> tuple[slice, slice]:

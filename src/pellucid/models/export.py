@@ -107,10 +107,10 @@ def export(
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
             files = [Path(made) / name for name in graph_files("model", format)]
             off_by = _write_compared(reference, header.image_size, format, files[0], images)
-            for stem, side in zip(CLOSE_UPS, _close_up_sides(gate, header), strict=False):
-                files += [Path(made) / name for name in graph_files(stem, format)]
-                graph, smaller = Path(made) / graph_files(stem, format)[0], reference.for_tiles(side)
-                off_by = max(off_by, _write_compared(smaller, (side, side), format, graph))
+            for stem, side in _close_ups(gate, header).items():
+                smaller = [Path(made) / name for name in graph_files(stem, format)]
+                off_by = max(off_by, _write_compared(reference.for_tiles(side), (side, side), format, smaller[0]))
+                files += smaller
             written: dict[str, object] = {"format": format, "max_difference": off_by, "model": header}
             written["gate"] = gate and {name: values.tolist() for name, values in gate.state().items()}
             if normals is not None:
@@ -133,12 +133,13 @@ def graph_files(stem: str, format: Format) -> tuple[str, ...]:
     return tuple(stem + suffix for suffix in SUFFIXES[format])
 
 
-def _close_up_sides(gate: Gate | None, header: Header) -> tuple[int, ...]:
-    """Sides of the tiles that are seen around a gate's candidates, px."""
+def _close_ups(gate: Gate | None, header: Header) -> dict[str, int]:
+    """Names of the graphs for what is seen around a gate's candidates, and the sides of the tiles that they see, px."""
     framing = header.fitted_images.framing
     if gate is None or not isinstance(framing, Tiling):
-        return ()
-    return tuple(side + 2 * framing.margin for side in gate.close_ups)
+        return {}
+    sides = [side + 2 * framing.margin for side in gate.close_ups]
+    return dict(zip(CLOSE_UPS[: len(sides)], sides, strict=True))
 
 
 def _check_replaceable(folder: Path, names: Sequence[str]) -> None:

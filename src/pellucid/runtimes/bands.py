@@ -85,26 +85,25 @@ def _cut_strips(bands: Iterable[Values], tiling: Tiling, gating: Gating | None) 
             rows = own.between(first, last)
             seen.add(rows if tiling.reduce == 1 else reduce_by(to_floats(rows), tiling.reduce))
 
-    def cut(width: int) -> _CutStrip:
-        strip = Strip(seen, top, width, tiling, gating)
+    def cut() -> _CutStrip:
+        strip = Strip(seen, top, -(-width // tiling.reduce), tiling, gating)
         first, last = (min(row * tiling.reduce, own.end) for row in (strip.top, strip.bottom))
-        values = [part for _, part in own.parts(Window(first, last, 0, columns))]
+        values = [part for _, part in own.parts(Window(first, last, 0, width))]
         seen.drop(strip.top - tiling.margin)  # the last tiles may mirror so far
         own.drop(min(last, seen.end * tiling.reduce))
         return _CutStrip(strip, values)
 
-    columns = width = 0  # as they came and reduced
+    width = 0
     for band in bands:
         own.add(without_repeated_channels(band))
-        columns = band.shape[1]
-        width = -(-columns // tiling.reduce)
+        width = band.shape[1]
         reduce(own.end - own.end % tiling.reduce)
         while seen.end >= top + tiling.interior + tiling.margin:
-            yield cut(width)
+            yield cut()
             top += tiling.interior
     reduce(own.end)
     while top < seen.end:
-        yield cut(width)
+        yield cut()
         top += tiling.interior
 
 
