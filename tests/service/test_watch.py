@@ -320,18 +320,29 @@ def test_a_file_that_appears_while_the_record_cannot_be_read_is_found_again(line
         wait_until(has(line, "b.png"))
 
 
+@pytest.mark.parametrize("found", ["when it is listed", "by its event"])
 @pytest.mark.parametrize("lost", ["the row's answer", "the digest"])
-def test_a_kill_between_two_steps_does_nothing_twice(lines, panes, monkeypatch, lost):
+def test_a_kill_between_two_steps_does_nothing_twice(lines, panes, monkeypatch, lost, found):
     line = lines()
+    stored = line.service.database.watched_files
+    target, name, error = (
+        (stored, "add", RecordError) if lost == "the digest" else (watch.SeenFiles, "add", RuntimeError)
+    )
+
+    def fail(*_: object) -> None:
+        raise error("killed")
+
+    def write() -> None:
+        (line.folder / "a.png").write_bytes(panes(1))
+
     with monkeypatch.context() as patch:
-        name, error = ("save", RecordError("killed")) if lost == "the digest" else ("add", RuntimeError("killed"))
-
-        def fail(*_: object) -> None:
-            raise error
-
-        patch.setattr(watch.SeenFiles, name, fail)
-        with line.watched():
-            (line.folder / "a.png").write_bytes(panes(1))
+        patch.setattr(target, name, fail)
+        if found == "when it is listed":
+            write()
+        with line.watched() as watcher:
+            if found == "by its event":
+                wait_until(lambda: watcher.status().looked_at is not None)
+                write()
             wait_until(line.rows)
             time.sleep(1.0)
     with line.watched():
