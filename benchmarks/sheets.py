@@ -130,8 +130,8 @@ class Counted:
     def for_throughput(self) -> Any:
         return Counted(self._runtime.for_throughput(), self._computed)
 
-    def for_tiles(self, side: int) -> Any:
-        return Counted(self._runtime.for_tiles(side), self._computed)
+    def for_tiles(self, size: tuple[int, int]) -> Any:
+        return Counted(self._runtime.for_tiles(size), self._computed)
 
     def score(self, pixels: np.ndarray) -> Any:
         self._computed.append(len(pixels) * pixels.shape[2] * pixels.shape[3])
@@ -139,12 +139,12 @@ class Counted:
 
 
 def compile_graphs(inspector: Inspector) -> None:
-    """Have the runtime compute a tile of every side, which compiles their graphs."""
+    """Have the runtime compute a tile of every size, which compiles their graphs."""
     tiling, gate = inspector.fitted_images.framing, inspector.gate
     assert isinstance(tiling, Tiling)
-    for side in (tiling.interior, *(() if gate is None else gate.close_ups)):
-        seen = side + 2 * tiling.margin
-        inspector.runtime.for_throughput().for_tiles(seen).score(np.zeros((1, 3, seen, seen), np.float32))
+    for inner in ((tiling.interior, tiling.interior), *(() if gate is None else gate.close_ups)):
+        height, width = (side + 2 * tiling.margin for side in inner)
+        inspector.runtime.for_throughput().for_tiles((height, width)).score(np.zeros((1, 3, height, width), np.float32))
 
 
 def inspect_here(model: Path, sheet: Path, options: list[str]) -> None:

@@ -22,7 +22,8 @@ from pellucid.runtimes.bands import score_bands
 from pellucid.runtimes.strips import TiledImage
 from pellucid.synthesis.glass import draw_pane, write_pane
 
-SIZE = 500, 900
+SIZE = 500, 1300
+CLOSE_UPS = (128, 128), (192, 192), (384, 128)  # the second would not be worth while in tiles as small as these
 
 
 def pane(seed, size=SIZE):
@@ -33,8 +34,9 @@ def pane(seed, size=SIZE):
 def flawed(tmp_path_factory):
     path = tmp_path_factory.mktemp("sheet") / "flawed.tif"
     pixels = pane(50)
-    for y, x in ((100, 300), (380, 840)):  # the second lies near the seam of two rows of tiles
-        pixels[y : y + 10, x : x + 12] *= 0.5
+    for y, x, light in ((100, 300, 0.5), (380, 840, 0.5), (60, 1082, 0.95)):  # the second near the seam of two rows
+        pixels[y : y + 10, x : x + 12] *= light
+    pixels[20:370, 560:563] *= 0.98  # a faint line, along which the detector looks at once
     tifffile.imwrite(path, (pixels * 255).round().astype(np.uint8))
     return path
 
@@ -49,12 +51,12 @@ def good(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def inspector(good):
-    """With a gate that two flaws pass, and nothing else."""
+    """With a gate that these flaws pass, and nothing else."""
     fitted = pellucid.fit(good, "padim", tile=576, false_reject=0.1, n_features=10, outline="map")
     clean = (pane(50) * 255).round().astype(np.uint8)  # the flawed sheet without its flaws
     tiling = fitted.fitted_images.framing
     assert tiling == Tiling(tile=576, margin=96)
-    gate = Gate.fit([clean], tiling.interior, tiling.margin).with_close_ups(*gating.CLOSE_UPS_PX)
+    gate = Gate.fit([clean], tiling.interior, tiling.margin).with_close_ups(*CLOSE_UPS)
     highest = max(gate.unit_strengths(*strip).max() for strip in cut_strips(clean, gate.cell, gate.context))
     return replace(fitted, gate=gate.with_threshold(float(highest)))
 
@@ -67,9 +69,9 @@ def test_close_ups_are_parts_of_the_whole_map(inspector, flawed):
     assert gated.score == pytest.approx(whole.score, rel=1e-3)
     assert [one.box for one in gated.defects] == [one.box for one in whole.defects]
     looks = [look for strip in TiledImage(whole.pixels, *_of(inspector))._strips for look in strip.looks]
-    sides = {look.side for look in looks}
-    assert sides.issuperset(gating.CLOSE_UPS_PX)
-    assert sides <= {*gating.CLOSE_UPS_PX, inspector.fitted_images.framing.interior}  # where that is less work
+    sizes, tile = {look.size for look in looks}, inspector.fitted_images.framing.interior
+    assert sizes.issuperset(CLOSE_UPS)
+    assert sizes <= {*CLOSE_UPS, (tile, tile)}  # where that is less work
 
 
 def _of(inspector):
@@ -89,17 +91,17 @@ def test_bands_of_any_height_see_the_same_close_ups(inspector, flawed):
 @pytest.mark.parametrize("format", ["openvino", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_a_graph_for_close_ups_travels_with_the_export(inspector, flawed, tmp_path, format):
     inspector.export(tmp_path, format, images=[flawed])
-    assert {path.stem for path in tmp_path.glob("close_up*")} == {"close_up", "close_up_2"}
+    assert {path.stem for path in tmp_path.glob("close_up*")} == {"close_up", "close_up_2", "close_up_3"}
     exported, expected = load(tmp_path), inspector.inspect(flawed)
     assert exported.inspect(flawed).map == pytest.approx(expected.map, abs=1e-3 * float(expected.map.max()))
     many = next(iter(exported.inspect_many([flawed] * 16)))
     assert [one.box for one in many.defects] == [one.box for one in expected.defects]
-    with pytest.raises(ParameterError, match="cannot compute tiles of 512 px: export it again"):
-        exported.runtime.for_tiles(512)
+    with pytest.raises(ParameterError, match="cannot compute tiles of 448 x 512 px: export it again"):
+        exported.runtime.for_tiles((512, 448))
     replace(inspector, gate=None).export(tmp_path, format, images=[flawed])
     assert not list(tmp_path.glob("close_up*"))
-    with pytest.raises(ParameterError, match="cannot compute tiles of 448 px: export it again"):
-        load(tmp_path).runtime.for_tiles(448)
+    with pytest.raises(ParameterError, match="cannot compute tiles of 448 x 448 px: export it again"):
+        load(tmp_path).runtime.for_tiles((448, 448))
 
 
 @pytest.mark.slow
@@ -121,7 +123,7 @@ def test_an_int8_export_says_that_it_computes_whole_tiles(inspector, good, tmp_p
 class Blind:
     """A runtime whose map is the side of all that it sees: that of a part is another than that of the tile."""
 
-    def for_tiles(self, _side):
+    def for_tiles(self, _size):
         return self
 
     def score(self, pixels):
@@ -132,7 +134,7 @@ class Blind:
 def test_whether_a_detector_sees_close_ups_is_measured(inspector):
     tiling = inspector.fitted_images.framing
     strip = gating.Strip((pane(3, (576, 900)) * 255).astype(np.uint8), tiling.margin)
-    assert gating._close_ups(inspector.runtime, strip, tiling) == (128,)
+    assert gating._close_ups(inspector.runtime, strip, tiling) == ((128, 128), (384, 128))
     assert gating._close_ups(Blind(), strip, tiling) == ()
     narrow = Tiling(tile=512, margin=96)
     assert gating._close_ups(inspector.runtime, strip, narrow) == (), "a close-up is hardly less than the tile"
@@ -140,7 +142,7 @@ def test_whether_a_detector_sees_close_ups_is_measured(inspector):
 
 def test_planted_flaws_bound_what_close_ups_lose():
     panes = [(pane(k, (640, 900)) * 255).astype(np.uint8) for k in range(20, 25)]
-    gate = Gate.fit(panes[:3], 384, 128).with_close_ups(*gating.CLOSE_UPS_PX)
+    gate = Gate.fit(panes[:3], 384, 128).with_close_ups(*gating.close_up_sizes(384))
 
     def find(tiles):
         grey = tiles.mean(-1)

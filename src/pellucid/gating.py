@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pellucid.acquisition.contrast import to_grey
 from pellucid.acquisition.gate import UNIT_PX, Gate
-from pellucid.acquisition.images import Pixels, Planes, read_image, to_floats
+from pellucid.acquisition.images import Pixels, Planes, Size, read_image, to_floats
 from pellucid.acquisition.layouts import mirrored
 from pellucid.acquisition.looks import STEP_PX
 from pellucid.acquisition.tiles import Map, Tiling, reduce_by, tile_planes
@@ -33,7 +33,8 @@ MAX_GATE_IMAGES = 64  # that the gate learns from, and as many that it is set on
 MAX_STRIPS = 48  # rows of tiles that flaws are planted into
 MAX_PLANTED = 4  # times the flaws that have to be found: more would cost more than the promise is worth
 PLACE_PX = 256  # of a tile's interior, that a flaw has for itself: one nearer would change what is found of it
-CLOSE_UPS_PX = (2 * STEP_PX, 3 * STEP_PX)  # sides of what the detector computes around candidates
+SQUARES_PX = (2 * STEP_PX, 3 * STEP_PX)  # sides of what the detector computes around candidates
+COLUMN_PX = 2 * STEP_PX  # width of what it computes along a line, as high as a tile's interior
 CLOSE_UPS_IN_TILE = 3  # side by side, that a tile has room for at least
 MAX_CLOSE_UP_CHANGE = 1e-3  # of the map's peak, that a close-up may differ from the tile by
 CONFIDENCE = 0.95  # of the upper bound of what is lost
@@ -159,25 +160,32 @@ def fit_gate(inspector: Inspector, samples: Sequence[Sample], loss: float, seed:
     return set_gate(gate, strips, find, inspector.limit.pixel, loss=loss, seed=seed)
 
 
-def _close_ups(runtime: Runtime, strip: Strip, tiling: Tiling) -> tuple[int, ...]:
-    """Sides of the parts of a tile whose map is that of the tile, and that are so small that they are worth while."""
-    sides = [side for side in CLOSE_UPS_PX if tiling.interior >= CLOSE_UPS_IN_TILE * side]
-    if not sides or strip.pixels.shape[1] < tiling.tile:
+def close_up_sizes(interior: int) -> list[Size]:
+    """List heights and widths of the parts of a tile of some interior that are so small that they are worth while."""
+    sizes = [*((side, side) for side in SQUARES_PX), (interior, COLUMN_PX)]
+    return [(height, width) for height, width in sizes if CLOSE_UPS_IN_TILE * width <= interior]
+
+
+def _close_ups(runtime: Runtime, strip: Strip, tiling: Tiling) -> tuple[Size, ...]:
+    """Those of :func:`close_up_sizes` whose map is that of the tile."""
+    sizes = close_up_sizes(tiling.interior)
+    if not sizes or strip.pixels.shape[1] < tiling.tile:
         return ()
     tile = tile_planes(_as_floats(strip.pixels[:, : tiling.tile]))
     whole = runtime.score(tile[None])[0][0]
-    return tuple(side for side in sides if _is_part_of(whole, runtime, tile, side, tiling.margin))
+    return tuple(size for size in sizes if _is_part_of(whole, runtime, tile, size, tiling.margin))
 
 
-def _is_part_of(whole: Map, runtime: Runtime, tile: Planes, side: int, margin: int) -> bool:
+def _is_part_of(whole: Map, runtime: Runtime, tile: Planes, size: Size, margin: int) -> bool:
     """Whether the map of the middle of a tile, computed alone, is that of the whole tile there."""
-    first, seen = (len(whole) - side) // 2 // STEP_PX * STEP_PX, side + 2 * margin
-    part = np.ascontiguousarray(tile[:, first : first + seen, first : first + seen])
+    (height, width), (top, left) = size, ((len(whole) - side) // 2 // STEP_PX * STEP_PX for side in size)
+    seen = height + 2 * margin, width + 2 * margin
+    part = np.ascontiguousarray(tile[:, top : top + seen[0], left : left + seen[1]])
     try:
         found = runtime.for_tiles(seen).score(part[None])[0][0]
     except (ParameterError, WeightsError):
         return False
-    inside = whole[first : first + side, first : first + side]
+    inside = whole[top : top + height, left : left + width]
     return found.shape == inside.shape and bool(
         np.abs(found - inside).max() <= MAX_CLOSE_UP_CHANGE * np.abs(whole).max()
     )

@@ -260,7 +260,7 @@ def test_tiles_pass_as_in_the_whole_image(gate):
     for row in range(5):
         strip = mirrored[row * CELL : row * CELL + CELL + 2 * margin]
         rows = min(CELL, 300 - row * CELL)
-        looks = [Look(0, tile * opened.cell, opened.cell) for tile in np.flatnonzero(expected[row])]
+        looks = [Look(0, tile * opened.cell, opened.cell, opened.cell) for tile in np.flatnonzero(expected[row])]
         assert opened.looks(strip, margin, rows) == looks
 
 
@@ -316,7 +316,7 @@ def test_what_cannot_be_fitted_is_said():
         Gate.fit([_noisy(64, 64, 1)], 60, CONTEXT)
 
 
-CLOSE_UPS_PX = (128, 192)
+CLOSE_UPS_PX = ((128, 128), (192, 192), (384, 128))
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +348,7 @@ def test_what_is_around_a_candidate_is_computed_and_little_more(close_gate):
         flawed[64 + y - 2 : 64 + y + 3, max(0, x - 2) : x + 3] -= 15
         looks = opened.looks(flawed, 64, 384)
         assert 1 <= len(looks) <= 3
-        assert all(look.side in CLOSE_UPS_PX and look.row % STEP_PX == look.column % STEP_PX == 0 for look in looks)
+        assert all(look.size in CLOSE_UPS_PX and look.row % STEP_PX == look.column % STEP_PX == 0 for look in looks)
         seen = _painted(looks, (384, 1100))
         around = np.s_[max(0, y - UNIT_PX) : y + UNIT_PX, max(0, x - UNIT_PX) : x + UNIT_PX]
         assert seen[around].all()
@@ -361,11 +361,11 @@ def test_a_tile_with_much_in_it_is_computed_as_a_whole(close_gate):
     for y, x in rng.integers(0, 380, (60, 2)):
         glass[64 + y : 68 + y, 384 + x : 388 + x] = 60
     looks = opened.looks(glass, 64, 384)
-    assert Look(0, 384, 384) in looks
-    assert not any(look.side in CLOSE_UPS_PX and 384 <= look.column < 768 - look.side for look in looks)
+    assert Look(0, 384, 384, 384) in looks
+    assert not any(look.size in CLOSE_UPS_PX and 384 <= look.column < 768 - look.width for look in looks)
     shade = glass.copy()
     shade[:, 384:768] = shade[:, 384:768] // 2  # light is one for all of a tile
-    assert Look(0, 384, 384) in opened.looks(shade, 64, 384)
+    assert Look(0, 384, 384, 384) in opened.looks(shade, 64, 384)
 
 
 def test_a_bolder_line_is_no_spot_from_end_to_end(close_gate, monkeypatch):
@@ -422,8 +422,8 @@ def test_low_strips_are_compared_with_what_was_learned(close_gate):
 
 def _painted(looks: list[Look], size: tuple[int, int]) -> np.ndarray:
     seen = np.zeros(size, bool)
-    for row, column, side in looks:
-        seen[row : row + side, column : column + side] = True
+    for row, column, height, width in looks:
+        seen[row : row + height, column : column + width] = True
     return seen
 
 
@@ -431,35 +431,38 @@ def _painted(looks: list[Look], size: tuple[int, int]) -> np.ndarray:
 @given(
     st.integers(1, 12),
     st.integers(1, 40),
-    st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4)), min_size=1, max_size=3),
     st.floats(0, 0.5),
     st.integers(0, 99),
 )
-def test_squares_cover_all_that_is_marked_and_none_is_for_nothing(rows, columns, cells, share, seed):
+def test_all_that_is_marked_is_covered_and_nothing_is_for_nothing(rows, columns, cells, share, seed):
     marked = np.random.default_rng(seed).random((rows, columns)) < share
-    left, looks = marked.copy(), cover(marked, [STEP_PX * one for one in cells], 96)
+    left, looks = marked.copy(), cover(marked, [(STEP_PX * height, STEP_PX * width) for height, width in cells], 96)
     for look in looks:
-        row, column, side = (px // STEP_PX for px in look)
-        square = left[row : row + side, column : column + side]
-        assert square.any()
-        assert row == 0 or row + side <= rows
-        square[:] = False
+        row, column, height, width = (px // STEP_PX for px in look)
+        part = left[row : row + height, column : column + width]
+        assert part.any()
+        assert row == 0 or row + height <= rows
+        part[:] = False
     assert not left.any()
 
 
-def test_squares_are_as_large_as_is_least_work():
+def test_looks_have_the_size_that_is_least_work():
     marked = np.zeros((13, 60), np.bool_)
-    marked[4, 3] = marked[5:7, 20:22] = marked[2:5, 40:43] = True
-    assert {look.side: (look.row, look.column) for look in cover(marked, (64, 128, 192), 96)} == {
-        64: (4 * 64, 3 * 64),
-        128: (5 * 64, 20 * 64),
-        192: (2 * 64, 40 * 64),
+    marked[4, 3] = marked[5:7, 20:22] = marked[2:5, 40:43] = marked[2:, 50] = True  # the last is a line
+    sizes = [(64, 64), (128, 128), (192, 192), (13 * 64, 64)]
+    assert {look.size: (look.row, look.column) for look in cover(marked, sizes, 96)} == {
+        (64, 64): (4 * 64, 3 * 64),
+        (128, 128): (5 * 64, 20 * 64),
+        (192, 192): (2 * 64, 40 * 64),
+        (13 * 64, 64): (0, 50 * 64),
     }
 
 
-def test_a_gate_of_before_close_ups_shows_whole_tiles(close_gate):
+def test_gates_of_before_have_the_close_ups_that_they_had(close_gate):
     state = close_gate.state()
-    old = Gate.from_state(state | {"sizes": state["sizes"][:2]})
-    assert (old.close_ups, old.cell) == ((), close_gate.cell)
-    assert Gate.from_state(state | {"sizes": np.array([*state["sizes"][:2], 0])}).close_ups == ()
     assert Gate.from_state(state).close_ups == CLOSE_UPS_PX
+    del state["close_ups"]  # they were squares, and their sides behind the other sizes, or a 0 for none
+    for sides, expected in (([], ()), ([0], ()), ([128], ((128, 128),)), ([128, 192], ((128, 128), (192, 192)))):
+        old = Gate.from_state(state | {"sizes": np.array([close_gate.cell, close_gate.context, *sides])})
+        assert (old.close_ups, old.cell) == (expected, close_gate.cell)

@@ -30,6 +30,7 @@ from pellucid.acquisition.contrast import (
     segment_edges,
     to_grey,
 )
+from pellucid.acquisition.images import Size
 from pellucid.acquisition.looks import STEP_PX, Look, cover
 from pellucid.errors import DataError, ParameterError
 
@@ -71,8 +72,8 @@ class Gate:
         rare: of every channel and of the light, where rare values begin among good tiles and their scale, (channels +
             1, 2).
         threshold: a tile is a candidate where its strength is higher; -inf: all are.
-        close_ups: sides of the squares that the detector computes around candidates, px, multiples of 64; none: it
-            computes whole tiles.
+        close_ups: heights and widths of what the detector computes around candidates, px, multiples of 64, none
+            higher than a cell; none: it computes whole tiles.
     """
 
     cell: int
@@ -83,7 +84,7 @@ class Gate:
     rare: Floats
     spread_along: Floats = field(default_factory=lambda: np.empty(0, np.float32))
     threshold: float = -math.inf
-    close_ups: tuple[int, ...] = ()
+    close_ups: tuple[Size, ...] = ()
 
     @classmethod
     def fit(cls, images: Iterable[NDArray[Any]], cell: int, margin: int) -> Self:
@@ -127,7 +128,7 @@ class Gate:
         return np.stack([self.strip_strengths(*strip) for strip in strips])
 
     def looks(self, strip: NDArray[Any], margin: int, rows: int) -> list[Look]:
-        """List the squares of one row of tiles that the detector has to compute; the first row judged is row 0.
+        """List the parts of one row of tiles that the detector has to compute; the first row judged is row 0.
 
         Without close-ups these are the tiles that :meth:`candidates` has for it.
 
@@ -139,14 +140,14 @@ class Gate:
         seen = strip[margin - self.context : margin + rows + self.context]
         if not self.close_ups:
             shown = self.strip_strengths(seen, self.context, self.context) > self.threshold
-            return [Look(0, int(tile) * self.cell, self.cell) for tile in np.flatnonzero(shown)]
+            return [Look(0, int(tile) * self.cell, self.cell, self.cell) for tile in np.flatnonzero(shown)]
         shown = self.unit_strengths(seen, self.context, self.context) > self.threshold
         return self.looks_around(shown, margin, rows, strip.shape[1])
 
     def looks_around(self, shown: NDArray[np.bool_], margin: int, rows: int, columns: int) -> list[Look]:
-        """List the squares around candidates, with at least ``UNIT_PX`` on every side of each within the row of tiles.
+        """List what lies around candidates, at least ``UNIT_PX`` on every side of each within the row of tiles.
 
-        Where so many would be needed that the whole tile is less work, it is that.
+        Where so many close-ups would be needed that the whole tile is less work, it is that.
 
         Args:
             shown: which units are candidates, as :meth:`unit_strengths` has them.
@@ -161,11 +162,11 @@ class Gate:
             cells[top // STEP_PX : -(-bottom // STEP_PX)] |= row
         looks = []
         for left in range(0, columns, self.cell):
-            whole, tile = Look(0, left, self.cell), cells[:, left // STEP_PX : (left + self.cell) // STEP_PX]
+            whole, tile = Look(0, left, self.cell, self.cell), cells[:, left // STEP_PX : (left + self.cell) // STEP_PX]
             if sum(look.work(margin) for look in cover(tile, self.close_ups, margin)) >= whole.work(margin):
                 looks.append(whole)
                 tile[:] = False
-        return looks + sorted(cover(cells, self.close_ups, margin), key=lambda look: look.side)
+        return looks + sorted(cover(cells, self.close_ups, margin), key=lambda look: look.size)
 
     def unit_strengths(self, strip: NDArray[Any], above: int, below: int) -> Floats:
         """Return the strengths of units of one row of tiles, (segments, units): ``UNIT_PX`` columns and a segment of
@@ -214,24 +215,29 @@ class Gate:
         """Return this gate with another threshold."""
         return replace(self, threshold=threshold)
 
-    def with_close_ups(self, *sides: int) -> Self:
-        """Return this gate for a detector that computes squares of some sides, px, around candidates; none: tiles."""
-        return replace(self, close_ups=sides)
+    def with_close_ups(self, *sizes: Size) -> Self:
+        """Return this gate for a detector that computes parts of some sizes, px, around candidates; none: tiles."""
+        return replace(self, close_ups=sizes)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all of it as arrays, for a model file."""
         arrays = {name: getattr(self, name) for name in ("light", "high", "spread", "rare", "spread_along")}
-        sizes = np.array([self.cell, self.context, *self.close_ups], np.int64)
-        return {"sizes": sizes, "threshold": np.array(self.threshold, np.float64), **arrays}
+        return {
+            "sizes": np.array([self.cell, self.context], np.int64),
+            "close_ups": np.array(self.close_ups, np.int64).reshape(-1, 2),
+            "threshold": np.array(self.threshold, np.float64),
+            **arrays,
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
         """Make a gate from what :meth:`state` returned."""
-        cell, context, *sides = (int(number) for number in state["sizes"])
+        cell, context, *squares = (int(number) for number in state["sizes"])
+        of_before = [(side, side) for side in squares if side]  # with the sizes, and a 0 for none
+        close_ups = tuple((int(height), int(width)) for height, width in state.get("close_ups", of_before))
         light, high, spread, rare, along = (
             np.asarray(state.get(name, ()), np.float32) for name in ("light", "high", "spread", "rare", "spread_along")
         )
-        close_ups = tuple(side for side in sides if side)  # a gate of before has a 0 for none
         return cls(cell, context, light, high, spread, rare, along, float(state["threshold"]), close_ups)
 
     def _excess(self, contrast: Contrast, side: int, *, by_segment: bool = False) -> Floats:

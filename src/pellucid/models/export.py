@@ -1,7 +1,7 @@
 """A fitted detector as one graph, from pixels to map and score, in a folder that is used without torch.
 
 ``model.xml`` and ``model.bin`` (OpenVINO) or ``model.onnx`` hold the graph, for batches of any size, and files named
-``close_up`` and ``close_up_2`` those for the smaller tiles around what a gate lets pass; ``model.json``
+``close_up``, ``close_up_2`` and ``close_up_3`` those for the smaller tiles around what a gate lets pass; ``model.json``
 holds everything else: what the model is, how well the graph agrees with torch, and the limit, which may be edited.
 """
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 Format = Literal["openvino", "onnx"]
 RUNTIMES: dict[Format, type[OpenVino] | type[Onnx]] = {"openvino": OpenVino, "onnx": Onnx}
 SUFFIXES = {"openvino": (".xml", ".bin"), "onnx": (".onnx",)}  # of the files of a graph
-CLOSE_UPS = ("close_up", "close_up_2")  # their names, one for every side of a gate's close-ups
+CLOSE_UPS = ("close_up", "close_up_2", "close_up_3")  # their names, one for every size of a gate's close-ups
 MAX_REFERENCE_DRIFT = 0.02  # relative, of an int8 graph's score for one image between two processors
 EXPORT_VERSION = 2  # of model.json; see models/file.py for what to do when it rises
 RENAMED = {"difference": "max_difference", "agreement": "rank_correlation", "probe": "reference_score"}  # since 1
@@ -107,9 +107,9 @@ def export(
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
             files = [Path(made) / name for name in graph_files("model", format)]
             off_by = _write_compared(reference, header.image_size, format, files[0], images)
-            for stem, side in _close_ups(gate, header).items():
+            for stem, size in _close_ups(gate, header).items():
                 smaller = [Path(made) / name for name in graph_files(stem, format)]
-                off_by = max(off_by, _write_compared(reference.for_tiles(side), (side, side), format, smaller[0]))
+                off_by = max(off_by, _write_compared(reference.for_tiles(size), size, format, smaller[0]))
                 files += smaller
             written: dict[str, object] = {"format": format, "max_difference": off_by, "model": header}
             written["gate"] = gate and {name: values.tolist() for name, values in gate.state().items()}
@@ -133,13 +133,14 @@ def graph_files(stem: str, format: Format) -> tuple[str, ...]:
     return tuple(stem + suffix for suffix in SUFFIXES[format])
 
 
-def _close_ups(gate: Gate | None, header: Header) -> dict[str, int]:
-    """Names of the graphs for what is seen around a gate's candidates, and the sides of the tiles that they see, px."""
+def _close_ups(gate: Gate | None, header: Header) -> dict[str, Size]:
+    """Names of the graphs for what is seen around a gate's candidates, and the sizes of the tiles that they see, px."""
     framing = header.fitted_images.framing
     if gate is None or not isinstance(framing, Tiling):
         return {}
-    sides = [side + 2 * framing.margin for side in gate.close_ups]
-    return dict(zip(CLOSE_UPS[: len(sides)], sides, strict=True))
+    around = 2 * framing.margin
+    sizes = [(height + around, width + around) for height, width in gate.close_ups]
+    return dict(zip(CLOSE_UPS[: len(sizes)], sizes, strict=True))
 
 
 def _check_replaceable(folder: Path, names: Sequence[str]) -> None:

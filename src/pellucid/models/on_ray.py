@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from pellucid._io.cluster import Machine, connected, machines
+from pellucid.acquisition.images import Size
 from pellucid.errors import ClusterError, ParameterError
 from pellucid.inspector import Inspector
 from pellucid.records import ScoreOf
@@ -83,8 +84,8 @@ class RayRuntime:
         """Return itself: workers always compute as many as they can."""
         return self
 
-    def for_tiles(self, side: int) -> RayRuntime:  # noqa: ARG002 - workers see it by what they are sent
-        """Return itself: workers look at the side of what they are sent."""
+    def for_tiles(self, size: Size) -> RayRuntime:  # noqa: ARG002 - workers see it by what they are sent
+        """Return itself: workers look at the size of what they are sent."""
         return self
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
@@ -114,9 +115,9 @@ class _Worker:
         return self._runtime.batch_size, self._runtime.parallel_requests
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
-        """Compute maps and scores of images of any side that the model has."""
+        """Compute maps and scores of images of any size that the model has."""
         with self._turns:
-            return self._runtime.for_tiles(pixels.shape[2]).score(pixels)
+            return self._runtime.for_tiles((pixels.shape[2], pixels.shape[3])).score(pixels)
 
 
 @dataclass

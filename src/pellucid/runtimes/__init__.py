@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.acquisition.images import Size
 from pellucid.errors import ParameterError, missing_extra
 from pellucid.records import ScoreOf
 
@@ -40,8 +42,8 @@ class Runtime(Protocol):
     def for_throughput(self) -> Runtime:
         """Return the same for many images: it computes more of them in a second, though each takes longer."""
 
-    def for_tiles(self, side: int) -> Runtime:
-        """Return the same for tiles of another side, px; itself for its own.
+    def for_tiles(self, size: Size) -> Runtime:
+        """Return the same for tiles of another height and width, px; itself for its own.
 
         Raises:
             ParameterError: it cannot compute others.
@@ -51,9 +53,28 @@ class Runtime(Protocol):
         """Map (B, H, W) and score (B,) of a batch (B, 3, H, W) in [0, 1]; higher is more anomalous."""
 
 
-def no_tiles_of(side: int) -> ParameterError:
-    """The error of a runtime that computes no tiles of this side."""
-    return ParameterError(f"This model cannot compute tiles of {side} px: export it again from its model file.")
+class Graph(Protocol):
+    """An exported graph, which computes tiles of one size."""
+
+    @property
+    def size(self) -> Size:
+        """Height and width of its tiles, px."""
+
+
+AnyGraph = TypeVar("AnyGraph", bound=Graph)
+
+
+def graph_for_tiles(graphs: Sequence[AnyGraph], size: Size) -> AnyGraph:
+    """Choose the graph for tiles of a height and width, px.
+
+    Raises:
+        ParameterError: there is none.
+    """
+    for graph in graphs:
+        if graph.size == size:
+            return graph
+    tiles = f"{size[1]} x {size[0]} px"
+    raise ParameterError(f"This model cannot compute tiles of {tiles}: export it again from its model file.")
 
 
 def require_installed(name: Name) -> None:

@@ -63,7 +63,7 @@ class _CutStrip(NamedTuple):
 
 
 class _BegunStrip(NamedTuple):
-    """A row of tiles whose maps are being computed, (B, side, side) each, in order."""
+    """A row of tiles whose maps are being computed, (B, height, width) each, in order."""
 
     strip: Strip
     values: Sequence[Values]

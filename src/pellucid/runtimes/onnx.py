@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from pellucid.acquisition.images import Size
 from pellucid.errors import ModelFileError
 from pellucid.records import ScoreOf
-from pellucid.runtimes import Floats, Name, no_tiles_of, require_installed
+from pellucid.runtimes import Floats, Name, graph_for_tiles, require_installed
 
 
 class Onnx:
@@ -19,7 +20,7 @@ class Onnx:
         graph: the ``.onnx`` file.
         score_of: what of its map a score follows.
         parallel_requests: 1: all cores for one image; else a core for each of so many.
-        close_ups: the graphs for tiles of other sides.
+        close_ups: the graphs for tiles of other sizes.
     """
 
     name: Name = "onnx"
@@ -39,7 +40,8 @@ class Onnx:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise ModelFileError(f"ONNX Runtime cannot read '{graph}': {str(error).splitlines()[-1]}") from None
-        self._side = int(self._session.get_inputs()[0].shape[2])
+        _, _, height, width = self._session.get_inputs()[0].shape
+        self.size: Size = int(height), int(width)
         self._close_ups = [Onnx(smaller, score_of, parallel_requests) for smaller in close_ups]
 
     def for_throughput(self) -> Onnx:
@@ -51,16 +53,13 @@ class Onnx:
         close_ups = [smaller._graph for smaller in self._close_ups]
         return Onnx(self._graph, self.score_of, os.cpu_count() or 1, close_ups)
 
-    def for_tiles(self, side: int) -> Onnx:
-        """Return the graph for tiles of a side, px; itself for its own.
+    def for_tiles(self, size: Size) -> Onnx:
+        """Return the graph for tiles of a height and width, px; itself for its own.
 
         Raises:
             ParameterError: there is none.
         """
-        for sized in (self, *self._close_ups):
-            if sized._side == side:
-                return sized
-        raise no_tiles_of(side)
+        return graph_for_tiles([self, *self._close_ups], size)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         maps, scores = self._session.run(None, {"pixels": pixels})

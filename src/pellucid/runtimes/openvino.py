@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pellucid.acquisition.images import Size
 from pellucid.errors import ModelFileError
 from pellucid.records import ScoreOf
-from pellucid.runtimes import Floats, Name, no_tiles_of, require_installed
+from pellucid.runtimes import Floats, Name, graph_for_tiles, require_installed
 
 _bridge_lock = threading.Lock()
 
@@ -32,7 +33,7 @@ class OpenVino:
         graph: the ``.xml`` file.
         score_of: what of its map a score follows.
         throughput: a core or so for each of several images, instead of all cores for one.
-        close_ups: the graphs for tiles of other sides.
+        close_ups: the graphs for tiles of other sizes.
     """
 
     name: Name = "openvino"
@@ -49,7 +50,8 @@ class OpenVino:
         self._core = openvino.Core()
         try:
             self._model = self._core.read_model(graph)
-            self._side = int(self._model.input().partial_shape[2].get_length())
+            _, _, height, width = self._model.input().partial_shape
+            self.size: Size = height.get_length(), width.get_length()
         except RuntimeError as error:
             raise _unreadable(graph, error) from None
         self._close_ups = [OpenVino(smaller, score_of, throughput) for smaller in close_ups]
@@ -109,16 +111,13 @@ class OpenVino:
         close_ups = [smaller._graph for smaller in self._close_ups]
         return OpenVino(self._graph, self.score_of, throughput=True, close_ups=close_ups)
 
-    def for_tiles(self, side: int) -> OpenVino:
-        """Return the graph for tiles of a side, px; itself for its own.
+    def for_tiles(self, size: Size) -> OpenVino:
+        """Return the graph for tiles of a height and width, px; itself for its own.
 
         Raises:
             ParameterError: there is none.
         """
-        for sized in (self, *self._close_ups):
-            if sized._side == side:
-                return sized
-        raise no_tiles_of(side)
+        return graph_for_tiles([self, *self._close_ups], size)
 
     def score(self, pixels: Floats) -> tuple[Floats, Floats]:
         found = [self._score_one(pixels[k : k + 1]) for k in range(len(pixels))]

@@ -44,7 +44,7 @@ class Strip:
         self._seen, self._width, self._tiling = seen.kept(), width, tiling
         self._level = 0.0 if gating is None else gating.level
         columns = range(0, width, tiling.interior)
-        self.looks: Sequence[Look] = [Look(top, column, tiling.interior) for column in columns]
+        self.looks: Sequence[Look] = [Look(top, column, tiling.interior, tiling.interior) for column in columns]
         if gating is not None:
             rows = mirrored(top - tiling.margin, self.bottom - top + 2 * tiling.margin, seen.end)
             looks = gating.gate.looks(self._grey(rows), tiling.margin, self.bottom - top)
@@ -57,13 +57,16 @@ class Strip:
         return grey if isinstance(rows, slice) else grey[rows - first]
 
     def planes(self, look: Look) -> Planes:
-        """Return what a detector sees to compute a square, (3, side, side) with the margin, mirrored beyond the image's
-        borders; always in the same order of memory: the bytes of what is computed may depend on it."""
+        """Return what a detector sees to compute a part, (3, height, width) with the margin.
+
+        Beyond the image's borders it is mirrored. It has always the same order of memory: the bytes of what is computed
+        may depend on it.
+        """
         margin = self._tiling.margin
-        side = look.side + 2 * margin
-        rows = mirrored(look.row - margin, side, self._seen.end)
-        columns = mirrored(look.column - margin, side, self._width)
-        planes = np.empty((3, side, side), np.float32)
+        height, width = (side + 2 * margin for side in look.size)
+        rows = mirrored(look.row - margin, height, self._seen.end)
+        columns = mirrored(look.column - margin, width, self._width)
+        planes = np.empty((3, height, width), np.float32)
         if isinstance(rows, slice) and isinstance(columns, slice):
             for at, part in self._seen.parts(Window(rows.start, rows.stop, columns.start, columns.stop)):
                 planes[:, at - rows.start : at - rows.start + len(part)] = to_floats(part.transpose(2, 0, 1))
@@ -77,9 +80,9 @@ class Strip:
         for top in range(self.top, self.bottom, JOINED_ROWS):
             joined = np.full((min(JOINED_ROWS, self.bottom - top), self._width), self._level, np.float32)
             for look, found_map in maps:
-                first, last = max(look.row, top), min(look.row + look.side, top + len(joined))
+                first, last = max(look.row, top), min(look.row + look.height, top + len(joined))
                 if first < last:
-                    place = joined[first - top : last - top, look.column : look.column + look.side]
+                    place = joined[first - top : last - top, look.column : look.column + look.width]
                     place[:] = found_map[first - look.row : last - look.row, : place.shape[1]]
             yield joined
 
@@ -92,21 +95,22 @@ class Place(NamedTuple):
 
 
 def compute(runtime: Runtime, places: Sequence[Place]) -> Floats:
-    """Compute the maps, (B, side, side), of some squares of one side in one call.
+    """Compute the maps, (B, height, width), of some parts of one size in one call.
 
     Args:
-        runtime: of tiles of any side.
-        places: of the squares, at least one.
+        runtime: of tiles of any size.
+        places: of the parts, at least one.
     """
     planes = [strip.planes(look) for strip, look in places]
-    sized = runtime.for_tiles(planes[0].shape[1])
+    _, height, width = planes[0].shape
+    sized = runtime.for_tiles((height, width))
     return sized.score(planes[0][None] if len(planes) == 1 else np.stack(planes))[0]
 
 
 def batches(strips: Sequence[Strip], size: int) -> Iterator[Sequence[Place]]:
-    """Cut what has to be computed of some strips into calls, at most so many squares of one side in each."""
+    """Cut what has to be computed of some strips into calls, at most so many parts of one size in each."""
     every = (Place(strip, look) for strip in strips for look in strip.looks)
-    for _, places in groupby(every, lambda place: place.look.side):
+    for _, places in groupby(every, lambda place: place.look.size):
         while batch := list(islice(places, size)):
             yield batch
 

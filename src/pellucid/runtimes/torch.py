@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pellucid.acquisition.images import Size
 from pellucid.records import ScoreOf
 from pellucid.runtimes import Floats, Name
 
@@ -22,7 +23,7 @@ class Torch:
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
-        self._sized: dict[int, Torch] = {}
+        self._sized: dict[Size, Torch] = {}
 
     @property
     def score_of(self) -> ScoreOf:
@@ -36,25 +37,25 @@ class Torch:
         """Return itself: torch computes one call at a time, on all of the device."""
         return self
 
-    def for_tiles(self, side: int) -> Torch:
-        """Return the same for tiles of another side, px; itself for its own.
+    def for_tiles(self, size: Size) -> Torch:
+        """Return the same for tiles of another height and width, px; itself for its own.
 
         Raises:
-            WeightsError: what it learned belongs to tiles of its own side.
+            WeightsError: what it learned belongs to tiles of its own size.
         """
         own = self.detector
-        if side == int(own.size_[0]):
+        if size == tuple(own.size_.tolist()):
             return self
-        if side not in self._sized:
+        if size not in self._sized:
             import torch
 
             from pellucid import backbones
 
             backbone = backbones.rebuild(own.backbone_.config, layers=own.layers, name=own.backbone_.name)
-            state = own.state() | {"size_": torch.tensor([side, side])}
+            state = own.state() | {"size_": torch.tensor(size)}
             sized = type(own)(**own.parameters()).to(own.device).load_state(state, backbone=backbone)
-            self._sized[side] = Torch(sized)
-        return self._sized[side]
+            self._sized[size] = Torch(sized)
+        return self._sized[size]
 
     @property
     def batch_size(self) -> int:
