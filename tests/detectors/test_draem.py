@@ -73,6 +73,15 @@ def test_structural_similarity_is_that_of_the_paper():
     assert ssim(a, a).min() == pytest.approx(1)
 
 
+def test_channels_of_both_networks_double_three_times_as_in_the_authors_code(batches):
+    made = Draem(**FAST | {"epochs": 8}, space="pixels", depth=4, discriminative_width=4).fit(batches)
+    for network, expected in ((made.reconstructive_, (8, 16, 32, 64, 64)), (made.discriminative_, (4, 8, 16, 32, 32))):
+        assert tuple(level[0].out_channels for level in network.encoder) == expected
+    maps, scores = made.score(batches[0])
+    assert maps.isfinite().all()
+    assert scores.isfinite().all()
+
+
 @pytest.mark.parametrize("space", ["features", "pixels"])
 def test_the_loss_of_held_out_images_is_that_of_all_their_flaws(space, fitted, of_pixels, batches):
     detector = fitted if space == "features" else of_pixels

@@ -115,13 +115,14 @@ TABLE: dict[str, dict[str, Any]] = \
                         'textures': 64,
                         'perlin_threshold': 0.5,
                         'width': 32,
+                        'discriminative_width': None,
                         'depth': 2,
                         'epochs': 40,
                         'batch_size': 8,
                         'lr': 0.001,
                         'precision': 'auto',
                         'seed': 0},
-           'source_sha256': '9f10579e9d18978a49aa08a1a5fa8c6f6be58d4e4099201056088e5301507e55'},
+           'source_sha256': '213bb54866bfdc35a4052a363ed4639cba272730d10677ff4a0b0875489c39fd'},
  'efficientad': {'paper': 'EfficientAD (Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at '
                           'Millisecond-Level Latencies", WACV 2024, arXiv 2303.14535).',
                  'summary': 'A student that cannot follow its teacher shows local flaws, one that cannot '

@@ -20,6 +20,7 @@ from pellucid.detectors._training import Objective, check_training_parameters, t
 
 PATCHSIZE = 3  # positions in each direction that a feature is the mean of
 FOCUS = 2.0  # gamma of the focal loss
+MAX_DOUBLINGS = 3  # of the channels, from level to level
 SSIM_WINDOW = 11  # px
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # of pixels in [0, 1]
 SPACES = ("features", "pixels")
@@ -41,7 +42,8 @@ class Draem(Detector):
     Gaussian of 4 px, where the paper averages probabilities over 21 x 21 px. Every tenth image is held out, training
     stops when their loss, with their own planted flaws, has not fallen for ten epochs, and the best epoch's weights
     are kept; the rate stays what it is.
-    The paper's way is ``space="pixels", width=128, depth=4, lr=1e-4, epochs=700``, with the same textures.
+    The paper's way is ``space="pixels", width=128, discriminative_width=64, depth=4, lr=1e-4, epochs=700``, with the
+    same textures, but for the discriminative network, which halves the grid once more in the authors' code.
 
     Args:
         backbone: name of the network that features come from, one of ``pellucid.backbones.names()``. Default
@@ -53,7 +55,8 @@ class Draem(Detector):
         textures: how many are drawn, 1 or more, default 64.
         perlin_threshold: value of the clouds' noise, in [-1, 1], from which on a texture shows through, in [0, 1),
             default 0.5 as in the paper.
-        width: channels of the networks' finest level, which double from level to level; 1 or more, default 32.
+        width: channels of the networks' finest level, which double three times at most; 1 or more, default 32.
+        discriminative_width: the same of the network that sees both images, 1 or more; None, the default: ``width``.
         depth: how often they halve the grid, 1 or more, default 2.
         epochs: passes over the images, at most; 1 or more, default 40.
         batch_size: images a step, 1 or more, default 8 as in the paper.
@@ -74,6 +77,7 @@ class Draem(Detector):
     discriminative_: nn.Module
     mu_: Tensor  # mean of each channel over good images, (C, 1, 1)
     sigma_: Tensor  # and standard deviation, (C, 1, 1)
+    _earlier = {"discriminative_width": None}
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class Draem(Detector):
         textures: int = 64,
         perlin_threshold: float = 0.5,
         width: int = 32,
+        discriminative_width: int | None = None,
         depth: int = 2,
         epochs: int = 40,
         batch_size: int = 8,
@@ -95,7 +100,7 @@ class Draem(Detector):
     ) -> None:
         self.backbone, self.layers, self.weights, self.space = backbone, layers, weights, space
         self.planted, self.textures, self.perlin_threshold = planted, textures, perlin_threshold
-        self.width, self.depth = width, depth
+        self.width, self.discriminative_width, self.depth = width, discriminative_width, depth
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
         self.precision, self.seed = precision, seed
 
@@ -106,12 +111,15 @@ class Draem(Detector):
         require(0 <= self.perlin_threshold < 1, "perlin_threshold", self.perlin_threshold, "in [0, 1)")
         for name in ("planted", "textures", "width", "depth"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        width = self.discriminative_width
+        require(width is None or width >= 1, "discriminative_width", width, "at least 1, or None")
 
     def _build(self, height: int, width: int) -> None:
         of_features = sum(c for c, _, _ in self.backbone_.shapes(height, width))
         channels = 3 if self.space == "pixels" else of_features
         self.reconstructive_ = _EncoderDecoder(channels, channels, self.width, self.depth, skips=False)
-        self.discriminative_ = _EncoderDecoder(2 * channels, 1, self.width, self.depth, skips=True)
+        sees_both = self.discriminative_width or self.width
+        self.discriminative_ = _EncoderDecoder(2 * channels, 1, sees_both, self.depth, skips=True)
 
     def _describe(self, pixels: Tensor) -> Tensor:
         """Compute what is brought back, before its channels are standardised: (B, C, h, w)."""
@@ -205,14 +213,14 @@ class _EncoderDecoder(nn.Module):
     Args:
         c_in: channels.
         c_out: channels.
-        width: of the finest level.
+        width: of the finest level; every level has twice that of the one before, the fourth's at most.
         depth: how often the grid is halved.
         skips: whether each level of the way back sees that of the way there (U-Net).
     """
 
     def __init__(self, c_in: int, c_out: int, width: int, depth: int, *, skips: bool) -> None:
         super().__init__()
-        self.skips, widths = skips, [width << k for k in range(depth + 1)]
+        self.skips, widths = skips, [width << min(k, MAX_DOUBLINGS) for k in range(depth + 1)]
         self.encoder = nn.ModuleList(_convolutions(a, b) for a, b in zip([c_in, *widths], widths, strict=False))
         self.decoder = nn.ModuleList(
             _convolutions(widths[k + 1] + skips * widths[k], widths[k]) for k in reversed(range(depth))
