@@ -14,7 +14,8 @@ from pellucid import gating
 from pellucid.acquisition.band_files import open_bands
 from pellucid.acquisition.contrast import cut_strips
 from pellucid.acquisition.gate import Gate
-from pellucid.acquisition.tiles import Tiling
+from pellucid.acquisition.tiles import Tiling, tile_planes
+from pellucid.close_ups import close_up_sizes, close_ups_of
 from pellucid.errors import ParameterError
 from pellucid.models.load import load
 from pellucid.passing import inspect_bands
@@ -132,17 +133,15 @@ class Blind:
 
 
 def test_whether_a_detector_sees_close_ups_is_measured(inspector):
-    tiling = inspector.fitted_images.framing
-    strip = gating.Strip((pane(3, (576, 900)) * 255).astype(np.uint8), tiling.margin)
-    assert gating._close_ups(inspector.runtime, strip, tiling) == ((128, 128), (384, 128))
-    assert gating._close_ups(Blind(), strip, tiling) == ()
-    narrow = Tiling(tile=512, margin=96)
-    assert gating._close_ups(inspector.runtime, strip, narrow) == (), "a close-up is hardly less than the tile"
+    tile = tile_planes(pane(3, (576, 576))[..., None].astype(np.float32))
+    assert close_ups_of(inspector.runtime, tile, 96) == [(128, 128), (384, 128)]
+    assert close_ups_of(Blind(), tile, 96) == []
+    assert close_ups_of(inspector.runtime, tile[:, :512, :512], 96) == [], "a close-up is hardly less than the tile"
 
 
 def test_planted_flaws_bound_what_close_ups_lose():
     panes = [(pane(k, (640, 900)) * 255).astype(np.uint8) for k in range(20, 25)]
-    gate = Gate.fit(panes[:3], 384, 128).with_close_ups(*gating.close_up_sizes(384))
+    gate = Gate.fit(panes[:3], 384, 128).with_close_ups(*close_up_sizes(384))
 
     def find(tiles):
         grey = tiles.mean(-1)

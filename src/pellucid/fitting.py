@@ -216,7 +216,7 @@ def fit_split(
     check_tile(tile, reduce)
     check_gate_loss(gate_loss)
     check_false_alarms(false_alarms, mm_per_px is not None, limit)
-    size, fitted_images = _choose_view(detector, split, image_size, tile, reduce, fitted_images)
+    size, fitted_images = choose_framing(detector, split, image_size, tile, reduce, fitted_images)
     check_tiled(false_alarms, fitted_images.are_tiled)
     if learn_defects and fitted_images.are_tiled:
         raise ParameterError(
@@ -266,7 +266,7 @@ def _check(
         zones.counted(read_image(split.fit[0].path).shape[:2])
 
 
-def _choose_view(
+def choose_framing(
     detector: Detector,
     split: Split,
     image_size: ImageSize,
@@ -274,7 +274,19 @@ def _choose_view(
     reduce: int,
     fitted_images: FittedImages | None,
 ) -> tuple[Size, FittedImages]:
-    """The network's height and width, and what the model remembers: also what fills that view, or is cut into tiles."""
+    """Choose the network's height and width, and with these what fills that view, or is cut into tiles.
+
+    Args:
+        detector: not fitted yet.
+        split: whose good images are looked at where nothing is known of them.
+        image_size: N, the shorter side, or (height, width), in px.
+        tile: side of tiles, px; 0: none; None: only for large images.
+        reduce: factor that images are reduced by before they are cut into tiles.
+        fitted_images: what is known of them; None: nothing.
+
+    Returns:
+        That size, px, and what a model of it remembers of the images.
+    """
     if fitted_images is None:
         parse_size(image_size)  # refuses what is not allowed before any image is read
         fitted_images = remember(split.normals)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from pellucid.acquisition.contrast import to_grey
 from pellucid.acquisition.gate import UNIT_PX, Gate
-from pellucid.acquisition.images import Pixels, Planes, Size, read_image, to_floats
+from pellucid.acquisition.images import Pixels, read_image, to_floats
 from pellucid.acquisition.layouts import mirrored
-from pellucid.acquisition.looks import STEP_PX
-from pellucid.acquisition.tiles import Map, Tiling, reduce_by, tile_planes
-from pellucid.errors import DataError, ParameterError, WeightsError
+from pellucid.acquisition.tiles import Tiling, reduce_by, tile_planes
+from pellucid.close_ups import close_ups_of
+from pellucid.errors import DataError, ParameterError
 from pellucid.limits.gate_loss import choose_threshold, count_flaws
 from pellucid.records import Sample, Split
 from pellucid.records.gates import GatedFlaws, GateReport
@@ -26,17 +26,12 @@ from pellucid.synthesis.flaws import FLAW_SIZES_PX, apply_flaw, draw_contrast_si
 
 if TYPE_CHECKING:
     from pellucid.inspector import Inspector
-    from pellucid.runtimes import Runtime
 
 GATE_CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # shares of the light around
 MAX_GATE_IMAGES = 64  # that the gate learns from, and as many that it is set on
 MAX_STRIPS = 48  # rows of tiles that flaws are planted into
 MAX_PLANTED = 4  # times the flaws that have to be found: more would cost more than the promise is worth
 PLACE_PX = 256  # of a tile's interior, that a flaw has for itself: one nearer would change what is found of it
-SQUARES_PX = (2 * STEP_PX, 3 * STEP_PX)  # sides of what the detector computes around candidates
-COLUMN_PX = 2 * STEP_PX  # width of what it computes along a line, as high as a tile's interior
-CLOSE_UPS_IN_TILE = 3  # side by side, that a tile has room for at least
-MAX_CLOSE_UP_CHANGE = 1e-3  # of the map's peak, that a close-up may differ from the tile by
 CONFIDENCE = 0.95  # of the upper bound of what is lost
 LOSSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # whose price is told
 
@@ -77,8 +72,8 @@ def set_gate(
 
     Flaws of every kind, size and contrast are planted in random order into every second tile of a row, until so many
     are found that the promise can be made and does not rest on the weakest one or two, or ``MAX_PLANTED`` times as many
-    were planted. The detector sees a large
-    tile with several of them, which are too far apart to matter to each other; the gate sees each alone.
+    were planted. The detector sees a large tile with several of them, too far apart to matter to each other; the gate
+    sees each alone.
 
     Args:
         gate: fitted.
@@ -155,40 +150,10 @@ def fit_gate(inspector: Inspector, samples: Sequence[Sample], loss: float, seed:
     def find(tiles: Pixels) -> NDArray[np.float32]:
         return np.concatenate([inspector.runtime.score(tile_planes(tile)[None])[0] for tile in tiles])
 
-    if strips:
-        gate = gate.with_close_ups(*_close_ups(inspector.runtime, strips[0], tiling))
+    if strips and strips[0].pixels.shape[1] >= tiling.tile:
+        tile = tile_planes(_as_floats(strips[0].pixels[:, : tiling.tile]))
+        gate = gate.with_close_ups(*close_ups_of(inspector.runtime, tile, tiling.margin))
     return set_gate(gate, strips, find, inspector.limit.pixel, loss=loss, seed=seed)
-
-
-def close_up_sizes(interior: int) -> list[Size]:
-    """List heights and widths of the parts of a tile of some interior that are so small that they are worth while."""
-    sizes = [*((side, side) for side in SQUARES_PX), (interior, COLUMN_PX)]
-    return [(height, width) for height, width in sizes if CLOSE_UPS_IN_TILE * width <= interior]
-
-
-def _close_ups(runtime: Runtime, strip: Strip, tiling: Tiling) -> tuple[Size, ...]:
-    """Those of :func:`close_up_sizes` whose map is that of the tile."""
-    sizes = close_up_sizes(tiling.interior)
-    if not sizes or strip.pixels.shape[1] < tiling.tile:
-        return ()
-    tile = tile_planes(_as_floats(strip.pixels[:, : tiling.tile]))
-    whole = runtime.score(tile[None])[0][0]
-    return tuple(size for size in sizes if _is_part_of(whole, runtime, tile, size, tiling.margin))
-
-
-def _is_part_of(whole: Map, runtime: Runtime, tile: Planes, size: Size, margin: int) -> bool:
-    """Whether the map of the middle of a tile, computed alone, is that of the whole tile there."""
-    (height, width), (top, left) = size, ((len(whole) - side) // 2 // STEP_PX * STEP_PX for side in size)
-    seen = height + 2 * margin, width + 2 * margin
-    part = np.ascontiguousarray(tile[:, top : top + seen[0], left : left + seen[1]])
-    try:
-        found = runtime.for_tiles(seen).score(part[None])[0][0]
-    except (ParameterError, WeightsError):
-        return False
-    inside = whole[top : top + height, left : left + width]
-    return found.shape == inside.shape and bool(
-        np.abs(found - inside).max() <= MAX_CLOSE_UP_CHANGE * np.abs(whole).max()
-    )
 
 
 @dataclass(frozen=True)

@@ -125,9 +125,24 @@ class HeldOutFit:
         seen_as = (self.size, known.framing, known.data_sha256)
         shaping = (type(detector), detector.parameters(), *seen_as, self.seed, [str(s.path) for s in split.fit])
         path = _checkpoint_path(self.checkpoint, *shaping, split.folds, *fold)
-        paths = tuple(sample.path for sample in samples)
-        batches = ImageBatches(paths, self.size, batch_size(self.size), known.bits, known.seen_by(self.size))
-        detector.fit(batches, checkpoint=path, margin=known.margin)
+        fit_on(detector, samples, self.size, known, path)
+
+
+def fit_on(
+    detector: Detector, samples: Sequence[Sample], size: Size, known: FittedImages, checkpoint: Path | None = None
+) -> None:
+    """Fit a detector on samples as a model of these images sees them.
+
+    Args:
+        detector: to be fitted.
+        samples: good images.
+        size: height and width that the network takes, px.
+        known: what is known of the images, and how they are framed.
+        checkpoint: file for the progress of a gradient-trained detector.
+    """
+    paths = tuple(sample.path for sample in samples)
+    batches = ImageBatches(paths, size, batch_size(size), known.bits, known.seen_by(size))
+    detector.fit(batches, checkpoint=checkpoint, margin=known.margin)
 
 
 def _checkpoint_path(folder: Path | None, *shaping: object) -> Path | None:

@@ -29,10 +29,9 @@ from pellucid.records import Inspection, Sample, Samples, Split
 from pellucid.records.limits import Limit
 from pellucid.runtimes.torch import Torch
 from pellucid.study.intervals import Interval, wilson
-from pellucid.study.planted import fewer_than_chance, find_flaws
+from pellucid.study.planted import MAX_PLANTED_IMAGES, fewer_than_chance, find_flaws
 
 MIN_LOT_IMAGES = 4  # independent of each other; of fewer nothing can be said about a lot
-MAX_PLANTED_IMAGES = 30  # that flaws are planted into
 
 
 @dataclass(frozen=True)

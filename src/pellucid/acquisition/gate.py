@@ -92,8 +92,7 @@ class Gate:
 
         Args:
             images: of good glass as tiles see them, (H, W) or (H, W, 3), 8 bit, 16 bit or floats in [0, 1]; iterated
-                three times. By
-                column is learned where all have one width, else over all columns.
+                three times. By column is learned where all have one width, else over all columns.
             cell: side of a tile's interior, px of the images.
             margin: of the tiles, px of the images.
 
@@ -222,12 +221,9 @@ class Gate:
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all of it as arrays, for a model file."""
         arrays = {name: getattr(self, name) for name in ("light", "high", "spread", "rare", "spread_along")}
-        return {
-            "sizes": np.array([self.cell, self.context], np.int64),
-            "close_ups": np.array(self.close_ups, np.int64).reshape(-1, 2),
-            "threshold": np.array(self.threshold, np.float64),
-            **arrays,
-        }
+        arrays["sizes"] = np.array([self.cell, self.context], np.int64)
+        arrays["close_ups"] = np.array(self.close_ups, np.int64).reshape(-1, 2)
+        return {"threshold": np.array(self.threshold, np.float64), **arrays}
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:

@@ -60,6 +60,30 @@ def model_parameters(
     return detectors.complete(detector, chosen, backbone, weights) | {"seed": seed}
 
 
+def values_to_choose(
+    detector: str, text: str | None, settings: Sequence[str], parameters: Mapping[str, Any]
+) -> tuple[str, list[Any]] | None:
+    """Return the hyper-parameter that --choose names, and its values; None where nothing is to be chosen.
+
+    Raises:
+        ParameterError: it is not understood, is set as well, or a value is not allowed.
+    """
+    if text is None:
+        return None
+    key, _, listed = text.partition("=")
+    texts = [value.strip() for value in listed.split("/")]
+    if not key or len(texts) < 2 or not all(texts):
+        raise ParameterError(f"--choose {text} is not understood: write key=value/value, as in window=none/1/2/4.")
+    if any(setting.partition("=")[0] == key for setting in settings):
+        raise ParameterError(f"{key} is both set and to be chosen: leave --set {key} or --choose {key} out.")
+    values = [model_parameters(detector, None, None, [f"{key}={value}"], 0)[key] for value in texts]
+    from pellucid import detectors
+
+    for value in values:
+        detectors.create(detector, **{**parameters, key: value})
+    return key, values
+
+
 def check_backbone(parameters: Mapping[str, Any]) -> None:
     """Make the backbone of a model, with its weights, only to find out whether it can be made.
 

@@ -11,24 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli._console import err, out, print_line, print_plan, print_text
-from pellucid.cli._models import check_backbone, scale_of
-from pellucid.cli._options import (
-    Backbone,
-    ComparedData,
+from pellucid.cli._limit_options import (
     ComparedFalseReject,
-    ComparedImageSize,
-    ComparedLearnDefects,
     ComparedLimitMethod,
-    ComparedResume,
     Confidence,
     CostEscape,
     CostReject,
     DefectRate,
+    Folds,
+)
+from pellucid.cli._models import check_backbone, scale_of
+from pellucid.cli._options import (
+    Backbone,
+    ComparedData,
+    ComparedImageSize,
+    ComparedLearnDefects,
+    ComparedResume,
     Detectors,
     Device,
     Engine,
     FirstSeed,
-    Folds,
     Json,
     MaxMegabytes,
     MaxMilliseconds,

@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli._console import out, print_line, print_text, read_plan
-from pellucid.cli._models import check_backbone, costs_of, model_parameters, read_zones, scale_of
+from pellucid.cli._limit_options import Confidence, CostEscape, CostReject, DefectRate, FalseReject, Folds, LimitMethod
+from pellucid.cli._models import (
+    check_backbone,
+    costs_of,
+    model_parameters,
+    read_zones,
+    scale_of,
+    values_to_choose,
+)
 from pellucid.cli._options import (
     Backbone,
-    Confidence,
-    CostEscape,
-    CostReject,
+    Choose,
     Data,
-    DefectRate,
     Detector,
     Device,
-    FalseReject,
-    Folds,
     Ignore,
     ImageSize,
     LearnDefects,
-    LimitMethod,
     Margin,
     MillimetresPerPixel,
     MinArea,
@@ -68,6 +70,7 @@ def fit(
     smallest_mm: SmallestMm = None,
     gate_loss: GateLoss = 0.0,
     settings: Set = None,
+    choose: Choose = None,
     false_reject: FalseReject = 0.05,
     false_alarms_per_m2: FalseAlarmsPerM2 = None,
     false_alarms_per_mpx: FalseAlarmsPerMpx = None,
@@ -101,6 +104,7 @@ def fit(
     ```
     """
     parameters = model_parameters(detector, backbone, weights, settings or [], seed)
+    choice = values_to_choose(detector, choose, settings or [], parameters)
     from pellucid.acquisition.tiles import check_tile
     from pellucid.fitting import fit as fit_plan
     from pellucid.limits.area import FEWEST_ASIDE, check_false_alarms, false_alarms_of
@@ -120,12 +124,17 @@ def fit(
         plan = read_plan(data, false_reject, seed, confidence=confidence, folds=folds, leaves_out=leaves_out)
         if smallest is not None:
             reduce = _choose_reduction(detector, parameters, plan, smallest, tile, device)
+        seen: dict[str, Any] = {
+            "image_size": image_size,
+            "tile": tile if smallest is None else tile or AUTOMATIC_TILE_PX,
+            "reduce": reduce or 1,
+            "zones": read_zones(ignore, only, margin, min_area, plan.split.fit[0].path),
+        }
+        if choice is not None:
+            parameters |= _choose_value(detector, parameters, choice, plan, false_reject, device, seen)
         inspector = fit_plan(
             plan,
             detector,
-            image_size=image_size,
-            tile=tile if smallest is None else tile or AUTOMATIC_TILE_PX,
-            reduce=reduce or 1,
             gate_loss=gate_loss,
             false_reject=false_reject,
             confidence=confidence,
@@ -133,11 +142,11 @@ def fit(
             limit=limit,
             costs=costs,
             learn_defects=learn_defects,
-            zones=read_zones(ignore, only, margin, min_area, plan.split.fit[0].path),
             outline=outline,
             mm_per_px=scale,
             checkpoint=checkpoint,
             device=device,
+            **seen,
             **parameters,
         )
         inspector.save(output)
@@ -186,6 +195,28 @@ def _choose_reduction(
     for trial in trials:
         print_text(out, f"{trial}{' (chosen)' if trial is chosen else ''}")
     return chosen.reduce
+
+
+def _choose_value(
+    detector: str,
+    parameters: Mapping[str, Any],
+    choice: tuple[str, list[Any]],
+    plan: Plan,
+    false_reject: float,
+    device: str,
+    seen: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Compare values of a hyper-parameter by planted flaws, and say what each finds."""
+    from pellucid import detectors
+    from pellucid.study.tuning import choose_value, compare_values
+
+    name, values = choice
+    made = detectors.create(detector, **parameters).to(device)
+    trials = compare_values(made, name, values, plan, false_reject=false_reject, **seen)
+    chosen = choose_value(trials)
+    for trial in trials:
+        print_text(out, f"{trial}{' (chosen)' if trial is chosen else ''}")
+    return {name: chosen.value}
 
 
 @contextlib.contextmanager

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.cli._console import err, out, print_line, print_notes, print_text, read_plan
+from pellucid.cli._limit_options import CostEscape, CostReject, DefectRate
 from pellucid.cli._models import costs_of
 from pellucid.cli._options import (
-    CostEscape,
-    CostReject,
     Data,
-    DefectRate,
     Device,
     EvaluateOutput,
     FlawSeed,

@@ -16,6 +16,7 @@ from pellucid.study.detectability import FLAW_CONTRASTS
 from pellucid.synthesis.flaws import FLAW_SIZES_PX, AlphaMask, flaw_scale, plant_flaw
 
 FLAWS_PER_CELL = 2  # of one kind, size and contrast
+MAX_PLANTED_IMAGES = 30  # that flaws are planted into
 MAX_FEWER_BY_CHANCE = 0.05  # chance of as many flaws lost, less those gained, if the two models find the same
 
 

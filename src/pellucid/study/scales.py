@@ -12,9 +12,10 @@ import numpy as np
 
 from pellucid._io.progress import track
 from pellucid.acquisition.fitted_images import FittedImages
-from pellucid.acquisition.images import DecodedImage, ImageBatches, Pixels, batch_size, read_image
+from pellucid.acquisition.images import DecodedImage, Pixels, read_image
 from pellucid.acquisition.tiles import MAX_REDUCTION, Tiling, check_tile, scale_text
 from pellucid.errors import ParameterError
+from pellucid.held_out import fit_on
 from pellucid.records import Sample
 from pellucid.runtimes.scoring import score_file
 from pellucid.runtimes.torch import Torch
@@ -83,7 +84,7 @@ def compare_scales(
     check_tile(tile, 1)
     margin, side = reach_px(detector), tile or AUTOMATIC_TILE_PX
     factors = [k for k in REDUCTIONS if k == 1 or smallest_px / k >= MIN_SEEN_PX]
-    learned, judged = ([s.path for s in samples[first::2][:MAX_IMAGES]] for first in (0, 1))
+    learned, judged = (samples[first::2][:MAX_IMAGES] for first in (0, 1))
     return [
         _try(detector, learned, judged, Tiling(tile=side, margin=margin, reduce=k), smallest_px, bits) for k in factors
     ]
@@ -113,23 +114,23 @@ def choose_scale(trials: Sequence[ScaleTrial]) -> ScaleTrial:
 
 def _try(
     detector: Detector,
-    learned: Sequence[Path],
-    judged: Sequence[Path],
+    learned: Sequence[Sample],
+    judged: Sequence[Sample],
     tiling: Tiling,
     smallest_px: float,
     bits: int,
 ) -> ScaleTrial:
     known, size = FittedImages(data_sha256="", bits=bits, framing=tiling), (tiling.tile, tiling.tile)
     fitted = type(detector)(**detector.parameters()).to(detector.device)
-    batches = ImageBatches(tuple(learned), size, batch_size(size), bits, known.seen_by(size))
-    runtime = Torch(fitted.fit(batches, margin=tiling.margin))
+    fit_on(fitted, learned, size, known)
+    runtime = Torch(fitted)
 
     def score(pixels: Pixels) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         return score_file(runtime, Path(), DecodedImage(pixels), size, known).map
 
     images, highest, seconds, pixels_scored = [], -np.inf, 0.0, 0
-    for path in track(judged, f"scoring good images, reduced {tiling.reduce} times", len(judged)):
-        image = read_image(path, bits)
+    for sample in track(judged, f"scoring good images, reduced {tiling.reduce} times", len(judged)):
+        image = read_image(sample.path, bits)
         start = time.perf_counter()
         highest = max(highest, float(score(image).max()))
         seconds, pixels_scored = seconds + time.perf_counter() - start, pixels_scored + image[..., 0].size
