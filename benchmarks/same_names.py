@@ -1,17 +1,19 @@
-"""CFA, CFLOW-AD, U-Flow, DFKDE, DRAEM and SuperSimpleNet beside anomalib 2.7's of the same name, in one process.
+"""Ten detectors beside anomalib 2.7's of the same name, in one process; ``against_anomalib.py`` has the others.
 
     python3 -m venv runs/anomalib
-    runs/anomalib/bin/pip install torch==2.13.0 torchvision==0.28.0 anomalib==2.7.0 --editable .
-    runs/anomalib/bin/python -m benchmarks.same_names --images ../shared/data/glass_defect
+    runs/anomalib/bin/pip install torch==2.13.0 torchvision==0.28.0 anomalib==2.7.0 --editable .[vit]
+    OMP_NUM_THREADS=1 runs/anomalib/bin/python -m benchmarks.same_names --images ../shared/data/glass_defect
 
-Both get the same images of 256 px and a resnet18 of random weights, whose layers and widths are the same, and take
-turns call by call; a row is the medians of the processor's seconds, and their ratio. A step is one of training on 8
-images, in the precision that the side has by itself: ours computes what is frozen once, before the first epoch,
-anomalib in every step. An image is map and score of one. anomalib is called at its torch models, without its engine,
-which is to its advantage. Ours has the paper's parameters where it has others by default: SuperSimpleNet enlarges its
-features, DRAEM works on pixels; DRAEM as it is by default is a row of its own. No step of CFLOW-AD is compared, of
-which anomalib's goes through every vector of its images and ours through a sample, and none of DRAEM, which takes
-minutes. Rows go to ``same_names.csv`` beside this file.
+Both get the same images of 256 px and a network of random weights, a resnet18 or a DINOv2-S (252 px), whose layers and
+widths are the same, and take turns call by call; a row is the medians of the processor's seconds, and their ratio. A
+step is one of training on 8 images, in the precision that the side has by itself: ours computes what is frozen once,
+before the first epoch, anomalib in every step. An image is map and score of one. anomalib is called at its torch
+models, without its engine, which is to its advantage. Ours has the paper's parameters where it has others by default:
+SuperSimpleNet enlarges its features, DRAEM works on pixels; DRAEM as it is by default is a row of its own. Networks of
+EfficientAD are as large as each side has them: our teacher describes a patch by 192 numbers and drawings of 128 px
+stand for ImageNet's pictures, theirs by 384 and of 256 px. No step of CFLOW-AD is compared, of which anomalib's goes
+through every vector of its images and ours through a sample, and none of DRAEM, which takes minutes. SubspaceAD has no
+counterpart there. Rows go to ``same_names.csv`` beside this file.
 """
 
 from __future__ import annotations
@@ -54,32 +56,42 @@ COLUMNS = (
 )
 SIDE_PX, BATCH = 256, 8
 LAYERS = ("layer1", "layer2", "layer3")
-OURS: dict[str, dict[str, Any]] = {  # hyper-parameters beside the backbone
+TOKENS_PX = 252  # a multiple of DINOv2's patches near the others' side
+BLOCKS = range(2, 10)  # of DINOv2's twelve, counted from 0, that Dinomaly rebuilds
+OURS: dict[str, dict[str, Any]] = {  # hyper-parameters beside the weights
     "cfa": {"layers": LAYERS},
     "cflow": {"layers": LAYERS},
     "uflow": {"layers": LAYERS},
     "dfkde": {"layers": ("layer3",)},
     "supersimplenet": {"layers": ("layer2", "layer3"), "enlarge": True},
-    "draem": {"space": "pixels", "width": 128, "depth": 4},
+    "draem": {"space": "pixels", "width": 128, "discriminative_width": 64, "depth": 4},
     "draem-default": {"layers": ("layer2", "layer3")},
+    "efficientad": {"backbone": "pdn_s", "penalty_images": BATCH, "batch_size": BATCH},
+    "anomaly_dino": {"backbone": "dinov2_small", "layers": ("block12",), "coreset_size": 0},
+    "dinomaly": {"backbone": "dinov2_small", "layers": tuple(f"block{k + 1}" for k in BLOCKS), "decoder_depth": 8},
 }
 WORKS = (
     *("cfa_step", "cfa_image", "uflow_step", "uflow_image", "supersimplenet_step", "supersimplenet_image"),
     *("cflow_image", "dfkde_fit", "dfkde_image", "draem_image", "draem-default_image"),
+    *("efficientad_step", "efficientad_image", "anomaly_dino_fit", "anomaly_dino_image"),
+    *("dinomaly_step", "dinomaly_image"),
 )
+FITTED = ("dfkde", "anomaly_dino")  # that learn without steps
 Call = Callable[[], Any]
 
 
-def pellucid_call(work: str, pixels: torch.Tensor, weights: Path) -> Call:
+def pellucid_call(work: str, pixels: torch.Tensor, folder: Path) -> Call:
     """Make ready what is timed on our side."""
-    name, kind = work.split("_")
-    parameters = OURS[name] | {"backbone": "resnet18", "weights": str(weights)}
+    name, _, kind = work.rpartition("_")
+    parameters = {"backbone": "resnet18"} | OURS[name]
+    weights = folder / f"{parameters['backbone']}.safetensors"
+    parameters |= {"weights": str(weights) if weights.exists() else None}
     name = name.partition("-")[0]
     if kind == "fit":
         return lambda: detectors.create(name, **parameters).fit(list(pixels.split(BATCH)))
-    detector = detectors.create(name, **parameters, **({} if name == "dfkde" else {"epochs": 1}))
+    detector = detectors.create(name, **parameters, **({} if name in FITTED else {"epochs": 1}))
     with patch.object(sys.modules[type(detector).__module__], "train", _first_step, create=True):
-        detector.fit([pixels[:BATCH]])
+        detector.fit([pixels[:BATCH]] if name not in FITTED else list(pixels.split(BATCH)))
     return _STEPS.pop() if kind == "step" else lambda: detector.score(pixels[:1])
 
 
@@ -103,13 +115,13 @@ def _first_step(
 
 def anomalib_call(work: str, pixels: torch.Tensor) -> Call:
     """Make ready what is timed on anomalib's side."""
-    name, kind = work.split("_")
+    name, _, kind = work.rpartition("_")
     mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     images = (pixels - mean) / std
     if kind == "fit":
-        return lambda: _fit_dfkde(images)
-    if name == "dfkde":  # which needs more images than it has components
-        model, loss_of = _fit_dfkde(images), None
+        return lambda: _fitted(name, images)
+    if name in FITTED:
+        model, loss_of = _fitted(name, images), None
     else:
         model, loss_of = _anomalib_model(name.partition("-")[0], images[:BATCH])
     if kind == "step" and loss_of is not None:
@@ -120,7 +132,7 @@ def anomalib_call(work: str, pixels: torch.Tensor) -> Call:
         def step() -> None:
             loss = loss_of()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward(retain_graph=name == "cfa")  # as its own module has to
             optimizer.step()
 
         return step
@@ -167,15 +179,32 @@ def _anomalib_model(name: str, images: torch.Tensor) -> tuple[Any, Callable[[], 
         from anomalib.models.image.cflow.torch_model import CflowModel
 
         return CflowModel("resnet18", LAYERS, pre_trained=False), None
+    if name == "efficientad":
+        from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel
+
+        efficient, pictures = EfficientAdModel(), torch.rand(images.shape)
+        efficient.teacher.requires_grad_(False)
+        return efficient, lambda: torch.stack(efficient(images, pictures)).sum()
+    if name == "dinomaly":
+        from anomalib.models.image.dinomaly.torch_model import DinomalyModel
+
+        dinomaly = DinomalyModel("vit_small_patch14_dinov2", target_layers=list(BLOCKS))
+        return dinomaly, lambda: dinomaly(images, global_step=1)
     from anomalib.models.image.draem.torch_model import DraemModel
 
     return DraemModel(), None
 
 
-def _fit_dfkde(images: torch.Tensor) -> Any:
-    from anomalib.models.image.dfkde.torch_model import DfkdeModel
+def _fitted(name: str, images: torch.Tensor) -> Any:
+    """Make one of :data:`FITTED`, and fit it; DFKDE needs more images than it has components."""
+    if name == "dfkde":
+        from anomalib.models.image.dfkde.torch_model import DfkdeModel
 
-    model = DfkdeModel("resnet18", ("layer3",), pre_trained=False)
+        model = DfkdeModel("resnet18", ("layer3",), pre_trained=False)
+    else:
+        from anomalib.models.image.anomaly_dino.torch_model import AnomalyDINOModel
+
+        model = AnomalyDINOModel()
     model.train()
     for batch in images.split(BATCH):
         model(batch)
@@ -207,14 +236,16 @@ def main() -> None:
     from safetensors.torch import save_file
 
     args.folder.mkdir(parents=True, exist_ok=True)
-    weights = args.folder / "resnet18.safetensors"
     torch.manual_seed(0)
-    save_file(network("resnet18").state_dict(), weights)
+    for name in ("resnet18", "dinov2_small"):
+        state = {key.removeprefix("pretrained."): values for key, values in network(name).state_dict().items()}
+        save_file(state, args.folder / f"{name}.safetensors")
     paths = list(image_files(args.images / "normal_train"))[: 5 * BATCH]
     pixels = torch.from_numpy(np.stack([as_planes(read_image(path), (SIDE_PX, SIDE_PX)) for path in paths]))
     rows: dict[str, dict[str, Any]] = {row["work"]: dict(row) for row in read_rows(RESULTS)}
     for work in args.work:
-        ours, theirs = in_turns((pellucid_call(work, pixels, weights), anomalib_call(work, pixels)), args.turns)
+        seen = pixels if "dino" not in work else pixels[..., :TOKENS_PX, :TOKENS_PX]
+        ours, theirs = in_turns((pellucid_call(work, seen, args.folder), anomalib_call(work, seen)), args.turns)
         values = (work, f"{ours:.4g}", f"{theirs:.4g}", f"{theirs / ours:.2f}", args.turns, cpu_name(), os.cpu_count())
         values += (torch.__version__, "2.7.0", datetime.date.today().isoformat())
         rows[work] = dict(zip(COLUMNS, values, strict=True))
