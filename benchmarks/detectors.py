@@ -9,7 +9,7 @@ measures ours beside the papers' ways, as far as hyper-parameters bring them bac
 detector, image size and seed goes to ``detectors.csv`` beside this file, or to ``--output``; those that are there are
 not measured again, so that a killed run goes on. Every seed has splits of its own, the same for all detectors. Seconds
 are of the processor, by one thread where OMP_NUM_THREADS is 1; milliseconds are the median over images one by one, file
-to verdict. At last the means over seeds, and over sets, are printed, with what each differs from PatchCore.
+to verdict. At last the means over seeds and sets at this size are printed, with what each differs from PatchCore.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def main() -> None:
                     args.output,
                     dict(zip(KEYS, key, strict=True)) | measure(plan, detector, args.image_size, seed),
                 )
-    summarise(read_rows(args.output))
+    summarise([row for row in read_rows(args.output) if row["image_size"] == str(args.image_size)])
 
 
 if __name__ == "__main__":

@@ -53,18 +53,20 @@ def test_the_first_stays_unless_another_is_better_by_more_than_chance():
     assert choose_value([usual, same, better]) is better
     assert choose_value([better, usual]) is better
     assert str(better) == "window=2: 15 of 20 planted flaws found"
+    assert str(usual).startswith("window=none: ")
+    assert str(ValueTrial("layers", ("layer2", "layer3"), (True,))).startswith("layers=layer2,layer3: 1 of 1")
 
 
 def test_fit_tries_the_values_and_says_what_each_finds(parts, tmp_path):
     model = tmp_path / "m.pellucid"
     said = pellucid_here(
-        *("fit", parts, "-o", model, "--detector", "dfm", "--image-size", "64", "--false-reject", "0.1"),
-        *("--choose", "layers=layer3/layer2"),
+        *("fit", parts, "-o", model, "--image-size", "64", "--false-reject", "0.1", "--choose", "window=none/1"),
     ).stdout
     lines = [line for line in said.splitlines() if "planted flaws found" in line]
     assert len(lines) == 2
+    assert [line.partition(":")[0] for line in lines] == ["window=none", "window=1"]
     chosen = next(line for line in lines if line.endswith("(chosen)"))
-    assert f"layers={list(load(model).detector.layers)}" in chosen
+    assert chosen.startswith("window=none:" if load(model).detector.window is None else "window=1:")
 
 
 @pytest.mark.parametrize(

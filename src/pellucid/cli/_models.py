@@ -115,6 +115,8 @@ def _parse(text: str, default: Any) -> Any:
         return [part.strip() for part in text.split(",")]
     if isinstance(default, str):
         return text
+    if text.lower() == "none":
+        return None
     try:
         return json.loads(text.lower())
     except json.JSONDecodeError:

@@ -40,7 +40,9 @@ class ValueTrial:
     found: tuple[bool, ...]
 
     def __str__(self) -> str:
-        return f"{self.name}={self.value}: {sum(self.found)} of {len(self.found)} planted flaws found"
+        value = "none" if self.value is None else self.value
+        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value  # as --set takes it
+        return f"{self.name}={text}: {sum(self.found)} of {len(self.found)} planted flaws found"
 
 
 def compare_values(
