@@ -252,8 +252,8 @@ class Counted:
     def for_throughput(self):
         return self
 
-    def for_tiles(self, side):
-        assert side == self.tiling.tile
+    def for_tiles(self, size):
+        assert size == (self.tiling.tile, self.tiling.tile)
         return self
 
     def score(self, pixels):
