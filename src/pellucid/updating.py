@@ -29,7 +29,7 @@ from pellucid.records import Inspection, Sample, Samples, Split
 from pellucid.records.limits import Limit
 from pellucid.runtimes.torch import Torch
 from pellucid.study.intervals import Interval, wilson
-from pellucid.study.planted import MAX_PLANTED_IMAGES, fewer_than_chance, find_flaws
+from pellucid.study.planted import fewer_than_chance, find_flaws, spread
 
 MIN_LOT_IMAGES = 4  # independent of each other; of fewer nothing can be said about a lot
 
@@ -244,8 +244,7 @@ def _find_flaws(
     if len(set(halves)) == 2:
         taught = [[s for s, half in zip(samples, halves, strict=True) if half != judging] for judging in (0, 1)]
         trials = [replace(after, runtime=_learn(before, data, some)[0].runtime) for some in taught]
-    every = -(-len(samples) // MAX_PLANTED_IMAGES)
-    images = [read_image(s.path, before.fitted_images.bits) for s in samples[::every]]
+    images = [read_image(s.path, before.fitted_images.bits) for s in spread(samples)]
     earlier = find_flaws(images, [before] * len(images), (before.limit, moved))
-    later = find_flaws(images, [trials[half] for half in halves[::every]], (after.limit,))
+    later = find_flaws(images, [trials[half] for half in spread(halves)], (after.limit,))
     return [one for one, _ in earlier], [other for _, other in earlier], [one for (one,) in later]

@@ -9,9 +9,11 @@ from commands import pellucid_here
 from pellucid import detectors, load
 from pellucid.acquisition.plan import Plan
 from pellucid.errors import ParameterError
+from pellucid.study import tuning
 from pellucid.study.tuning import ValueTrial, choose_value, compare_values
 from pellucid.synthesis.flaws import plant_flaw
 from pellucid.synthesis.glass import write_pane
+from pellucid.tiling import reach_px
 
 SIDE = 96
 
@@ -67,6 +69,21 @@ def test_fit_tries_the_values_and_says_what_each_finds(parts, tmp_path):
     assert [line.partition(":")[0] for line in lines] == ["window=none", "window=1"]
     chosen = next(line for line in lines if line.endswith("(chosen)"))
     assert chosen.startswith("window=none:" if load(model).detector.window is None else "window=1:")
+
+
+def test_tiles_have_the_margin_that_each_value_looks_at(parts, monkeypatch):
+    margins, fit_on = [], tuning.fit_on
+
+    def note(detector, samples, size, known):
+        margins.append(known.margin)
+        fit_on(detector, samples, size, known)
+
+    monkeypatch.setattr(tuning, "fit_on", note)
+    monkeypatch.setattr(tuning, "find_flaws", lambda images, *_: [(True,)] * len(images))
+    made, layers = detectors.create("padim", n_features=10), [("layer1",), ("layer1", "layer2", "layer3")]
+    compare_values(made, "layers", layers, Plan.from_data(parts, seed=0), tile=256, false_reject=0.1)
+    assert margins == [reach_px(detectors.create("padim", layers=one)) for one in layers]
+    assert margins[0] < margins[1]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,8 +192,7 @@ def _choose_reduction(
     made, bits = detectors.create(detector, **parameters).to(device), plan.fitted_images().bits
     trials = compare_scales(made, plan.split.normals, smallest_px, tile=tile, bits=bits)
     chosen = choose_scale(trials)
-    for trial in trials:
-        print_text(out, f"{trial}{' (chosen)' if trial is chosen else ''}")
+    _print_trials(trials, chosen)
     return chosen.reduce
 
 
@@ -214,9 +213,14 @@ def _choose_value(
     made = detectors.create(detector, **parameters).to(device)
     trials = compare_values(made, name, values, plan, false_reject=false_reject, **seen)
     chosen = choose_value(trials)
+    _print_trials(trials, chosen)
+    return {name: chosen.value}
+
+
+def _print_trials(trials: Sequence[object], chosen: object) -> None:
+    """Say what each choice finds, and which is taken."""
     for trial in trials:
         print_text(out, f"{trial}{' (chosen)' if trial is chosen else ''}")
-    return {name: chosen.value}
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from pellucid.runtimes.scoring import enlarge, score_file
 from pellucid.study.detectability import FLAW_CONTRASTS
 from pellucid.synthesis.flaws import FLAW_SIZES_PX, AlphaMask, flaw_scale, plant_flaw
 
+Item = TypeVar("Item")
 FLAWS_PER_CELL = 2  # of one kind, size and contrast
 MAX_PLANTED_IMAGES = 30  # that flaws are planted into
 MAX_FEWER_BY_CHANCE = 0.05  # chance of as many flaws lost, less those gained, if the two models find the same
@@ -41,6 +43,11 @@ def plant_flaws(
         number = n % len(images)
         flawed, covered = plant_flaw(np.random.default_rng((0, n)), images[number], kind, px * scale, contrast)
         yield number, flawed, covered
+
+
+def spread(items: Sequence[Item]) -> Sequence[Item]:
+    """Take some from all over a sequence of images, or of what belongs to them: as many as flaws are planted into."""
+    return items[:: max(1, -(-len(items) // MAX_PLANTED_IMAGES))]
 
 
 def find_flaws(

@@ -18,7 +18,7 @@ from pellucid.inspector import Inspector
 from pellucid.records import Split
 from pellucid.regions.zones import EVERYTHING, Zones
 from pellucid.runtimes.torch import Torch
-from pellucid.study.planted import MAX_PLANTED_IMAGES, fewer_than_chance, find_flaws
+from pellucid.study.planted import fewer_than_chance, find_flaws, spread
 
 if TYPE_CHECKING:
     from pellucid.detectors._base import Detector
@@ -84,14 +84,13 @@ def compare_values(
     if len(set(halves)) < 2:
         raise ParameterError(f"{name} is chosen on at least two good images: one to learn from and one to judge.")
     learned, judged = (tuple(s for s, own in zip(samples, halves, strict=True) if own == half) for half in (0, 1))
-    size, known = choose_framing(detector, plan.split, image_size, tile, reduce, plan.fitted_images())
-    every = -(-len(judged) // MAX_PLANTED_IMAGES)
-    images = [read_image(sample.path, known.bits) for sample in judged[::every]]
-    trials = []
+    images_seen, split, trials = plan.fitted_images(), Split(learned, judged, (), ()), []
+    images = [read_image(sample.path, images_seen.bits) for sample in spread(judged)]
     for value in values:
         made = type(detector)(**(detector.parameters() | {name: value})).to(detector.device)
+        size, known = choose_framing(made, split, image_size, tile, reduce, images_seen)  # by how far this one looks
         fit_on(made, learned, size, known)
-        runtime, split = Torch(made), Split(learned, judged, (), ())
+        runtime = Torch(made)
         held_out = score_files(runtime, judged, size, known, zones)
         limit = choose_limit(runtime, split, size, known, false_reject, held_out, leaves_out=False, method="conformal")
         model = Inspector(runtime, limit, size, known, 0, false_reject, zones=zones)
